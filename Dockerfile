@@ -1,0 +1,26 @@
+# Static binaries and certificates, and nothing else: no shell, no package manager, no root.
+FROM golang:1.26-bookworm AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -ldflags=-s -o /out/ ./cmd/platform ./cmd/wechatsim && mkdir /data
+
+FROM scratch AS wechatsim
+COPY --from=build /out/wechatsim /wechatsim
+USER 65532:65532
+EXPOSE 9080
+ENTRYPOINT ["/wechatsim"]
+CMD ["--listen=0.0.0.0:9080"]
+
+FROM scratch AS platform
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /out/platform /platform
+# Where SQLite's file goes when PLATFORM_DATABASE_URL names no other database.
+COPY --from=build --chown=65532:65532 /data /data
+WORKDIR /data
+USER 65532:65532
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["/platform", "ready"]
+ENTRYPOINT ["/platform"]
+CMD ["serve"]

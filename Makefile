@@ -1,0 +1,22 @@
+.PHONY: demo test lint bench build clean
+
+demo: ## the whole story, with a simulated WeChat and no configuration
+	go run ./cmd/platform demo --once
+
+test: ## everything, with the race detector, on SQLite and PostgreSQL, in-process Redis and a real one; skips nothing
+	scripts/with-servers.sh go test -race -count=1 ./...
+
+lint: ## what CI checks besides the tests
+	@test -z "$$(gofmt -l .)" || { gofmt -l . ; echo "gofmt would change these files"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	go mod tidy -diff
+
+bench: ## CPU a request of the platform as it is shipped, beside a bare reverse proxy (see docs/performance.md)
+	scripts/with-servers.sh bench/run.sh
+
+build: ## the static binaries that the Dockerfile ships
+	CGO_ENABLED=0 go build -trimpath -ldflags=-s -o bin/ ./cmd/...
+
+clean:
+	rm -rf bin bench/out

@@ -1,0 +1,154 @@
+// Package authorizer is for whom we act: the accounts that authorized the component, their profiles, who may act for them, and calls with their access token.
+package authorizer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"wxplatform/component"
+	"wxplatform/internal/db"
+	"wxplatform/internal/mirror"
+	"wxplatform/tenant"
+	"wxplatform/token"
+	"wxplatform/wechat"
+)
+
+// What a caller may meet before WeChat is asked.
+var (
+	ErrUnknown     = errors.New("no such authorizer")                            // also another tenant's
+	ErrRevoked     = errors.New("merchant withdrew the authorization")           // DESIGN.md §4 rule 7
+	ErrReauthorize = errors.New("merchant must authorize again")                 // likewise
+	ErrNotEligible = errors.New("account is a mini program or not verified")     // for APIs that want a verified account
+	ErrRejected    = errors.New("WeChat rejects even the newest access token")   // after one replacement
+	ErrUnconfirmed = errors.New("WeChat says not authorized, not confirmed yet") // 61003, until api_get_authorizer_info has said so too
+	ErrUnread      = errors.New("profile could not be read from WeChat")         // and without it nobody knows what is allowed
+)
+
+// PermissionError says that the merchant granted none of the permission sets that an API needs.
+type PermissionError struct {
+	RequiredAnyOf []wechat.PermissionSet
+	Granted       wechat.PermissionSets
+	Wire          error // WeChat's refusal, nil where it was not asked
+}
+
+// Error names the sets.
+func (e *PermissionError) Error() string {
+	return fmt.Sprintf("merchant granted [%s], needed is one of [%s]", e.Granted, wechat.PermissionSets(e.RequiredAnyOf))
+}
+
+// Unwrap gives WeChat's refusal.
+func (e *PermissionError) Unwrap() error { return e.Wire }
+
+// Kind is what sort of account an authorizer is.
+type Kind string
+
+// The kinds of account. Unread means that the profile was not read yet.
+const (
+	Unread      Kind = ""
+	Official    Kind = "official"
+	Service     Kind = "service"
+	MiniProgram Kind = "miniprogram"
+)
+
+// State is how an authorizer is.
+type State string
+
+// The states. Only Reauthorize and Revoked keep calls from WeChat.
+const (
+	Healthy     State = "healthy"
+	Degraded    State = "degraded"
+	Reauthorize State = "reauthorize"
+	Revoked     State = "revoked"
+	Quota       State = "quota"
+)
+
+// Profile is what api_get_authorizer_info tells of an account (wechat-protocol §3.6).
+type Profile struct {
+	UserName       wechat.UserName
+	Alias          string // its WeChat id; may be empty
+	NickName       string
+	PrincipalName  string // the firm behind it
+	Kind           Kind
+	VerifyType     int // -1 is not verified
+	AccountStatus  int // 1 normal, 14 cancelled, 16 banned, 18 warned, 19 frozen; 0 where it did not say
+	PermissionSets wechat.PermissionSets
+}
+
+// Authorizer is an account that authorized the component.
+type Authorizer struct {
+	AppID  wechat.AppID
+	Tenant tenant.ID // "" while it is nobody's
+	Profile
+	ProfileAt    time.Time // when the profile was read last; zero is never
+	State        State
+	Reason       string
+	Since        time.Time // in this state
+	AuthorizedAt time.Time // when the merchant authorized last
+	CreatedAt    time.Time
+}
+
+// Verified reports whether WeChat verified the account.
+func (a Authorizer) Verified() bool { return a.Kind != Unread && a.VerifyType >= 0 }
+
+// usable says why no call can be made for a, or nil.
+func (a Authorizer) usable() error {
+	switch a.State {
+	case Revoked:
+		return ErrRevoked
+	case Reauthorize:
+		return ErrReauthorize
+	}
+	return nil
+}
+
+// Registry knows the authorizers. It is safe for concurrent use.
+type Registry struct {
+	db        *db.DB
+	facts     *mirror.Facts[Authorizer]
+	component *component.Component
+	tokens    *token.Store
+	wechat    *wechat.Client
+}
+
+// New keeps the authorizers of d; tokens keeps their tokens.
+func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store, client *wechat.Client) *Registry {
+	return &Registry{db: d, facts: mirror.NewFacts[Authorizer](m, "authorizer", 200_000), component: c, tokens: tokens, wechat: client}
+}
+
+// Get is owner's authorizer, or ErrUnknown, also where it is another tenant's; db.ErrUnavailable where nobody knows.
+func (r *Registry) Get(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
+	a, err := r.facts.Get(ctx, string(owner)+"/"+string(id), func(ctx context.Context) (Authorizer, error) { return r.load(ctx, owner, id) })
+	if err == nil && (a.Tenant != owner || a.AppID != id) {
+		return Authorizer{}, ErrUnknown // a cache must never be what separates tenants
+	}
+	return a, err
+}
+
+// List is up to limit of owner's authorizers behind after, in the order of their appids.
+func (r *Registry) List(ctx context.Context, owner tenant.ID, after wechat.AppID, limit int) ([]Authorizer, error) {
+	all, err := r.list(ctx, owner, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list authorizers: %w", err)
+	}
+	return all, nil
+}
+
+// Find is the authorizer id, whosever it is: for the operator and for WeChat's own messages, never for a tenant. It fails with ErrUnknown.
+func (r *Registry) Find(ctx context.Context, id wechat.AppID) (Authorizer, error) {
+	return r.find(ctx, r.db, id)
+}
+
+// All is up to limit authorizers behind after, whosever they are: for the operator.
+func (r *Registry) All(ctx context.Context, after wechat.AppID, limit int) ([]Authorizer, error) {
+	return r.all(ctx, after, limit)
+}
+
+// Move binds the authorizer id to another tenant, or to nobody (""): the operator's decision alone. It fails with ErrUnknown.
+func (r *Registry) Move(ctx context.Context, id wechat.AppID, to tenant.ID) error {
+	return r.db.Tx(ctx, func(tx *db.Tx) error {
+		tx.Changed()
+		return r.bind(ctx, tx, id, to)
+	})
+}

@@ -1,0 +1,62 @@
+package authorizer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"wxplatform/internal/db"
+	"wxplatform/tenant"
+	"wxplatform/token"
+	"wxplatform/wechat"
+)
+
+// Grant is what the exchange of an auth code gave.
+type Grant struct {
+	AppID          wechat.AppID
+	Answer         token.Answer
+	PermissionSets wechat.PermissionSets
+	Sent           time.Time // when the exchange was sent, by the database's clock
+	Inviter        tenant.ID // whose pending invitation the code came by; "" where none may bind
+}
+
+// Granted is what became of a grant.
+type Granted struct {
+	Bound   tenant.ID // whose the authorizer is now; "" is nobody's
+	Publish token.Publish
+}
+
+// Grant stores g in the caller's transaction: tokens always, for refusing what WeChat gave would kill those we hold; the binding to a tenant only where there is none that lasts (DESIGN.md §5, "Whose merchant").
+// After the commit the caller runs Publish, which shares the token.
+func (r *Registry) Grant(ctx context.Context, tx *db.Tx, g Grant) (Granted, error) {
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return Granted{}, err
+	}
+	a, err := r.lock(ctx, tx, g.AppID, now)
+	if err != nil {
+		return Granted{}, fmt.Errorf("authorizer %s: %w", g.AppID, err)
+	}
+	publish, err := r.tokens.Grant(ctx, tx, g.AppID, g.Sent, g.Answer)
+	if err != nil {
+		return Granted{}, fmt.Errorf("tokens of %s: %w", g.AppID, err)
+	}
+	a = a.granted(g, now)
+	tx.Changed()
+	return Granted{a.Tenant, publish}, r.saveGrant(ctx, tx, a)
+}
+
+// granted is a after g. A binding lasts until the merchant withdraws; then an invitation of any tenant binds anew.
+func (a Authorizer) granted(g Grant, now time.Time) Authorizer {
+	if a.State == Revoked {
+		a.Tenant = ""
+	}
+	if a.Tenant == "" {
+		a.Tenant = g.Inviter
+	}
+	if a.State != Healthy {
+		a.State, a.Reason, a.Since = Healthy, "", now
+	}
+	a.PermissionSets, a.AuthorizedAt = g.PermissionSets, now
+	return a
+}

@@ -1,0 +1,158 @@
+package authorizer
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wxplatform/internal/requestlog"
+	"wxplatform/internal/strict"
+	"wxplatform/tenant"
+	"wxplatform/wechat"
+)
+
+// Door is the routes of this package, and the admission that every route below /v1/authorizers/{appid} begins with.
+type Door struct {
+	Authorizers *Registry
+	Tenants     *tenant.Registry
+}
+
+// Routes adds them to e.
+func (d *Door) Routes(e *echo.Echo) {
+	e.GET("/v1/authorizers", d.list)
+	e.GET("/v1/authorizers/:appid", d.show)
+}
+
+const (
+	pageMost    = 500
+	pageDefault = 100
+)
+
+// Admit is Registry.Admit for the caller and the appid of a request.
+func (d *Door) Admit(c echo.Context, need Need) (Admitted, error) {
+	caller, err := d.caller(c)
+	if err != nil {
+		return Admitted{}, err
+	}
+	a, err := d.Authorizers.Admit(c.Request().Context(), caller, wechat.AppID(c.Param("appid")), need)
+	if err == nil {
+		requestlog.Add(c.Request().Context(), "appid", string(a.AppID)) // not before it is known to be one: a stranger's path can hold anything
+	}
+	return a, err
+}
+
+func (d *Door) caller(c echo.Context) (tenant.Caller, error) {
+	caller, err := d.Tenants.Authenticate(c.Request().Context(), c.Request().Header.Get(echo.HeaderAuthorization))
+	if err == nil {
+		requestlog.Add(c.Request().Context(), "tenant", string(caller.Tenant))
+		requestlog.Add(c.Request().Context(), "client", string(caller.Client))
+	}
+	return caller, err
+}
+
+func (d *Door) list(c echo.Context) error {
+	caller, err := d.caller(c)
+	if err != nil {
+		return err
+	}
+	if err := caller.May(tenant.AuthorizersRead); err != nil {
+		return err
+	}
+	query, err := strict.Query(c.Request(), "limit", "after")
+	if err != nil {
+		return err
+	}
+	limit, err := pageSize(query.Get("limit"))
+	if err != nil {
+		return err
+	}
+	all, err := d.Authorizers.List(c.Request().Context(), caller.Tenant, wechat.AppID(query.Get("after")), limit+1)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, d.page(all, limit))
+}
+
+func pageSize(text string) (int, error) {
+	if text == "" {
+		return pageDefault, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > pageMost {
+		return 0, &strict.Fault{Field: "limit", Why: "is not a number from 1 to " + strconv.Itoa(pageMost)}
+	}
+	return n, nil
+}
+
+type pageView struct {
+	Authorizers []View `json:"authorizers"`
+	Next        string `json:"next,omitempty"` // the after of the next page
+}
+
+// One more than asked for was read, to know whether there is a next page.
+func (d *Door) page(all []Authorizer, limit int) pageView {
+	page := pageView{Authorizers: []View{}}
+	for i, a := range all {
+		if i == limit {
+			page.Next = string(all[i-1].AppID)
+			break
+		}
+		page.Authorizers = append(page.Authorizers, a.View())
+	}
+	return page
+}
+
+func (d *Door) show(c echo.Context) error {
+	caller, err := d.caller(c)
+	if err != nil {
+		return err
+	}
+	if err := caller.May(tenant.AuthorizersRead); err != nil {
+		return err
+	}
+	if _, err := strict.Query(c.Request()); err != nil {
+		return err
+	}
+	a, err := d.Authorizers.Get(c.Request().Context(), caller.Tenant, wechat.AppID(c.Param("appid")))
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, a.View())
+}
+
+// View is how an authorizer is shown, to its tenant and to the operator. It has no token.
+type View struct {
+	AppID          wechat.AppID          `json:"appid"`
+	Tenant         tenant.ID             `json:"tenant"`
+	NickName       string                `json:"nick_name"`
+	Alias          string                `json:"alias"`
+	UserName       wechat.UserName       `json:"user_name"`
+	PrincipalName  string                `json:"principal_name"`
+	Kind           Kind                  `json:"kind"`
+	Verified       bool                  `json:"verified"`
+	PermissionSets wechat.PermissionSets `json:"permission_sets"`
+	State          State                 `json:"state"`
+	Reason         string                `json:"reason,omitempty"`
+	Since          time.Time             `json:"since"`
+	AuthorizedAt   *time.Time            `json:"authorized_at"`
+	ProfileAt      *time.Time            `json:"profile_at"`
+}
+
+// View shows a.
+func (a Authorizer) View() View {
+	return View{
+		AppID: a.AppID, Tenant: a.Tenant, NickName: a.NickName, Alias: a.Alias, UserName: a.UserName, PrincipalName: a.PrincipalName,
+		Kind: a.Kind, Verified: a.Verified(), PermissionSets: a.PermissionSets, State: a.State, Reason: a.Reason, Since: a.Since.UTC(),
+		AuthorizedAt: moment(a.AuthorizedAt), ProfileAt: moment(a.ProfileAt),
+	}
+}
+
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

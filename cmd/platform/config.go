@@ -1,0 +1,178 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"wxplatform/internal/seal"
+	"wxplatform/wechat"
+)
+
+// setting is one line of the configuration, which comes from the environment only. Each may also come from a file: NAME_FILE.
+type setting struct {
+	name     string
+	fallback string
+	required bool
+	meaning  string
+}
+
+var settings = []setting{
+	{"PLATFORM_LISTEN", ":8080", false, "public listener: tenants, WeChat, merchants' browsers"},
+	{"PLATFORM_PRIVATE_LISTEN", "127.0.0.1:9090", false, "operations listener: /healthz /readyz /metrics /debug/pprof"},
+	{"PLATFORM_PUBLIC_URL", "", true, "how the world reaches the public listener: issuer of JWTs, base of callback and invitation URLs"},
+	{"PLATFORM_COMPONENT_APPID", "", true, "the component's appid, as in WeChat's console"},
+	{"PLATFORM_COMPONENT_SECRET", "", true, "the component's secret"},
+	{"PLATFORM_COMPONENT_TOKEN", "", true, "the token that signs pushes; may be two, newest first, comma-separated"},
+	{"PLATFORM_COMPONENT_AES_KEY", "", true, "the EncodingAESKey of pushes, 43 characters; may be two, newest first, comma-separated"},
+	{"PLATFORM_SEALING_KEYS", "", true, "base64 32-byte keys that seal SQL and Redis, comma-separated, newest first; `platform keygen` prints one"},
+	{"PLATFORM_DATABASE_URL", "sqlite:platform.db", false, "sqlite:FILE or postgres://…"},
+	{"PLATFORM_REDIS_URL", "", false, "redis://… or rediss://…; empty is an in-process Redis, for one replica only"},
+	{"PLATFORM_WECHAT_URL", wechat.DefaultBase, false, "WeChat's API; the simulator's in tests and demo"},
+	{"PLATFORM_WECHAT_CONSENT_URL", "", false, "base of WeChat's consent pages as the merchant's browser reaches them; empty is WeChat's own two hosts"},
+}
+
+// config is what the settings say.
+type config struct {
+	listen, privateListen string
+	publicURL             string // without a trailing slash
+	component             wechat.AppID
+	secret                seal.Secret
+	tokens, aesKeys       []string
+	sealingKeys           seal.Secret
+	databaseURL, redisURL seal.Secret
+	wechatURL, consentURL string
+	envelope              *wechat.Envelope
+	ring                  *seal.Ring
+}
+
+// The settings that a command may need. Whoever needs the component needs all.
+type needs int
+
+const (
+	needsDatabase needs = iota // to migrate
+	needsTenants               // and the owner of the database, and its sealing keys
+	needsAll
+)
+
+func (n needs) required(name string) bool {
+	switch name {
+	case "PLATFORM_COMPONENT_APPID", "PLATFORM_SEALING_KEYS":
+		return n >= needsTenants
+	}
+	return n == needsAll
+}
+
+// environment reads a setting; lookup is os.LookupEnv but in tests.
+type environment struct {
+	lookup func(string) (string, bool)
+	faults []error
+}
+
+func (e *environment) fault(format string, args ...any) {
+	e.faults = append(e.faults, fmt.Errorf(format, args...))
+}
+
+func (e *environment) get(s setting) string {
+	value, given := e.lookup(s.name)
+	file, fromFile := e.lookup(s.name + "_FILE")
+	switch {
+	case given && value != "" && fromFile && file != "":
+		e.fault("%s and %s_FILE are both set", s.name, s.name)
+	case fromFile && file != "":
+		text, err := os.ReadFile(file)
+		if err != nil {
+			e.fault("%s_FILE: %w", s.name, err)
+		}
+		value = strings.TrimSpace(string(text))
+	}
+	if value == "" {
+		return s.fallback
+	}
+	return value
+}
+
+// loadConfig reads the settings, and reports every fault of those that are needed at once.
+func loadConfig(lookup func(string) (string, bool), need needs) (config, error) {
+	e := &environment{lookup: lookup}
+	values := map[string]string{}
+	for _, s := range settings {
+		values[s.name] = e.get(s)
+		if s.required && need.required(s.name) && values[s.name] == "" {
+			e.fault("%s is not set: %s", s.name, s.meaning)
+		}
+	}
+	c := config{
+		listen: values["PLATFORM_LISTEN"], privateListen: values["PLATFORM_PRIVATE_LISTEN"],
+		publicURL: e.url("PLATFORM_PUBLIC_URL", values), component: wechat.AppID(values["PLATFORM_COMPONENT_APPID"]),
+		secret: seal.NewSecret(values["PLATFORM_COMPONENT_SECRET"]), sealingKeys: seal.NewSecret(values["PLATFORM_SEALING_KEYS"]),
+		tokens: list(values["PLATFORM_COMPONENT_TOKEN"]), aesKeys: list(values["PLATFORM_COMPONENT_AES_KEY"]),
+		databaseURL: seal.NewSecret(values["PLATFORM_DATABASE_URL"]), redisURL: seal.NewSecret(values["PLATFORM_REDIS_URL"]),
+		wechatURL: e.url("PLATFORM_WECHAT_URL", values), consentURL: e.url("PLATFORM_WECHAT_CONSENT_URL", values),
+	}
+	c.build(e, need)
+	if len(e.faults) > 0 {
+		return config{}, fmt.Errorf("configuration (see `platform help config`):\n%w", errors.Join(e.faults...))
+	}
+	return c, nil
+}
+
+// build makes what the values are for, so that a bad one is found at the start.
+func (c *config) build(e *environment, need needs) {
+	var err error
+	if need >= needsTenants && c.component != "" && !c.component.Plausible() {
+		e.fault("PLATFORM_COMPONENT_APPID is no appid: wx and 16 letters and digits")
+	}
+	if need >= needsTenants && !c.sealingKeys.IsZero() {
+		if c.ring, err = seal.NewRing(c.sealingKeys); err != nil {
+			e.fault("PLATFORM_SEALING_KEYS: %w", err)
+		}
+	}
+	if need == needsAll && c.component != "" && len(c.tokens) > 0 && len(c.aesKeys) > 0 {
+		if c.envelope, err = wechat.NewEnvelope(c.component, c.tokens, c.aesKeys); err != nil {
+			e.fault("PLATFORM_COMPONENT_TOKEN or PLATFORM_COMPONENT_AES_KEY: %w", err)
+		}
+	}
+}
+
+func (e *environment) url(name string, values map[string]string) string {
+	text := strings.TrimSuffix(values[name], "/")
+	if text == "" {
+		return ""
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		e.fault("%s is not an http or https URL without query and user", name)
+	}
+	return text
+}
+
+func list(text string) []string {
+	parts := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
+	return slices.Clip(parts)
+}
+
+// printSettings writes the table of DESIGN.md §6 from the code that reads it.
+func printSettings(out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "NAME\tDEFAULT\tMEANING")
+	for _, s := range settings {
+		fallback := s.fallback
+		if s.required {
+			fallback = "(required)"
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", s.name, fallback, s.meaning)
+	}
+	_, _ = fmt.Fprintln(table, "\nEach may come from a file instead: NAME_FILE=/path. Commands ask only for the settings that they use.")
+	_, _ = fmt.Fprintln(table, "以上每一项也可以从文件读取：NAME_FILE=/路径。各命令只要求它用到的设置。")
+	return table.Flush()
+}
+
+func settingNamed(name string) setting {
+	return settings[slices.IndexFunc(settings, func(s setting) bool { return s.name == name })]
+}

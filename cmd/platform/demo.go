@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"wxplatform/internal/seal"
+	"wxplatform/wechat/wechatsim"
+)
+
+type demoCmd struct {
+	Once   bool   `help:"Exit when the story is told; 0 only if every step did what it says. 讲完即退出。"`
+	Listen string `help:"Where the platform listens. 平台监听地址。" default:"127.0.0.1:0"`
+	Log    bool   `help:"Show the platform's log lines too. 同时显示平台日志。"`
+}
+
+// Run starts the simulator and the platform, and tells the story through their HTTP surfaces, as strangers would.
+func (c demoCmd) Run(s stage) error {
+	dir, err := os.MkdirTemp("", "wxplatform-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	ctx, stop := context.WithCancel(s.ctx)
+	defer stop()
+	d, err := c.set(dir)
+	if err != nil {
+		return err
+	}
+	running, ctx := errgroup.WithContext(ctx)
+	if err := d.start(ctx, running, c.logger(s)); err != nil {
+		return err
+	}
+	told := d.tell(ctx, s)
+	if told == nil && !c.Once {
+		told = d.stay(ctx, s)
+	}
+	stop()
+	return errors.Join(told, running.Wait())
+}
+
+func (c demoCmd) logger(s stage) *slog.Logger {
+	if c.Log {
+		return slog.New(slog.NewJSONHandler(s.errOut, nil))
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+// demo is a platform and a WeChat on this machine.
+type demo struct {
+	env       map[string]string
+	on        listeners
+	wechatOn  net.Listener
+	wechatURL string
+	publicURL string
+	sim       *wechatsim.Sim
+	basic     string // the client that the story made
+}
+
+// set opens the listeners and makes up a configuration, in which the two know each other's addresses.
+func (c demoCmd) set(dir string) (*demo, error) {
+	public, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, err
+	}
+	private, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	wechatOn, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	d := &demo{on: listeners{public, private}, wechatOn: wechatOn, wechatURL: "http://" + wechatOn.Addr().String(), publicURL: "http://" + public.Addr().String()}
+	d.sim, err = wechatsim.New(wechatsim.Config{EventURL: d.publicURL + "/wechat/events", MessageURL: d.publicURL + "/wechat/$APPID$/messages"})
+	if err != nil {
+		return nil, err
+	}
+	about := d.sim.Config()
+	d.env = map[string]string{
+		"PLATFORM_LISTEN": public.Addr().String(), "PLATFORM_PRIVATE_LISTEN": private.Addr().String(), "PLATFORM_PUBLIC_URL": d.publicURL,
+		"PLATFORM_COMPONENT_APPID": string(about.AppID), "PLATFORM_COMPONENT_SECRET": about.Secret,
+		"PLATFORM_COMPONENT_TOKEN": about.Token, "PLATFORM_COMPONENT_AES_KEY": about.AESKey,
+		"PLATFORM_SEALING_KEYS": seal.NewKey(), "PLATFORM_DATABASE_URL": "sqlite:" + filepath.Join(dir, "platform.db"),
+		"PLATFORM_WECHAT_URL": d.wechatURL, "PLATFORM_WECHAT_CONSENT_URL": d.wechatURL,
+	}
+	return d, nil
+}
+
+func (d *demo) lookup(name string) (string, bool) {
+	value, ok := d.env[name]
+	return value, ok
+}
+
+// start runs both until ctx ends.
+func (d *demo) start(ctx context.Context, running *errgroup.Group, log *slog.Logger) error {
+	c, err := loadConfig(d.lookup, needsAll)
+	if err != nil {
+		return err
+	}
+	p, err := assemble(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	running.Go(func() error { return p.run(ctx, d.on) })
+	running.Go(func() error {
+		defer d.sim.Close()
+		return d.sim.Run(ctx)
+	})
+	running.Go(func() error { return serveSimulator(ctx, d.sim, d.wechatOn) })
+	return nil
+}
+
+// The simulator goes at once: whoever waits for it has nobody left to tell.
+func serveSimulator(ctx context.Context, sim http.Handler, on net.Listener) error {
+	server := &http.Server{Handler: sim, ReadHeaderTimeout: 5 * time.Second}
+	closing := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer closing()
+	if err := server.Serve(on); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// operate runs one of the operator's commands, the real one, against the same database, and reads its JSON.
+func (d *demo) operate(ctx context.Context, into any, args ...string) error {
+	var out, errOut bytes.Buffer
+	if code := run(stage{ctx, &out, &errOut, d.lookup}, append(args, "--json")); code != 0 {
+		return fmt.Errorf("platform %s: exit status %d: %s", args[0], code, errOut.String())
+	}
+	return json.Unmarshal(out.Bytes(), into)
+}

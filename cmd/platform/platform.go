@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"wxplatform/authorizer"
+	"wxplatform/component"
+	"wxplatform/inbox"
+	"wxplatform/internal/db"
+	"wxplatform/internal/mirror"
+	"wxplatform/internal/requestlog"
+	"wxplatform/invitation"
+	"wxplatform/migrations"
+	"wxplatform/session"
+	"wxplatform/tenant"
+	"wxplatform/token"
+	"wxplatform/wechat"
+)
+
+// stopPatience bounds how long requests under way may take to finish after SIGTERM. The longest call is settled in three calls of WeChat.
+const stopPatience = 25 * time.Second
+
+// platform is the whole program as a value: everything wired, nothing running yet.
+type platform struct {
+	log         *slog.Logger
+	metrics     *prometheus.Registry
+	requests    *requestlog.Log
+	db          *db.DB
+	mirror      *mirror.Mirror
+	client      *wechat.Client
+	tenants     *tenant.Registry
+	component   *component.Component
+	authorizers *authorizer.Registry
+	invitations *invitation.Desk
+	sessions    *session.Desk
+	inbox       *inbox.Inbox
+}
+
+// assemble opens what c names and wires everything, by hand, from the bottom up. The caller closes what it returns.
+func assemble(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
+	p := &platform{log: log, metrics: prometheus.NewRegistry()}
+	if err := p.open(ctx, c); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	var err error
+	if p.requests, err = requestlog.New(log, p.metrics); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	p.client = wechat.NewClient(c.wechatURL, observeWeChat(p.metrics))
+	p.tenants = tenant.New(p.db, p.mirror, c.ring, c.publicURL)
+	componentTokens, errComponent := token.New(token.Component, p.db, p.mirror, c.ring, token.DefaultTimes())
+	authorizerTokens, errAuthorizer := token.New(token.Authorizer, p.db, p.mirror, c.ring, token.DefaultTimes())
+	if err := errors.Join(errComponent, errAuthorizer); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	p.component = component.New(c.component, c.secret, p.db, c.ring, componentTokens, p.client)
+	p.authorizers = authorizer.New(p.db, p.mirror, p.component, authorizerTokens, p.client)
+	p.invitations = invitation.New(p.db, p.tenants, p.authorizers, p.component, c.publicURL, c.consentURL)
+	p.sessions = session.New(p.authorizers)
+	p.inbox = inbox.New(c.envelope, p.db, c.ring, p.component, p.invitations, p.authorizers)
+	p.measure()
+	return p, nil
+}
+
+// open opens the database, migrated and claimed for the component, and the mirror.
+func (p *platform) open(ctx context.Context, c config) error {
+	var err error
+	if p.db, err = openDatabase(ctx, c); err != nil {
+		return err
+	}
+	if p.mirror, err = mirror.Open(ctx, c.redisURL, p.db, c.ring); err != nil {
+		return fmt.Errorf("PLATFORM_REDIS_URL: %w", err)
+	}
+	return nil
+}
+
+func openDatabase(ctx context.Context, c config) (*db.DB, error) {
+	d, err := db.Open(ctx, c.databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("PLATFORM_DATABASE_URL: %w", err)
+	}
+	if err := d.Migrate(ctx, migrations.Files); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	if err := d.Claim(ctx, string(c.component)); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// close closes what open opened, in the other order.
+func (p *platform) close() error {
+	var faults []error
+	if p.client != nil {
+		p.client.CloseIdle()
+	}
+	if p.mirror != nil {
+		faults = append(faults, p.mirror.Close())
+	}
+	if p.db != nil {
+		faults = append(faults, p.db.Close())
+	}
+	return errors.Join(faults...)
+}
+
+// listeners are where the platform is reached.
+type listeners struct{ public, private net.Listener }
+
+func listen(c config) (listeners, error) {
+	public, err := net.Listen("tcp", c.listen)
+	if err != nil {
+		return listeners{}, fmt.Errorf("PLATFORM_LISTEN: %w", err)
+	}
+	private, err := net.Listen("tcp", c.privateListen)
+	if err != nil {
+		return listeners{}, errors.Join(fmt.Errorf("PLATFORM_PRIVATE_LISTEN: %w", err), public.Close())
+	}
+	return listeners{public, private}, nil
+}
+
+// run serves until ctx ends, then finishes what is under way. It closes p and the listeners.
+func (p *platform) run(ctx context.Context, on listeners) error {
+	defer func() { _ = p.close() }()
+	if err := p.prepare(ctx); err != nil {
+		return errors.Join(err, on.public.Close(), on.private.Close())
+	}
+	group, serving := errgroup.WithContext(ctx)
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	keepers, _ := errgroup.WithContext(background)
+	p.keep(background, keepers)
+	group.Go(func() error { return serve(serving, p.public(), on.public) })
+	group.Go(func() error { return serve(serving, p.private(), on.private) })
+	err := group.Wait()
+	stop()
+	return errors.Join(err, keepers.Wait())
+}
+
+// prepare makes the first signing key and reads the last ticket.
+func (p *platform) prepare(ctx context.Context) error {
+	if err := p.tenants.EnsureKey(ctx); err != nil {
+		return err
+	}
+	return p.component.Refresh(ctx)
+}
+
+// The keepers outlive the servers, so that what is under way is finished with fresh tokens.
+func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
+	report := func(who string) func(error) {
+		return func(err error) { p.log.Warn("keeper", "keeper", who, "error", err.Error()) }
+	}
+	keepers.Go(func() error { return p.mirror.Run(ctx) })
+	keepers.Go(func() error { return p.component.Run(ctx, report("component")) })
+	keepers.Go(func() error { return p.authorizers.Run(ctx, report("authorizer")) })
+	keepers.Go(func() error { return p.inbox.Run(ctx, report("inbox")) })
+}
+
+// serve answers on one listener until ctx ends, and then gives the requests under way their time.
+func serve(ctx context.Context, handler http.Handler, on net.Listener) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // its lines can hold what strangers sent
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(on) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
+	defer cancel()
+	err := server.Shutdown(patience)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("requests under way were cut off: %w", err), server.Close())
+	}
+	<-failed
+	return err
+}

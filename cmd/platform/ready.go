@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+type readyCmd struct{}
+
+// Run exits with 0 when the platform on PLATFORM_PRIVATE_LISTEN serves, degraded or not.
+func (readyCmd) Run(s stage) error {
+	e := &environment{lookup: s.lookup}
+	address := e.get(settingNamed("PLATFORM_PRIVATE_LISTEN"))
+	if err := errors.Join(e.faults...); err != nil {
+		return err
+	}
+	r, err := askReady(s.ctx, address)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(s.out, strings.Join(append([]string{r.Status}, r.Reasons...), "\n  "))
+	return err
+}
+
+func askReady(ctx context.Context, address string) (readiness, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return readiness{}, fmt.Errorf("PLATFORM_PRIVATE_LISTEN: %w", err)
+	}
+	if host == "" || host == "0.0.0.0" || host == "::" {
+		host = "127.0.0.1"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	if err != nil {
+		return readiness{}, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return readiness{}, fmt.Errorf("no platform answers: %w", err)
+	}
+	defer response.Body.Close()
+	var r readiness
+	if err := json.NewDecoder(response.Body).Decode(&r); err != nil || response.StatusCode != http.StatusOK {
+		return readiness{}, fmt.Errorf("not ready: HTTP %d %s", response.StatusCode, strings.Join(r.Reasons, "; "))
+	}
+	return r, nil
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"wxplatform/wechat/wechatsim"
+)
+
+// screen is what the command prints, readable while it runs.
+type screen struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *screen) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+func TestServesUntilItIsStopped(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("from-a-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PLATFORM_COMPONENT_SECRET_FILE", secret)
+	t.Setenv("PLATFORM_COMPONENT_TOKEN", "newest,older")
+	ctx, stop := context.WithCancel(t.Context())
+	out, ended := &screen{}, make(chan error)
+	go func() {
+		ended <- run(ctx, []string{"--listen=127.0.0.1:0", "--synthetic=3", `--fault={"path":"/cgi-bin/*","count":2,"do":"cut"}`, "--with-rotate-on-refresh", "--time-overlap=30s"}, out)
+	}()
+	base := address(t, out)
+	state := get(t, base+"/_sim/state")
+	for _, want := range []string{`"synthetic":3`, `"do":"cut"`, `"rotate_on_refresh":true`} {
+		if !strings.Contains(state, want) {
+			t.Errorf("got %s, want %s in it", state, want)
+		}
+	}
+	if strings.Contains(out.String(), "from-a-file") || !strings.Contains(out.String(), "PLATFORM_WECHAT_URL="+base) {
+		t.Errorf("got %s, want what to do next and no secret", out)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func address(t *testing.T, out *screen) string {
+	t.Helper()
+	for range 1000 {
+		if found := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(out.String()); found != "" {
+			return found
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("got %s, want an address", out)
+	return ""
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestHelpHasTheControlAPI(t *testing.T) {
+	out := &screen{}
+	if err := run(t.Context(), []string{"--help"}, out); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(out.String(), wechatsim.ControlHelp()) || !strings.Contains(out.String(), "--time-overlap") {
+		t.Errorf("got %s, want the flags and the control API", out)
+	}
+}
+
+func TestRefusesFaultyFlags(t *testing.T) {
+	for _, args := range [][]string{
+		{"--fault={"}, {`--fault={"do":"explode"}`}, {"--aes-key=short"}, {"--listen=nowhere"}, {"--nonsense"},
+	} {
+		if err := run(t.Context(), args, io.Discard); err == nil {
+			t.Errorf("%v: got nil, want an error", args)
+		}
+	}
+	t.Setenv("PLATFORM_COMPONENT_SECRET_FILE", filepath.Join(t.TempDir(), "missing"))
+	if err := run(t.Context(), nil, io.Discard); err == nil {
+		t.Error("missing file: got nil, want an error")
+	}
+}

@@ -1,0 +1,127 @@
+// Package component is who we are to WeChat: the ticket that it pushes, the component token that the ticket buys, and the calls that are made with that token.
+package component
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"wxplatform/internal/db"
+	"wxplatform/internal/seal"
+	"wxplatform/token"
+	"wxplatform/wechat"
+)
+
+// ErrNoTicket says that WeChat has not pushed a ticket yet: nothing can be asked of it before.
+var ErrNoTicket = errors.New("no component_verify_ticket yet")
+
+// TicketLife is how long a ticket is good for (wechat-protocol §1.2).
+const TicketLife = 12 * time.Hour
+
+// Component is the third-party platform that this program speaks for. It is safe for concurrent use.
+type Component struct {
+	AppID wechat.AppID
+
+	secret seal.Secret
+	db     *db.DB
+	ring   *seal.Ring
+	tokens *token.Store
+	wechat *wechat.Client
+	pushed chan struct{} // wakes the keeper: with the first ticket everything begins
+
+	mu     sync.Mutex
+	newest Ticket // the newest that this process has seen: what it asks with, also while SQL is away
+}
+
+// New is the component appid with its secret. tokens keeps its token.
+func New(appid wechat.AppID, secret seal.Secret, d *db.DB, ring *seal.Ring, tokens *token.Store, client *wechat.Client) *Component {
+	return &Component{AppID: appid, secret: secret, db: d, ring: ring, tokens: tokens, wechat: client, pushed: make(chan struct{}, 1)}
+}
+
+// Ticket is what WeChat pushes every ten minutes, valid for TicketLife.
+type Ticket struct {
+	Value    seal.Secret
+	Created  time.Time // by WeChat's clock
+	Received time.Time // by ours
+}
+
+// Keep stores a pushed ticket, unless a newer one is known. The process uses it even when SQL cannot take it (db.ErrUnavailable).
+func (c *Component) Keep(ctx context.Context, ticket Ticket) error {
+	c.see(ticket)
+	select {
+	case c.pushed <- struct{}{}:
+	default:
+	}
+	if err := c.saveTicket(ctx, ticket); err != nil {
+		return fmt.Errorf("store the ticket: %w", err)
+	}
+	return nil
+}
+
+// Refresh reads what another replica may have stored. It fails with db.ErrUnavailable and keeps what is known.
+func (c *Component) Refresh(ctx context.Context) error {
+	ticket, err := c.loadTicket(ctx)
+	if errors.Is(err, db.ErrNone) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the ticket: %w", err)
+	}
+	c.see(ticket)
+	return nil
+}
+
+func (c *Component) see(ticket Ticket) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.newest.Value.IsZero() || !ticket.Created.Before(c.newest.Created) {
+		c.newest = ticket
+	}
+}
+
+// Newest is the newest ticket that this process knows; its Value is zero where there is none.
+func (c *Component) Newest() Ticket {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.newest
+}
+
+// Token is the component token, asked of WeChat only if none lives. It fails with ErrNoTicket, db.ErrUnavailable, or an error of the wire.
+func (c *Component) Token(ctx context.Context) (token.Token, error) {
+	return c.tokens.Get(ctx, c.AppID, c.ask)
+}
+
+// Replace is the component token after bad was rejected.
+func (c *Component) Replace(ctx context.Context, bad token.Version) (token.Token, error) {
+	return c.tokens.Replace(ctx, c.AppID, bad, c.ask)
+}
+
+// Send sends call with the given component token, once.
+func (c *Component) Send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Reply, error) {
+	call.As, call.Token = wechat.AsComponent, with.Access
+	return c.wechat.Do(ctx, call)
+}
+
+// Call sends call with the component token, and once more if WeChat rejected that token: a call that was rejected was not executed.
+func (c *Component) Call(ctx context.Context, call wechat.Call) (wechat.Reply, error) {
+	with, err := c.Token(ctx)
+	if err != nil {
+		return wechat.Reply{}, fmt.Errorf("component token: %w", err)
+	}
+	reply, err := c.Send(ctx, with, call)
+	if !RejectsToken(err) {
+		return reply, err
+	}
+	with, replacing := c.Replace(ctx, with.Version)
+	if replacing != nil {
+		return wechat.Reply{}, fmt.Errorf("replace the component token: %w", replacing)
+	}
+	return c.Send(ctx, with, call)
+}
+
+// RejectsToken reports whether WeChat refused a component call because of the component token.
+func RejectsToken(err error) bool {
+	return wechat.IsRejectedToken(err) || wechat.Refused(err) == wechat.ComponentTokenExpired
+}

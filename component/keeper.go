@@ -1,0 +1,60 @@
+package component
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	round         = 5 * time.Second
+	ticketMissing = 25 * time.Minute // pushes come every ten minutes, so two were missed
+	nudgeEvery    = 10 * time.Minute
+)
+
+// Run keeps the ticket and the component token fresh until ctx ends. report is told what went wrong; the next round tries again.
+func (c *Component) Run(ctx context.Context, report func(error)) error {
+	ticker := time.NewTicker(round)
+	defer ticker.Stop()
+	var nudged time.Time
+	for {
+		if err := c.keep(ctx, &nudged); err != nil && ctx.Err() == nil {
+			report(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.pushed:
+		case <-ticker.C:
+		}
+	}
+}
+
+func (c *Component) keep(ctx context.Context, nudged *time.Time) error {
+	reading := c.Refresh(ctx)
+	nudging := c.nudge(ctx, nudged)
+	return errors.Join(reading, nudging, c.renew(ctx))
+}
+
+// WeChat stops pushing tickets without a word; asking it to start again is harmless while it does push.
+func (c *Component) nudge(ctx context.Context, last *time.Time) error {
+	if time.Since(c.Newest().Received) < ticketMissing || time.Since(*last) < nudgeEvery {
+		return nil
+	}
+	*last = time.Now()
+	return c.StartPush(ctx)
+}
+
+func (c *Component) renew(ctx context.Context) error {
+	if c.Newest().Value.IsZero() {
+		return nil
+	}
+	if _, err := c.Token(ctx); err != nil {
+		return err
+	}
+	due, err := c.tokens.Due(ctx, 1)
+	if err != nil || len(due) == 0 {
+		return err
+	}
+	return c.tokens.Renew(ctx, c.AppID, c.ask)
+}

@@ -1,0 +1,45 @@
+package component
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"wxplatform/internal/seal"
+	"wxplatform/token"
+	"wxplatform/wechat"
+)
+
+// ask asks for a component token (wechat-protocol §3.1). A component token has no refresh token: the ticket buys it.
+func (c *Component) ask(ctx context.Context, _ seal.Secret) (token.Answer, error) {
+	ticket := c.Newest()
+	if ticket.Value.IsZero() {
+		return token.Answer{}, fmt.Errorf("%w: %w", token.ErrNotAsked, ErrNoTicket)
+	}
+	var answer struct {
+		Token   string `json:"component_access_token"`
+		Expires int64  `json:"expires_in"`
+	}
+	_, err := c.wechat.Do(ctx, wechat.Call{
+		Method: http.MethodPost,
+		Path:   "/cgi-bin/component/api_component_token",
+		Body: map[string]string{
+			"component_appid":         string(c.AppID),
+			"component_appsecret":     c.secret.Reveal(),
+			"component_verify_ticket": ticket.Value.Reveal(),
+		},
+		Into: &answer,
+	})
+	return token.Answer{Access: seal.NewSecret(answer.Token), ExpiresIn: time.Duration(answer.Expires) * time.Second}, err
+}
+
+// StartPush asks WeChat to push tickets again (wechat-protocol §1.3). Its secret is named component_secret here, and component_appsecret above.
+func (c *Component) StartPush(ctx context.Context) error {
+	_, err := c.wechat.Do(ctx, wechat.Call{
+		Method: http.MethodPost,
+		Path:   "/cgi-bin/component/api_start_push_ticket",
+		Body:   map[string]string{"component_appid": string(c.AppID), "component_secret": c.secret.Reveal()},
+	})
+	return err
+}

@@ -1,0 +1,157 @@
+// Package inbox is what WeChat tells us: pushes opened, stored, worked off, and handed down to the package that they concern.
+package inbox
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"wxplatform/authorizer"
+	"wxplatform/component"
+	"wxplatform/internal/db"
+	"wxplatform/internal/seal"
+	"wxplatform/invitation"
+	"wxplatform/wechat"
+)
+
+// ErrNotAuthentic says that a push was not made by WeChat for this component, or not now: it changes nothing.
+var ErrNotAuthentic = errors.New("push is not authentic")
+
+// ErrClock says that a push is authentic but for its timestamp, more than ten minutes off: it may be ours that is wrong.
+var ErrClock = fmt.Errorf("%w: its timestamp is more than 10 minutes off", ErrNotAuthentic)
+
+const timestampSlack = 10 * time.Minute
+
+// Counts is what came, by outcome, since the process started.
+type Counts struct {
+	Tickets, Events, Unknown, Messages, Forged, Clock atomic.Int64
+}
+
+// Inbox takes WeChat's pushes. It is safe for concurrent use.
+type Inbox struct {
+	Counts Counts
+
+	appid       wechat.AppID
+	envelope    *wechat.Envelope
+	db          *db.DB
+	ring        *seal.Ring
+	component   *component.Component
+	invitations *invitation.Desk
+	authorizers *authorizer.Registry
+	arrived     chan struct{} // wakes the worker of this process
+}
+
+// New is the inbox of the component c, whose pushes envelope opens.
+func New(envelope *wechat.Envelope, d *db.DB, ring *seal.Ring, c *component.Component, invitations *invitation.Desk, authorizers *authorizer.Registry) *Inbox {
+	return &Inbox{appid: c.AppID, envelope: envelope, db: d, ring: ring, component: c, invitations: invitations, authorizers: authorizers, arrived: make(chan struct{}, 1)}
+}
+
+// open is the message in a push, or ErrNotAuthentic.
+func (b *Inbox) open(p wechat.Push) ([]byte, error) {
+	message, err := b.envelope.Open(p)
+	if err != nil {
+		b.Counts.Forged.Add(1)
+		return nil, fmt.Errorf("%w: %w", ErrNotAuthentic, err)
+	}
+	if !recent(p.Timestamp, time.Now()) {
+		b.Counts.Clock.Add(1)
+		return nil, ErrClock
+	}
+	return message, nil
+}
+
+func recent(timestamp string, now time.Time) bool {
+	seconds, err := strconv.ParseInt(timestamp, 10, 64)
+	if err != nil {
+		return false
+	}
+	return now.Sub(time.Unix(seconds, 0)).Abs() <= timestampSlack
+}
+
+// notice is a component event (wechat-protocol §1). Fields that an event has not are empty.
+type notice struct {
+	AppID           wechat.AppID `xml:"AppId"`
+	CreateTime      string       `xml:"CreateTime"`
+	InfoType        string       `xml:"InfoType"`
+	Ticket          string       `xml:"ComponentVerifyTicket"`
+	AuthorizerAppID wechat.AppID `xml:"AuthorizerAppid"`
+	Code            string       `xml:"AuthorizationCode"`
+	PreAuthCode     string       `xml:"PreAuthCode"`
+}
+
+// created is trimmed before it is read: WeChat's own sample has a blank inside the tag (wechat-protocol §1.2).
+func (n notice) created() time.Time {
+	seconds, _ := strconv.ParseInt(strings.TrimSpace(n.CreateTime), 10, 64)
+	return time.Unix(seconds, 0)
+}
+
+// Component takes a push to the authorization-event URL: a ticket is kept at once, everything else is stored sealed and worked off later.
+// It fails with ErrNotAuthentic, or with db.ErrUnavailable where the event could not be stored, and so must be pushed again.
+func (b *Inbox) Component(ctx context.Context, p wechat.Push) error {
+	message, err := b.open(p)
+	if err != nil {
+		return err
+	}
+	var n notice
+	if err := xml.Unmarshal(message, &n); err != nil || n.AppID != b.appid {
+		b.Counts.Forged.Add(1)
+		return fmt.Errorf("%w: its content is not an event of this component", ErrNotAuthentic)
+	}
+	switch n.InfoType {
+	case "component_verify_ticket":
+		return b.ticket(ctx, n)
+	case "authorized", "updateauthorized", "unauthorized":
+		b.Counts.Events.Add(1)
+		return b.store(ctx, message)
+	}
+	b.Counts.Unknown.Add(1)
+	return nil
+}
+
+// A ticket that SQL cannot take is not refused: the process goes on with it, and the next one comes in ten minutes.
+func (b *Inbox) ticket(ctx context.Context, n notice) error {
+	if n.Ticket == "" {
+		b.Counts.Unknown.Add(1)
+		return nil
+	}
+	b.Counts.Tickets.Add(1)
+	err := b.component.Keep(ctx, component.Ticket{Value: seal.NewSecret(n.Ticket), Created: n.created(), Received: time.Now()})
+	if errors.Is(err, db.ErrUnavailable) {
+		return nil
+	}
+	return err
+}
+
+// Message takes a push to the message URL of the account that the path names. It is checked and counted.
+func (b *Inbox) Message(_ context.Context, p wechat.Push) error {
+	message, err := b.open(p)
+	if err != nil {
+		return err
+	}
+	var m struct {
+		To   wechat.UserName `xml:"ToUserName"`
+		Type string          `xml:"MsgType"`
+	}
+	if err := xml.Unmarshal(message, &m); err != nil || m.To == "" || m.Type == "" {
+		b.Counts.Unknown.Add(1)
+		return nil
+	}
+	b.Counts.Messages.Add(1)
+	return nil
+}
+
+// handle does what an event asks. An error means that it is tried again.
+func (b *Inbox) handle(ctx context.Context, n notice) error {
+	switch n.InfoType {
+	case "authorized", "updateauthorized":
+		return b.invitations.Authorized(ctx, invitation.Event{AppID: n.AuthorizerAppID, Code: seal.NewSecret(n.Code), PreAuthCode: seal.NewSecret(n.PreAuthCode)})
+	case "unauthorized":
+		return b.authorizers.Withdrawn(ctx, n.AuthorizerAppID)
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+// Package arch keeps DESIGN.md §3 true: which package may import which, and which file is the home of which technology.
+package arch
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const (
+	root   = "../.."
+	module = "wxplatform/"
+)
+
+// arrows point down only: what a package of the domain may import of ours, besides internal/*, which are leaves that any may use.
+var arrows = map[string][]string{
+	"session":          {"authorizer", "tenant", "wechat"},
+	"inbox":            {"invitation", "authorizer", "component", "wechat"},
+	"invitation":       {"authorizer", "component", "tenant", "token", "wechat"}, // token: an exchange's answer is a token.Answer
+	"authorizer":       {"component", "tenant", "token", "wechat"},
+	"component":        {"token", "wechat"},
+	"token":            {"wechat"},
+	"tenant":           {},
+	"wechat":           {},
+	"wechat/wechatsim": {"wechat"},
+	"migrations":       {},
+}
+
+// leaves may use each other only along these lines.
+var leaves = map[string][]string{
+	"internal/db":         {"internal/seal"},
+	"internal/mirror":     {"internal/db", "internal/seal"},
+	"internal/seal":       {},
+	"internal/problem":    {},
+	"internal/requestlog": {},
+	"internal/strict":     {},
+	"internal/arch":       {},
+	"internal/dbtest":     {"internal/db", "internal/seal", "migrations"},
+}
+
+// homes say which files may use a technology; a trailing slash is a folder.
+var homes = map[string][]string{
+	"github.com/labstack/echo":      {"*/http.go", "invitation/pages.go", "cmd/platform/", "internal/requestlog/"},
+	"github.com/redis/go-redis":     {"internal/mirror/"},
+	"github.com/alicebob/miniredis": {"internal/mirror/"},
+	"github.com/maypok86/otter":     {"internal/mirror/"},
+	"github.com/jackc/pgx":          {"internal/db/", "internal/dbtest/"},
+	"modernc.org/sqlite":            {"internal/db/"},
+	"database/sql":                  {"internal/db/", "internal/dbtest/"},
+	"github.com/golang-jwt/jwt":     {"tenant/"},
+	"github.com/alecthomas/kong":    {"cmd/"},
+	"github.com/prometheus":         {"cmd/platform/", "internal/requestlog/"},
+	"wxplatform/wechat/wechatsim":   {"cmd/", "bench/"}, // tests may use it everywhere
+	"wxplatform/internal/dbtest":    {},
+}
+
+type file struct {
+	name    string // from the root, with slashes
+	imports []string
+	parsed  *ast.File
+}
+
+func (f file) test() bool  { return strings.HasSuffix(f.name, "_test.go") }
+func (f file) pkg() string { return path.Dir(f.name) }
+
+func TestArrowsPointDown(t *testing.T) {
+	for _, f := range files(t) {
+		for _, imported := range f.imports {
+			ours, isOurs := strings.CutPrefix(imported, module)
+			if isOurs && !f.test() && !mayImport(f.pkg(), ours) {
+				t.Errorf("%s imports %s: a new arrow is a line here, argued for in the review", f.name, ours)
+			}
+		}
+	}
+}
+
+func mayImport(from, to string) bool {
+	switch {
+	case strings.HasPrefix(from, "cmd/"), strings.HasPrefix(from, "bench"):
+		return true
+	case strings.HasPrefix(from, "internal/"):
+		return slices.Contains(leaves[from], to)
+	case strings.HasPrefix(to, "internal/"):
+		return to != "internal/dbtest" && from != "wechat/wechatsim"
+	}
+	return slices.Contains(arrows[from], to)
+}
+
+func TestEveryPackageHasItsArrows(t *testing.T) {
+	for _, f := range files(t) {
+		_, domain := arrows[f.pkg()]
+		_, leaf := leaves[f.pkg()]
+		if !domain && !leaf && !strings.HasPrefix(f.pkg(), "cmd/") && !strings.HasPrefix(f.pkg(), "bench") {
+			t.Errorf("%s is in a package that DESIGN.md §3 does not have", f.name)
+		}
+	}
+}
+
+func TestEveryTechnologyHasItsHome(t *testing.T) {
+	for _, f := range files(t) {
+		if f.test() {
+			continue
+		}
+		for _, imported := range f.imports {
+			for technology, at := range homes {
+				if strings.HasPrefix(imported, technology) && !atHome(f.name, at) {
+					t.Errorf("%s imports %s, whose homes are %q", f.name, imported, at)
+				}
+			}
+		}
+	}
+}
+
+func atHome(name string, at []string) bool {
+	return slices.ContainsFunc(at, func(home string) bool {
+		if strings.HasSuffix(home, "/") {
+			return strings.HasPrefix(name, home)
+		}
+		ok, _ := path.Match(home, name)
+		return ok
+	})
+}
+
+var statement = regexp.MustCompile(`(?s)^\s*(SELECT\s|INSERT INTO\s|UPDATE\s+\w+\s+SET\s|DELETE FROM\s|CREATE (TABLE|INDEX)\s)`)
+
+func TestStatementsStandInSQLFiles(t *testing.T) {
+	for _, f := range files(t) {
+		if f.test() || path.Base(f.name) == "sql.go" || strings.HasPrefix(f.name, "internal/db/") {
+			continue
+		}
+		ast.Inspect(f.parsed, func(n ast.Node) bool {
+			literal, ok := n.(*ast.BasicLit)
+			if ok && literal.Kind == token.STRING {
+				if text, err := strconv.Unquote(literal.Value); err == nil && statement.MatchString(text) {
+					t.Errorf("%s holds a statement: %.40q", f.name, strings.TrimSpace(text))
+				}
+			}
+			return true
+		})
+	}
+}
+
+func TestNoTestIsSkipped(t *testing.T) {
+	for _, f := range files(t) {
+		if !f.test() {
+			continue
+		}
+		ast.Inspect(f.parsed, func(n ast.Node) bool {
+			call, ok := n.(*ast.SelectorExpr)
+			if ok && (call.Sel.Name == "Skip" || call.Sel.Name == "Skipf" || call.Sel.Name == "SkipNow") && f.pkg() != "internal/arch" {
+				t.Errorf("%s skips a test", f.name)
+			}
+			return true
+		})
+	}
+}
+
+func files(t *testing.T) []file {
+	t.Helper()
+	var all []file
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && entry.Name() != ".." {
+			if err == nil {
+				return fs.SkipDir
+			}
+			return err
+		}
+		if !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		f, err := read(name)
+		all = append(all, f)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 30 {
+		t.Fatalf("got %d files, want the whole tree", len(all))
+	}
+	return all
+}
+
+func read(name string) (file, error) {
+	parsed, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+	if err != nil {
+		return file{}, err
+	}
+	relative, err := filepath.Rel(root, name)
+	f := file{name: filepath.ToSlash(relative), parsed: parsed}
+	for _, spec := range parsed.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return file{}, err
+		}
+		f.imports = append(f.imports, imported)
+	}
+	return f, err
+}

@@ -1,0 +1,161 @@
+// Package db is the one door to SQL: PostgreSQL through pgx, or SQLite. Statements live in the domains' sql.go files, in the dialect that both engines share.
+// It owns the table meta: whose database this is, and the change counter.
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"wxplatform/internal/seal"
+)
+
+// ErrUnavailable says that SQL did not do it, or that nobody knows whether it did. It never means that something is absent.
+var ErrUnavailable = errors.New("database unavailable")
+
+// ErrNone says that there is no such row. Only One returns it.
+var ErrNone = errors.New("no such row")
+
+// ErrConflict says that a unique key is taken already.
+var ErrConflict = errors.New("already exists")
+
+// Every statement is given up after patience, a whole transaction after transactionPatience.
+const (
+	patience            = 5 * time.Second
+	transactionPatience = 10 * time.Second
+)
+
+// DB is a pool of connections to one database. It is safe for concurrent use.
+type DB struct {
+	// Clock replaces the database's clock, in tests only. Nil is the database's own.
+	Clock func() time.Time
+
+	pool    *sql.DB
+	engine  engine
+	id      string
+	writing chan struct{} // SQLite has one writer, so writers of this process queue here instead of polling the file's lock
+	changes atomic.Int64
+}
+
+// Text is one statement where the engines must differ, both spelled out side by side.
+type Text struct{ SQLite, Postgres string }
+
+// Querier is what runs a statement: the pool, or a transaction.
+type Querier interface {
+	exec(ctx context.Context, text string, args []any) (sql.Result, error)
+	query(ctx context.Context, text string, args []any) (*sql.Rows, error)
+	database() *DB
+}
+
+// Scan fills dest with the columns of one row.
+type Scan func(dest ...any) error
+
+// Open connects to sqlite:FILE or postgres://…; it fails if the database cannot be reached. The URL never shows in an error.
+func Open(ctx context.Context, url seal.Secret) (*DB, error) {
+	engine, pool, err := openPool(url)
+	if err != nil {
+		return nil, err
+	}
+	d := &DB{pool: pool, engine: engine, writing: make(chan struct{}, 1)}
+	if err := d.Ping(ctx); err != nil {
+		return nil, errors.Join(err, pool.Close())
+	}
+	return d, nil
+}
+
+// Close closes the connections.
+func (d *DB) Close() error { return d.pool.Close() }
+
+// Engine is "sqlite" or "postgres".
+func (d *DB) Engine() string { return string(d.engine) }
+
+// Ping reports whether the database answers, or ErrUnavailable.
+func (d *DB) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return classify(d.pool.PingContext(ctx))
+}
+
+// Changes counts the transactions of this process that raised the change counter, so that a process sees its own writes at once.
+func (d *DB) Changes() int64 { return d.changes.Load() }
+
+// For picks the engine's text.
+func (d *DB) For(t Text) string {
+	if d.engine == sqlite {
+		return t.SQLite
+	}
+	return t.Postgres
+}
+
+// Exec runs a statement and returns how many rows it touched.
+func Exec(ctx context.Context, q Querier, text string, args ...any) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	result, err := q.exec(ctx, text, args)
+	if err != nil {
+		return 0, classify(err)
+	}
+	rows, err := result.RowsAffected()
+	return rows, classify(err)
+}
+
+// One reads one row with read, or fails with ErrNone.
+func One[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text string, args ...any) (T, error) {
+	all, err := All(ctx, q, read, text, args...)
+	if err == nil && len(all) == 0 {
+		err = ErrNone
+	}
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return all[0], nil
+}
+
+// All reads every row with read. The statement bounds how many there are.
+func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text string, args ...any) ([]T, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	rows, err := q.query(ctx, text, args)
+	if err != nil {
+		return nil, classify(err)
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		v, err := read(rows.Scan)
+		if err != nil {
+			return nil, fmt.Errorf("read a row: %w", err)
+		}
+		all = append(all, v)
+	}
+	return all, classify(rows.Err())
+}
+
+// Value reads the one column of a row: One's and All's simplest read.
+func Value[T any](scan Scan) (T, error) {
+	var v T
+	err := scan(&v)
+	return v, err
+}
+
+func (d *DB) exec(ctx context.Context, text string, args []any) (sql.Result, error) {
+	if d.engine == sqlite {
+		select {
+		case d.writing <- struct{}{}:
+			defer func() { <-d.writing }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return d.pool.ExecContext(ctx, text, args...)
+}
+
+func (d *DB) query(ctx context.Context, text string, args []any) (*sql.Rows, error) {
+	return d.pool.QueryContext(ctx, text, args...)
+}
+
+func (d *DB) database() *DB { return d }

@@ -1,0 +1,62 @@
+package db
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrOtherComponent says that the database belongs to another component.
+var ErrOtherComponent = errors.New("database belongs to another component")
+
+// Claim makes the database the component's, or fails with ErrOtherComponent. It gives the database its id when it has none.
+func (d *DB) Claim(ctx context.Context, component string) error {
+	id := strings.ToLower(rand.Text()[:12])
+	_, err := Exec(ctx, d, `
+		INSERT INTO meta (one, component, database_id, changes)
+		VALUES (1, $1, $2, 0)
+		ON CONFLICT (one) DO NOTHING`, component, id)
+	if err != nil {
+		return err
+	}
+	row, err := One(ctx, d, readMeta, `SELECT component, database_id FROM meta WHERE one = 1`)
+	if err != nil {
+		return err
+	}
+	if row.component != component {
+		return fmt.Errorf("%w: it was made for %s, not for %s", ErrOtherComponent, row.component, component)
+	}
+	d.id = row.id
+	return nil
+}
+
+// ID names this database among all; it prefixes every Redis key. It is known once Claim has succeeded.
+func (d *DB) ID() string { return d.id }
+
+type meta struct{ component, id string }
+
+func readMeta(scan Scan) (meta, error) {
+	var m meta
+	err := scan(&m.component, &m.id)
+	return m, err
+}
+
+// Counter reads the change counter: a number that differs from the one read before, higher or lower, means that tenants, clients, keys or authorizers changed.
+func (d *DB) Counter(ctx context.Context) (int64, error) {
+	return One(ctx, d, Value[int64], `SELECT changes FROM meta WHERE one = 1`)
+}
+
+// The row stays locked until the commit, so nobody sees a later number first.
+func (t *Tx) raise(ctx context.Context) error {
+	at, err := t.Now(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = Exec(ctx, t, `
+		UPDATE meta
+		SET changes = CASE WHEN changes + 1 > $1 THEN changes + 1 ELSE $1 END
+		WHERE one = 1`, Millis(at))
+	return err
+}

@@ -1,0 +1,48 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"strings"
+)
+
+// Migrate runs the files *.sql of files that this database has not seen, in the order of their names, each in a transaction of its own under a lock. A statement ends with ";" at a line's end.
+func (d *DB) Migrate(ctx context.Context, files fs.FS) error {
+	names, err := fs.Glob(files, "*.sql")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		text, err := fs.ReadFile(files, name)
+		if err != nil {
+			return err
+		}
+		if err := d.Tx(ctx, func(tx *Tx) error { return tx.migrate(ctx, name, string(text)) }); err != nil {
+			return fmt.Errorf("migration %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (t *Tx) migrate(ctx context.Context, name, text string) error {
+	if err := t.lock(ctx); err != nil {
+		return err
+	}
+	if _, err := Exec(ctx, t, `CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)`); err != nil {
+		return err
+	}
+	fresh, err := Exec(ctx, t, `INSERT INTO migrations (name) VALUES ($1) ON CONFLICT (name) DO NOTHING`, name)
+	if err != nil || fresh == 0 {
+		return err
+	}
+	for statement := range strings.SplitSeq(text, ";\n") {
+		if strings.TrimSpace(statement) == "" {
+			continue
+		}
+		if _, err := Exec(ctx, t, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,88 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+)
+
+// Tx is one transaction. On SQLite it holds the one write lock from its start (BEGIN IMMEDIATE); on PostgreSQL it is READ COMMITTED, and rows are locked by FOR UPDATE.
+type Tx struct {
+	tx      *sql.Tx
+	db      *DB
+	changed bool
+}
+
+// Tx runs work in a transaction: committed if it returns nil, rolled back otherwise. ErrUnavailable from the commit itself means that nobody knows whether it took place.
+// A transaction that PostgreSQL refuses as a deadlock or as not serializable is run again, a few times.
+func (d *DB) Tx(ctx context.Context, work func(*Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, transactionPatience)
+	defer cancel()
+	if d.engine == sqlite {
+		select {
+		case d.writing <- struct{}{}:
+			defer func() { <-d.writing }()
+		case <-ctx.Done():
+			return classify(ctx.Err())
+		}
+	}
+	for try := 1; ; try++ {
+		err := d.once(ctx, work)
+		if try == 3 || !again(err) {
+			return err
+		}
+	}
+}
+
+func (d *DB) once(ctx context.Context, work func(*Tx) error) error {
+	tx, err := d.pool.BeginTx(ctx, nil)
+	if err != nil {
+		return classify(err)
+	}
+	t := &Tx{tx: tx, db: d}
+	if err := t.run(ctx, work); err != nil {
+		return errors.Join(err, ignoreDone(tx.Rollback()))
+	}
+	if err := classify(tx.Commit()); err != nil {
+		return err
+	}
+	if t.changed {
+		d.changes.Add(1)
+	}
+	return nil
+}
+
+func (t *Tx) run(ctx context.Context, work func(*Tx) error) error {
+	if err := work(t); err != nil {
+		return err
+	}
+	if !t.changed {
+		return nil
+	}
+	return t.raise(ctx)
+}
+
+// A rollback after the driver has already given up says so, which is no news.
+func ignoreDone(err error) error {
+	if errors.Is(err, sql.ErrTxDone) {
+		return nil
+	}
+	return classify(err)
+}
+
+// Changed makes this transaction raise the change counter, as its last statement before the commit.
+func (t *Tx) Changed() { t.changed = true }
+
+// Now is the database's time, in whole milliseconds.
+func (t *Tx) Now(ctx context.Context) (time.Time, error) { return Now(ctx, t) }
+
+func (t *Tx) exec(ctx context.Context, text string, args []any) (sql.Result, error) {
+	return t.tx.ExecContext(ctx, text, args...)
+}
+
+func (t *Tx) query(ctx context.Context, text string, args []any) (*sql.Rows, error) {
+	return t.tx.QueryContext(ctx, text, args...)
+}
+
+func (t *Tx) database() *DB { return t.db }

@@ -1,0 +1,107 @@
+// Package dbtest hands tests real databases: SQLite in a temporary directory, and PostgreSQL and Redis where TEST_POSTGRES_URL and TEST_REDIS_URL say so (make test brings them up).
+package dbtest
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // names the driver "pgx"
+
+	"wxplatform/internal/db"
+	"wxplatform/internal/seal"
+	"wxplatform/migrations"
+)
+
+// Component is the appid that test databases belong to.
+const Component = "wx0123456789abcdef"
+
+// Each runs test once an engine: on SQLite always, on PostgreSQL where there is one.
+func Each(t *testing.T, test func(t *testing.T, d *db.DB)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { test(t, SQLite(t)) })
+	if server := os.Getenv("TEST_POSTGRES_URL"); server != "" {
+		t.Run("postgres", func(t *testing.T) { test(t, Postgres(t)) })
+	} else {
+		t.Log("without PostgreSQL: TEST_POSTGRES_URL is not set; make test brings one up")
+	}
+}
+
+// SQLite is an empty, migrated database of Component.
+func SQLite(t testing.TB) *db.DB { return Open(t, SQLiteURL(t)) }
+
+// SQLiteURL is the URL of a database that does not exist yet.
+func SQLiteURL(t testing.TB) string { return "sqlite:" + filepath.Join(t.TempDir(), "platform.db") }
+
+// Postgres is an empty, migrated database of Component, dropped when the test ends.
+func Postgres(t testing.TB) *db.DB { return Open(t, PostgresURL(t)) }
+
+// PostgresURL makes an empty database on the test's server and returns its URL.
+func PostgresURL(t testing.TB) string {
+	t.Helper()
+	server := os.Getenv("TEST_POSTGRES_URL")
+	admin, err := sql.Open("pgx", server)
+	if err != nil {
+		t.Fatalf("PostgreSQL at TEST_POSTGRES_URL: %v", err)
+	}
+	name := "test_" + strings.ToLower(rand.Text()[:12])
+	if _, err := admin.Exec("CREATE DATABASE " + name); err != nil {
+		t.Fatalf("make a database at TEST_POSTGRES_URL: %v", err)
+	}
+	t.Cleanup(func() {
+		_, err := admin.Exec("DROP DATABASE " + name + " WITH (FORCE)")
+		if err != nil {
+			t.Errorf("drop the test's database: %v", err)
+		}
+		_ = admin.Close()
+	})
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal("TEST_POSTGRES_URL is no URL")
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+// Open opens, migrates and claims the database at url.
+func Open(t testing.TB, url string) *db.DB {
+	t.Helper()
+	ctx := context.Background()
+	d, err := db.Open(ctx, seal.NewSecret(url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	if err := d.Migrate(ctx, migrations.Files); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Claim(ctx, Component); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// RedisURLs are the Redis servers to test against: the in-process one ("") always, a real one where TEST_REDIS_URL says so.
+func RedisURLs(t testing.TB) []string {
+	t.Helper()
+	if server := os.Getenv("TEST_REDIS_URL"); server != "" {
+		return []string{"", server}
+	}
+	t.Log("without a redis-server: TEST_REDIS_URL is not set; make test brings one up")
+	return []string{""}
+}
+
+// Ring is a ring of one fresh key.
+func Ring(t testing.TB) *seal.Ring {
+	t.Helper()
+	ring, err := seal.NewRing(seal.NewSecret(seal.NewKey()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}

@@ -1,0 +1,576 @@
+package mirror
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"wxplatform/internal/db"
+	"wxplatform/internal/dbtest"
+	"wxplatform/internal/seal"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var errAbsent = errors.New("no such tenant")
+
+// tenant is a fact as the domains keep them.
+type tenant struct {
+	Name      string
+	Suspended bool
+}
+
+func TestAFactIsReadOnceWhileNothingChanges(t *testing.T) {
+	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
+		m := r.open(t, dbtest.SQLite(t))
+		facts := NewFacts[tenant](m, "tenant", 100)
+		var loads atomic.Int64
+		for range 5 {
+			if got, err := facts.Get(t.Context(), "a", counted(&loads, tenant{Name: "A"})); err != nil || got.Name != "A" {
+				t.Fatalf("got %v, %v, want A", got, err)
+			}
+		}
+		if loads.Load() != 1 {
+			t.Errorf("got %d loads, want 1", loads.Load())
+		}
+	})
+}
+
+func TestAnOwnWriteIsSeenAtOnce(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		m := open(t, "", d)
+		facts := NewFacts[tenant](m, "tenant", 100)
+		truth := "before"
+		read := func(context.Context) (tenant, error) { return tenant{Name: truth}, nil }
+		want(t, facts, read, "before")
+		truth = "after"
+		change(t, d)
+		want(t, facts, read, "after")
+	})
+}
+
+func TestAnotherReplicasWriteIsSeenWithinASecondWithoutRedis(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		writer, reader := d, openAgain(t, d)
+		r := newRedis(t, "")
+		r.cut()
+		m := r.open(t, reader)
+		run(t, m)
+		facts := NewFacts[tenant](m, "tenant", 100)
+		var truth atomic.Value
+		truth.Store("before")
+		read := func(context.Context) (tenant, error) { return tenant{Name: truth.Load().(string)}, nil }
+		want(t, facts, read, "before")
+		truth.Store("after")
+		change(t, writer)
+		within(t, 1500*time.Millisecond, func() bool { got, _ := facts.Get(t.Context(), "a", read); return got.Name == "after" })
+	})
+}
+
+func TestPubSubTellsOfAWriteBeforeThePoll(t *testing.T) {
+	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
+		d := dbtest.SQLite(t)
+		here, there := r.open(t, d), r.open(t, openAgain(t, d))
+		run(t, here)
+		within(t, 3*time.Second, func() bool { return here.generation.Load() > 0 }) // subscribed
+		before := here.epoch.Load()
+		change(t, there.db)
+		there.catchUp(t.Context())
+		within(t, 500*time.Millisecond, func() bool { return here.epoch.Load() > before })
+	})
+}
+
+func TestACounterThatIsLowerAlsoMeansReadAgain(t *testing.T) {
+	d := dbtest.SQLite(t)
+	m := open(t, "", d)
+	for _, counter := range []int{900, 100} {
+		before := m.stamp()
+		exec(t, d, `UPDATE meta SET changes = $1`, counter)
+		m.poll(t.Context())
+		if m.stamp() == before {
+			t.Errorf("counter %d: got the stamp of before, want another", counter)
+		}
+	}
+	before := m.stamp()
+	m.poll(t.Context())
+	if m.stamp() != before {
+		t.Error("got another stamp for the same counter, want the same")
+	}
+}
+
+func TestAFillThatBeganBeforeAChangeLoses(t *testing.T) {
+	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
+		d := dbtest.SQLite(t)
+		m := r.open(t, d)
+		facts := NewFacts[tenant](m, "tenant", 100)
+		began, goOn, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = facts.Get(t.Context(), "a", func(context.Context) (tenant, error) {
+				close(began)
+				<-goOn
+				return tenant{Name: "old"}, nil
+			})
+		}()
+		<-began
+		change(t, d)
+		read := func(context.Context) (tenant, error) { return tenant{Name: "new", Suspended: true}, nil }
+		want(t, facts, read, "new") // joins no flight that began before the change
+		close(goOn)
+		<-done
+		want(t, facts, read, "new")
+		if got, ok := facts.read(t.Context(), "a"); !ok || got.Name != "new" {
+			t.Errorf("got %v, %v in Redis, want the new fact", got, ok)
+		}
+	})
+}
+
+func TestCallersShareOneLoadAndACancelEndsOnlyTheWaiting(t *testing.T) {
+	m := open(t, "", dbtest.SQLite(t))
+	facts := NewFacts[tenant](m, "tenant", 100)
+	var loads atomic.Int64
+	goOn := make(chan struct{})
+	load := func(ctx context.Context) (tenant, error) {
+		loads.Add(1)
+		<-goOn
+		return tenant{Name: "A"}, ctx.Err()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() { _, err := facts.Get(ctx, "a", load); left <- err }()
+	var stayed sync.WaitGroup
+	for range 20 {
+		stayed.Go(func() {
+			if got, err := facts.Get(t.Context(), "a", load); err != nil || got.Name != "A" {
+				t.Errorf("got %v, %v, want A", got, err)
+			}
+		})
+	}
+	within(t, time.Second, func() bool { return loads.Load() == 1 })
+	cancel()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the caller's own cancel", err)
+	}
+	close(goOn)
+	stayed.Wait()
+	if loads.Load() != 1 {
+		t.Errorf("got %d loads, want 1", loads.Load())
+	}
+}
+
+func TestWhileSQLIsAwayTheLastKnownServes(t *testing.T) {
+	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
+		d := dbtest.SQLite(t)
+		here, there := r.open(t, d), r.open(t, d)
+		facts, elsewhere := NewFacts[tenant](here, "tenant", 100), NewFacts[tenant](there, "tenant", 100)
+		want(t, facts, func(context.Context) (tenant, error) { return tenant{Name: "A", Suspended: true}, nil }, "A")
+		here.epoch.Add(1)
+		want(t, facts, away, "A")
+		if got, err := elsewhere.Get(t.Context(), "a", away); err != nil || got != (tenant{"A", true}) {
+			t.Errorf("got %v, %v from Redis, want the whole fact", got, err)
+		}
+		if _, err := elsewhere.Get(t.Context(), "b", away); !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("got %v for what nobody knows, want ErrUnavailable", err)
+		}
+		there.SQLFailed()
+		var loads atomic.Int64
+		_, _ = elsewhere.Get(t.Context(), "a", counted(&loads, tenant{}))
+		if loads.Load() != 0 {
+			t.Error("got SQL asked while it is known to be away, want the last known at once")
+		}
+		there.awayUntil.Store(1)
+		want(t, elsewhere, func(context.Context) (tenant, error) { return tenant{Name: "B"}, nil }, "B")
+	})
+}
+
+func TestAFactFromRedisIsAtMostAnHourOld(t *testing.T) {
+	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
+		d := dbtest.SQLite(t)
+		here, there := r.open(t, d), r.open(t, d)
+		facts, elsewhere := NewFacts[tenant](here, "tenant", 100), NewFacts[tenant](there, "tenant", 100)
+		here.clock = func() time.Time { return time.Now().Add(-factAge - time.Second) }
+		want(t, facts, func(context.Context) (tenant, error) { return tenant{Name: "A"}, nil }, "A")
+		if got, err := elsewhere.Get(t.Context(), "a", away); !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("got %v, %v, want ErrUnavailable", got, err)
+		}
+	})
+}
+
+func TestAnAbsenceDropsWhatWasKnown(t *testing.T) {
+	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
+		m := r.open(t, dbtest.SQLite(t))
+		facts := NewFacts[tenant](m, "tenant", 100)
+		want(t, facts, func(context.Context) (tenant, error) { return tenant{Name: "A"}, nil }, "A")
+		m.epoch.Add(1)
+		if _, err := facts.Get(t.Context(), "a", absent); !errors.Is(err, errAbsent) {
+			t.Errorf("got %v, want the absence as it is", err)
+		}
+		if got, err := facts.Get(t.Context(), "a", away); !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("got %v, %v after the absence, want ErrUnavailable", got, err)
+		}
+		if _, err := facts.Get(t.Context(), "never", absent); !errors.Is(err, errAbsent) {
+			t.Errorf("got %v, want the absence", err)
+		}
+		if n := m.redis.client.Exists(t.Context(), m.redis.key(facts.kind, "never")).Val(); n != 0 {
+			t.Error("got an absence stored for what never was, want Redis left empty")
+		}
+	})
+}
+
+func TestSQLsReturnHasEverythingReadAgain(t *testing.T) {
+	d := dbtest.SQLite(t)
+	m := open(t, "", d)
+	before, generation := m.stamp(), m.generation.Load()
+	exec(t, d, `ALTER TABLE meta RENAME TO away`)
+	m.poll(t.Context())
+	if !m.Away() || m.stamp() != before {
+		t.Error("got SQL taken for present, or facts dropped, want the last known kept")
+	}
+	exec(t, d, `ALTER TABLE away RENAME TO meta`)
+	m.poll(t.Context())
+	if m.Away() || m.stamp() == before || m.generation.Load() == generation {
+		t.Error("got facts and tokens kept as fresh, want them read again")
+	}
+}
+
+func TestFactsMustSurviveRedis(t *testing.T) {
+	m := open(t, "", dbtest.SQLite(t))
+	for name, make := range map[string]func(){
+		"unexported": func() { NewFacts[struct{ hidden bool }](m, "x", 1) },
+		"secret":     func() { NewFacts[struct{ S seal.Secret }](m, "x", 1) },
+		"deep":       func() { NewFacts[map[string][]*struct{ F func() }](m, "x", 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("got it accepted, want a panic")
+				}
+			}()
+			make()
+		})
+	}
+	NewFacts[[]struct{ At time.Time }](m, "fine", 1)
+	NewFacts[spelled](m, "value", 1)
+	NewFacts[*spelled](m, "pointer", 1)
+}
+
+func TestAFactMaySpellItself(t *testing.T) {
+	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
+		t.Run("value", func(t *testing.T) {
+			spell(t, r, spelled{seal.NewSecret("canary-77")}, func(s spelled) string { return s.secret.Reveal() })
+		})
+		t.Run("pointer", func(t *testing.T) {
+			spell(t, r, &spelled{seal.NewSecret("canary-77")}, func(s *spelled) string { return s.secret.Reveal() })
+		})
+	})
+}
+
+func spell[T any](t *testing.T, r *redisUnderTest, v T, reveal func(T) string) {
+	d := dbtest.SQLite(t)
+	facts, elsewhere := NewFacts[T](r.open(t, d), "key", 100), NewFacts[T](r.open(t, d), "key", 100)
+	_, _ = facts.Get(t.Context(), "k", func(context.Context) (T, error) { return v, nil })
+	got, err := elsewhere.Get(t.Context(), "k", func(context.Context) (none T, err error) { return none, db.ErrUnavailable })
+	if err != nil || reveal(got) != "canary-77" {
+		t.Errorf("got %v, %v, want the secret back", got, err)
+	}
+	if dump := r.dump(t, d); strings.Contains(dump, "canary-77") {
+		t.Error("got the secret in Redis in plain, want it sealed")
+	}
+}
+
+func TestLocalIsBounded(t *testing.T) {
+	l := NewLocal[int, int](100)
+	for i := range 10_000 {
+		l.Set(i, i)
+	}
+	l.cache.CleanUp()
+	if n := l.cache.EstimatedSize(); n > 100 {
+		t.Errorf("got %d entries, want at most 100", n)
+	}
+	l.Set(-1, 7)
+	l.Delete(-1)
+	if _, ok := l.Get(-1); ok {
+		t.Error("got a deleted entry, want none")
+	}
+}
+
+func TestCloseEndsAndWaitsForWhatIsUnderWay(t *testing.T) {
+	m, err := Open(t.Context(), seal.Secret{}, dbtest.SQLite(t), dbtest.Ring(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flights := NewFlights[string, int](m, time.Minute)
+	var ended atomic.Bool
+	flights.Start(t.Context(), "a", func(ctx context.Context) (int, error) {
+		<-ctx.Done()
+		ended.Store(true)
+		return 0, ctx.Err()
+	})
+	if err := m.Close(); err != nil || !ended.Load() {
+		t.Errorf("got %v, ended %v, want what was under way ended", err, ended.Load())
+	}
+	if _, err := flights.Do(t.Context(), "a", nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v, want ErrClosed", err)
+	}
+}
+
+func TestABadRedisURLIsRefusedWithoutShowingIt(t *testing.T) {
+	_, err := Open(t.Context(), seal.NewSecret("redis://user:canary-11@host:port"), dbtest.SQLite(t), dbtest.Ring(t))
+	if err == nil || strings.Contains(err.Error(), "canary-11") {
+		t.Errorf("got %v, want it refused without its password", err)
+	}
+}
+
+// spelled holds a secret and says how it is spelled.
+type spelled struct{ secret seal.Secret }
+
+func (s *spelled) MarshalBinary() ([]byte, error) { return []byte(s.secret.Reveal()), nil }
+func (s *spelled) UnmarshalBinary(text []byte) error {
+	s.secret = seal.NewSecret(string(text))
+	return nil
+}
+
+func away(context.Context) (tenant, error)   { return tenant{}, db.ErrUnavailable }
+func absent(context.Context) (tenant, error) { return tenant{}, errAbsent }
+
+func counted(n *atomic.Int64, v tenant) func(context.Context) (tenant, error) {
+	return func(context.Context) (tenant, error) { n.Add(1); return v, nil }
+}
+
+func want(t *testing.T, facts *Facts[tenant], load func(context.Context) (tenant, error), name string) {
+	t.Helper()
+	if got, err := facts.Get(t.Context(), "a", load); err != nil || got.Name != name {
+		t.Errorf("got %v, %v, want %s", got, err, name)
+	}
+}
+
+func within(t *testing.T, d time.Duration, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Errorf("got nothing within %v", d)
+}
+
+// change commits something that raises the change counter.
+func change(t *testing.T, d *db.DB) {
+	t.Helper()
+	if err := d.Tx(t.Context(), func(tx *db.Tx) error { tx.Changed(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func exec(t *testing.T, d *db.DB, text string, args ...any) {
+	t.Helper()
+	if _, err := db.Exec(t.Context(), d, text, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// openAgain is another replica's connection to the database of d.
+func openAgain(t *testing.T, d *db.DB) *db.DB {
+	t.Helper()
+	text := `SELECT 'sqlite:' || file FROM pragma_database_list WHERE name = 'main'`
+	if d.Engine() == "postgres" {
+		text = `SELECT current_database()`
+	}
+	where, err := db.One(t.Context(), d, db.Value[string], text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Engine() == "postgres" {
+		where = postgresURL(t, where)
+	}
+	return dbtest.Open(t, where)
+}
+
+func open(t *testing.T, redisURL string, d *db.DB) *Mirror {
+	t.Helper()
+	return openWith(t, redisURL, d, dbtest.Ring(t))
+}
+
+func openWith(t *testing.T, redisURL string, d *db.DB, ring *seal.Ring) *Mirror {
+	t.Helper()
+	m, err := Open(t.Context(), seal.NewSecret(redisURL), d, ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() })
+	return m
+}
+
+func run(t *testing.T, m *Mirror) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: got %v, want nil", err)
+		}
+	})
+}
+
+// redisUnderTest is a Redis behind a gate that can be shut.
+type redisUnderTest struct {
+	ring  *seal.Ring
+	url   string
+	mini  *miniredis.Miniredis // nil where it is a real one
+	to    string
+	mu    sync.Mutex
+	mode  string // "", "cut" or "hang"
+	conns []net.Conn
+}
+
+// eachRedis runs test against an in-process Redis and against a real one.
+func eachRedis(t *testing.T, test func(t *testing.T, r *redisUnderTest)) {
+	for _, server := range dbtest.RedisURLs(t) {
+		name := "real"
+		if server == "" {
+			name = "miniredis"
+		}
+		t.Run(name, func(t *testing.T) { test(t, newRedis(t, server)) })
+	}
+}
+
+func newRedis(t *testing.T, server string) *redisUnderTest {
+	t.Helper()
+	r := &redisUnderTest{ring: dbtest.Ring(t)}
+	if server == "" {
+		r.mini = miniredis.RunT(t)
+		server = "redis://" + r.mini.Addr()
+	}
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.to = u.Host
+	gate, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = gate.Addr().String()
+	r.url = u.String()
+	var serving sync.WaitGroup
+	serving.Go(func() { r.serve(gate, &serving) })
+	t.Cleanup(func() { _ = gate.Close(); r.cut(); serving.Wait() })
+	return r
+}
+
+func (r *redisUnderTest) open(t *testing.T, d *db.DB) *Mirror { return openWith(t, r.url, d, r.ring) }
+
+func (r *redisUnderTest) serve(gate net.Listener, serving *sync.WaitGroup) {
+	for {
+		in, err := gate.Accept()
+		if err != nil {
+			return
+		}
+		out, err := net.Dial("tcp", r.to)
+		if err != nil || !r.admit(in, out) {
+			_ = in.Close()
+			continue
+		}
+		serving.Go(func() { r.pipe(out, in) })
+		serving.Go(func() { r.pipe(in, out) })
+	}
+}
+
+func (r *redisUnderTest) admit(conns ...net.Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mode == "cut" {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		return false
+	}
+	r.conns = append(r.conns, conns...)
+	return true
+}
+
+func (r *redisUnderTest) pipe(to, from net.Conn) {
+	defer to.Close()
+	defer from.Close()
+	_, _ = io.Copy(hanging{r, to}, from)
+}
+
+// hanging swallows what is written while the gate hangs.
+type hanging struct {
+	r  *redisUnderTest
+	to net.Conn
+}
+
+func (h hanging) Write(p []byte) (int, error) {
+	h.r.mu.Lock()
+	hang := h.r.mode == "hang"
+	h.r.mu.Unlock()
+	if hang {
+		return len(p), nil
+	}
+	return h.to.Write(p)
+}
+
+func (r *redisUnderTest) cut() {
+	r.set("cut")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.conns {
+		_ = c.Close()
+	}
+	r.conns = nil
+}
+
+func (r *redisUnderTest) set(mode string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mode = mode
+}
+
+func (r *redisUnderTest) direct(t *testing.T) *redis.Client {
+	client := redis.NewClient(&redis.Options{Addr: r.to})
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// flush deletes what one database has in Redis.
+func (r *redisUnderTest) flush(t *testing.T, d *db.DB) {
+	t.Helper()
+	client := r.direct(t)
+	for _, key := range client.Keys(t.Context(), d.ID()+":*").Val() {
+		client.Del(t.Context(), key)
+	}
+}
+
+// dump is everything that one database has in Redis.
+func (r *redisUnderTest) dump(t *testing.T, d *db.DB) string {
+	t.Helper()
+	client := r.direct(t)
+	var all strings.Builder
+	for _, key := range client.Keys(t.Context(), d.ID()+":*").Val() {
+		all.WriteString(key)
+		for field, value := range client.HGetAll(t.Context(), key).Val() {
+			all.WriteString(field + value)
+		}
+	}
+	if all.Len() == 0 {
+		t.Error("got nothing in Redis, want something to look through")
+	}
+	return all.String()
+}
+
+func name() string { return strings.ToLower(rand.Text()[:8]) }

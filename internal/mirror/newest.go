@@ -1,0 +1,228 @@
+package mirror
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"wxplatform/internal/seal"
+)
+
+// Versioned is a secret with the number by which the newest wins, and its own expiry. One without a secret says that the older ones are of no use any more.
+type Versioned struct {
+	Secret  seal.Secret
+	Version int64
+	Expires time.Time
+}
+
+// Newest keeps the newest known version of each of a kind of secrets, in the process and in Redis.
+type Newest struct {
+	m     *Mirror
+	kind  string
+	known *otter.Cache[string, *item]
+
+	mu      sync.Mutex
+	waiting map[string]*waiters
+}
+
+type item struct {
+	Versioned
+	generation atomic.Int64 // when it was last known to be the newest
+	used       atomic.Bool
+}
+
+type waiters struct {
+	count int
+	news  chan struct{} // closed when something newer arrives
+}
+
+// NewNewest makes the secrets of one kind, of which the process keeps about as many entries as it is told. The kind has no colon and is used once a mirror.
+func NewNewest(m *Mirror, kind string, entries int) *Newest {
+	n := &Newest{
+		m:       m,
+		kind:    "newest-" + kind,
+		known:   otter.Must(&otter.Options[string, *item]{MaximumSize: entries}),
+		waiting: map[string]*waiters{},
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.newest[n.kind] = n
+	return n
+}
+
+// Local is what the process knows. Where it is not fresh, news may have been missed: it may still be used, and SQL should be read meanwhile. The use is noted.
+func (n *Newest) Local(key string) (v Versioned, fresh, ok bool) {
+	known, ok := n.known.GetIfPresent(key)
+	if !ok {
+		return Versioned{}, false, false
+	}
+	if !known.used.Load() { // a store each time would have the cores fight for the line
+		known.used.Store(true)
+	}
+	return known.Versioned, known.generation.Load() == n.m.generation.Load(), true
+}
+
+// TakeUsed returns the keys that Local was asked for since the last call.
+func (n *Newest) TakeUsed() []string {
+	var keys []string
+	for key, known := range n.known.All() {
+		if known.used.Swap(false) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// Generation is what Filled is given: read it before SQL is.
+func (n *Newest) Generation() int64 { return n.m.generation.Load() }
+
+// Filled keeps what SQL said, read after generation was, unless something newer is known, and returns the newest.
+func (n *Newest) Filled(ctx context.Context, key string, v Versioned, generation int64) Versioned {
+	newest, changed := n.adopt(key, v, generation)
+	if changed {
+		n.share(ctx, key, v)
+	}
+	return newest
+}
+
+// Put keeps v and tells the other replicas, unless something newer is known. It returns the newest.
+func (n *Newest) Put(ctx context.Context, key string, v Versioned) Versioned {
+	newest, _ := n.adopt(key, v, n.Generation())
+	n.share(ctx, key, v)
+	return newest
+}
+
+// Shared is what Redis knows. Not ok means that this is unknown or that there is nothing. What it finds is kept in the process, but not as fresh.
+func (n *Newest) Shared(ctx context.Context, key string) (Versioned, bool) {
+	sealed, err := n.m.redis.read(ctx, n.kind, key)
+	if err != nil || len(sealed) == 0 {
+		return Versioned{}, false
+	}
+	v, err := n.open(key, sealed)
+	if err != nil {
+		return Versioned{}, false
+	}
+	newest, _ := n.adopt(key, v, stale)
+	return newest, true
+}
+
+// Wait returns when a version above older is known in the process, after atMost, or when ctx ends. It says nothing about which.
+func (n *Newest) Wait(ctx context.Context, key string, older int64, atMost time.Duration) {
+	news := n.watch(key)
+	defer n.unwatch(key)
+	if known, ok := n.known.GetEntryQuietly(key); ok && known.Value.Version > older {
+		return
+	}
+	timer := time.NewTimer(atMost)
+	defer timer.Stop()
+	select {
+	case <-news:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+const stale = -1 // a generation, or a stamp, that never is
+
+// adopt replaces what the process knows by something newer, and reports whether it did. The same version, read again, is fresh again.
+func (n *Newest) adopt(key string, v Versioned, generation int64) (newest Versioned, changed bool) {
+	kept, _ := n.known.Compute(key, func(old *item, found bool) (*item, otter.ComputeOp) {
+		if found && old.Version >= v.Version {
+			raise(&old.generation, generation)
+			return old, otter.CancelOp
+		}
+		changed = true
+		fresh := &item{Versioned: v}
+		fresh.generation.Store(generation)
+		fresh.used.Store(found && old.used.Load())
+		return fresh, otter.WriteOp
+	})
+	if changed {
+		n.wake(key)
+	}
+	return kept.Versioned, changed
+}
+
+func raise(number *atomic.Int64, to int64) {
+	for old := number.Load(); old < to && !number.CompareAndSwap(old, to); old = number.Load() {
+	}
+}
+
+// sealed is a version as it stands in Redis. Its secret is explicit, for a seal.Secret's own JSON hides it.
+type sealedVersion struct {
+	Secret  []byte `json:"secret"`
+	Version int64  `json:"version"`
+	Expires int64  `json:"expires"` // Unix milliseconds
+}
+
+// share puts v into Redis, unless there is a newer one, and tells the other replicas.
+func (n *Newest) share(ctx context.Context, key string, v Versioned) {
+	text, _ := json.Marshal(sealedVersion{[]byte(v.Secret.Reveal()), v.Version, v.Expires.UnixMilli()}) // always marshals
+	sealed := n.m.ring.Seal(seal.NewSecret(string(text)), "redis", n.kind, key)
+	told := news{Kind: n.kind, Key: key, Version: v.Version, Sealed: sealed}
+	n.m.redis.write(ctx, writing{kind: n.kind, key: key, version: v.Version, sealed: sealed, life: v.Expires.Sub(n.m.clock()), news: told.bytes()})
+}
+
+func (n *Newest) open(key string, sealed []byte) (Versioned, error) {
+	text, err := n.m.ring.Open(sealed, "redis", n.kind, key)
+	if err != nil {
+		return Versioned{}, err
+	}
+	var s sealedVersion
+	err = json.Unmarshal([]byte(text.Reveal()), &s)
+	return Versioned{seal.NewSecret(string(s.Secret)), s.Version, time.UnixMilli(s.Expires)}, err
+}
+
+// learn takes news of what this process has or waits for. News that does not open, for it is sealed under a key that this replica has not got yet, makes what is known stale.
+func (n *Newest) learn(told news) {
+	known, ok := n.known.GetEntryQuietly(told.Key)
+	if !ok && !n.awaited(told.Key) || ok && known.Value.Version >= told.Version {
+		return
+	}
+	v, err := n.open(told.Key, told.Sealed)
+	if err == nil {
+		n.adopt(told.Key, v, n.Generation())
+	} else if ok {
+		known.Value.generation.Store(stale)
+	}
+}
+
+func (n *Newest) watch(key string) <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	w, ok := n.waiting[key]
+	if !ok {
+		w = &waiters{news: make(chan struct{})}
+		n.waiting[key] = w
+	}
+	w.count++
+	return w.news
+}
+
+func (n *Newest) unwatch(key string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	w := n.waiting[key]
+	if w.count--; w.count == 0 {
+		delete(n.waiting, key)
+	}
+}
+
+func (n *Newest) wake(key string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if w, ok := n.waiting[key]; ok {
+		close(w.news)
+		w.news = make(chan struct{})
+	}
+}
+
+func (n *Newest) awaited(key string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.waiting[key] != nil
+}

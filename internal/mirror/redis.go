@@ -1,0 +1,183 @@
+package mirror
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"wxplatform/internal/seal"
+)
+
+const (
+	redisPatience = 250 * time.Millisecond // for one operation, its wait for a connection included
+	redisRest     = time.Second            // for which Redis is left alone after a failure
+	redisMost     = 32                     // connections
+)
+
+// errResting says that Redis failed a moment ago. Like every error of Redis it means "unknown", never "absent".
+var errResting = errors.New("redis is left alone after a failure")
+
+// shared is what all replicas see: the keys of one database in one Redis.
+type shared struct {
+	client  *redis.Client
+	own     *miniredis.Miniredis // nil where the Redis is a real one
+	id      string               // the database's, in front of every key
+	reading circuit
+	writing circuit // apart, so that a Redis that became read-only is still read
+}
+
+func openShared(url seal.Secret, id string) (*shared, error) {
+	if id == "" {
+		return nil, errors.New("the database was not claimed")
+	}
+	logging.Disable() // domain code does not log, and neither does its client
+	if url.IsZero() {
+		return openOwn(id)
+	}
+	options, err := redis.ParseURL(url.Reveal())
+	if err != nil {
+		return nil, errors.New("redis URL is not one that go-redis reads") // its own words may hold the password
+	}
+	return &shared{client: redis.NewClient(impatient(options)), id: id}, nil
+}
+
+// openOwn starts a Redis in this process. It listens on loopback, so it has a password that nobody knows.
+func openOwn(id string) (*shared, error) {
+	own := miniredis.NewMiniRedis()
+	password := rand.Text()
+	own.RequireAuth(password)
+	own.ClockTTL(true)
+	if err := own.Start(); err != nil {
+		return nil, err
+	}
+	options := &redis.Options{Addr: own.Addr(), Password: password}
+	return &shared{client: redis.NewClient(impatient(options)), own: own, id: id}, nil
+}
+
+// impatient takes all repeating and waiting out of go-redis: the circuits are ours.
+func impatient(options *redis.Options) *redis.Options {
+	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = redisPatience, redisPatience, redisPatience
+	options.PoolTimeout = redisPatience
+	options.PoolSize = redisMost
+	options.MaxRetries = -1
+	options.DialerRetries = 1
+	options.ContextTimeoutEnabled = true
+	options.DisableIdentity = true
+	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return options
+}
+
+func (s *shared) close() error {
+	err := s.client.Close()
+	if s.own != nil {
+		s.own.Close()
+	}
+	return err
+}
+
+func (s *shared) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	defer cancel()
+	return s.client.Ping(ctx).Err()
+}
+
+// key is length-free and still unambiguous: ids and kinds hold no colon.
+func (s *shared) key(kind, key string) string { return s.id + ":" + kind + ":" + key }
+
+func (s *shared) channel() string { return s.id + ":news" }
+
+// A value in Redis is a hash: v, its number, only there to be compared; s, the sealed value, which carries its number too; and what is believed is the latter.
+const (
+	fieldVersion = "v"
+	fieldSealed  = "s"
+)
+
+// store writes the value unless Redis has one with a larger number; equal ones are replaced where same is "1", and where present is "1" nothing new is made.
+// Who wrote tells the others in the same step, if there is something to tell.
+var store = redis.NewScript(`
+local old = redis.call('HGET', KEYS[1], 'v')
+if not old and ARGV[5] == '1' then return 0 end
+local number = tonumber(old or '-1') or -1
+if number > tonumber(ARGV[1]) or (number == tonumber(ARGV[1]) and ARGV[4] ~= '1') then return 0 end
+redis.call('HSET', KEYS[1], 'v', ARGV[1], 's', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+if ARGV[6] ~= '' then redis.call('PUBLISH', KEYS[2], ARGV[6]) end
+return 1`)
+
+// writing is one value on its way into Redis.
+type writing struct {
+	kind, key   string
+	version     int64
+	sealed      []byte
+	life        time.Duration
+	replaceSame bool
+	onlyPresent bool
+	news        []byte
+}
+
+// write stores w, or lets it be where Redis has a newer one or is in trouble: nobody needs to know.
+func (s *shared) write(ctx context.Context, w writing) {
+	if w.life < time.Millisecond {
+		return
+	}
+	_ = s.writing.try(ctx, func(ctx context.Context) error {
+		keys := []string{s.key(w.kind, w.key), s.channel()}
+		return store.Run(ctx, s.client, keys, strconv.FormatInt(w.version, 10), w.sealed, w.life.Milliseconds(), flag(w.replaceSame), flag(w.onlyPresent), w.news).Err()
+	})
+}
+
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return ""
+}
+
+// read returns the sealed value, empty where there is none, or an error where that is unknown.
+func (s *shared) read(ctx context.Context, kind, key string) (sealed []byte, err error) {
+	err = s.reading.try(ctx, func(ctx context.Context) error {
+		sealed, err = s.client.HGet(ctx, s.key(kind, key), fieldSealed).Bytes()
+		if errors.Is(err, redis.Nil) {
+			err = nil
+		}
+		return err
+	})
+	return sealed, err
+}
+
+// circuit leaves Redis alone for a while after a failure, so that an outage costs one caller a second its patience and the others nothing.
+type circuit struct{ until atomic.Int64 } // Unix nanoseconds, 0 while all is well
+
+func (c *circuit) try(ctx context.Context, act func(context.Context) error) error {
+	if !c.enter() {
+		return errResting
+	}
+	within, cancel := context.WithTimeout(ctx, redisPatience)
+	defer cancel()
+	err := act(within)
+	switch {
+	case err == nil:
+		c.until.Store(0)
+	case ctx.Err() == nil: // a caller who left says nothing about Redis
+		c.until.Store(time.Now().Add(redisRest).UnixNano())
+	}
+	return err
+}
+
+// enter lets everybody in while all is well, nobody during the rest, and then one to try.
+func (c *circuit) enter() bool {
+	until := c.until.Load()
+	if until == 0 {
+		return true
+	}
+	now := time.Now()
+	return now.UnixNano() >= until && c.until.CompareAndSwap(until, now.Add(redisRest).UnixNano())
+}

@@ -1,0 +1,59 @@
+package requestlog
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"strconv"
+	"strings"
+)
+
+// panicked is a handler's panic as an error. It keeps the value's type and the functions under way, because the value's text and the arguments may hold a secret.
+type panicked struct{ kind, stack string }
+
+func (p *panicked) Error() string { return "a handler panicked with a value of type " + p.kind }
+
+func (p *panicked) attrs() []slog.Attr {
+	return []slog.Attr{slog.String("panic", p.kind), slog.String("stack", p.stack)}
+}
+
+// safely runs f and makes an error of its panic. The panic by which a handler aborts its connection goes on, as net/http promises.
+func safely(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = caught(v)
+		}
+	}()
+	return f()
+}
+
+func caught(value any) error {
+	if value == http.ErrAbortHandler {
+		panic(http.ErrAbortHandler)
+	}
+	return &panicked{kind: fmt.Sprintf("%T", value), stack: functions()}
+}
+
+const deepest = 64
+
+// functions names those between the panic and the middleware, innermost first, as function:line.
+func functions() string {
+	var pcs [deepest]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(0, pcs[:])])
+	var names []string
+	panicking := false
+	for more := true; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		switch {
+		case f.Function == "runtime.gopanic":
+			panicking = true
+		case strings.HasSuffix(f.Function, "requestlog.safely"):
+			more = false
+		case panicking:
+			names = append(names, f.Function+":"+strconv.Itoa(f.Line))
+		}
+	}
+	return strings.Join(names, " ")
+}

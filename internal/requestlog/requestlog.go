@@ -1,0 +1,136 @@
+// Package requestlog gives each request an id, one line in the log and a place in the metrics, and makes an error of a panic. It knows no domain: handlers add what they know with Add.
+// Nothing that a caller sent reaches the line or the metrics: not the URL, the query, a header or a body, only which route it was.
+package requestlog
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Header carries the request's id in the answer. One that comes with a request is not read.
+const Header = "Request-Id"
+
+// Unmatched stands for the route of a request that no route takes.
+const Unmatched = "unmatched"
+
+// Log writes the lines and counts the durations. It is safe for concurrent use.
+type Log struct {
+	logger *slog.Logger
+	took   *prometheus.HistogramVec
+}
+
+// New registers the histogram wxplatform_http_request_duration_seconds.
+func New(logger *slog.Logger, metrics prometheus.Registerer) (*Log, error) {
+	took := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "wxplatform_http_request_duration_seconds",
+		Help:    "How long requests took to answer, by the route's pattern, method and class of status.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+	}, []string{"route", "method", "status"})
+	return &Log{logger: logger, took: took}, metrics.Register(took)
+}
+
+// Middleware belongs around all others (Echo.Use, first): an error is handed to Echo's error handler inside it, so that the line tells what was answered.
+func (l *Log) Middleware(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		began := time.Now()
+		r := newRecord(c.Request().Context())
+		c.SetRequest(c.Request().WithContext(r))
+		c.Response().Header().Set(Header, r.id)
+		aborted := true
+		defer func() { l.write(c, r, time.Since(began), aborted) }()
+		if err := safely(func() error { return next(c) }); err != nil {
+			answer(c, r, err)
+		}
+		aborted = false
+		return nil
+	}
+}
+
+// answer has Echo's error handler answer for err, and answers barely itself where that panics too.
+func answer(c echo.Context, r *record, err error) {
+	r.add(cause(err)...)
+	begun := c.Response().Committed
+	if failed := safely(func() error { c.Error(err); return nil }); failed != nil {
+		r.add(cause(failed)...)
+		bare(c)
+	}
+	var p *panicked
+	if begun && errors.As(err, &p) {
+		panic(http.ErrAbortHandler) // an answer cut off in the middle must not look whole
+	}
+}
+
+func bare(c echo.Context) {
+	if !c.Response().Committed {
+		c.Response().WriteHeader(http.StatusInternalServerError)
+	}
+}
+
+// The texts of Echo's own errors may repeat what the caller sent, so they are left out; the status says enough.
+func cause(err error) []slog.Attr {
+	var p *panicked
+	var echos *echo.HTTPError
+	switch {
+	case errors.As(err, &p):
+		return p.attrs()
+	case errors.As(err, &echos):
+		return nil
+	default:
+		return []slog.Attr{slog.String("error", err.Error())}
+	}
+}
+
+func (l *Log) write(c echo.Context, r *record, took time.Duration, aborted bool) {
+	response := c.Response()
+	route, method := route(c), method(c.Request().Method)
+	l.took.WithLabelValues(route, method, class(response.Status)).Observe(took.Seconds())
+	r.add(
+		slog.String("request_id", r.id),
+		slog.String("method", method),
+		slog.String("route", route),
+		slog.Int("status", response.Status),
+		slog.Int64("bytes", response.Size),
+		slog.Duration("took", took),
+	)
+	if aborted {
+		r.add(slog.Bool("aborted", true)) // the connection was cut, whatever the status says
+	}
+	l.logger.LogAttrs(r, level(response.Status), "request", r.close()...)
+}
+
+func level(status int) slog.Level {
+	if status >= http.StatusInternalServerError {
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}
+
+func route(c echo.Context) string {
+	if pattern := c.Path(); pattern != "" {
+		return pattern
+	}
+	return Unmatched
+}
+
+// A caller may call its method as it likes, so only those that there are get a name.
+func method(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodConnect, http.MethodTrace:
+		return m
+	default:
+		return "other"
+	}
+}
+
+func class(status int) string {
+	classes := [...]string{"1xx", "2xx", "3xx", "4xx", "5xx"}
+	if i := status/100 - 1; i >= 0 && i < len(classes) {
+		return classes[i]
+	}
+	return "other"
+}

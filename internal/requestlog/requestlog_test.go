@@ -1,0 +1,389 @@
+package requestlog_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"wxplatform/internal/requestlog"
+)
+
+const canary = "canary-7c1e"
+
+// server is an Echo under the middleware, with what it logged and counted.
+type server struct {
+	*echo.Echo
+	log     *bytes.Buffer
+	metrics *prometheus.Registry
+}
+
+func newServer(t testing.TB) *server {
+	t.Helper()
+	s := &server{Echo: echo.New(), log: &bytes.Buffer{}, metrics: prometheus.NewRegistry()}
+	l, err := requestlog.New(slog.New(slog.NewJSONHandler(s.log, nil)), s.metrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Use(l.Middleware)
+	return s
+}
+
+func (s *server) do(r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	return w
+}
+
+func (s *server) get(path string) *httptest.ResponseRecorder {
+	return s.do(httptest.NewRequest(http.MethodGet, path, nil))
+}
+
+// line is the one line that was logged.
+func (s *server) line(t *testing.T) map[string]any {
+	t.Helper()
+	if n := strings.Count(s.log.String(), "\n"); n != 1 {
+		t.Fatalf("got %d lines, want 1: %s", n, s.log)
+	}
+	var line map[string]any
+	if err := json.Unmarshal(s.log.Bytes(), &line); err != nil {
+		t.Fatal(err)
+	}
+	return line
+}
+
+func want(t *testing.T, line map[string]any, key string, value any) {
+	t.Helper()
+	if line[key] != value {
+		t.Errorf("%s: got %v, want %v", key, line[key], value)
+	}
+}
+
+func ok(c echo.Context) error { return c.String(http.StatusOK, "ok") }
+
+func TestARequestGetsOneLine(t *testing.T) {
+	s := newServer(t)
+	s.GET("/v1/authorizers/:appid", ok)
+	answer := s.get("/v1/authorizers/wx1?x=1")
+	line := s.line(t)
+	want(t, line, "msg", "request")
+	want(t, line, "level", "INFO")
+	want(t, line, "method", "GET")
+	want(t, line, "route", "/v1/authorizers/:appid")
+	want(t, line, "status", 200.0)
+	want(t, line, "bytes", 2.0)
+	want(t, line, "request_id", answer.Header().Get("Request-Id"))
+	if took, ok := line["took"].(float64); !ok || took <= 0 {
+		t.Errorf("took: got %v, want a duration", line["took"])
+	}
+}
+
+func TestAnUnmatchedRequestIsLoggedWithoutItsPath(t *testing.T) {
+	s := newServer(t)
+	s.GET("/a/:b", ok)
+	s.get("/" + canary)
+	line := s.line(t)
+	want(t, line, "route", "unmatched")
+	want(t, line, "status", 404.0)
+}
+
+func TestAWrongMethodIsLoggedUnderThePattern(t *testing.T) {
+	s := newServer(t)
+	s.GET("/a/:b", ok)
+	s.do(httptest.NewRequest(http.MethodPost, "/a/"+canary, nil))
+	line := s.line(t)
+	want(t, line, "route", "/a/:b")
+	want(t, line, "status", 405.0)
+}
+
+func TestTheIDIsOursWhateverTheCallerSends(t *testing.T) {
+	s := newServer(t)
+	s.GET("/", func(c echo.Context) error { return c.String(http.StatusOK, requestlog.ID(c.Request().Context())) })
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.Header.Set("Request-Id", canary)
+	r.Header.Set("X-Request-Id", canary)
+	answer := s.do(r)
+	id := answer.Header().Get("Request-Id")
+	if !regexp.MustCompile(`^[0-9a-z]{20}$`).MatchString(id) {
+		t.Errorf("got id %q, want 20 letters and digits", id)
+	}
+	if answer.Body.String() != id {
+		t.Errorf("got id %q in the handler, want %q as in the header", answer.Body, id)
+	}
+	if again := s.get("/").Header().Get("Request-Id"); again == id {
+		t.Error("got the same id twice")
+	}
+}
+
+func TestHandlersAddFieldsThroughAnyContextOfTheRequest(t *testing.T) {
+	s := newServer(t)
+	s.GET("/", func(c echo.Context) error {
+		ctx, cancel := context.WithCancel(c.Request().Context())
+		defer cancel()
+		requestlog.Add(ctx, "tenant", "t1")
+		requestlog.Add(ctx, "errcode", 65413)
+		return c.NoContent(http.StatusNoContent)
+	})
+	s.get("/")
+	line := s.line(t)
+	want(t, line, "tenant", "t1")
+	want(t, line, "errcode", 65413.0)
+	want(t, line, "status", 204.0)
+}
+
+func TestOutsideARequestThereIsNoIDAndAddDoesNothing(t *testing.T) {
+	requestlog.Add(context.Background(), "tenant", "t1")
+	if id := requestlog.ID(context.Background()); id != "" {
+		t.Errorf("got id %q, want none", id)
+	}
+}
+
+func TestGoroutinesMayAddWhileTheLineIsWritten(t *testing.T) {
+	s := newServer(t)
+	var adding sync.WaitGroup
+	s.GET("/", func(c echo.Context) error {
+		ctx := c.Request().Context()
+		adding.Go(func() {
+			for range 100 {
+				requestlog.Add(ctx, "n", 1)
+			}
+		})
+		return nil
+	})
+	s.get("/")
+	adding.Wait()
+	s.line(t)
+}
+
+func TestTheHandlersErrorIsAnsweredByEchosHandlerAndLogged(t *testing.T) {
+	s := newServer(t)
+	reason := errors.New("no such authorizer")
+	s.HTTPErrorHandler = func(err error, c echo.Context) {
+		if !errors.Is(err, reason) {
+			t.Errorf("got %v, want the handler's error", err)
+		}
+		requestlog.Add(c.Request().Context(), "slug", "unknown-authorizer")
+		_ = c.NoContent(http.StatusNotFound)
+	}
+	s.GET("/", func(echo.Context) error { return reason })
+	s.get("/")
+	line := s.line(t)
+	want(t, line, "status", 404.0)
+	want(t, line, "error", "no such authorizer")
+	want(t, line, "slug", "unknown-authorizer")
+}
+
+func TestAServersFaultIsAWarning(t *testing.T) {
+	s := newServer(t)
+	s.GET("/", func(echo.Context) error { return errors.New("database unavailable") })
+	s.get("/")
+	want(t, s.line(t), "level", "WARN")
+}
+
+func TestTheTextOfEchosErrorsIsNotLogged(t *testing.T) {
+	s := newServer(t)
+	s.GET("/", func(c echo.Context) error {
+		return echo.NewHTTPError(http.StatusBadRequest, "cannot read "+canary).SetInternal(errors.New(canary))
+	})
+	s.get("/")
+	want(t, s.line(t), "status", 400.0)
+	mustNotHold(t, s.log.String(), canary)
+}
+
+func TestAPanicBecomesA500ForTheErrorHandler(t *testing.T) {
+	s := newServer(t)
+	var handed error
+	s.HTTPErrorHandler = func(err error, c echo.Context) {
+		handed = err
+		_ = c.NoContent(http.StatusInternalServerError)
+	}
+	s.GET("/", func(echo.Context) error { panic(errors.New(canary)) })
+	if answer := s.get("/"); answer.Code != http.StatusInternalServerError {
+		t.Errorf("got status %d, want 500", answer.Code)
+	}
+	line := s.line(t)
+	want(t, line, "status", 500.0)
+	want(t, line, "panic", "*errors.errorString")
+	if handed == nil || strings.Contains(handed.Error(), canary) {
+		t.Errorf("got error %v, want one without the panic's value", handed)
+	}
+}
+
+type secretive struct{ token string }
+
+func TestAPanicsLineNamesFunctionsAndNoValues(t *testing.T) {
+	s := newServer(t)
+	s.GET("/x/:secret", func(c echo.Context) error { return fail(c.Param("secret")) })
+	s.get("/x/" + canary + "?q=" + canary)
+	line := s.line(t)
+	want(t, line, "panic", "requestlog_test.secretive")
+	stack, _ := line["stack"].(string)
+	if first, _, _ := strings.Cut(stack, " "); !regexp.MustCompile(`^wxplatform/internal/requestlog_test\.fail:\d+$`).MatchString(first) {
+		t.Errorf("got stack %q, want it to begin where the panic was", stack)
+	}
+	mustNotHold(t, s.log.String(), canary)
+	mustNotHold(t, stack, "0x")
+}
+
+//go:noinline
+func fail(secret string) error { panic(secretive{token: secret}) }
+
+func TestAnErrorHandlerThatPanicsIsAnsweredFor(t *testing.T) {
+	s := newServer(t)
+	s.HTTPErrorHandler = func(error, echo.Context) { panic(canary) }
+	s.GET("/", func(echo.Context) error { return errors.New("refused") })
+	if answer := s.get("/"); answer.Code != http.StatusInternalServerError {
+		t.Errorf("got status %d, want 500", answer.Code)
+	}
+	want(t, s.line(t), "panic", "string")
+	mustNotHold(t, s.log.String(), canary)
+}
+
+func TestAnAnswerCutOffByAPanicDoesNotLookWhole(t *testing.T) {
+	s := newServer(t)
+	s.GET("/", func(c echo.Context) error {
+		_ = c.String(http.StatusOK, "half")
+		c.Response().Flush()
+		panic(canary)
+	})
+	over := httptest.NewServer(s)
+	defer over.Close()
+	answer, err := http.Get(over.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if body, err := io.ReadAll(answer.Body); err == nil {
+		t.Errorf("got %q as the whole answer, want the connection cut", body)
+	}
+}
+
+func TestAbortingAConnectionStaysPossible(t *testing.T) {
+	s := newServer(t)
+	s.GET("/", func(echo.Context) error { panic(http.ErrAbortHandler) })
+	defer func() {
+		if v := recover(); v != http.ErrAbortHandler {
+			t.Errorf("got panic %v, want http.ErrAbortHandler", v)
+		}
+		want(t, s.line(t), "aborted", true)
+	}()
+	s.get("/")
+}
+
+func TestNothingThatACallerSentReachesLogOrMetrics(t *testing.T) {
+	s := newServer(t)
+	s.GET("/v1/:id", ok)
+	for _, path := range []string{"/v1/" + canary, "/" + canary + "/x", "/v1/1?access_token=" + canary, "//" + canary} {
+		r := httptest.NewRequest(http.MethodGet, path, strings.NewReader(canary))
+		r.Header.Set("Authorization", "Bearer "+canary)
+		r.Header.Set("Cookie", canary)
+		r.Header.Set("User-Agent", canary)
+		r.Header.Set("X-Forwarded-For", canary)
+		r.Host = canary
+		s.do(r)
+	}
+	s.do(httptest.NewRequest(canary, "/v1/1", nil))
+	mustNotHold(t, s.log.String(), canary)
+	mustNotHold(t, s.scrape(t), canary)
+	if n := strings.Count(s.log.String(), "\n"); n != 5 {
+		t.Errorf("got %d lines for 5 requests", n)
+	}
+}
+
+func TestDurationsAreCountedByRouteMethodAndClass(t *testing.T) {
+	s := newServer(t)
+	s.GET("/v1/:id", ok)
+	s.get("/v1/1")
+	s.get("/v1/2")
+	s.get("/nowhere")
+	got := s.scrape(t)
+	for _, line := range []string{
+		`route:/v1/:id method:GET status:2xx count:2`,
+		`route:unmatched method:GET status:4xx count:1`,
+	} {
+		if !strings.Contains(got, line) {
+			t.Errorf("got %s, want %s in it", got, line)
+		}
+	}
+}
+
+func TestTwoLogsDoNotShareARegistry(t *testing.T) {
+	metrics := prometheus.NewRegistry()
+	if _, err := requestlog.New(slog.Default(), metrics); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := requestlog.New(slog.Default(), metrics); err == nil {
+		t.Error("got two histograms of one name, want an error")
+	}
+}
+
+// scrape spells the counted durations, a line a set of labels.
+func (s *server) scrape(t *testing.T) string {
+	t.Helper()
+	families, err := s.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			labels := map[string]string{}
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			out.WriteString("route:" + labels["route"] + " method:" + labels["method"] + " status:" + labels["status"])
+			out.WriteString(" count:" + itoa(m.GetHistogram().GetSampleCount()) + "\n")
+		}
+	}
+	return out.String()
+}
+
+func itoa(n uint64) string {
+	text, _ := json.Marshal(n)
+	return string(text)
+}
+
+func mustNotHold(t *testing.T, text, secret string) {
+	t.Helper()
+	if strings.Contains(text, secret) {
+		t.Errorf("got %s, want no %s in it", text, secret)
+	}
+}
+
+// What the middleware adds to a request is the difference between the two.
+func BenchmarkRequest(b *testing.B) {
+	l, err := requestlog.New(slog.New(slog.NewJSONHandler(io.Discard, nil)), prometheus.NewRegistry())
+	if err != nil {
+		b.Fatal(err)
+	}
+	bare, logged := echo.New(), echo.New()
+	logged.Use(l.Middleware)
+	for name, e := range map[string]*echo.Echo{"bare": bare, "logged": logged} {
+		e.GET("/v1/authorizers/:appid", func(c echo.Context) error {
+			ctx := c.Request().Context()
+			requestlog.Add(ctx, "tenant", "tabcdefghijk")
+			requestlog.Add(ctx, "appid", "wx0123456789abcdef")
+			return nil
+		})
+		b.Run(name, func(b *testing.B) {
+			r := httptest.NewRequest(http.MethodGet, "/v1/authorizers/wx1", nil)
+			w := httptest.NewRecorder()
+			b.ReportAllocs()
+			for b.Loop() {
+				clear(w.Header())
+				e.ServeHTTP(w, r)
+			}
+		})
+	}
+}

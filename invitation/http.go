@@ -1,0 +1,114 @@
+package invitation
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wxplatform/internal/requestlog"
+	"wxplatform/internal/seal"
+	"wxplatform/internal/strict"
+	"wxplatform/tenant"
+	"wxplatform/wechat"
+)
+
+// Door is the routes of this package: the tenants' own, and the two pages for the merchant's browser.
+type Door struct {
+	Desk    *Desk
+	Tenants *tenant.Registry
+}
+
+// Routes adds them to e.
+func (d Door) Routes(e *echo.Echo) {
+	e.POST("/v1/invitations", d.create)
+	e.GET("/v1/invitations/:invitation", d.show)
+	e.DELETE("/v1/invitations/:invitation", d.cancel)
+	e.GET("/authorize/:invitation", d.page)
+	e.GET("/authorize/:invitation/done", d.done)
+}
+
+func (d Door) admit(c echo.Context, scope tenant.Scope) (tenant.Caller, error) {
+	caller, err := d.Tenants.Authenticate(c.Request().Context(), c.Request().Header.Get(echo.HeaderAuthorization))
+	if err != nil {
+		return tenant.Caller{}, err
+	}
+	requestlog.Add(c.Request().Context(), "tenant", string(caller.Tenant))
+	requestlog.Add(c.Request().Context(), "client", string(caller.Client))
+	return caller, caller.May(scope)
+}
+
+// created is the one answer that shows the link.
+type created struct {
+	ID      string    `json:"id"`
+	URL     string    `json:"url"`
+	Expires time.Time `json:"expires_at"`
+}
+
+func (d Door) create(c echo.Context) error {
+	caller, err := d.admit(c, tenant.AuthorizersWrite)
+	if err != nil {
+		return err
+	}
+	var body Request
+	if err := strict.Body(c.Request(), &body); err != nil {
+		return err
+	}
+	if _, err := strict.Query(c.Request()); err != nil {
+		return err
+	}
+	id, made, err := d.Desk.Create(c.Request().Context(), caller.Tenant, body)
+	if err != nil {
+		return err
+	}
+	noStore(c)
+	return c.JSON(http.StatusCreated, created{id.Reveal(), d.Desk.URL(id), made.Expires.UTC()})
+}
+
+// view is how an invitation is shown to its tenant, who has its id already.
+type view struct {
+	ID      string       `json:"id"`
+	Status  Status       `json:"status"`
+	AppID   wechat.AppID `json:"appid,omitempty"` // the account that was authorized
+	State   string       `json:"state,omitempty"`
+	Created time.Time    `json:"created_at"`
+	Expires time.Time    `json:"expires_at"`
+}
+
+func (i Invitation) view(id seal.Secret) view {
+	v := view{ID: id.Reveal(), Status: i.Status, State: i.State, Created: i.Created.UTC(), Expires: i.Expires.UTC()}
+	if i.Status == Authorized {
+		v.AppID = i.Bound // of an account that belongs to another tenant nothing is told
+	}
+	return v
+}
+
+func (d Door) show(c echo.Context) error {
+	caller, err := d.admit(c, tenant.AuthorizersRead)
+	if err != nil {
+		return err
+	}
+	i, err := d.Desk.Get(c.Request().Context(), caller.Tenant, idOf(c))
+	if err != nil {
+		return err
+	}
+	noStore(c)
+	return c.JSON(http.StatusOK, i.view(idOf(c)))
+}
+
+func (d Door) cancel(c echo.Context) error {
+	caller, err := d.admit(c, tenant.AuthorizersWrite)
+	if err != nil {
+		return err
+	}
+	i, err := d.Desk.Cancel(c.Request().Context(), caller.Tenant, idOf(c))
+	if err != nil {
+		return err
+	}
+	noStore(c)
+	return c.JSON(http.StatusOK, i.view(idOf(c)))
+}
+
+func idOf(c echo.Context) seal.Secret { return seal.NewSecret(c.Param("invitation")) }
+
+func noStore(c echo.Context) { c.Response().Header().Set(echo.HeaderCacheControl, "no-store") }

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Makes the files in ./secrets that docker-compose.yml reads, those that are not there yet. With --demo also the component's four, which are WeChat's to give otherwise.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+umask 077
+mkdir -p secrets
+random() { head -c "$1" /dev/urandom | od -An -tx1 | tr -d ' \n'; }
+make_file() { [ -e "secrets/$1" ] || { printf '%s\n' "$2" >"secrets/$1"; echo "made secrets/$1"; }; }
+
+make_file postgres_password "$(random 24)"
+make_file database_url "postgres://platform:$(cat secrets/postgres_password)@postgres:5432/platform?sslmode=disable"
+make_file sealing_keys "$(head -c 32 /dev/urandom | base64)"
+if [ "${1:-}" = --demo ]; then
+	make_file component_appid wxc0c0c0c0c0c0c001
+	make_file component_secret "$(random 16)"
+	make_file component_token "$(random 12)"
+	make_file component_aes_key "$(random 21)a"
+fi
+for name in component_appid component_secret component_token component_aes_key; do
+	[ -e "secrets/$name" ] || echo "missing: secrets/$name. Copy it from WeChat's console (or run $0 --demo)."
+done
+# The containers run as user 65532 and read the files through mounts that root makes: nobody else passes the directory.
+chmod 700 secrets && chmod 644 secrets/*

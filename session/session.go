@@ -1,0 +1,133 @@
+// Package session is what we do: the customer-service sessions of an authorizer, and above all closing one.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"wxplatform/authorizer"
+	"wxplatform/wechat"
+)
+
+// How a close can end besides the refusals of WeChat.
+var (
+	ErrUnknownOutcome  = errors.New("nobody knows whether the session was closed") // and sending again could close a new one
+	ErrStillOpen       = errors.New("WeChat did not close the session")            // nothing happened, so it may be sent again
+	ErrServedByAnother = errors.New("another kf account is serving the customer")  // 65414, found by asking
+	granting           = []wechat.PermissionSet{1, 6, 100, 101}                    // any one suffices (wechat-protocol §5.1)
+)
+
+// Outcome is how a session came to be closed.
+type Outcome int
+
+// A session is Closed when WeChat said so, Inferred when its answer was lost and getsession shows that the session has ended.
+const (
+	Closed Outcome = iota + 1
+	Inferred
+)
+
+// clockSlack is how far createtime and our reckoning of WeChat's clock may be apart; within it nobody knows which was first.
+const clockSlack = 5 * time.Second
+
+// Session is who serves a customer since when; KFAccount is "" when nobody does.
+type Session struct {
+	KFAccount wechat.KFAccount
+	Created   time.Time // by WeChat's clock, whole seconds
+}
+
+// Desk works on sessions through the authorizers' tokens.
+type Desk struct{ authorizers *authorizer.Registry }
+
+// New is a desk for authorizers.
+func New(authorizers *authorizer.Registry) *Desk { return &Desk{authorizers} }
+
+// Close ends the session that kf has with the customer. Whether it may be closed was settled by Admit; what is left is to do it, and to find out when the answer got lost.
+// It fails with WeChat's refusal, ErrUnknownOutcome, ErrStillOpen or ErrServedByAnother.
+func (d *Desk) Close(ctx context.Context, a authorizer.Admitted, kf wechat.KFAccount, customer wechat.OpenID) (Outcome, error) {
+	sent := time.Now()
+	_, err := d.authorizers.Call(ctx, a, closeSession(kf, customer))
+	if wechat.MayHaveActed(err) {
+		return d.settle(ctx, a, kf, customer, sent)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("close a session of %s: %w", a.AppID, err)
+	}
+	return Closed, nil
+}
+
+// settle finds out with getsession what became of a close whose answer was lost, and sends it once more only if the very session is still there.
+func (d *Desk) settle(ctx context.Context, a authorizer.Admitted, kf wechat.KFAccount, customer wechat.OpenID, sent time.Time) (Outcome, error) {
+	found, err := d.look(ctx, a, kf, customer, sent)
+	if err != nil || found == gone {
+		return Inferred, err
+	}
+	_, err = d.authorizers.Call(ctx, a, closeSession(kf, customer))
+	switch {
+	case err == nil:
+		return Closed, nil
+	case wechat.Refused(err) == wechat.NoSession:
+		return Inferred, nil
+	case !wechat.MayHaveActed(err):
+		return 0, fmt.Errorf("close a session of %s again: %w", a.AppID, err)
+	}
+	found, err = d.look(ctx, a, kf, customer, sent)
+	if err == nil && found == there {
+		return 0, ErrStillOpen
+	}
+	return Inferred, err
+}
+
+type finding int
+
+const (
+	gone finding = iota + 1
+	there
+)
+
+func (d *Desk) look(ctx context.Context, a authorizer.Admitted, kf wechat.KFAccount, customer wechat.OpenID, sent time.Time) (finding, error) {
+	now, at, err := d.current(ctx, a, customer)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+	if !at.IsZero() {
+		at = at.Add(-time.Since(sent))
+	}
+	return now.became(kf, at)
+}
+
+// became says what became of the session that kf had when a close was sent at the given time of WeChat's clock, for s is what there is now.
+// Our clock may be wrong and a new session must not be closed, so only sessions that are clearly older or newer than the send decide.
+func (s Session) became(kf wechat.KFAccount, sent time.Time) (finding, error) {
+	if s.KFAccount == "" {
+		return gone, nil
+	}
+	if sent.IsZero() || s.Created.Unix() <= 0 {
+		return 0, ErrUnknownOutcome
+	}
+	switch {
+	case s.Created.After(sent.Add(clockSlack)):
+		return gone, nil
+	case !s.Created.Before(sent.Add(-clockSlack)):
+		return 0, ErrUnknownOutcome
+	case s.KFAccount != kf:
+		return 0, ErrServedByAnother
+	}
+	return there, nil
+}
+
+// Create opens a session between kf and the customer. It fails with WeChat's refusal; an unknown outcome is harmless to repeat, for the same two in session is success (wechat-protocol §5.1).
+func (d *Desk) Create(ctx context.Context, a authorizer.Admitted, kf wechat.KFAccount, customer wechat.OpenID) error {
+	_, err := d.authorizers.Call(ctx, a, createSession(kf, customer))
+	if wechat.MayHaveActed(err) {
+		_, err = d.authorizers.Call(ctx, a, createSession(kf, customer))
+	}
+	if wechat.MayHaveActed(err) {
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+	if err != nil {
+		return fmt.Errorf("create a session of %s: %w", a.AppID, err)
+	}
+	return nil
+}

@@ -1,0 +1,76 @@
+package tenant
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+
+	"wxplatform/internal/seal"
+)
+
+// Grant is a JWT for a client, with what the client needs to know of it.
+type Grant struct {
+	Token  seal.Secret
+	Tenant ID
+	Scopes Scopes // what it holds now
+}
+
+// Token gives a client its JWT: for the scopes named in asked, with spaces between, or for all that the client has where asked is "".
+// It fails with ErrWrongSecret, ErrSuspended, ErrInvalidScope, or db.ErrUnavailable where nobody can tell.
+func (r *Registry) Token(ctx context.Context, id ClientID, secret seal.Secret, asked string) (Grant, error) {
+	c, err := r.identify(ctx, id, secret)
+	if err != nil {
+		return Grant{}, err
+	}
+	t, err := r.Tenant(ctx, c.Tenant)
+	if err != nil {
+		return Grant{}, fmt.Errorf("token of client %s: %w", id, err)
+	}
+	if !t.Suspended.IsZero() {
+		return Grant{}, ErrSuspended
+	}
+	scopes, err := c.choose(asked)
+	if err != nil {
+		return Grant{}, err
+	}
+	token, err := r.issue(ctx, c.Client, scopes)
+	if err != nil {
+		return Grant{}, fmt.Errorf("token of client %s: %w", id, err)
+	}
+	if scopes == nil {
+		scopes = &c.Scopes
+	}
+	return Grant{seal.NewSecret(token), c.Tenant, *scopes}, nil
+}
+
+// errMistyped is an ErrWrongSecret that may be told apart: whoever can compute the checksum learns nothing by it.
+var errMistyped = fmt.Errorf("%w: the secret is incomplete, mistyped or another client's", ErrWrongSecret)
+
+// identify answers alike for a client that does not exist, was revoked, or has another secret.
+func (r *Registry) identify(ctx context.Context, id ClientID, secret seal.Secret) (credential, error) {
+	if !wellTyped(id, secret) {
+		return credential{}, errMistyped
+	}
+	c, err := r.credential(ctx, id)
+	if err != nil && !errors.Is(err, ErrUnknownClient) {
+		return credential{}, fmt.Errorf("client %s: %w", id, err)
+	}
+	same := subtle.ConstantTimeCompare([]byte(secret.Hash()), []byte(c.SecretHash)) == 1
+	if !same || !c.Revoked.IsZero() {
+		return credential{}, ErrWrongSecret
+	}
+	return c, nil
+}
+
+// choose reads the scopes that a client asks for; nil where it asks for none.
+func (c credential) choose(asked string) (*Scopes, error) {
+	if asked == "" {
+		return nil, nil
+	}
+	scopes, err := ParseScopes(asked)
+	if err != nil || scopes == 0 || scopes&^c.Scopes != 0 {
+		return nil, ErrInvalidScope
+	}
+	return &scopes, nil
+}

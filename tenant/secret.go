@@ -1,0 +1,40 @@
+package tenant
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"hash/crc32"
+	"strings"
+
+	"wxplatform/internal/seal"
+)
+
+// A client secret is wxs_<client>_<24 random bytes, base64url>_<CRC-32 of all before it, hex>: 58 characters of [A-Za-z0-9_-].
+// It names its client, goes unescaped into URLs and file names, and scanners for leaked secrets can know it by its prefix and checksum.
+const (
+	secretPrefix   = "wxs_"
+	randomBytes    = 24
+	randomLength   = 32
+	checksumLength = 8
+)
+
+func newSecret(id ClientID) seal.Secret {
+	random := make([]byte, randomBytes)
+	_, _ = rand.Read(random) // crypto/rand.Read never fails
+	body := secretPrefix + string(id) + "_" + base64.RawURLEncoding.EncodeToString(random)
+	return seal.NewSecret(body + "_" + checksum(body))
+}
+
+// The checksum protects nothing: it tells a slip of the hand from a wrong secret before SQL is asked.
+func checksum(body string) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(body))) }
+
+// wellTyped reports whether secret is one that newSecret could have made for the client.
+func wellTyped(id ClientID, secret seal.Secret) bool {
+	text := secret.Reveal()
+	body := text[:max(0, len(text)-1-checksumLength)]
+	return len(id) == idLength &&
+		strings.HasPrefix(text, secretPrefix+string(id)+"_") &&
+		len(text) == len(secretPrefix)+idLength+1+randomLength+1+checksumLength &&
+		text == body+"_"+checksum(body)
+}

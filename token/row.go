@@ -1,0 +1,391 @@
+package token
+
+import (
+	"errors"
+	"time"
+
+	"wxplatform/internal/db"
+	"wxplatform/internal/seal"
+)
+
+// Times bound custody (DESIGN.md §4). They only hold in their order.
+type Times struct {
+	Call      time.Duration // an ask takes at most this long
+	Lease     time.Duration // a holder has the row for this long, and sends only if a call still fits
+	Unsettled time.Duration // a request of unknown outcome may act for this long
+	Overlap   time.Duration // WeChat lets a replaced token live for this long
+	Life      time.Duration // of a token, as a rule; each answer says its own
+}
+
+// DefaultTimes are those of production.
+func DefaultTimes() Times {
+	return Times{Call: 8 * time.Second, Lease: 12 * time.Second, Unsettled: time.Minute, Overlap: 5 * time.Minute, Life: 2 * time.Hour}
+}
+
+func (t Times) check() error {
+	if 0 < t.Call && t.Call < t.Lease && t.Lease < t.Unsettled && t.Unsettled < t.Overlap && t.Overlap < t.Life {
+		return nil
+	}
+	return errors.New("times of custody: want call < lease < unsettled < overlap < life")
+}
+
+const (
+	forcedRefreshes = 5 // of one row
+	forcedWithin    = 10 * time.Minute
+	longestRetry    = 12 * time.Second
+	longestRest     = 5 * time.Minute
+	firstRest       = 5 * time.Second
+	tick            = time.Millisecond // the grain of the database's clock
+)
+
+// A token that was called within half a life is in steady use, one that was not called for twelve lives is not in use (an hour and a day where a token lives for two hours).
+func (t Times) lately() time.Duration { return t.Life / 2 }
+func (t Times) idle() time.Duration   { return 12 * t.Life }
+
+// Uses are noted no finer than this.
+func (t Times) grain() time.Duration { return t.Life / 24 }
+
+// row is what SQL keeps of one token. Its methods are all the rules of custody, as functions of it and a moment; they neither read nor send anything.
+type row struct {
+	fence     Version   // the last one issued
+	version   Version   // the fence of what is stored
+	claimed   time.Time // when the last fence was issued
+	lease     time.Time // until when a holder has the row; zero: there is none
+	unsettled time.Time // until when a request that nobody knows the end of may act. Set, it makes the row suspect
+
+	access     seal.Secret
+	refresh    seal.Secret
+	spare      seal.Secret // tried when refresh is refused
+	spareFence Version
+	expires    time.Time
+
+	early, late time.Time // when to renew the token if it was called lately, or is in use at all
+	due         time.Time // when keepers look at the row; zero: never
+	failures    int
+	retry       time.Time // before this callers do not ask again
+	used        time.Time
+	forced      time.Time // until when the allowance of forced refreshes is used up, less a burst
+	forcedFor   Version   // the last version that counted
+	retired     time.Time
+}
+
+// moment is when something happens to a row: by the database's clock, with the times that hold, and a number in [0, 1) that spreads what would else happen at once.
+type moment struct {
+	Times
+	now    time.Time
+	spread float64
+}
+
+// claim is what a holder took away from a row.
+type claim struct {
+	fence   Version
+	at      time.Time // by the database's clock
+	refresh seal.Secret
+	spare   seal.Secret
+	refused bool // WeChat refused refresh for good, so spare has its place
+}
+
+// mend undoes what a database's clock that was set back would make last: nothing waits for longer than it would have.
+func (r *row) mend(m moment) {
+	if most := m.now.Add(m.Lease - m.Call + m.Unsettled); r.unsettled.After(most) {
+		r.unsettled = most
+	}
+	if r.retry.After(m.now.Add(longestRetry)) {
+		r.retry = m.now
+	}
+	if most := m.now.Add(forcedWithin); r.forced.After(most) {
+		r.forced = most
+	}
+}
+
+// held reports whether somebody has the row. A lease that ends later than any given now could is over: the clock was set back.
+func (r *row) held(m moment) bool {
+	return m.now.Before(r.lease) && r.lease.Sub(m.now) <= m.Lease
+}
+
+// issue makes the next fence, above all that went before it and above bad, the version that a caller found of no use: after the restore of an old dump that may be newer than the row.
+func (r *row) issue(m moment, bad Version) Version {
+	r.fence = max(Version(db.Next(int64(r.fence), m.now)), bad+1)
+	r.claimed = m.now
+	return r.fence
+}
+
+// claim gives the row to a caller until the lease ends. Then it is due, so that a holder who vanished is noticed.
+func (r *row) claim(m moment, bad Version) claim {
+	r.endLease(m)
+	fence := r.issue(m, bad)
+	r.lease = m.now.Add(m.Lease)
+	r.due = r.lease
+	return claim{fence: fence, at: m.now, refresh: r.refresh, spare: r.spare}
+}
+
+// endLease takes the row from a holder of whom nothing was heard. He may have sent as late as a call before the lease's end, and WeChat may still act on that.
+func (r *row) endLease(m moment) {
+	if r.lease.IsZero() {
+		return
+	}
+	end := earlier(r.lease, m.now.Add(m.Lease))
+	r.lease = time.Time{}
+	r.unsettle(end.Add(m.Unsettled-m.Call), m)
+}
+
+// unsettle makes the row suspect. It always shows to whoever claimed before, be it in the same millisecond.
+func (r *row) unsettle(until time.Time, m moment) {
+	r.unsettled = later(later(r.unsettled, until), earlier(r.claimed, m.now).Add(tick))
+}
+
+// succeed takes an answer to the ask of c. A newer one is stored; an older one is not, but its refresh token is kept. It is clean, and ends all suspicion, only if nothing can have acted at WeChat after it.
+func (r *row) succeed(c claim, a Answer, m moment) {
+	if c.fence == r.version {
+		return // stored by a commit that seemed to fail
+	}
+	late := c.fence != r.fence || !r.held(m)
+	clean := !late && !r.unsettled.After(r.claimed)
+	r.promote(c)
+	if c.fence < r.version {
+		r.keep(a.Refresh, c.fence)
+	} else {
+		r.replace(c.fence, a, c.at, clean, m)
+	}
+	if late {
+		r.unsettle(m.now, m)
+	}
+	r.release(c)
+	r.schedule(m)
+}
+
+// replace stores a as version. Unless that is clean, the refresh token that it replaces becomes the spare.
+func (r *row) replace(version Version, a Answer, asked time.Time, clean bool, m moment) {
+	old, oldVersion := r.refresh, r.version
+	r.version, r.access = version, a.Access
+	if !a.Refresh.IsZero() {
+		r.refresh = a.Refresh
+	}
+	if r.spare.Equal(r.refresh) {
+		r.spare, r.spareFence = seal.Secret{}, 0
+	}
+	if clean {
+		r.unsettled, r.spare, r.spareFence = time.Time{}, seal.Secret{}, 0
+	} else {
+		r.keep(old, oldVersion)
+	}
+	r.failures, r.retry = 0, time.Time{}
+	r.live(a.ExpiresIn, asked, m)
+}
+
+// live sets when the token expires and is to be renewed: 55–65 % of its life ahead if it was called lately, else 1/12 to 5/24 (10–25 minutes of two hours).
+func (r *row) live(life time.Duration, asked time.Time, m moment) {
+	r.expires = earlier(asked, m.now).Add(life)
+	r.early = r.expires.Add(-part(life, 0.55+0.10*m.spread))
+	r.late = r.expires.Add(-part(life, (2+3*m.spread)/24))
+}
+
+func part(d time.Duration, share float64) time.Duration {
+	return time.Duration(float64(d) * share).Truncate(tick)
+}
+
+// keep makes refresh the spare, unless it is known already or the spare is a newer one. A listed one has no fence, so it only ever fills an empty place.
+func (r *row) keep(refresh seal.Secret, fence Version) bool {
+	known := refresh.IsZero() || refresh.Equal(r.refresh) || refresh.Equal(r.spare)
+	if known || !r.spare.IsZero() && fence <= r.spareFence {
+		return false
+	}
+	r.spare, r.spareFence = refresh, fence
+	return true
+}
+
+// promote gives the spare the place of a refresh token that WeChat refused for good.
+func (r *row) promote(c claim) {
+	if c.refused && !c.spare.IsZero() && r.refresh.Equal(c.refresh) && r.spare.Equal(c.spare) {
+		r.refresh, r.spare, r.spareFence = r.spare, seal.Secret{}, 0
+	}
+}
+
+func (r *row) release(c claim) {
+	if c.fence == r.fence {
+		r.lease = time.Time{}
+	}
+}
+
+// fail takes the end of an ask that gave no answer.
+func (r *row) fail(c claim, how outcome, m moment) {
+	if how == unknown {
+		r.unsettle(m.now.Add(m.Unsettled), m)
+	}
+	r.promote(c)
+	last := c.fence == r.fence
+	r.release(c)
+	if last && how != notAsked {
+		r.failures++
+		r.retry = m.now.Add(wait(time.Second, r.failures, min(longestRetry, m.Lease)))
+		r.due = m.now.Add(r.rest(how, m))
+	}
+	r.schedule(m)
+}
+
+// rest is how long keepers leave a row alone whose ask failed. A dead refresh token is tried again once it has been idle for long, unless another is found before.
+func (r *row) rest(how outcome, m moment) time.Duration {
+	if how == dead {
+		return m.idle()
+	}
+	return part(wait(firstRest, r.failures, min(longestRest, m.grain())), 0.5+m.spread)
+}
+
+// wait doubles first with each failure, up to most.
+func wait(first time.Duration, failures int, most time.Duration) time.Duration {
+	for ; failures > 1 && first < most; failures-- {
+		first *= 2
+	}
+	return min(first, most)
+}
+
+// next is when the row wants a refresh, whatever became of the last one; zero is never.
+func (r *row) next(m moment) time.Time {
+	switch {
+	case !r.retired.IsZero(), r.version == 0 && r.refresh.IsZero():
+		return time.Time{}
+	case !r.lease.IsZero():
+		return r.lease
+	case !r.unsettled.IsZero():
+		return r.unsettled
+	case r.access.IsZero():
+		return m.now
+	case m.now.Sub(r.used) < m.lately()+m.grain():
+		return r.early
+	case m.now.Sub(r.used) < m.idle():
+		return r.late
+	default:
+		return time.Time{}
+	}
+}
+
+// schedule sets when keepers look at the row. After a failure that is not before its rest is over.
+func (r *row) schedule(m moment) {
+	next := r.next(m)
+	if r.failures > 0 && !next.IsZero() {
+		next = later(next, r.due)
+	}
+	r.due = next
+}
+
+// wanted reports whether a keeper should claim the row now, after it has put right a due time that was only a guess.
+func (r *row) wanted(m moment) bool {
+	r.schedule(m)
+	return !r.due.IsZero() && !r.due.After(m.now) && !r.held(m)
+}
+
+// alive reports whether the access token may be used at the time given. One that expires within a call's time may not.
+func (r *row) alive(at time.Time, t Times) bool {
+	return !r.access.IsZero() && at.Before(r.expires.Add(-t.Call))
+}
+
+// wish is what a caller without a usable token says: the version that is of no use to him, because WeChat rejected it, or because it has expired by his own clock.
+type wish struct {
+	useless  Version
+	rejected bool
+}
+
+type verdict int
+
+const (
+	none    verdict = iota // there is nothing to ask with
+	usable                 // the row's token will do
+	waits                  // somebody else is asking
+	resting                // the last ask failed a moment ago
+	limited                // too many forced refreshes
+	mine                   // the caller is to claim it, suspect or not
+)
+
+// serves reports whether the row's token will do for a caller whose own clock shows his.
+func (r *row) serves(w wish, his time.Time, t Times) bool {
+	return r.version > w.useless && r.alive(his, t)
+}
+
+// judge says what a caller gets whose own clock shows his. It counts a refresh that is forced: one of a token that lives by the database's clock.
+func (r *row) judge(w wish, his time.Time, m moment) verdict {
+	switch {
+	case r.serves(w, his, m.Times):
+		return usable
+	case !r.retired.IsZero():
+		return none
+	case r.held(m):
+		return waits
+	case m.now.Before(r.retry):
+		return resting
+	case r.alive(m.now, m.Times) && !r.force(max(w.useless, r.version), m):
+		return limited
+	default:
+		return mine
+	}
+}
+
+// force allows five refreshes in ten minutes, kept as one timestamp that each moves by two minutes. A version counts once, however often its replacement fails.
+func (r *row) force(version Version, m moment) bool {
+	if version == r.forcedFor {
+		return true
+	}
+	moved := later(r.forced, m.now).Add(forcedWithin / forcedRefreshes)
+	if moved.Sub(m.now) > forcedWithin {
+		return false
+	}
+	r.forced, r.forcedFor = moved, version
+	return true
+}
+
+// grant takes an answer that no claim asked for: an exchange, sent at the time given by the database's clock. It ends whatever lease is set, so that a refresh under way is late by that alone.
+// It is clean only if no refresh can have been under way when it was sent. An answer without an access token comes from WeChat's list, so where there is a refresh token already its own is only the spare.
+func (r *row) grant(a Answer, sent time.Time, m moment) {
+	clean := !r.held(m) && sent.Sub(r.claimed) > m.Lease
+	r.endLease(m)
+	clean = clean && !r.unsettled.After(sent) && !a.Access.IsZero()
+	version := r.issue(m, 0)
+	switch {
+	case !a.Access.IsZero():
+		r.replace(version, a, sent, clean, m)
+	case r.refresh.IsZero():
+		r.version, r.refresh = version, a.Refresh
+	default:
+		r.version = version
+		r.keep(a.Refresh, 0)
+	}
+	if !clean {
+		r.unsettle(m.now, m)
+	}
+	r.used, r.retired, r.failures, r.retry = m.now, time.Time{}, 0, time.Time{}
+	r.schedule(m)
+}
+
+// offer takes a refresh token from WeChat's list. It overwrites nothing and makes the row suspect, and reports false for one that is no news.
+func (r *row) offer(refresh seal.Secret, m moment) bool {
+	if r.refresh.IsZero() && !refresh.IsZero() {
+		r.refresh = refresh
+	} else if !r.keep(refresh, 0) {
+		return false
+	}
+	r.unsettle(m.now, m)
+	r.failures, r.retry = 0, time.Time{}
+	r.schedule(m)
+	return true
+}
+
+// retire takes the access token away: whatever is under way is late, and the row is never due until a grant.
+func (r *row) retire(m moment) {
+	r.endLease(m)
+	r.version = r.issue(m, 0)
+	r.access, r.expires, r.retired = seal.Secret{}, time.Time{}, m.now
+	r.schedule(m)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,604 @@
+package token
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"wxplatform/internal/seal"
+)
+
+// history drives one row by hand, as its holders do, at seconds after the start. Every history of DESIGN.md §4 is a test here: it ends with the newest token stored, or with a suspect row that is refreshed once more, alone.
+type history struct {
+	t *testing.T
+	r row
+}
+
+var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func at(seconds float64) moment {
+	return moment{Times: DefaultTimes(), now: start.Add(time.Duration(seconds * float64(time.Second))), spread: 0.5}
+}
+
+// granted is a row whose first token, "first", was got cleanly an hour before the start.
+func granted(t *testing.T) *history {
+	h := &history{t: t}
+	h.r.grant(answer("first"), at(-3600).now, at(-3600))
+	if !h.r.unsettled.IsZero() || h.r.version == 0 {
+		t.Fatalf("got %+v, want the first grant clean", h.r)
+	}
+	return h
+}
+
+func answer(name string) Answer {
+	return Answer{Access: seal.NewSecret("access " + name), Refresh: seal.NewSecret("refresh " + name), ExpiresIn: 2 * time.Hour}
+}
+
+func (h *history) claim(seconds float64) claim { return h.r.claim(at(seconds), 0) }
+
+func (h *history) stored(name string) {
+	h.t.Helper()
+	if got := h.r.access.Reveal(); got != "access "+name {
+		h.t.Errorf("got %q stored, want that of %s", got, name)
+	}
+}
+
+func (h *history) spare(name string) {
+	h.t.Helper()
+	want := "refresh " + name
+	if name == "" {
+		want = ""
+	}
+	if got := h.r.spare.Reveal(); got != want {
+		h.t.Errorf("got the spare %q, want %q", got, want)
+	}
+}
+
+// suspectUntil says that the row is refreshed once more at that second and no sooner, and that this ends the suspicion.
+func (h *history) suspectUntil(seconds float64) {
+	h.t.Helper()
+	if r := h.r; r.wanted(at(seconds - 1)) {
+		h.t.Errorf("got a refresh at %v, want it to wait for what may still act", seconds-1)
+	}
+	h.refreshedAlone(seconds)
+}
+
+func (h *history) refreshedAlone(seconds float64) {
+	h.t.Helper()
+	if h.r.unsettled.IsZero() || !h.r.wanted(at(seconds)) {
+		h.t.Fatalf("got no refresh at %v, want the suspect row refreshed once more", seconds)
+	}
+	h.r.succeed(h.claim(seconds), answer("last"), at(seconds+1))
+	h.stored("last")
+	h.clean()
+}
+
+func (h *history) clean() {
+	h.t.Helper()
+	if !h.r.unsettled.IsZero() || !h.r.spare.IsZero() || !h.r.lease.IsZero() {
+		h.t.Errorf("got unsettled until %v, spare %v, lease %v, want the row clean", h.r.unsettled, !h.r.spare.IsZero(), h.r.lease)
+	}
+}
+
+func TestARefreshAloneIsClean(t *testing.T) {
+	h := granted(t)
+	c := h.claim(0)
+	h.r.succeed(c, answer("A"), at(1))
+	h.stored("A")
+	h.clean()
+	if h.r.version != c.fence {
+		t.Errorf("got version %d, want the fence %d", h.r.version, c.fence)
+	}
+}
+
+func TestAStallsBClaimsAndACommitsFirst(t *testing.T) {
+	h := granted(t)
+	a := h.claim(0)
+	b := h.claim(13) // WeChat serves B, then A
+	h.r.succeed(a, answer("A"), at(13.5))
+	h.r.succeed(b, answer("B"), at(14))
+	h.stored("B")
+	h.spare("A")
+	h.suspectUntil(64) // A's lease ended at 12: sent at 4 at the latest, acted on until 64
+}
+
+func TestALateSuccessIsNotStoredOverANewerOne(t *testing.T) {
+	h := granted(t)
+	a := h.claim(0)
+	b := h.claim(13)
+	h.r.succeed(b, answer("B"), at(14))
+	h.spare("first")
+	h.r.succeed(a, answer("A"), at(100))
+	h.stored("B")
+	h.spare("A")
+	h.suspectUntil(100)
+}
+
+func TestAHolderWhoVanishedMayStillHaveSent(t *testing.T) {
+	h := granted(t)
+	h.claim(0) // is killed; its request lands 50 s late
+	b := h.claim(12)
+	h.r.succeed(b, answer("B"), at(13))
+	h.stored("B")
+	h.suspectUntil(64)
+}
+
+func TestAVanishedHolderIsNoticedWhenHisLeaseEnds(t *testing.T) {
+	h := granted(t)
+	h.claim(0)
+	if r := h.r; r.wanted(at(11)) {
+		t.Error("got it claimed during the lease, want it left alone")
+	}
+	if got, want := h.r.due, at(12).now; got != want {
+		t.Errorf("got it due at %v, want the lease's end %v", got, want)
+	}
+	if !h.r.wanted(at(12)) {
+		t.Error("got it left alone, want it claimed when the lease is over")
+	}
+}
+
+func TestAVanishedHolderOfLongAgoCanDoNothingAnyMore(t *testing.T) {
+	h := granted(t)
+	h.claim(0)
+	h.r.succeed(h.claim(600), answer("B"), at(601))
+	h.stored("B")
+	h.clean()
+}
+
+func TestAfterATimeOutACallersRefreshIsUnclean(t *testing.T) {
+	h := granted(t)
+	a := h.claim(0)
+	h.r.fail(a, unknown, at(8))
+	b := h.claim(9)
+	h.r.succeed(b, answer("B"), at(10))
+	h.stored("B")
+	h.suspectUntil(68)
+}
+
+func TestAnUnknownOutcomeDuringTheClaimOfAnotherMakesItUnclean(t *testing.T) {
+	h := granted(t)
+	a := h.claim(0)
+	b := h.claim(100) // A's lease is long over, and all that it sent
+	h.r.fail(a, unknown, at(101))
+	h.r.succeed(b, answer("B"), at(102))
+	h.stored("B")
+	h.suspectUntil(161)
+}
+
+func TestASuccessAfterTheLeaseIsUnclean(t *testing.T) {
+	h := granted(t)
+	h.r.succeed(h.claim(0), answer("A"), at(12))
+	h.stored("A")
+	h.spare("first")
+	h.suspectUntil(12)
+}
+
+func TestALateSuccessShowsToTheHolderInTheSameMillisecond(t *testing.T) {
+	h := granted(t)
+	a := h.claim(0)
+	b := h.claim(200)
+	h.r.succeed(a, answer("A"), at(200))
+	h.r.succeed(b, answer("B"), at(201))
+	h.stored("B")
+	h.refreshedAlone(202)
+}
+
+func TestACommitThatSeemedToFailIsNotTakenForALateOne(t *testing.T) {
+	h := granted(t)
+	a := h.claim(0)
+	h.r.succeed(a, answer("A"), at(1))
+	before := h.r
+	h.r.succeed(a, answer("A"), at(30))
+	if h.r != before {
+		t.Errorf("got %+v, want the row as it was", h.r)
+	}
+}
+
+func TestARefreshDuringAnExchangeLeavesTheRowSuspect(t *testing.T) {
+	h := granted(t)
+	a := h.claim(1) // the exchange was sent at 0 and served first
+	h.r.succeed(a, answer("A"), at(2))
+	h.r.grant(answer("X"), at(0).now, at(3))
+	h.stored("X")
+	h.spare("A")
+	h.refreshedAlone(4)
+}
+
+func TestAnExchangeMakesARefreshUnderWayLate(t *testing.T) {
+	h := granted(t)
+	a := h.claim(0)
+	h.r.grant(answer("X"), at(1).now, at(2))
+	if !h.r.lease.IsZero() {
+		t.Error("got the lease kept, want it ended")
+	}
+	h.r.succeed(a, answer("A"), at(3))
+	h.stored("X")
+	h.spare("A")
+	h.suspectUntil(64)
+}
+
+func TestAnExchangeIsCleanOnlyIfTheLastClaimIsLongAgo(t *testing.T) {
+	for seconds, clean := range map[float64]bool{11: false, 12: false, 13: true} {
+		t.Run(fmt.Sprint(seconds), func(t *testing.T) {
+			h := granted(t)
+			h.r.succeed(h.claim(0), answer("A"), at(1))
+			h.r.grant(answer("X"), at(seconds).now, at(seconds+1))
+			h.stored("X")
+			if got := h.r.unsettled.IsZero(); got != clean {
+				t.Errorf("got clean %v, want %v", got, clean)
+			}
+		})
+	}
+}
+
+func TestAnExchangeIsUncleanWhereSomethingWasUnsettled(t *testing.T) {
+	h := granted(t)
+	h.r.fail(h.claim(0), unknown, at(8))
+	h.r.grant(answer("X"), at(30).now, at(31))
+	h.stored("X")
+	h.spare("first")
+	h.suspectUntil(68)
+}
+
+func TestAnExchangeIsUncleanWhereAHolderVanished(t *testing.T) {
+	h := granted(t)
+	h.claim(0)
+	h.r.grant(answer("X"), at(30).now, at(31))
+	h.suspectUntil(64)
+}
+
+func TestTwoExchangesThatCommitInTheOtherOrderLeaveTheRowSuspect(t *testing.T) {
+	h := granted(t)
+	h.r.grant(answer("X"), at(0).now, at(2))
+	h.r.grant(answer("Y"), at(1).now, at(3))
+	h.stored("Y")
+	h.spare("X")
+	h.refreshedAlone(4)
+}
+
+func TestAfterARestoreTheNextFenceIsNewerThanAllBefore(t *testing.T) {
+	h := granted(t)
+	dump := h.r
+	h.r.succeed(h.claim(0), answer("A"), at(1))
+	newest := h.r.version
+	h.r = dump
+	if c := h.claim(60); c.fence <= newest {
+		t.Errorf("got fence %d, want it above %d", c.fence, newest)
+	}
+}
+
+func TestARejectedVersionRaisesTheFenceAboveItself(t *testing.T) {
+	h := granted(t)
+	newest := Version(at(500).now.UnixMilli()) // got before the restore, and before the clock was set back
+	c := h.r.claim(at(0), newest)
+	if c.fence != newest+1 {
+		t.Errorf("got fence %d, want %d", c.fence, newest+1)
+	}
+}
+
+func TestFencesRiseWithoutTheClock(t *testing.T) {
+	h := granted(t)
+	first := h.claim(0)
+	if second := h.claim(-100); second.fence != first.fence+1 {
+		t.Errorf("got fence %d after %d, want one more", second.fence, first.fence)
+	}
+}
+
+func TestALeaseThatEndsTooFarAheadIsOver(t *testing.T) {
+	h := granted(t)
+	h.claim(0)
+	if h.r.judge(wish{}, at(9999).now, at(-120)) != mine {
+		t.Error("got a caller who waits for minutes, want the row claimed: the clock was set back")
+	}
+	h.r.succeed(h.claim(-120), answer("B"), at(-119))
+	h.stored("B")
+	h.suspectUntil(-120 + 64) // not two minutes later
+}
+
+func TestASuccessAfterTheClockWasSetBackIsUnclean(t *testing.T) {
+	h := granted(t)
+	h.r.succeed(h.claim(0), answer("A"), at(-120))
+	h.stored("A")
+	h.refreshedAlone(-119)
+}
+
+func TestNothingLastsLongerBecauseTheClockWasSetBack(t *testing.T) {
+	h := granted(t)
+	h.r.fail(h.claim(7200), unknown, at(7200))
+	h.r.force(1, at(7200))
+	h.r.mend(at(0))
+	if got := h.r.unsettled; got.After(at(64).now) {
+		t.Errorf("got unsettled until %v, want %v at most", got, at(64).now)
+	}
+	if h.r.retry.After(at(0).now) || h.r.forced.After(at(600).now) {
+		t.Errorf("got retry at %v, forced %v, want them within reach", h.r.retry, h.r.forced)
+	}
+}
+
+func TestTheSpareIsTriedInThePlaceOfADeadToken(t *testing.T) {
+	h := granted(t)
+	h.r.offer(seal.NewSecret("refresh listed"), at(0))
+	c := h.claim(1)
+	c.refused = true
+	h.r.succeed(c, answer("A"), at(2))
+	h.stored("A")
+	if got := h.r.refresh.Reveal(); got != "refresh A" {
+		t.Errorf("got %q, want the answer's", got)
+	}
+}
+
+func TestASpareThatIsDeadTooTakesThePlaceOfTheFirst(t *testing.T) {
+	h := granted(t)
+	h.r.offer(seal.NewSecret("refresh listed"), at(0))
+	c := h.claim(1)
+	c.refused = true
+	h.r.fail(c, dead, at(2))
+	if got := h.r.refresh.Reveal(); got != "refresh listed" || !h.r.spare.IsZero() {
+		t.Errorf("got %q and spare %v, want the newer of the dead ones kept and room for another", got, !h.r.spare.IsZero())
+	}
+	if h.r.offer(seal.NewSecret("refresh listed"), at(3)) {
+		t.Error("got the dead token taken for news, want it refused")
+	}
+}
+
+func TestADeadTokenIsKeptAndAnotherTriedAtOnce(t *testing.T) {
+	h := granted(t)
+	h.r.fail(h.claim(0), dead, at(1))
+	if got := h.r.refresh.Reveal(); got != "refresh first" {
+		t.Errorf("got %q, want the row kept", got)
+	}
+	if r := h.r; r.wanted(at(3600)) || !r.wanted(at(2*86400)) {
+		t.Error("got it asked for again within the hour, or never, want a day's rest")
+	}
+	if !h.r.offer(seal.NewSecret("refresh listed"), at(10)) || !h.r.wanted(at(11)) {
+		t.Error("got the listed one left, want it tried at once")
+	}
+}
+
+func TestAListedTokenOverwritesNothing(t *testing.T) {
+	h := granted(t)
+	a, b := h.claim(0), h.claim(13)
+	h.r.succeed(b, answer("B"), at(14))
+	h.r.succeed(a, answer("A"), at(15))
+	if h.r.offer(seal.NewSecret("refresh listed"), at(16)) {
+		t.Error("got the spare of a late success overwritten by an older list, want it kept")
+	}
+	h.spare("A")
+	h.stored("B")
+}
+
+func TestAListedTokenMakesTheRowSuspect(t *testing.T) {
+	h := granted(t)
+	if !h.r.offer(seal.NewSecret("refresh listed"), at(0)) {
+		t.Error("got false, want it taken")
+	}
+	if h.r.offer(seal.NewSecret("refresh first"), at(0)) || h.r.offer(seal.NewSecret("refresh listed"), at(0)) || h.r.offer(seal.Secret{}, at(0)) {
+		t.Error("got what is known, or nothing, taken for news")
+	}
+	h.stored("first")
+	h.refreshedAlone(1)
+}
+
+func TestAListedTokenFillsAnEmptyRow(t *testing.T) {
+	var r row
+	if !r.offer(seal.NewSecret("refresh listed"), at(0)) || !r.wanted(at(1)) {
+		t.Errorf("got %+v, want it due with the listed token", r)
+	}
+}
+
+func TestAGrantWithoutAnAccessTokenComesFromTheList(t *testing.T) {
+	h := granted(t)
+	before := h.r.version
+	h.r.grant(Answer{Refresh: seal.NewSecret("refresh listed")}, at(0).now, at(1))
+	if got := h.r.refresh.Reveal(); got != "refresh first" || h.r.version <= before {
+		t.Errorf("got %q, version %d, want the old one kept under a new version", got, h.r.version)
+	}
+	h.spare("listed")
+	h.refreshedAlone(2)
+	fresh := row{}
+	fresh.grant(Answer{Refresh: seal.NewSecret("refresh listed")}, at(0).now, at(1))
+	if got := fresh.refresh.Reveal(); got != "refresh listed" || !fresh.wanted(at(2)) {
+		t.Errorf("got %q, want the listed one, due at once", got)
+	}
+}
+
+func TestASpareIsOnlyReplacedByANewerOne(t *testing.T) {
+	h := granted(t)
+	a, b, c := h.claim(0), h.claim(13), h.claim(26)
+	h.r.succeed(c, answer("C"), at(27))
+	h.r.succeed(b, answer("B"), at(28))
+	h.r.succeed(a, answer("A"), at(29))
+	h.stored("C")
+	h.spare("B")
+}
+
+func TestATokenThatWeChatDoesNotRotateIsNoSpare(t *testing.T) {
+	h := granted(t)
+	same := answer("A")
+	same.Refresh = h.r.refresh
+	h.claim(0)
+	h.r.succeed(h.claim(13), same, at(14))
+	h.spare("")
+}
+
+func TestAnAnswerWithoutARefreshTokenLeavesTheOldOne(t *testing.T) {
+	h := granted(t)
+	h.r.succeed(h.claim(0), Answer{Access: seal.NewSecret("access A"), ExpiresIn: time.Hour}, at(1))
+	if got := h.r.refresh.Reveal(); got != "refresh first" {
+		t.Errorf("got %q, want the old one", got)
+	}
+}
+
+func TestARetiredRowTakesNothingUnderWay(t *testing.T) {
+	h := granted(t)
+	a := h.claim(0)
+	h.r.retire(at(1))
+	h.r.succeed(a, answer("A"), at(2))
+	if !h.r.access.IsZero() || h.r.wanted(at(86400)) || !h.r.due.IsZero() {
+		t.Errorf("got access %v, due %v, want it never due", !h.r.access.IsZero(), h.r.due)
+	}
+	if got := h.r.judge(wish{}, at(3).now, at(3)); got != none {
+		t.Errorf("got verdict %d, want none", got)
+	}
+	h.r.grant(answer("X"), at(400).now, at(401))
+	h.stored("X")
+	if got := h.r.judge(wish{}, at(402).now, at(402)); got != usable {
+		t.Errorf("got verdict %d after a grant, want usable", got)
+	}
+}
+
+func TestACallerNamesTheVersionThatIsOfNoUse(t *testing.T) {
+	h := granted(t)
+	old := h.r.version
+	ahead := at(7200).now // a clock by which the token has expired
+	cases := map[string]struct {
+		w    wish
+		his  time.Time
+		want verdict
+	}{
+		"none is known":              {wish{}, at(0).now, usable},
+		"rejected":                   {wish{old, true}, at(0).now, mine},
+		"rejected, replaced already": {wish{old - 1, true}, at(0).now, usable},
+		"expired by his own clock":   {wish{old, false}, ahead, mine},
+		"unknown, and expired":       {wish{}, ahead, mine},
+		"newer than the row":         {wish{old + 7, true}, at(0).now, mine},
+	}
+	for name, c := range cases {
+		if r := h.r; r.judge(c.w, c.his, at(0)) != c.want {
+			t.Errorf("%s: got another verdict, want %d", name, c.want)
+		}
+	}
+	h.r.fail(h.claim(0), unknown, at(8))
+	if r := h.r; r.judge(wish{old, true}, at(10).now, at(10)) != mine {
+		t.Error("got a caller who waits for a suspect row, want it claimed at once")
+	}
+}
+
+func TestCallersWaitForAHolder(t *testing.T) {
+	h := granted(t)
+	w := wish{h.r.version, true}
+	c := h.claim(0)
+	if r := h.r; r.judge(w, at(1).now, at(1)) != waits {
+		t.Error("got the row claimed twice, want the second to wait")
+	}
+	h.r.succeed(c, answer("A"), at(1))
+	if r := h.r; r.judge(w, at(2).now, at(2)) != usable {
+		t.Error("got no token after the holder's success, want it")
+	}
+}
+
+func TestCallersBackOffAfterAnAskThatFailed(t *testing.T) {
+	h := granted(t)
+	w := wish{useless: h.r.version, rejected: true}
+	now := 0.0
+	for i, pause := range []float64{1, 2, 4, 8, 12, 12} {
+		h.r.fail(h.claim(now), refused, at(now))
+		if r := h.r; r.judge(w, at(0).now, at(now+pause-0.01)) != resting {
+			t.Errorf("failure %d: got an ask before %v s, want rest", i+1, pause)
+		}
+		if r := h.r; r.judge(w, at(0).now, at(now+pause)) == resting {
+			t.Errorf("failure %d: got rest after %v s, want an ask", i+1, pause)
+		}
+		now += pause
+	}
+	h.r.succeed(h.claim(now), answer("A"), at(now))
+	if h.r.failures != 0 || !h.r.retry.IsZero() {
+		t.Error("got failures kept after a success")
+	}
+}
+
+func TestWhatSaysNothingAboutTheRowIsNotCounted(t *testing.T) {
+	h := granted(t)
+	h.r.fail(h.claim(0), notAsked, at(1))
+	if h.r.failures != 0 || !h.r.retry.IsZero() || !h.r.unsettled.IsZero() || !h.r.lease.IsZero() {
+		t.Errorf("got %+v, want the row free and unmarked", h.r)
+	}
+}
+
+func TestKeepersRestAfterAFailure(t *testing.T) {
+	h := granted(t)
+	now := 7000.0
+	for i, rest := range []float64{5, 10, 20, 40, 80, 160, 300, 300} {
+		h.r.used = at(now).now
+		h.r.fail(h.claim(now), refused, at(now))
+		if r := h.r; r.wanted(at(now + rest - 1)) {
+			t.Errorf("failure %d: got an ask before %v s, want rest", i+1, rest)
+		}
+		if r := h.r; !r.wanted(at(now + rest)) {
+			t.Errorf("failure %d: got none after %v s, want an ask", i+1, rest)
+		}
+		now += rest
+	}
+}
+
+func TestForcedRefreshesAreLimited(t *testing.T) {
+	var r row
+	for v := range Version(5) {
+		if !r.force(v+1, at(float64(v))) {
+			t.Errorf("got the refresh %d refused, want five", v+1)
+		}
+	}
+	if r.force(6, at(5)) {
+		t.Error("got a sixth at once, want it refused")
+	}
+	if !r.force(5, at(6)) {
+		t.Error("got the last version counted again, want it free however often its replacement fails")
+	}
+	if r.force(6, at(119)) || !r.force(6, at(121)) {
+		t.Error("got other than one more after two minutes")
+	}
+}
+
+func TestOnlyALivingTokenIsForced(t *testing.T) {
+	h := granted(t)
+	h.r.forced = at(700).now
+	w := wish{h.r.version, true}
+	if r := h.r; r.judge(w, at(0).now, at(100)) != limited {
+		t.Error("got a forced refresh beyond the limit")
+	}
+	if r := h.r; r.judge(w, at(7200).now, at(7200)) != mine {
+		t.Error("got an expired token's refresh limited, want it claimed")
+	}
+}
+
+func TestWhenATokenIsRenewed(t *testing.T) {
+	h := granted(t)
+	h.r.succeed(h.claim(0), answer("A"), at(0))
+	left := func(at time.Time) float64 { return h.r.expires.Sub(at).Seconds() / 7200 }
+	for spread, want := range map[float64][2]float64{0: {0.55, 2.0 / 24}, 0.999: {0.65, 5.0 / 24}} {
+		m := at(0)
+		m.spread = spread
+		h.r.live(2*time.Hour, m.now, m)
+		if early, late := left(h.r.early), left(h.r.late); early-want[0] > 0.001 || want[0]-early > 0.001 || late-want[1] > 0.001 || want[1]-late > 0.001 {
+			t.Errorf("spread %v: got %v and %v of its life left, want %v", spread, early, late, want)
+		}
+	}
+	for _, c := range []struct {
+		unused float64
+		want   time.Time
+	}{{60, h.r.early}, {3600, h.r.early}, {4000, h.r.late}, {86000, h.r.late}, {86401, time.Time{}}} {
+		h.r.used = at(-c.unused).now
+		if got := h.r.next(at(0)); got != c.want {
+			t.Errorf("unused for %v s: got it due at %v, want %v", c.unused, got, c.want)
+		}
+	}
+}
+
+func TestTimesKeepTheirOrder(t *testing.T) {
+	if err := DefaultTimes().check(); err != nil {
+		t.Errorf("got %v, want the defaults accepted", err)
+	}
+	for i := range 5 {
+		t5 := DefaultTimes()
+		each := []*time.Duration{&t5.Call, &t5.Lease, &t5.Unsettled, &t5.Overlap, &t5.Life}
+		if *each[i] = 0; t5.check() == nil {
+			t.Errorf("got time %d of zero accepted", i)
+		}
+		if i > 0 {
+			*each[i] = *each[i-1]
+			if t5.check() == nil {
+				t.Errorf("got time %d equal to the one before accepted", i)
+			}
+		}
+	}
+}

@@ -1,0 +1,214 @@
+// Package token is custody: tokens that several processes share, each fetched once, replaced when rejected, and never lost.
+// It is told with each call how to ask WeChat, stores no callback and knows no endpoint. The rules are in row.go, pure; DESIGN.md §4 says why they are what they are.
+package token
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"wxplatform/internal/db"
+	"wxplatform/internal/mirror"
+	"wxplatform/internal/seal"
+	"wxplatform/wechat"
+)
+
+var (
+	// ErrUnknown says that there is no row for this id: it never authorized the component.
+	ErrUnknown = errors.New("no token was ever granted")
+	// ErrRetired says that the row is retired: there is nothing to ask with until the next grant.
+	ErrRetired = errors.New("the token is retired")
+	// ErrDead says that WeChat refused the refresh token for good and that there is no other one here. An Ask wraps it around such a refusal.
+	ErrDead = errors.New("the refresh token is dead")
+	// ErrNotAsked says that a failed ask tells nothing about the row: nothing was sent, or what was refused is something else that the request carried, such as the component token.
+	// An Ask wraps it around such an error: it comes back to the caller, nothing is counted, and the row may be asked for again at once.
+	ErrNotAsked = errors.New("nothing was decided about the token")
+	// ErrLimited says that a rejected token is not replaced, because this one was replaced too often lately.
+	ErrLimited = errors.New("too many forced refreshes")
+	// ErrBackOff says that the last ask failed a moment ago and is not repeated yet. It wraps that ask's error where this process made it.
+	ErrBackOff = errors.New("the last ask failed a moment ago")
+)
+
+// Kind is whose tokens a Store keeps.
+type Kind string
+
+const (
+	// Component is the component's own token. It is asked for with the ticket, so its row holds no refresh token and is made when it is first wanted.
+	Component Kind = "component"
+	// Authorizer is an authorizer's access token, asked for with its refresh token. Its row is made by a grant.
+	Authorizer Kind = "authorizer"
+)
+
+// Version is the fence under which a token was got. A larger one is newer.
+type Version int64
+
+// Token is an access token that may be used until it expires.
+type Token struct {
+	Access  seal.Secret
+	Version Version
+	Expires time.Time
+}
+
+// Answer is what WeChat gave. Where Refresh is empty the old one stays.
+type Answer struct {
+	Access    seal.Secret
+	Refresh   seal.Secret
+	ExpiresIn time.Duration
+}
+
+// Ask sends one request with the refresh token, empty for the component, and nothing else. Its errors are those of package wechat, around which ErrDead or ErrNotAsked may be wrapped; any other error is taken to mean that WeChat may have acted.
+type Ask func(ctx context.Context, refresh seal.Secret) (Answer, error)
+
+// Publish shares what a transaction stored, after its commit.
+type Publish func(ctx context.Context)
+
+// Store keeps the tokens of one kind. It is safe for concurrent use. What it does for several callers at once outlives their cancels; the mirror's Close waits for it.
+type Store struct {
+	kind  Kind
+	db    *db.DB
+	ring  *seal.Ring
+	times Times
+	clock func() time.Time // this process's; replaced in tests only
+
+	mirror   *mirror.Mirror
+	newest   *mirror.Newest
+	failures *mirror.Local[wechat.AppID, failure] // the last failed ask that this process made
+	obtained *mirror.Flights[purpose, Token]
+	storing  *mirror.Flights[purpose, Token]
+	uses     uses
+	counters counters
+}
+
+// entries bounds how many tokens a process keeps, some hundred bytes each.
+const entries = 200_000
+
+// New keeps the tokens of one kind in d and m, under times in the order that they need.
+func New(kind Kind, d *db.DB, m *mirror.Mirror, ring *seal.Ring, times Times) (*Store, error) {
+	if err := times.check(); err != nil {
+		return nil, err
+	}
+	return &Store{
+		kind:     kind,
+		db:       d,
+		ring:     ring,
+		times:    times,
+		clock:    time.Now,
+		mirror:   m,
+		newest:   mirror.NewNewest(m, string(kind), entries),
+		failures: mirror.NewLocal[wechat.AppID, failure](10_000),
+		obtained: mirror.NewFlights[purpose, Token](m, times.Lease+2*times.Call+10*time.Second),
+		storing:  mirror.NewFlights[purpose, Token](m, 0),
+	}, nil
+}
+
+// Known is the token that this process knows, if it may still be used. It is the hot path: it asks nobody and allocates nothing.
+func (s *Store) Known(id wechat.AppID) (Token, bool) {
+	v, fresh, ok := s.newest.Local(string(id))
+	if !ok || !s.lives(v) {
+		return Token{}, false
+	}
+	if !fresh && !s.mirror.Away() {
+		s.reread(id)
+	}
+	return token(v), true
+}
+
+// Get is a token that may be used: known, or from SQL, or from Redis while SQL is away; asked for only if none lives.
+// It fails with ErrUnknown, ErrRetired, ErrBackOff, db.ErrUnavailable, the error of ask, or that of ctx.
+func (s *Store) Get(ctx context.Context, id wechat.AppID, ask Ask) (Token, error) {
+	if known, ok := s.Known(id); ok {
+		return known, nil
+	}
+	return s.want(ctx, id, wish{useless: s.version(id)}, ask)
+}
+
+// Replace is a token newer than bad, which WeChat rejected: a newer one that is known already, or else asked for. It fails as Get does, or with ErrLimited.
+func (s *Store) Replace(ctx context.Context, id wechat.AppID, bad Version, ask Ask) (Token, error) {
+	if known, ok := s.Known(id); ok && known.Version > bad {
+		return known, nil
+	}
+	return s.want(ctx, id, wish{useless: max(bad, s.version(id)), rejected: true}, ask)
+}
+
+// Renew asks for a new token if id is still due and nobody else is at it. Callers keep the old one meanwhile. It fails with the error of ask, or with db.ErrUnavailable.
+func (s *Store) Renew(ctx context.Context, id wechat.AppID, ask Ask) error {
+	_, err := s.obtained.Do(ctx, purpose{id: id, what: renewing}, func(ctx context.Context) (Token, error) {
+		return Token{}, s.renew(ctx, id, ask)
+	})
+	return err
+}
+
+// Due lists up to n ids that a keeper should Renew, the most urgent first. It claims nothing. Before, it writes down now and then which tokens were used.
+func (s *Store) Due(ctx context.Context, n int) ([]wechat.AppID, error) {
+	now, err := db.Now(ctx, s.db)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.flushUses(ctx, now); err != nil {
+		return nil, err
+	}
+	return s.listDue(ctx, now, n)
+}
+
+// Grant stores an answer that no claim asked for, in the caller's transaction: an exchange, sent at the time given by the database's clock. It ends a retirement.
+// An answer without an access token is one whose refresh token comes from WeChat's list. After the commit the caller runs Publish.
+func (s *Store) Grant(ctx context.Context, tx *db.Tx, id wechat.AppID, sent time.Time, a Answer) (Publish, error) {
+	var stored row
+	err := s.changeIn(ctx, tx, id, true, func(r *row, m moment) error {
+		r.grant(a, sent, m)
+		stored = *r
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) { s.newest.Put(ctx, string(id), s.versioned(stored)) }, nil
+}
+
+// Spare offers a refresh token from WeChat's list. It is tried when the row's own is refused, and reports false where it is no news: the row's own, or one there already.
+func (s *Store) Spare(ctx context.Context, tx *db.Tx, id wechat.AppID, refresh seal.Secret) (taken bool, err error) {
+	err = s.changeIn(ctx, tx, id, true, func(r *row, m moment) error {
+		taken = r.offer(refresh, m)
+		return nil
+	})
+	return taken, err
+}
+
+// Retire takes the token out of use until the next grant: whatever is under way is late, and the row is never due. A row that is not there is retired already.
+func (s *Store) Retire(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
+	err := s.changeIn(ctx, tx, id, false, func(r *row, m moment) error {
+		r.retire(m)
+		return nil
+	})
+	if errors.Is(err, ErrUnknown) {
+		return nil
+	}
+	return err
+}
+
+func (s *Store) moment(now time.Time) moment {
+	return moment{Times: s.times, now: now, spread: rand.Float64()}
+}
+
+// lives reports whether a version may be used by this process's clock.
+func (s *Store) lives(v mirror.Versioned) bool {
+	return !v.Secret.IsZero() && s.clock().Before(v.Expires.Add(-s.times.Call))
+}
+
+// version is the newest that this process knows, be it dead, or 0.
+func (s *Store) version(id wechat.AppID) Version {
+	v, _, _ := s.newest.Local(string(id))
+	return Version(v.Version)
+}
+
+func token(v mirror.Versioned) Token { return Token{v.Secret, Version(v.Version), v.Expires} }
+
+// versioned is r's token as the mirror keeps it. A retired one has no secret, and stands there so that older ones go.
+func (s *Store) versioned(r row) mirror.Versioned {
+	v := mirror.Versioned{Secret: r.access, Version: int64(r.version), Expires: r.expires}
+	if r.access.IsZero() {
+		v.Expires = s.clock().Add(s.times.Life)
+	}
+	return v
+}

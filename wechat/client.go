@@ -1,0 +1,239 @@
+package wechat
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"wxplatform/internal/seal"
+)
+
+const (
+	// DefaultBase is where WeChat's API lives (wechat-protocol §7.3).
+	DefaultBase = "https://api.weixin.qq.com"
+	// CallPatience bounds one call, unless its context ends before: no lease outlives it (DESIGN.md §4 rule 2).
+	CallPatience = 8 * time.Second
+	dialPatience = 3 * time.Second
+	answerLimit  = 4 << 20
+)
+
+// Client sends calls to WeChat. It follows no redirect, for a redirect would carry the token in its Referer, and sends no header but those it makes itself.
+type Client struct {
+	base    string
+	wire    http.RoundTripper
+	observe func(path string, code Code, took time.Duration, err error)
+}
+
+// NewClient speaks to base, or to WeChat itself where base is empty. observe, where not nil, is told of every call and must be quick; its err never holds a secret.
+func NewClient(base string, observe func(path string, code Code, took time.Duration, err error)) *Client {
+	if base == "" {
+		base = DefaultBase
+	}
+	if observe == nil {
+		observe = func(string, Code, time.Duration, error) {}
+	}
+	return &Client{base: strings.TrimSuffix(base, "/"), wire: newTransport(), observe: observe}
+}
+
+func newTransport() *http.Transport {
+	dialer := &net.Dialer{Timeout: dialPatience, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    dialPatience,
+		MaxIdleConns:           256,
+		MaxIdleConnsPerHost:    256,
+		MaxConnsPerHost:        512,
+		IdleConnTimeout:        50 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		DisableCompression:     true,
+	}
+}
+
+// CloseIdle closes the connections that nobody uses.
+func (c *Client) CloseIdle() {
+	if t, ok := c.wire.(*http.Transport); ok {
+		t.CloseIdleConnections()
+	}
+}
+
+// Call is one request to WeChat.
+type Call struct {
+	Method string
+	Path   string     // begins with "/", fixed in our code
+	Query  url.Values // without the token
+	As     string     // the token's parameter, AsAccess or AsComponent; "" sends none
+	Token  seal.Secret
+	Body   any // sent as JSON; nil sends none. It may hold secrets in plain, so it is never kept
+	Into   any // filled from the answer's JSON; nil passes it over
+}
+
+// The two names that WeChat has for a token's parameter (wechat-protocol §3, common rules).
+const (
+	AsAccess    = "access_token"
+	AsComponent = "component_access_token"
+)
+
+// Reply is what else an answer told.
+type Reply struct {
+	Date time.Time // WeChat's clock when it answered, whole seconds; zero where it did not say
+}
+
+// Do sends one call, at most once but for what net/http sends again because no byte of it had left. Every error is an *Error: refused, not sent, or WeChat may have acted.
+func (c *Client) Do(ctx context.Context, call Call) (Reply, error) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, CallPatience)
+	defer cancel()
+	reply, err := c.do(ctx, call)
+	c.observe(call.Path, codeOf(err), time.Since(began), err)
+	return reply, err
+}
+
+func codeOf(err error) Code {
+	if e := wire(err); e != nil {
+		return e.Code
+	}
+	return 0
+}
+
+func (c *Client) do(ctx context.Context, call Call) (Reply, error) {
+	sent := &sending{}
+	request, err := c.request(httptrace.WithClientTrace(ctx, sent.trace()), call)
+	if err != nil {
+		return Reply{}, &Error{path: call.Path, result: notSent, cause: err}
+	}
+	response, err := c.wire.RoundTrip(request)
+	if err != nil {
+		return Reply{}, &Error{path: call.Path, result: sent.outcome(), cause: withoutURL(err)}
+	}
+	defer response.Body.Close()
+	return read(call, response)
+}
+
+func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) {
+	var body io.Reader
+	if call.Body != nil {
+		text, err := marshal(call.Body)
+		if err != nil {
+			return nil, fmt.Errorf("body of %s: %w", call.Path, err)
+		}
+		body = bytes.NewReader(text)
+	}
+	request, err := http.NewRequestWithContext(ctx, call.Method, c.base+call.Path, body)
+	if err != nil {
+		return nil, errors.New("the base URL cannot be used")
+	}
+	request.URL.RawQuery = query(call)
+	request.Header["User-Agent"] = nil // nil keeps net/http from naming itself
+	if body != nil {
+		request.Header["Content-Type"] = []string{"application/json"}
+	}
+	return request, nil
+}
+
+// The token is added last, so that no parameter of a caller's can stand before it.
+func query(call Call) string {
+	rest := call.Query.Encode()
+	if call.As == "" {
+		return rest
+	}
+	token := call.As + "=" + url.QueryEscape(call.Token.Reveal())
+	if rest == "" {
+		return token
+	}
+	return rest + "&" + token
+}
+
+// WeChat shows \u003c literally to users in old clients, so HTML is not escaped.
+func marshal(v any) ([]byte, error) {
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimRight(out.Bytes(), "\n"), nil
+}
+
+// sending knows whether a byte may have left: until a connection was got, none has.
+type sending struct{ connected atomic.Bool }
+
+func (s *sending) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { s.connected.Store(true) }}
+}
+
+func (s *sending) outcome() outcome {
+	if s.connected.Load() {
+		return unknown
+	}
+	return notSent
+}
+
+// net/http's url.Error carries the URL and so the token.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// WeChat answers 200 even when it refuses, so the error is read from the body; a missing errcode is success.
+func read(call Call, response *http.Response) (Reply, error) {
+	failed := func(cause error) (Reply, error) {
+		return Reply{}, &Error{path: call.Path, result: unknown, cause: cause}
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, answerLimit+1))
+	switch {
+	case err != nil:
+		return failed(fmt.Errorf("answer cut: %w", withoutURL(err)))
+	case len(body) > answerLimit:
+		return failed(errors.New("answer too large"))
+	case response.StatusCode != http.StatusOK:
+		return failed(fmt.Errorf("answered HTTP %d", response.StatusCode))
+	}
+	var head struct {
+		Code looseCode `json:"errcode"`
+		Msg  string    `json:"errmsg"`
+	}
+	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
+	if err := json.Unmarshal(body, &head); err != nil {
+		return failed(errors.New("answer is not JSON"))
+	}
+	if head.Code != 0 {
+		return Reply{}, answered(call.Path, Code(head.Code), head.Msg)
+	}
+	if call.Into != nil {
+		if err := json.Unmarshal(body, call.Into); err != nil {
+			return failed(errors.New("answer is not of its form"))
+		}
+	}
+	return Reply{Date: date(response.Header)}, nil
+}
+
+func date(header http.Header) time.Time {
+	t, _ := http.ParseTime(header.Get("Date"))
+	return t
+}
+
+// looseCode reads errcode as the number that WeChat documents, or as a string of one.
+type looseCode int
+
+func (l *looseCode) UnmarshalJSON(text []byte) error {
+	text = bytes.Trim(text, `"`)
+	if string(text) == "null" {
+		return nil
+	}
+	return json.Unmarshal(text, (*int)(l))
+}

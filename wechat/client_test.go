@@ -1,0 +1,178 @@
+package wechat
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"wxplatform/internal/seal"
+)
+
+const canary = "canary-token-77aa"
+
+func TestAnAnswerIsReadFromItsBody(t *testing.T) {
+	for name, c := range map[string]struct {
+		status          int
+		body            string
+		code            Code
+		refused, unsure bool
+	}{
+		"ok":                      {200, `{"errcode":0,"errmsg":"ok"}`, 0, false, false},
+		"no errcode":              {200, `{"count":1}`, 0, false, false},
+		"byte order mark":         {200, "\xef\xbb\xbf" + `{"errcode":0}`, 0, false, false},
+		"refused":                 {200, `{"errcode":65413,"errmsg":"no effective session for the customer rid: 666188b4-774b1b9f-5cbb8e23"}`, 65413, true, false},
+		"errcode as a string":     {200, `{"errcode":"40001","errmsg":"x"}`, 40001, true, false},
+		"busy":                    {200, `{"errcode":-1,"errmsg":"system error"}`, -1, false, true},
+		"busy, the old way":       {200, `{"errcode":61450,"errmsg":"system error"}`, 61450, false, true},
+		"server error":            {502, `{"errcode":0}`, 0, false, true},
+		"a page":                  {200, `<html>`, 0, false, true},
+		"nothing":                 {200, ``, 0, false, true},
+		"redirect":                {302, `{"errcode":0}`, 0, false, true},
+		"too large":               {200, strings.Repeat(" ", answerLimit+1) + `{"errcode":0}`, 0, false, true},
+		"errcode that is no code": {200, `{"errcode":{}}`, 0, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Location", "/elsewhere")
+				w.WriteHeader(c.status)
+				_, _ = io.WriteString(w, c.body)
+			}))
+			defer server.Close()
+			_, err := NewClient(server.URL, nil).Do(context.Background(), call())
+			if got := codeOf(err); got != c.code {
+				t.Errorf("got code %d, want %d", got, c.code)
+			}
+			if got := Refusal(err) != nil; got != c.refused {
+				t.Errorf("got refused %v, want %v", got, c.refused)
+			}
+			if got := MayHaveActed(err); got != c.unsure {
+				t.Errorf("got may have acted %v, want %v", got, c.unsure)
+			}
+		})
+	}
+}
+
+func TestTheRequestIDOfWeChatIsTakenOutOfItsMessage(t *testing.T) {
+	for _, msg := range []string{"invalid openid rid: 666188b4-774b1b9f-5cbb8e23", "invalid openid, rid: 666188b4-774b1b9f-5cbb8e23"} {
+		e := answered("/x", 40003, msg)
+		if e.Msg != "invalid openid" || e.RID != "666188b4-774b1b9f-5cbb8e23" {
+			t.Errorf("got %q and rid %q", e.Msg, e.RID)
+		}
+	}
+}
+
+func TestACallThatNeverLeftIsNotSent(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	_ = listener.Close()
+	_, err = NewClient("http://"+address, nil).Do(context.Background(), call())
+	if !NotSent(err) || MayHaveActed(err) {
+		t.Errorf("got %v, want not sent", err)
+	}
+}
+
+func TestAConnectionCutAfterTheRequestMayHaveActed(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		panic(http.ErrAbortHandler)
+	}))
+	defer server.Close()
+	_, err := NewClient(server.URL, nil).Do(context.Background(), call())
+	if !MayHaveActed(err) {
+		t.Errorf("got %v, want an unknown outcome", err)
+	}
+}
+
+func TestAPostIsNeverSentTwice(t *testing.T) {
+	var count atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if count.Add(1) > 1 {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = io.WriteString(w, `{"errcode":0}`)
+	}))
+	defer server.Close()
+	client := NewClient(server.URL, nil)
+	for range 2 {
+		_, _ = client.Do(context.Background(), call())
+	}
+	if got := count.Load(); got != 2 {
+		t.Errorf("got %d requests for 2 calls on a kept connection, want 2", got)
+	}
+}
+
+func TestATimeOutMayHaveActed(t *testing.T) {
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer server.Close()
+	defer close(release)
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	_, err := NewClient(server.URL, nil).Do(ctx, call())
+	if !MayHaveActed(err) {
+		t.Errorf("got %v, want an unknown outcome", err)
+	}
+}
+
+func TestNoErrorShowsTheToken(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer server.Close()
+	for _, base := range []string{server.URL, "http://127.0.0.1:1", "http://nowhere.invalid", "ht tp://x"} {
+		_, err := NewClient(base, nil).Do(context.Background(), call())
+		if err == nil || strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), canary) {
+			t.Errorf("got %v from %s, want an error without the token", err, base)
+		}
+	}
+}
+
+func TestTheTokenIsOurs(t *testing.T) {
+	seen := make(chan *http.Request, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen <- r
+		_, _ = io.WriteString(w, `{}`)
+	}))
+	defer server.Close()
+	c := call()
+	c.Query = url.Values{"openid": {"a&access_token=forged"}}
+	if _, err := NewClient(server.URL, nil).Do(context.Background(), c); err != nil {
+		t.Fatal(err)
+	}
+	got := <-seen
+	if tokens := got.URL.Query()["access_token"]; len(tokens) != 1 || tokens[0] != canary {
+		t.Errorf("got %d tokens, want ours alone", len(tokens))
+	}
+	for name := range got.Header {
+		if name != "Content-Type" && name != "Content-Length" && name != "Accept-Encoding" {
+			t.Errorf("got header %s, want none but the content's", name)
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	for _, seed := range []string{`{"errcode":0}`, `{"errcode":"40001"}`, `{"errcode":1.5}`, `[]`, `null`, `{"errcode":null,"errmsg":1}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		response := &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(string(body)))}
+		_, err := read(Call{Path: "/x"}, response)
+		if err != nil && Refusal(err) == nil && !MayHaveActed(err) {
+			t.Errorf("got %v, want it refused or unknown", err)
+		}
+	})
+}
+
+func call() Call {
+	return Call{Method: "POST", Path: "/customservice/kfsession/close", As: AsAccess, Token: seal.NewSecret(canary), Body: map[string]string{"a": "b"}}
+}

@@ -1,0 +1,292 @@
+package wechat
+
+import (
+	"bytes"
+	"crypto/cipher"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/xml"
+	"errors"
+	"strings"
+	"testing"
+)
+
+func (v vector) envelope(t testing.TB) *Envelope {
+	t.Helper()
+	e, err := NewEnvelope(v.component, []string{v.token}, []string{v.key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestOpenReadsThePublicVectors(t *testing.T) {
+	for _, v := range vectors {
+		got, err := v.envelope(t).Open(v.push)
+		if err != nil || string(got) != v.msg {
+			t.Errorf("%s: got %q, %v, want %q", v.name, got, err, v.msg)
+		}
+	}
+}
+
+func TestSealWritesThePublicVectors(t *testing.T) {
+	for _, v := range vectors {
+		got := v.envelope(t).SealWith([16]byte([]byte(v.random)), []byte(v.msg), v.push.Timestamp, v.push.Nonce)
+		if got != v.push {
+			t.Errorf("%s: got %+v, want %+v", v.name, got, v.push)
+		}
+	}
+}
+
+func TestSealNeverRepeatsItself(t *testing.T) {
+	e := vectors[0].envelope(t)
+	one, other := e.Seal([]byte("x"), "1", "2"), e.Seal([]byte("x"), "1", "2")
+	if one == other {
+		t.Error("two seals are equal, so the random bytes are not random")
+	}
+}
+
+func TestEchoSignatureIsThatOfTheExamples(t *testing.T) {
+	for name, want := range map[string]string{
+		"A1 short text":    "76480565cbe296026c53aaacd1ad523a1ddba24f",
+		"B sealed echo":    "93d1cec91cee4a4a8baada4c807ed13137622215",
+		"E component push": "cc0c594499c1634947d5b502f158ee518947db27",
+	} {
+		v := vectorNamed(t, name)
+		got := v.envelope(t).EchoSignature(v.push.Timestamp, v.push.Nonce)
+		if got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+		if err := v.envelope(t).CheckEcho(v.push.Timestamp, v.push.Nonce, want); err != nil {
+			t.Errorf("%s: got %v, want nil", name, err)
+		}
+		if err := v.envelope(t).CheckEcho(v.push.Timestamp, v.push.Nonce+"0", want); !errors.Is(err, ErrSignature) {
+			t.Errorf("%s: got %v, want ErrSignature", name, err)
+		}
+	}
+}
+
+func vectorNamed(t *testing.T, name string) vector {
+	t.Helper()
+	for _, v := range vectors {
+		if v.name == name {
+			return v
+		}
+	}
+	t.Fatalf("no vector %q", name)
+	return vector{}
+}
+
+func TestOpenRefusesEveryFlippedByte(t *testing.T) {
+	v := vectorNamed(t, "E component push")
+	e := v.envelope(t)
+	flip := func(field func(*Push) *string) {
+		for i := range *field(&v.push) {
+			p := v.push
+			changed := []byte(*field(&p))
+			changed[i] ^= 1
+			*field(&p) = string(changed)
+			if _, err := e.Open(p); !errors.Is(err, ErrSignature) {
+				t.Errorf("byte %d flipped: got %v, want ErrSignature", i, err)
+			}
+		}
+	}
+	flip(func(p *Push) *string { return &p.Encrypt })
+	flip(func(p *Push) *string { return &p.Signature })
+	flip(func(p *Push) *string { return &p.Timestamp })
+	flip(func(p *Push) *string { return &p.Nonce })
+}
+
+func TestOpenRefusesASignedButForeignPush(t *testing.T) {
+	e := vectors[0].envelope(t)
+	foreign, err := NewEnvelope("wx0000000000000000", []string{"pamtest"}, []string{keyA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Open(foreign.Seal([]byte("hello"), "1", "2")); !errors.Is(err, ErrComponent) {
+		t.Errorf("got %v, want ErrComponent", err)
+	}
+	otherKey, err := NewEnvelope(vectors[0].component, []string{"pamtest"}, []string{keyB})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Open(otherKey.Seal([]byte("hello"), "1", "2")); !errors.Is(err, ErrEnvelope) {
+		t.Errorf("got %v, want ErrEnvelope", err)
+	}
+}
+
+// signed seals plain bytes of any shape, as only WeChat or a thief of the key could.
+func signed(e *Envelope, plain []byte) Push {
+	sealed := make([]byte, len(plain))
+	cipher.NewCBCEncrypter(e.keys[0].block, e.keys[0].iv).CryptBlocks(sealed, plain)
+	encrypt := base64.StdEncoding.EncodeToString(sealed)
+	return Push{Timestamp: "1", Nonce: "2", Encrypt: encrypt, Signature: sign(e.tokens[0], "1", "2", encrypt)}
+}
+
+func TestOpenRefusesMalformedContent(t *testing.T) {
+	e := vectors[0].envelope(t)
+	component := string(vectors[0].component)
+	body := func(length uint32, rest string) []byte {
+		return append(binary.BigEndian.AppendUint32(make([]byte, 16), length), rest...)
+	}
+	// fill appends one byte up to a total length: 43 bytes of content need a pad of 21.
+	fill := func(plain []byte, with byte, total int) []byte {
+		return append(plain, bytes.Repeat([]byte{with}, total-len(plain))...)
+	}
+	for name, plain := range map[string][]byte{
+		"pad of 0":                 fill(body(5, "hello"+component), 0, 64),
+		"pad of 33":                fill(make([]byte, 31), 33, 64),
+		"unequal padding":          append(fill(body(5, "hello"+component), 20, 63), 21),
+		"length beyond the end":    fill(body(24, "hello"+component), 21, 64),
+		"length of four gigabytes": fill(body(0xffffffff, "hello"+component), 21, 64),
+		"nothing but padding":      bytes.Repeat([]byte{32}, 32),
+		"too short for a length":   fill(make([]byte, 19), 13, 32),
+		"half a block of WeChat's": fill(body(5, "hello"+component), 5, 48),
+	} {
+		if _, err := e.Open(signed(e, plain)); !errors.Is(err, ErrEnvelope) {
+			t.Errorf("%s: got %v, want ErrEnvelope", name, err)
+		}
+	}
+	if got, err := e.Open(signed(e, fill(body(5, "hello"+component), 21, 64))); err != nil || string(got) != "hello" {
+		t.Errorf("well formed: got %q, %v, want hello", got, err)
+	}
+}
+
+func TestOpenRefusesAnEmptyEncrypt(t *testing.T) {
+	e := vectors[0].envelope(t)
+	if _, err := e.Open(signed(e, nil)); !errors.Is(err, ErrEnvelope) {
+		t.Errorf("got %v, want ErrEnvelope", err)
+	}
+}
+
+func TestOpenTakesOldTokensAndOldKeys(t *testing.T) {
+	both, err := NewEnvelope("wx1", []string{"newtoken", "oldtoken"}, []string{keyA, keyB})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range []string{"newtoken", "oldtoken"} {
+		for _, key := range []string{keyA, keyB} {
+			one, err := NewEnvelope("wx1", []string{token}, []string{key})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := both.Open(one.Seal([]byte("hello"), "1", "2")); err != nil || string(got) != "hello" {
+				t.Errorf("got %q, %v, want hello", got, err)
+			}
+		}
+	}
+	newest, err := NewEnvelope("wx1", []string{"newtoken"}, []string{keyA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newest.Open(both.Seal([]byte("hello"), "1", "2")); err != nil {
+		t.Errorf("sealed under something else than the newest: %v", err)
+	}
+}
+
+func TestNewEnvelopeRefusesFaultyKeysWithoutNamingThem(t *testing.T) {
+	const secret = "SECRETSECRETSECRET"
+	for _, key := range []string{"", secret, keyA + secret, strings.Repeat("-", 43), keyA[:42] + "\n"} {
+		_, err := NewEnvelope("wx1", []string{"token"}, []string{key})
+		if err == nil {
+			t.Errorf("key of %d bytes: got nil, want an error", len(key))
+		} else if strings.Contains(err.Error(), secret) {
+			t.Errorf("the error holds the key: %v", err)
+		}
+	}
+	for _, tokens := range [][]string{nil, {""}, {"token", ""}} {
+		if _, err := NewEnvelope("wx1", tokens, []string{keyA}); err == nil {
+			t.Errorf("tokens %q: got nil, want an error", tokens)
+		}
+	}
+}
+
+func TestReadEncryptFindsTheElement(t *testing.T) {
+	for _, body := range []string{
+		"<xml><AppId><![CDATA[wx1]]></AppId><Encrypt><![CDATA[abc=]]></Encrypt></xml>",
+		"<xml>\n<ToUserName>gh</ToUserName>\n<Encrypt>\nabc=\n</Encrypt>\n</xml>\n",
+		`<?xml version="1.0" encoding="UTF-8"?><xml><Encrypt>abc=</Encrypt></xml>`,
+		"<xml><New><Encrypt>no</Encrypt></New><Encrypt>abc=</Encrypt></xml>",
+		string(WriteEvent("wx1", Push{Encrypt: "abc="})),
+		string(WriteMessage("gh_1", Push{Encrypt: "abc="})),
+		string(WriteReply(Push{Encrypt: "abc=", Nonce: "]]>"})),
+	} {
+		if got, err := ReadEncrypt([]byte(body)); err != nil || got != "abc=" {
+			t.Errorf("%s: got %q, %v, want abc=", body, got, err)
+		}
+	}
+}
+
+func TestReadEncryptRefusesEverythingElse(t *testing.T) {
+	bomb := `<!DOCTYPE xml [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>`
+	for name, body := range map[string]string{
+		"nothing":            "",
+		"JSON":               `{"Encrypt":"abc="}`,
+		"DTD":                bomb + "<xml><Encrypt>&b;</Encrypt></xml>",
+		"unknown entity":     "<xml><Encrypt>&b;</Encrypt></xml>",
+		"external entity":    `<!DOCTYPE xml SYSTEM "file:///etc/passwd"><xml><Encrypt>abc=</Encrypt></xml>`,
+		"depth":              "<xml>" + strings.Repeat("<a>", 100) + strings.Repeat("</a>", 100) + "<Encrypt>abc=</Encrypt></xml>",
+		"size":               "<xml><Encrypt>" + strings.Repeat("a", MaxPushBody) + "</Encrypt></xml>",
+		"two of them":        "<xml><Encrypt>abc=</Encrypt><Encrypt>def=</Encrypt></xml>",
+		"empty":              "<xml><Encrypt></Encrypt></xml>",
+		"missing":            "<xml><AppId>abc=</AppId></xml>",
+		"other root":         "<html><Encrypt>abc=</Encrypt></html>",
+		"Encrypt as root":    "<Encrypt>abc=</Encrypt>",
+		"two roots":          "<xml><Encrypt>abc=</Encrypt></xml><xml></xml>",
+		"trailing text":      "<xml><Encrypt>abc=</Encrypt></xml>x",
+		"not closed":         "<xml><Encrypt>abc=</Encrypt>",
+		"a slip of WeChat's": "<xml><Encrypt>abc=</Encrypt><xml>",
+		"other encoding":     `<?xml version="1.0" encoding="GBK"?><xml><Encrypt>abc=</Encrypt></xml>`,
+	} {
+		if got, err := ReadEncrypt([]byte(body)); !errors.Is(err, ErrEnvelope) {
+			t.Errorf("%s: got %q, %v, want ErrEnvelope", name, got, err)
+		}
+	}
+}
+
+func TestWriteReplyKeepsItsContentInside(t *testing.T) {
+	want := Push{Encrypt: "abc=", Signature: "sig", Timestamp: "<1>", Nonce: "a]]>b<c"}
+	var got struct{ Encrypt, MsgSignature, TimeStamp, Nonce string }
+	if err := xml.Unmarshal(WriteReply(want), &got); err != nil {
+		t.Fatal(err)
+	}
+	if back := (Push{got.TimeStamp, got.Nonce, got.MsgSignature, got.Encrypt}); back != want {
+		t.Errorf("got %+v, want %+v", back, want)
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	for _, v := range vectors {
+		f.Add(v.push.Encrypt, v.push.Timestamp, v.push.Nonce, []byte(v.msg))
+	}
+	e, err := NewEnvelope("wx1", []string{"token"}, []string{keyA, keyE})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, encrypt, timestamp, nonce string, msg []byte) {
+		// With a good signature around arbitrary content, Open must neither panic nor invent a message for us.
+		p := Push{Timestamp: timestamp, Nonce: nonce, Encrypt: encrypt, Signature: sign("token", timestamp, nonce, encrypt)}
+		if got, err := e.Open(p); err == nil {
+			t.Errorf("got %q from a push that nobody sealed", got)
+		}
+		if got, err := e.Open(e.Seal(msg, timestamp, nonce)); err != nil || !bytes.Equal(got, msg) {
+			t.Errorf("got %q, %v, want %q", got, err, msg)
+		}
+	})
+}
+
+func FuzzReadEncrypt(f *testing.F) {
+	for _, v := range vectors {
+		f.Add(WriteMessage("gh_1", v.push))
+	}
+	f.Add([]byte(`<?xml version="1.0"?><!DOCTYPE xml><xml><Encrypt>a</Encrypt></xml>`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, err := ReadEncrypt(body)
+		if (err == nil) == (got == "") {
+			t.Errorf("got %q, %v", got, err)
+		}
+		if err != nil && !errors.Is(err, ErrEnvelope) {
+			t.Errorf("got %v, want ErrEnvelope", err)
+		}
+	})
+}

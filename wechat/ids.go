@@ -1,0 +1,58 @@
+// Package wechat is the wire to WeChat: one client, its error codes and outcomes, the envelope of its pushes, and the types of its ids.
+// It keeps no state and knows no endpoint.
+package wechat
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// AppID names an account at WeChat: an authorizer's or the component's own.
+type AppID string
+
+// OpenID names a customer as one account sees him.
+type OpenID string
+
+// KFAccount names a customer-service account, prefix@weixinid. WeChat owns its format; we only look for the one @.
+type KFAccount string
+
+// UserName is an account's original id, gh_…, which pushes carry as ToUserName.
+type UserName string
+
+// PermissionSet is the number of a permission set (权限集) that a merchant grants to a component.
+type PermissionSet int
+
+// PermissionSets is what a merchant granted.
+type PermissionSets []PermissionSet
+
+// HasAny reports whether one of wanted was granted. Nothing wanted is always granted.
+func (granted PermissionSets) HasAny(wanted []PermissionSet) bool {
+	return len(wanted) == 0 || slices.ContainsFunc(wanted, func(s PermissionSet) bool { return slices.Contains(granted, s) })
+}
+
+// String joins the numbers with commas: "1,6,100".
+func (granted PermissionSets) String() string {
+	parts := make([]string, len(granted))
+	for i, s := range granted {
+		parts[i] = strconv.Itoa(int(s))
+	}
+	return strings.Join(parts, ",")
+}
+
+// ParsePermissionSets reads what String wrote, and passes over what is no number.
+func ParsePermissionSets(text string) PermissionSets {
+	sets := PermissionSets{}
+	for part := range strings.SplitSeq(text, ",") {
+		if n, err := strconv.Atoi(strings.TrimSpace(part)); err == nil {
+			sets = append(sets, PermissionSet(n))
+		}
+	}
+	return sets
+}
+
+// Plausible reports whether id looks like an appid: wx and 16 hexadecimal digits or letters.
+func (id AppID) Plausible() bool {
+	rest, ok := strings.CutPrefix(string(id), "wx")
+	return ok && len(rest) == 16 && !strings.ContainsFunc(rest, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'z') })
+}

@@ -1,0 +1,141 @@
+package wechatsim
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+)
+
+// Refusal is an errcode of WeChat's.
+type Refusal struct {
+	Code   int
+	detail string // goes behind WeChat's own text
+}
+
+// Error is WeChat's errmsg, without its rid.
+func (r *Refusal) Error() string {
+	text, known := errmsgs[r.Code]
+	if !known {
+		text = "refused"
+	}
+	return text + r.detail
+}
+
+func refuse(code int) error { return &Refusal{Code: code} }
+
+// errmsgs are WeChat's texts (wechat-protocol §5.6 and §6).
+var errmsgs = map[int]string{
+	-1:    "system error",
+	40001: "invalid credential, access_token is invalid or not latest",
+	40003: "invalid openid",
+	40008: "invalid message type",
+	40013: "invalid appid",
+	40014: "invalid access_token",
+	40066: "invalid url",
+	40097: "invalid args",
+	40125: "invalid appsecret",
+	40170: "args count exceed count limit",
+	41001: "access_token missing",
+	41002: "appid missing",
+	41004: "appsecret missing",
+	41018: "component_appid missing",
+	42001: "access_token expired",
+	42007: "access_token and refresh_token exception",
+	43001: "require GET method",
+	43002: "require POST method",
+	43007: "require bizuser authorize",
+	44002: "empty post data",
+	44004: "empty content",
+	45009: "reach max api daily quota limit",
+	45011: "api minute-quota reach limit, must slower, retry next minute",
+	45015: "response out of time limit or subscription is canceled",
+	45047: "out of response count limit",
+	47001: "data format error",
+	48001: "api unauthorized",
+	48006: "forbid to clear quota because of reaching the limit",
+	61003: "component is not authorized by this account",
+	61004: "access clientip is not registered",
+	61005: "component ticket is expired",
+	61006: "component ticket is invalid",
+	61007: "api is unauthorized to component",
+	61009: "code is invalid",
+	61010: "code is expired",
+	61011: "invalid component",
+	61014: "must use component token for component api",
+	61015: "must use biz account token for not component api",
+	61023: "refresh_token is invalid",
+	61450: "system error",
+	65400: "please enable new custom service, or wait for a while if you have enabled",
+	65401: "invalid custom service account",
+	65402: "the custom service account need to bind a wechat user",
+	65413: "no effective session for the customer",
+	65414: "another worker is serving the customer",
+	65415: "the worker is not online",
+	76003: "invalid cgi_path",
+	76021: "cgi_path not found",
+	76022: "cgi_path is not supported",
+}
+
+// plainAnswer is what writing calls answer, and all refusals. The answers of reading calls have no errcode.
+type plainAnswer struct {
+	ErrCode int    `json:"errcode"`
+	ErrMsg  string `json:"errmsg"`
+}
+
+var ok = plainAnswer{0, "ok"}
+
+// answer is what will be sent, ready before anything is written, so that a fault can still put something else in its place.
+type answer struct {
+	code int
+	body []byte
+}
+
+func (s *Sim) answerOf(result any, err error) answer {
+	if err == nil {
+		return answer{body: encode(result)}
+	}
+	var refusal *Refusal
+	if !errors.As(err, &refusal) {
+		refusal = &Refusal{Code: -1}
+	}
+	return s.refusalAnswer(refusal)
+}
+
+func (s *Sim) refusalAnswer(r *Refusal) answer {
+	body := encode(plainAnswer{r.Code, r.Error() + " rid: " + s.rid()})
+	return answer{code: r.Code, body: body}
+}
+
+// rid is WeChat's request id; its first group is the time.
+func (s *Sim) rid() string {
+	return fmt.Sprintf("%08x-%08x-%08x", uint32(s.now().Unix()), rand.Uint32(), rand.Uint32())
+}
+
+// encode leaves < > & as they are, as WeChat does.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic("wechatsim: an answer of our own cannot be encoded: " + err.Error())
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// writeAnswer always says 200: WeChat refuses in the body.
+func (s *Sim) writeAnswer(w http.ResponseWriter, body []byte) {
+	w.Header().Set("Content-Type", "application/json; encoding=utf-8")
+	s.writeDate(w)
+	_, _ = w.Write(body)
+}
+
+// writeDate states the simulator's own time, which its clients may have reason to compare with theirs.
+func (s *Sim) writeDate(w http.ResponseWriter) {
+	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
+}
+
+func (s *Sim) now() time.Time { return s.config.Now() }

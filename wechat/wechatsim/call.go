@@ -1,0 +1,263 @@
+package wechatsim
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"wxplatform/wechat"
+)
+
+const maxRequestBody = 1 << 20
+
+// request is the union of all bodies: WeChat ignores what an API does not know.
+type request struct {
+	ComponentAppID     wechat.AppID     `json:"component_appid"`
+	ComponentAppSecret string           `json:"component_appsecret"`
+	ComponentSecret    string           `json:"component_secret"`
+	Ticket             string           `json:"component_verify_ticket"`
+	AuthorizationCode  string           `json:"authorization_code"`
+	AuthorizerAppID    wechat.AppID     `json:"authorizer_appid"`
+	RefreshToken       string           `json:"authorizer_refresh_token"`
+	Offset             int              `json:"offset"`
+	Count              int              `json:"count"`
+	AppID              wechat.AppID     `json:"appid"`
+	AppSecret          string           `json:"appsecret"`
+	CGIPath            string           `json:"cgi_path"`
+	KFAccount          wechat.KFAccount `json:"kf_account"`
+	OpenID             wechat.OpenID    `json:"openid"`
+	ToUser             wechat.OpenID    `json:"touser"`
+	MsgType            string           `json:"msgtype"`
+	Text               struct {
+		Content string `json:"content"`
+	} `json:"text"`
+	CustomService struct {
+		KFAccount wechat.KFAccount `json:"kf_account"`
+	} `json:"customservice"`
+}
+
+// call is one request to the API. It is read before the lock is taken.
+type call struct {
+	endpoint
+	url     string // its path, also where there is no such API
+	used    string // its method
+	query   url.Values
+	address string
+	token   string
+	means   code
+	genuine bool // token is one of ours
+	body    request
+	bodyErr error
+	appID   wechat.AppID // of the authorizer that it concerns, if any
+	account *account     // whose access token it carries
+	fault   string       // what was done to it
+}
+
+func (s *Sim) serveAPI(w http.ResponseWriter, r *http.Request) {
+	c := s.readCall(r)
+	f := s.arrive(c)
+	if f.strikes(Before) {
+		s.wait(f.Delay)
+		if f.Do != Nothing {
+			s.note(c, f.Code)
+			s.strike(w, f)
+			return
+		}
+	}
+	a := s.perform(c)
+	if f.strikes(After) {
+		s.wait(f.Delay)
+		if f.Do != Nothing {
+			s.strike(w, f)
+			return
+		}
+	}
+	s.writeAnswer(w, a.body)
+}
+
+func (s *Sim) readCall(r *http.Request) *call {
+	query := r.URL.Query()
+	c := &call{endpoint: s.apis[r.URL.Path], url: r.URL.Path, used: r.Method, query: query}
+	c.address, _, _ = net.SplitHostPort(r.RemoteAddr)
+	c.token = query.Get("access_token")
+	if c.needs != ofAuthorizer && c.token == "" {
+		c.token = query.Get("component_access_token")
+	}
+	if c.token != "" {
+		c.means, c.genuine = s.codes.read(c.token, componentToken, accessToken)
+	}
+	c.bodyErr = c.readBody(r)
+	return c
+}
+
+func (c *call) readBody(r *http.Request) error {
+	if r.Method == http.MethodGet {
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequestBody))
+	if err != nil {
+		return refuse(47001)
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return refuse(44002)
+	}
+	if err := json.Unmarshal(body, &c.body); err != nil {
+		return refuse(47001)
+	}
+	return nil
+}
+
+// arrive counts the call and takes the fault that is meant for it.
+func (s *Sim) arrive(c *call) *Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.appID = s.concerns(c)
+	if c.act != nil || len(s.counts) < maxCountedPaths {
+		s.counts[c.url]++
+	}
+	f := s.takeFault(c)
+	c.fault = f.describe()
+	return f
+}
+
+// concerns tells which authorizer a call is about: whose token or auth code it carries, or whom it names.
+func (s *Sim) concerns(c *call) wechat.AppID {
+	owner, known := c.means.owner, c.genuine && c.means.kind == accessToken
+	if text := c.body.AuthorizationCode; text != "" {
+		means, genuine := s.codes.read(text, authCode)
+		owner, known = means.owner, genuine
+	}
+	if a := s.at(owner); known && a != nil {
+		return a.appID
+	}
+	return c.body.AuthorizerAppID
+}
+
+// perform does what the call asks for, and logs what came of it.
+func (s *Sim) perform(c *call) answer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	result, err := s.admitAndAct(c)
+	a := s.answerOf(result, err)
+	s.log(c, a.code)
+	return a
+}
+
+// admitAndAct checks in this order: the call as such, the token, the address, the quota, the body, the powers.
+func (s *Sim) admitAndAct(c *call) (any, error) {
+	for _, check := range []func(*call) error{s.checkMethod, s.checkToken, s.checkAddress, s.spendQuota, checkBody, s.checkComponent, s.checkPowers} {
+		if err := check(c); err != nil {
+			return nil, err
+		}
+	}
+	return c.act(s, c)
+}
+
+func (s *Sim) checkMethod(c *call) error {
+	switch {
+	case c.act == nil:
+		return refuse(40066)
+	case c.used != c.method && c.method == http.MethodPost:
+		return refuse(43002)
+	case c.used != c.method:
+		return refuse(43001)
+	}
+	return nil
+}
+
+func (s *Sim) checkToken(c *call) error {
+	switch {
+	case c.needs == noToken:
+		return nil
+	case c.token == "":
+		return refuse(41001)
+	case !c.genuine:
+		return refuse(40001)
+	case c.needs == ofComponent && c.means.kind == accessToken:
+		return refuse(61014)
+	case c.needs == ofAuthorizer && c.means.kind == componentToken:
+		return refuse(s.wrongKind())
+	case c.means.kind == componentToken:
+		return s.componentTokens.check(c.means.number, s.now())
+	}
+	return s.checkAccessToken(c)
+}
+
+func (s *Sim) wrongKind() int {
+	if s.behaviour.Code61015 {
+		return 61015
+	}
+	return 48001
+}
+
+func (s *Sim) checkAccessToken(c *call) error {
+	c.account = s.at(c.means.owner)
+	if c.account == nil {
+		return refuse(40001)
+	}
+	if c.account.grant == nil {
+		return refuse(61003)
+	}
+	return c.account.grant.access.check(c.means.number, s.now())
+}
+
+func (s *Sim) checkAddress(c *call) error {
+	if s.allowedIPs == nil || s.allowedIPs[c.address] {
+		return nil
+	}
+	return &Refusal{Code: 61004, detail: " requestIP: " + c.address}
+}
+
+func checkBody(c *call) error { return c.bodyErr }
+
+// checkComponent looks at component_appid, which every component API but the newer quota calls wants.
+func (s *Sim) checkComponent(c *call) error {
+	named := c.body.ComponentAppID
+	switch {
+	case c.needs != ofComponent && c.needs != noToken:
+		return nil
+	case named == "":
+		return refuse(41018)
+	case !appIDFormat.MatchString(string(named)):
+		return refuse(40013)
+	case named != s.config.AppID:
+		return refuse(61011)
+	}
+	return nil
+}
+
+// checkPowers asks first what the merchant granted, then what the account has: a set may be granted before the account owns the API.
+func (s *Sim) checkPowers(c *call) error {
+	if c.account == nil {
+		return nil
+	}
+	if len(c.sets) > 0 && !anyOf(c.account.grant.sets, c.sets) {
+		return refuse(61007)
+	}
+	if c.suits != nil && !c.suits(c.account.details()) {
+		return refuse(48001)
+	}
+	return nil
+}
+
+func anyOf(granted, wanted []wechat.PermissionSet) bool {
+	return slices.ContainsFunc(granted, func(set wechat.PermissionSet) bool { return slices.Contains(wanted, set) })
+}
+
+// wait ends early only with the simulator: a client that hangs up does not stop WeChat.
+func (s *Sim) wait(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.life.Done():
+	}
+}

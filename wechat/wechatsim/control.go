@@ -1,0 +1,144 @@
+package wechatsim
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"wxplatform/wechat"
+)
+
+// route is one call of the control API.
+type route struct {
+	pattern string
+	body    string // what it takes, by example
+	help    string
+	act     act
+}
+
+// controlTable is the control API, and its manual.
+func controlTable() []route {
+	return []route{
+		{"GET /_sim/", "", "this list", showing(func(*Sim) string { return ControlHelp() })},
+		{"GET /_sim/state", "", "everything, without secrets", showing((*Sim).State)},
+		{"GET /_sim/accounts", "", "the accounts, but for synthetic ones", showing((*Sim).Accounts)},
+		{"POST /_sim/accounts", `{"kind":"service","nick_name":"…","alias":"…","customer_service":true,"agents":[{"kf_account":"a@b","online":true}]}`, "adds an account", taking(addAccount)},
+		{"GET /_sim/accounts/{appid}", "", "one account and what it granted", showAccount},
+		{"PATCH /_sim/accounts/{appid}", `{"verify_type":-1}`, "changes what is given; verify_type -1 is unverified", changeAccount},
+		{"POST /_sim/accounts/{appid}/agents", `{"kf_account":"a@b","online":false}`, "adds or changes an agent", taking(setAgent)},
+		{"POST /_sim/accounts/{appid}/authorize", `{"sets":[1,6]}`, "authorizes silently, code already exchanged; no sets mean all", taking(authorizeAccount)},
+		{"POST /_sim/accounts/{appid}/sets", `{"sets":[1]}`, "the merchant changes his sets: updateauthorized is pushed", taking(changeSets)},
+		{"POST /_sim/accounts/{appid}/unauthorize", "", "the merchant withdraws: unauthorized is pushed", onAccount((*Sim).Unauthorize)},
+		{"POST /_sim/accounts/{appid}/reject", "", "the newest access token (of the component's appid: component token) is refused from now on", onAccount((*Sim).Reject)},
+		{"POST /_sim/accounts/{appid}/refresh_token", "", "the refresh token is replaced and nobody told", onAccount((*Sim).ReplaceRefreshToken)},
+		{"POST /_sim/accounts/{appid}/messages", `{"openid":"o…","text":"在吗"}`, "a customer writes", taking(customerWrites)},
+		{"POST /_sim/accounts/{appid}/forward", `{"openid":"o…"}`, "a customer writes and waits for an agent", taking(forward)},
+		{"GET /_sim/accounts/{appid}/sessions/{openid}", "", "who serves a customer", showSession},
+		{"POST /_sim/accounts/{appid}/sessions/{openid}", `{"kf_account":"a@b"}`, "an agent accepts a customer", taking(openSession)},
+		{"PUT /_sim/accounts/{appid}/sessions/{openid}", `{"kf_account":"a@b","to":"c@b"}`, "an agent hands a customer to another", taking(switchSession)},
+		{"DELETE /_sim/accounts/{appid}/sessions/{openid}", `{"kf_account":"a@b"}`, "an agent ends his session", taking(closeSession)},
+		{"POST /_sim/synthetic", `{"count":1000}`, "adds authorized accounts; the i-th is wx5171 and i in 12 hex digits, its agent kf1@shop<i>", taking(addSynthetic)},
+		{"POST /_sim/consent", `{"pre_auth_code":"preauthcode@@@…","appid":"wx…","sets":[1,6],"redirect_uri":"…"}`, "a merchant consents; answers the auth code; sets and redirect_uri may be left out", taking(consent)},
+		{"POST /_sim/ticket", "", "pushes a ticket now", doing((*Sim).PushTicket)},
+		{"DELETE /_sim/ticket", "", "stops tickets until api_start_push_ticket", doing((*Sim).StopTickets)},
+		{"POST /_sim/probe", `{"url":"…","appid":"wx…"}`, "the console's GET with echostr; without url: the event URL", taking(probe)},
+		{"GET /_sim/calls", "", "counts by path, and the last calls", showing((*Sim).calls)},
+		{"DELETE /_sim/calls", "", "forgets them", doing((*Sim).ResetCalls)},
+		{"GET /_sim/pushes", "", "the last pushes and what became of them", showing((*Sim).Pushes)},
+		{"POST /_sim/settle", "", "waits until everything is pushed", settle},
+		{"POST /_sim/release", "", "sends what a push fault holds", doing((*Sim).Release)},
+		{"GET /_sim/messages", "", "the last messages that customers were sent", showing((*Sim).Messages)},
+		{"GET /_sim/faults", "", "the faults still to come", showing((*Sim).Faults)},
+		{"POST /_sim/faults", `{"path":"/customservice/*","appid":"wx…","count":2,"when":"before|after","delay":"3s","do":"code|cut|status|html|empty","code":-1,"status":502}`,
+			"something goes wrong with calls; all fields may be left out, do too if there is only a delay; count -1 is for ever", taking(addFault)},
+		{"POST /_sim/push_faults", `{"kind":"authorized","appid":"wx…","count":1,"do":"lose|repeat|hold"}`, "something goes wrong with pushes; kind is InfoType, Event or MsgType", taking(addPushFault)},
+		{"DELETE /_sim/faults", "", "ends all faults", doing((*Sim).ClearFaults)},
+		{"PATCH /_sim/behaviour", `{"rotate_on_refresh":true}`, "switches; see the state for all of them", changeBehaviour},
+		{"PUT /_sim/quotas", `{"path":"/customservice/kfsession/close","per_day":10,"per_minute":2}`, "limits an API for each account; 0 is no limit", taking(setQuota)},
+		{"PUT /_sim/allowed_ips", `{"ips":["10.0.0.1"]}`, "the addresses that may call; none means all", taking(setAllowedIPs)},
+		{"PUT /_sim/secret", `{"secret":"…"}`, "resets the component's secret", taking(setSecret)},
+		{"PUT /_sim/envelope", `{"token":"…","aes_key":"…"}`, "changes how pushes are signed and sealed", taking(setEnvelope)},
+	}
+}
+
+// ControlHelp is the manual of the control API.
+func ControlHelp() string {
+	var b strings.Builder
+	for _, r := range controlTable() {
+		fmt.Fprintf(&b, "%s\n", r.pattern)
+		if r.body != "" {
+			fmt.Fprintf(&b, "      %s\n", r.body)
+		}
+		fmt.Fprintf(&b, "      %s\n", r.help)
+	}
+	return b.String()
+}
+
+func (s *Sim) controlRoutes() http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range controlTable() {
+		pattern := r.pattern
+		if strings.HasSuffix(pattern, "/") {
+			pattern += "{$}"
+		}
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, req *http.Request) {
+			req.Body = http.MaxBytesReader(w, req.Body, maxRequestBody)
+			result, err := r.act(s, req)
+			writeControl(w, result, err)
+		})
+	}
+	return mux
+}
+
+func writeControl(w http.ResponseWriter, result any, err error) {
+	if text, plain := result.(string); plain && err == nil {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(w, text)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	if err != nil {
+		w.WriteHeader(controlStatus(err))
+		result = map[string]string{"error": err.Error()}
+	}
+	if result == nil {
+		result = struct{}{}
+	}
+	_, _ = w.Write(append(encode(result), '\n'))
+}
+
+func controlStatus(err error) int {
+	var refusal *Refusal
+	switch {
+	case errors.Is(err, ErrUnknownAccount):
+		return http.StatusNotFound
+	case errors.As(err, &refusal), errors.Is(err, ErrNotAuthorized), errors.Is(err, ErrPreAuthCode), errors.Is(err, ErrInactive):
+		return http.StatusConflict
+	}
+	return http.StatusBadRequest
+}
+
+// read takes a body, which may be missing, and refuses fields that do not exist: a misspelt one would silently do nothing.
+func read(r *http.Request, into any) error {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil
+	}
+	return strictly(body, into)
+}
+
+func strictly(text []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	return d.Decode(into)
+}
+
+func appIDOf(r *http.Request) wechat.AppID   { return wechat.AppID(r.PathValue("appid")) }
+func openIDOf(r *http.Request) wechat.OpenID { return wechat.OpenID(r.PathValue("openid")) }

@@ -1,0 +1,67 @@
+// Package wechatsim is a WeChat that runs on your machine: the third-party platform's API, the customer-service API, the consent page and the encrypted
+// pushes, with the state behind them. Tokens expire, are replaced and overlap; refresh tokens can rotate or get lost; pushes come late, twice or never.
+//
+// It shares nothing with the platform but the envelope's code and the types of ids, so that a misunderstanding of WeChat cannot cancel itself out.
+// What it does follows WeChat's documents where they say something, and the harsher of two reports where they do not.
+//
+// # In a Go test
+//
+//	sim, err := wechatsim.New(wechatsim.Config{EventURL: …, MessageURL: "http://…/$APPID$/…"})
+//	server := httptest.NewServer(sim)   // is WeChat's API, and its consent pages
+//	sim.PushTicket()                    // or go sim.Run(ctx)
+//	sim.Consent(ctx, preAuthCode, wechatsim.SampleService, 1, 6)
+//	sim.Fault(wechatsim.Fault{Path: "/cgi-bin/component/api_authorizer_token", When: wechatsim.After, Do: wechatsim.Cut})
+//	sim.Settle(ctx)                     // everything is pushed
+//	sim.Close()
+//
+// Its clock is Config.Now; only delays and the ticker of Run follow the machine's. Close leaves no goroutine.
+//
+// # As a process
+//
+// cmd/wechatsim serves it. Everything that a test can do through Go, a script can do through HTTP, under /_sim/ of the same address.
+// There is no password: the address should be reachable only by those who test. Bodies are JSON; GET /_sim/ answers the manual, with an example of each body:
+//
+//	GET    /_sim/
+//	GET    /_sim/state
+//	GET    /_sim/accounts
+//	POST   /_sim/accounts
+//	GET    /_sim/accounts/{appid}
+//	PATCH  /_sim/accounts/{appid}
+//	POST   /_sim/accounts/{appid}/agents
+//	POST   /_sim/accounts/{appid}/authorize
+//	POST   /_sim/accounts/{appid}/sets
+//	POST   /_sim/accounts/{appid}/unauthorize
+//	POST   /_sim/accounts/{appid}/reject
+//	POST   /_sim/accounts/{appid}/refresh_token
+//	POST   /_sim/accounts/{appid}/messages
+//	POST   /_sim/accounts/{appid}/forward
+//	GET    /_sim/accounts/{appid}/sessions/{openid}
+//	POST   /_sim/accounts/{appid}/sessions/{openid}
+//	PUT    /_sim/accounts/{appid}/sessions/{openid}
+//	DELETE /_sim/accounts/{appid}/sessions/{openid}
+//	POST   /_sim/synthetic
+//	POST   /_sim/consent
+//	POST   /_sim/ticket
+//	DELETE /_sim/ticket
+//	POST   /_sim/probe
+//	GET    /_sim/calls
+//	DELETE /_sim/calls
+//	GET    /_sim/pushes
+//	POST   /_sim/settle
+//	POST   /_sim/release
+//	GET    /_sim/messages
+//	GET    /_sim/faults
+//	POST   /_sim/faults
+//	DELETE /_sim/faults
+//	POST   /_sim/push_faults
+//	PATCH  /_sim/behaviour
+//	PUT    /_sim/quotas
+//	PUT    /_sim/allowed_ips
+//	PUT    /_sim/secret
+//	PUT    /_sim/envelope
+//
+// # The consent page
+//
+// A merchant's browser reaches it by a link on a page whose host equals that of redirect_uri; WeChat, and so the simulator, takes that host from the
+// Referer, and refuses a link without one. Behaviour.AnyReferer switches that off.
+package wechatsim

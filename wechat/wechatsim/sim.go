@@ -1,0 +1,190 @@
+package wechatsim
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"wxplatform/wechat"
+)
+
+// Sim is WeChat for one component. It is an http.Handler: WeChat's API, the consent pages and, under /_sim/, its own control API.
+// It is safe for concurrent use.
+type Sim struct {
+	config   Config // as it was at the start; what may change is below
+	codes    mint
+	started  time.Time // by its own clock
+	apis     map[string]endpoint
+	client   *http.Client
+	control  http.Handler
+	life     context.Context // ends with Close
+	end      context.CancelFunc
+	pushSlot chan struct{} // bounds the pushes in flight
+	pushing  sync.WaitGroup
+
+	mu sync.Mutex // guards everything below
+
+	secret         string
+	envelope       *wechat.Envelope
+	allowedIPs     map[string]bool // nil means all
+	behaviour      Behaviour
+	quotas         map[string]Quota
+	ticketsStopped bool
+	random         *rand.Rand
+
+	componentTokens chain
+	componentMeter  meter
+	lastNumber      uint64 // of tokens and codes
+	preAuthCodes    shelf[preAuth]
+	authCodes       shelf[auth]
+
+	accounts   []*account // by place; nil is a synthetic account that nobody has touched yet
+	places     map[wechat.AppID]uint32
+	synthetic  []uint32 // the places of the synthetic accounts
+	authorized []uint32 // places, in the order of api_get_authorizer_list
+
+	lanes      map[wechat.AppID]*laneQueue
+	queued     int
+	idle       chan struct{} // closed when the last lane ends
+	held       map[wechat.AppID][]*push
+	lastMsgID  uint64
+	pushFaults []*PushFault
+	faults     []*Fault
+
+	counts   map[string]int // calls by path
+	callLog  ring[Call]
+	pushLog  ring[PushRecord]
+	messages ring[Message]
+}
+
+// New makes a simulator. It fails only if the component's token or AES key is malformed.
+func New(config Config) (*Sim, error) {
+	config = config.withDefaults()
+	envelope, err := wechat.NewEnvelope(config.AppID, []string{config.Token}, []string{config.AESKey})
+	if err != nil {
+		return nil, err
+	}
+	s := &Sim{
+		config:    config,
+		codes:     mint{config.Seed},
+		started:   config.Now(),
+		apis:      endpoints(),
+		client:    newPushClient(config.Times.PushTimeout),
+		pushSlot:  make(chan struct{}, maxPushesInFlight),
+		secret:    config.Secret,
+		envelope:  envelope,
+		behaviour: config.Behaviour,
+		quotas:    defaultQuotas(config.Quotas),
+		random:    rand.New(rand.NewPCG(config.Seed, 1)),
+		places:    map[wechat.AppID]uint32{},
+		lanes:     map[wechat.AppID]*laneQueue{},
+		held:      map[wechat.AppID][]*push{},
+		counts:    map[string]int{},
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.control = s.controlRoutes()
+	s.SetAllowedIPs(config.AllowedIPs...)
+	if !config.NoSamples {
+		s.addSamples()
+	}
+	return s, nil
+}
+
+// Config is what New was given, with its gaps filled.
+func (s *Sim) Config() Config { return s.config }
+
+// Run pushes a ticket now and then every Times.TicketInterval, until ctx ends or Close is called.
+func (s *Sim) Run(ctx context.Context) error {
+	if s.config.Times.TicketInterval <= 0 {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(s.config.Times.TicketInterval)
+	defer tick.Stop()
+	for {
+		s.pushDueTicket()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		case <-s.life.Done():
+			return nil
+		}
+	}
+}
+
+// Close gives up what is not yet pushed, ends every delayed answer, and waits for its goroutines.
+func (s *Sim) Close() {
+	s.mu.Lock()
+	s.end()
+	s.mu.Unlock()
+	s.pushing.Wait()
+	s.client.CloseIdleConnections()
+}
+
+// ServeHTTP answers as api.weixin.qq.com, mp.weixin.qq.com and open.weixin.qq.com would.
+func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch path := r.URL.Path; {
+	case strings.HasPrefix(path, "/_sim/"):
+		s.control.ServeHTTP(w, r)
+	case consentPaths[path]:
+		s.serveConsent(w, r)
+	default:
+		s.serveAPI(w, r)
+	}
+}
+
+// SetSecret resets the component's secret. The old one is refused at once with 40125.
+func (s *Sim) SetSecret(secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secret = secret
+}
+
+// SetEnvelope changes the token and the AES key under which pushes are sealed from now on.
+func (s *Sim) SetEnvelope(token, aesKey string) error {
+	envelope, err := wechat.NewEnvelope(s.config.AppID, []string{token}, []string{aesKey})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.envelope = envelope
+	return nil
+}
+
+// SetAllowedIPs replaces the addresses from which the component may call. None means any.
+func (s *Sim) SetAllowedIPs(addresses ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.allowedIPs = nil
+	for _, address := range addresses {
+		if s.allowedIPs == nil {
+			s.allowedIPs = map[string]bool{}
+		}
+		s.allowedIPs[address] = true
+	}
+}
+
+// Behaviour is how the simulator behaves now.
+func (s *Sim) Behaviour() Behaviour {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.behaviour
+}
+
+// SetBehaviour changes how it behaves.
+func (s *Sim) SetBehaviour(b Behaviour) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.behaviour = b
+}
+
+// nextNumber names a new token or code. The caller holds the lock.
+func (s *Sim) nextNumber() uint64 {
+	s.lastNumber++
+	return s.lastNumber
+}
