@@ -65,9 +65,10 @@ func (b *Inbox) open(p wechat.Push) ([]byte, error) {
 	return message, nil
 }
 
+// The signature covers timestamp and nonce without saying where one ends, so only a timestamp of WeChat's own form, ten digits, is believed.
 func recent(timestamp string, now time.Time) bool {
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
-	if err != nil {
+	if err != nil || len(timestamp) != 10 {
 		return false
 	}
 	return now.Sub(time.Unix(seconds, 0)).Abs() <= timestampSlack

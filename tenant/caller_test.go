@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"strings"
 	"sync"
@@ -80,17 +81,34 @@ func TestARefusedJWTIsNotCached(t *testing.T) {
 	p.refuses(early, ErrInvalidToken, "used before issued")
 	p.clock.Move(100 * time.Second)
 	p.accepts(early)
+	must(t, p.RevokeClient(t.Context(), p.tenant.ID, p.client.ID))
+	late := p.write(nil, map[string]any{"jti": "late"})
+	p.refuses(late, ErrInvalidToken, "client revoked")
+	if _, cached := p.verified.Get(sha256.Sum256([]byte(late))); cached {
+		t.Error("got a refused JWT cached")
+	}
 }
 
 func TestAnOutageIsNeverAnInvalidToken(t *testing.T) {
-	w := newWorld(t)
-	token := w.token()
-	stranger := w.replica(t)
-	must(t, w.db.Close())
-	_, err := stranger.Authenticate(t.Context(), "Bearer "+token)
-	wantErr(t, err, db.ErrUnavailable)
-	if errors.Is(err, ErrInvalidToken) {
-		t.Errorf("got %v, want no ErrInvalidToken", err)
+	for name, learn := range map[string]func(*testing.T, *world, *Registry){
+		"nothing is known": func(*testing.T, *world, *Registry) {},
+		"only the keys":    func(t *testing.T, w *world, r *Registry) { got(r.knownKeys(t.Context()))(t) },
+		"all but the tenant": func(t *testing.T, w *world, r *Registry) {
+			got(r.knownKeys(t.Context()))(t)
+			got(r.credential(t.Context(), w.client.ID))(t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			token, stranger := w.token(), w.replica(t)
+			learn(t, w, stranger)
+			must(t, w.db.Close())
+			_, err := stranger.Authenticate(t.Context(), "Bearer "+token)
+			wantErr(t, err, db.ErrUnavailable)
+			if errors.Is(err, ErrInvalidToken) {
+				t.Errorf("got %v, want no ErrInvalidToken", err)
+			}
+		})
 	}
 }
 

@@ -75,7 +75,7 @@ func only(members map[string]json.RawMessage, names []string) error {
 
 // object reads a segment that holds one JSON object, in which no name comes twice: of two, one reader believes the first and another the last.
 func object(segment string) (map[string]json.RawMessage, error) {
-	decoded, err := base64.RawURLEncoding.Strict().DecodeString(segment)
+	decoded, err := base64.RawURLEncoding.DecodeString(segment)
 	if err != nil {
 		return nil, errors.New("not base64url")
 	}

@@ -270,24 +270,24 @@ func TestAnotherSpellingOfTheSameJWTIsRefused(t *testing.T) {
 	header, rest, _ := strings.Cut(good, ".")
 	claims, signature, _ := strings.Cut(rest, ".")
 	last := signature[:len(signature)-1]
-	for name, other := range map[string]string{
-		"padding":                  good + "==",
-		"padding inside":           header + "=." + rest,
-		"trailing bits":            header + "." + claims + "." + last + nextLetter(signature[len(signature)-1]),
-		"a line break":             header + "." + claims + "\n." + signature,
-		"a line break at the end":  good + "\r\n",
-		"standard base64":          header + "." + claims + "." + "+/" + signature[2:],
-		"a fourth segment":         good + ".",
-		"two segments":             header + "." + claims,
-		"one segment":              header,
-		"no signature":             header + "." + claims + ".",
-		"a space":                  header + ". " + claims + "." + signature,
-		"another's signature":      header + "." + claims + "." + p.sign("{}", "{}")[6:],
-		"the signature cut in two": header + "." + claims + "." + signature[:43],
+	for _, c := range []struct{ name, token, reason string }{
+		{"padding", good + "==", "could not base64 decode signature"},
+		{"padding inside", header + "=." + rest, "header: not base64url"},
+		{"trailing bits", header + "." + claims + "." + last + nextLetter(signature[len(signature)-1]), "could not base64 decode signature"},
+		{"a line break", header + "." + claims + "\n." + signature, "line break"},
+		{"a line break at the end", good + "\r\n", "line break"},
+		{"standard base64", header + "." + claims + "." + "+/" + signature[2:], "could not base64 decode signature"},
+		{"a space", header + ". " + claims + "." + signature, "claims: not base64url"},
+		{"a fourth segment", good + ".", "not three segments"},
+		{"two segments", header + "." + claims, "not three segments"},
+		{"one segment", header, "not three segments"},
+		{"no signature", header + "." + claims + ".", "signature is invalid"},
+		{"another's signature", header + "." + claims + p.sign("{}", "{}")[len("e30.e30"):], "signature is invalid"},
+		{"half a signature", header + "." + claims + "." + signature[:44], "signature is invalid"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			p.t = t
-			p.refuses(other, ErrInvalidToken, "")
+			p.refuses(c.token, ErrInvalidToken, c.reason)
 		})
 	}
 }

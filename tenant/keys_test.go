@@ -231,6 +231,11 @@ func TestStrangeKidsReadTheKeysOnceASecond(t *testing.T) {
 	if w.keys.aside.began.Equal(first) {
 		t.Error("got the keys not read again after a second")
 	}
+	w.clock.Move(-time.Hour)
+	p.refuses(p.write(map[string]any{"kid": "strange4"}, nil), ErrInvalidToken, "unknown kid")
+	if !w.keys.aside.began.Equal(w.clock.Now()) {
+		t.Error("got the keys not read again after the clock was set back")
+	}
 }
 
 func TestAStrangeKidHoldsUpNobodyAndNotItselfForLong(t *testing.T) {

@@ -50,6 +50,9 @@ func (s *Store) obtain(ctx context.Context, id wechat.AppID, w wish, ask Ask) (T
 	}
 	for ctx.Err() == nil {
 		got, done, err := s.attempt(ctx, id, w, ask)
+		if errors.Is(err, errAgain) {
+			continue
+		}
 		if errors.Is(err, db.ErrUnavailable) {
 			return s.withoutSQL(ctx, id, w, err)
 		}
@@ -62,6 +65,9 @@ func (s *Store) obtain(ctx context.Context, id wechat.AppID, w wish, ask Ask) (T
 
 // attempt does one thing for the wish. It is not done where somebody else was quicker, or has to be waited for.
 func (s *Store) attempt(ctx context.Context, id wechat.AppID, w wish, ask Ask) (got Token, done bool, err error) {
+	if v, _, _ := s.newest.Local(string(id)); s.fits(v, w) {
+		return token(v), true, nil // a holder shared what SQL does not have yet
+	}
 	r, err := s.look(ctx, id)
 	if err != nil {
 		return Token{}, false, err
@@ -82,7 +88,7 @@ func (s *Store) pursue(ctx context.Context, id wechat.AppID, r row, w wish, m mo
 	switch verdict := r.judge(w, s.clock(), m); verdict {
 	case waits:
 		s.counters.waited.Add(1)
-		s.newest.Wait(ctx, string(id), int64(w.useless), rereadEvery)
+		s.newest.Wait(ctx, string(id), int64(s.version(id)), rereadEvery)
 		return Token{}, false, nil
 	case mine:
 		return s.refresh(ctx, id, w, ask)
@@ -168,6 +174,9 @@ func (s *Store) renew(ctx context.Context, id wechat.AppID, ask Ask) error {
 		return err
 	}
 	_, err = s.carryOut(ctx, id, c, began, ask)
+	if errors.Is(err, errAgain) {
+		return nil // it is due again
+	}
 	return err
 }
 
@@ -175,8 +184,7 @@ func (s *Store) renew(ctx context.Context, id wechat.AppID, ask Ask) error {
 func (s *Store) carryOut(ctx context.Context, id wechat.AppID, c claim, began time.Time, ask Ask) (Token, error) {
 	ctx = context.WithoutCancel(ctx)
 	a, err := s.send(ctx, c.refresh, began, ask)
-	if errors.Is(err, ErrDead) && !c.spare.IsZero() {
-		c.refused = true
+	if c.refused = errors.Is(err, ErrDead); c.refused && !c.spare.IsZero() {
 		a, err = s.send(ctx, c.spare, began, ask)
 	}
 	how := s.outcome(err)
@@ -188,6 +196,7 @@ func (s *Store) carryOut(ctx context.Context, id wechat.AppID, c claim, began ti
 }
 
 var (
+	errAgain    = errors.New("the refresh token was replaced meanwhile")
 	errTooLate  = fmt.Errorf("%w: %w: the claim took so long that its lease might end before the call", ErrNotAsked, db.ErrUnavailable)
 	errNoAccess = errors.New("the answer has no access token")
 )
@@ -241,11 +250,15 @@ func (s *Store) noteFailure(ctx context.Context, id wechat.AppID, c claim, how o
 		s.failures.Set(id, failure{c.fence, cause})
 	}
 	var after row
+	var another bool
 	err := s.change(ctx, id, func(r *row, m moment) error {
-		r.fail(c, how, m)
+		another = r.fail(c, how, m)
 		after = *r
 		return nil
 	})
+	if err == nil && another {
+		return Token{}, errAgain
+	}
 	if err == nil && after.version > c.fence && s.lives(s.versioned(after)) {
 		return s.share(ctx, id, after)
 	}

@@ -82,7 +82,8 @@ type claim struct {
 	at      time.Time // by the database's clock
 	refresh seal.Secret
 	spare   seal.Secret
-	refused bool // WeChat refused refresh for good, so spare has its place
+	refused bool // WeChat refused refresh for good
+	spent   bool // and spare too
 }
 
 // mend undoes what a database's clock that was set back would make last: nothing waits for longer than it would have.
@@ -196,9 +197,14 @@ func (r *row) keep(refresh seal.Secret, fence Version) bool {
 
 // promote gives the spare the place of a refresh token that WeChat refused for good.
 func (r *row) promote(c claim) {
-	if c.refused && !c.spare.IsZero() && r.refresh.Equal(c.refresh) && r.spare.Equal(c.spare) {
+	if c.killed(r.refresh) && !r.spare.IsZero() {
 		r.refresh, r.spare, r.spareFence = r.spare, seal.Secret{}, 0
 	}
+}
+
+// killed reports whether WeChat refused refresh for good under this claim.
+func (c claim) killed(refresh seal.Secret) bool {
+	return c.refused && refresh.Equal(c.refresh) || c.spent && refresh.Equal(c.spare)
 }
 
 func (r *row) release(c claim) {
@@ -207,12 +213,18 @@ func (r *row) release(c claim) {
 	}
 }
 
-// fail takes the end of an ask that gave no answer.
-func (r *row) fail(c claim, how outcome, m moment) {
+// fail takes the end of an ask that gave no answer. It reports whether the row has another refresh token than those that were refused: then nothing is dead, and it may be asked again at once.
+func (r *row) fail(c claim, how outcome, m moment) (another bool) {
 	if how == unknown {
 		r.unsettle(m.now.Add(m.Unsettled), m)
 	}
+	if how == dead {
+		c.refused, c.spent = true, true
+	}
 	r.promote(c)
+	if another = how == dead && !c.killed(r.refresh); another {
+		how = notAsked
+	}
 	last := c.fence == r.fence
 	r.release(c)
 	if last && how != notAsked {
@@ -221,11 +233,12 @@ func (r *row) fail(c claim, how outcome, m moment) {
 		r.due = m.now.Add(r.rest(how, m))
 	}
 	r.schedule(m)
+	return another
 }
 
-// rest is how long keepers leave a row alone whose ask failed. A dead refresh token is tried again once it has been idle for long, unless another is found before.
+// rest is how long keepers leave a row alone whose ask failed. A dead refresh token, and one that nobody waits for, is tried once a day, unless another is found before.
 func (r *row) rest(how outcome, m moment) time.Duration {
-	if how == dead {
+	if how == dead || r.next(m).IsZero() {
 		return m.idle()
 	}
 	return part(wait(firstRest, r.failures, min(longestRest, m.grain())), 0.5+m.spread)
@@ -259,10 +272,10 @@ func (r *row) next(m moment) time.Time {
 	}
 }
 
-// schedule sets when keepers look at the row. After a failure that is not before its rest is over.
+// schedule sets when keepers look at the row. After a failure that is not before its rest is over, but then for certain.
 func (r *row) schedule(m moment) {
 	next := r.next(m)
-	if r.failures > 0 && !next.IsZero() {
+	if r.failures > 0 && r.retired.IsZero() {
 		next = later(next, r.due)
 	}
 	r.due = next
@@ -337,7 +350,7 @@ func (r *row) force(version Version, m moment) bool {
 func (r *row) grant(a Answer, sent time.Time, m moment) {
 	clean := !r.held(m) && sent.Sub(r.claimed) > m.Lease
 	r.endLease(m)
-	clean = clean && !r.unsettled.After(sent) && !a.Access.IsZero()
+	clean = clean && r.unsettled.Before(sent) && !a.Access.IsZero()
 	version := r.issue(m, 0)
 	switch {
 	case !a.Access.IsZero():

@@ -341,6 +341,31 @@ func TestASpareThatIsDeadTooTakesThePlaceOfTheFirst(t *testing.T) {
 	}
 }
 
+func TestARefusedTokenThatWasReplacedMeanwhileIsNotDead(t *testing.T) {
+	h := granted(t)
+	a, b := h.claim(0), h.claim(13)
+	h.r.succeed(a, answer("A"), at(14))
+	if !h.r.fail(b, dead, at(15)) || h.r.failures != 0 {
+		t.Error("got the row taken for dead, want A's refresh token tried")
+	}
+	h.suspectUntil(64)
+}
+
+func TestASpareThatCameMeanwhileIsTriedAtOnce(t *testing.T) {
+	h := granted(t)
+	a := h.claim(0)
+	h.r.succeed(h.claim(13), answer("B"), at(14))
+	c := h.claim(100)
+	h.r.succeed(a, answer("A"), at(101))
+	if !h.r.fail(c, dead, at(102)) {
+		t.Error("got the row taken for dead, want A's refresh token tried")
+	}
+	if got := h.r.refresh.Reveal(); got != "refresh A" {
+		t.Errorf("got %q, want that of the late success", got)
+	}
+	h.refreshedAlone(103)
+}
+
 func TestADeadTokenIsKeptAndAnotherTriedAtOnce(t *testing.T) {
 	h := granted(t)
 	h.r.fail(h.claim(0), dead, at(1))

@@ -140,7 +140,7 @@ func (s *Store) save(ctx context.Context, tx *db.Tx, id wechat.AppID, r row) err
 	return err
 }
 
-// due lists rows by urgency: the suspect ones, whose token may be dead, and then those that expire first.
+// listDue lists rows by urgency: the suspect ones, whose token may be dead, and then those that expire first.
 func (s *Store) listDue(ctx context.Context, now time.Time, n int) ([]wechat.AppID, error) {
 	return db.All(ctx, s.db, db.Value[wechat.AppID], `
 		SELECT id FROM tokens
@@ -171,8 +171,10 @@ func (s *Store) noteUse(ctx context.Context, now time.Time, ids []wechat.AppID) 
 	if err != nil {
 		return err
 	}
-	_, err = db.Exec(ctx, s.db, s.db.For(touch), db.Millis(now), s.kind, string(list))
-	return err
+	return s.db.Tx(ctx, func(tx *db.Tx) error { // which PostgreSQL runs again where two replicas lock these rows in another order
+		_, err := db.Exec(ctx, tx, s.db.For(touch), db.Millis(now), s.kind, string(list))
+		return err
+	})
 }
 
 // Version is the version that is stored for id, 0 where there is none. It differs after each refresh, grant and retirement.

@@ -127,13 +127,13 @@ func (e *Envelope) Open(p Push) ([]byte, error) {
 
 // Seal seals msg under the newest token and key.
 func (e *Envelope) Seal(msg []byte, timestamp, nonce string) Push {
-	var random [envelopeRandom]byte
+	var random [16]byte
 	rand.Read(random[:]) // It never fails: the program would end first.
 	return e.SealWith(random, msg, timestamp, nonce)
 }
 
 // SealWith is Seal with chosen random bytes, for test vectors and simulations that must repeat themselves.
-func (e *Envelope) SealWith(random [envelopeRandom]byte, msg []byte, timestamp, nonce string) Push {
+func (e *Envelope) SealWith(random [16]byte, msg []byte, timestamp, nonce string) Push {
 	plain := slices.Clone(random[:])
 	plain = binary.BigEndian.AppendUint32(plain, uint32(len(msg)))
 	plain = append(plain, msg...)

@@ -34,7 +34,7 @@ func (c demoCmd) Run(s stage) error {
 	defer os.RemoveAll(dir)
 	ctx, stop := context.WithCancel(s.ctx)
 	defer stop()
-	d, err := c.set(dir)
+	d, err := c.set(dir, wechatsim.Config{})
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ type demo struct {
 }
 
 // set opens the listeners and makes up a configuration, in which the two know each other's addresses.
-func (c demoCmd) set(dir string) (*demo, error) {
+func (c demoCmd) set(dir string, wechat wechatsim.Config) (*demo, error) {
 	public, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return nil, err
@@ -83,8 +83,8 @@ func (c demoCmd) set(dir string) (*demo, error) {
 		return nil, err
 	}
 	d := &demo{on: listeners{public, private}, wechatOn: wechatOn, wechatURL: "http://" + wechatOn.Addr().String(), publicURL: "http://" + public.Addr().String()}
-	d.sim, err = wechatsim.New(wechatsim.Config{EventURL: d.publicURL + "/wechat/events", MessageURL: d.publicURL + "/wechat/$APPID$/messages"})
-	if err != nil {
+	wechat.EventURL, wechat.MessageURL = d.publicURL+"/wechat/events", d.publicURL+"/wechat/$APPID$/messages"
+	if d.sim, err = wechatsim.New(wechat); err != nil {
 		return nil, err
 	}
 	about := d.sim.Config()

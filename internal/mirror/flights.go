@@ -48,6 +48,13 @@ func (f *Flights[K, T]) Start(ctx context.Context, key K, work func(context.Cont
 	f.join(ctx, key, work)
 }
 
+// Idle reports whether nothing is under way.
+func (f *Flights[K, T]) Idle() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.under) == 0
+}
+
 func (f *Flights[K, T]) join(ctx context.Context, key K, work func(context.Context) (T, error)) *flight[T] {
 	f.mu.Lock()
 	defer f.mu.Unlock()

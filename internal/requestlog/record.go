@@ -60,13 +60,11 @@ func (r *record) add(attrs ...slog.Attr) {
 	r.attrs = append(r.attrs, attrs...)
 }
 
-// The handlers' goroutines may go on adding while the line is written, so it is given a part that they no longer touch.
-func (r *record) close() []slog.Attr {
+// line is what was added until now. What goroutines of the handler add from here on comes behind it and is not written.
+func (r *record) line() []slog.Attr {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	line := r.attrs
-	r.attrs = nil
-	return line
+	return r.attrs
 }
 
 const (

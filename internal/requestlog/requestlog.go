@@ -57,17 +57,10 @@ func answer(c echo.Context, r *record, err error) {
 	begun := c.Response().Committed
 	if failed := safely(func() error { c.Error(err); return nil }); failed != nil {
 		r.add(cause(failed)...)
-		bare(c)
+		c.Response().WriteHeader(http.StatusInternalServerError) // which Echo lets be where an answer was begun
 	}
-	var p *panicked
-	if begun && errors.As(err, &p) {
+	if begun {
 		panic(http.ErrAbortHandler) // an answer cut off in the middle must not look whole
-	}
-}
-
-func bare(c echo.Context) {
-	if !c.Response().Committed {
-		c.Response().WriteHeader(http.StatusInternalServerError)
 	}
 }
 
@@ -100,7 +93,7 @@ func (l *Log) write(c echo.Context, r *record, took time.Duration, aborted bool)
 	if aborted {
 		r.add(slog.Bool("aborted", true)) // the connection was cut, whatever the status says
 	}
-	l.logger.LogAttrs(r, level(response.Status), "request", r.close()...)
+	l.logger.LogAttrs(r, level(response.Status), "request", r.line()...)
 }
 
 func level(status int) slog.Level {

@@ -234,6 +234,7 @@ func TestAPanicsLineNamesFunctionsAndNoValues(t *testing.T) {
 	}
 	mustNotHold(t, s.log.String(), canary)
 	mustNotHold(t, stack, "0x")
+	mustNotHold(t, stack, "ServeHTTP") // what is below the middleware is the same for every request
 }
 
 //go:noinline
@@ -250,22 +251,45 @@ func TestAnErrorHandlerThatPanicsIsAnsweredFor(t *testing.T) {
 	mustNotHold(t, s.log.String(), canary)
 }
 
-func TestAnAnswerCutOffByAPanicDoesNotLookWhole(t *testing.T) {
+func TestAnErrorHandlerThatPanicsAfterItsAnswerLeavesItAsItIs(t *testing.T) {
 	s := newServer(t)
-	s.GET("/", func(c echo.Context) error {
-		_ = c.String(http.StatusOK, "half")
-		c.Response().Flush()
+	var echos bytes.Buffer
+	s.Logger.SetOutput(&echos)
+	s.HTTPErrorHandler = func(_ error, c echo.Context) {
+		_ = c.NoContent(http.StatusConflict)
 		panic(canary)
-	})
-	over := httptest.NewServer(s)
-	defer over.Close()
-	answer, err := http.Get(over.URL)
-	if err != nil {
-		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	if body, err := io.ReadAll(answer.Body); err == nil {
-		t.Errorf("got %q as the whole answer, want the connection cut", body)
+	s.GET("/", func(echo.Context) error { return errors.New("refused") })
+	s.get("/")
+	want(t, s.line(t), "status", 409.0)
+	if echos.Len() != 0 {
+		t.Errorf("got %s from Echo's own log, want nothing", &echos)
+	}
+}
+
+func TestAnAnswerCutOffDoesNotLookWhole(t *testing.T) {
+	for name, end := range map[string]func() error{
+		"by a panic":  func() error { panic(canary) },
+		"by an error": func() error { return errors.New("upstream went away") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			s.GET("/", func(c echo.Context) error {
+				_ = c.String(http.StatusOK, "half")
+				c.Response().Flush()
+				return end()
+			})
+			over := httptest.NewServer(s)
+			defer over.Close()
+			answer, err := http.Get(over.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer answer.Body.Close()
+			if body, err := io.ReadAll(answer.Body); err == nil {
+				t.Errorf("got %q as the whole answer, want the connection cut", body)
+			}
+		})
 	}
 }
 

@@ -136,7 +136,7 @@ func (s *Sim) Account(id wechat.AppID) (Account, error) {
 func (s *Sim) Accounts() []Account {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []Account
+	all := []Account{}
 	for _, place := range s.places {
 		all = append(all, s.at(place).details().filled(place))
 	}

@@ -86,7 +86,7 @@ type plainAnswer struct {
 	ErrMsg  string `json:"errmsg"`
 }
 
-var ok = plainAnswer{0, "ok"}
+var okAnswer = plainAnswer{0, "ok"}
 
 // answer is what will be sent, ready before anything is written, so that a fault can still put something else in its place.
 type answer struct {

@@ -22,7 +22,7 @@ func (s *Sim) startPushTicket(c *call) (any, error) {
 	if running {
 		return plainAnswer{0, "in a normal state"}, nil
 	}
-	return ok, nil
+	return okAnswer, nil
 }
 
 func (s *Sim) checkSecret(secret string) error {

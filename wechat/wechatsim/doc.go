@@ -2,7 +2,7 @@
 // pushes, with the state behind them. Tokens expire, are replaced and overlap; refresh tokens can rotate or get lost; pushes come late, twice or never.
 //
 // It shares nothing with the platform but the envelope's code and the types of ids, so that a misunderstanding of WeChat cannot cancel itself out.
-// What it does follows WeChat's documents where they say something, and the harsher of two reports where they do not.
+// What it does follows WeChat's documents. Where they are silent or disagree, Behaviour switches between the readings that matter.
 //
 // # In a Go test
 //

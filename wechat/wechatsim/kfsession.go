@@ -48,7 +48,7 @@ func (s *Sim) pair(a *account, kf wechat.KFAccount, id wechat.OpenID) (Agent, *c
 }
 
 func (s *Sim) createSession(c *call) (any, error) {
-	return ok, s.open(c.account, c.body.KFAccount, c.body.OpenID, !s.behaviour.SilentSessions)
+	return okAnswer, s.open(c.account, c.body.KFAccount, c.body.OpenID, !s.behaviour.SilentSessions)
 }
 
 // open succeeds without a change if this agent already serves this customer.
@@ -69,7 +69,7 @@ func (s *Sim) open(a *account, kf wechat.KFAccount, id wechat.OpenID, tell bool)
 }
 
 func (s *Sim) closeSession(c *call) (any, error) {
-	return ok, s.shut(c.account, c.body.KFAccount, c.body.OpenID, !s.behaviour.SilentSessions)
+	return okAnswer, s.shut(c.account, c.body.KFAccount, c.body.OpenID, !s.behaviour.SilentSessions)
 }
 
 // shut only ends an established session, not a customer's waiting.

@@ -34,7 +34,7 @@ func (s *Sim) customSend(c *call) (any, error) {
 		At: s.now(), AppID: c.account.appID, OpenID: c.body.ToUser, Type: c.body.MsgType,
 		Text: c.body.Text.Content, KFAccount: c.body.CustomService.KFAccount,
 	})
-	return ok, nil
+	return okAnswer, nil
 }
 
 func checkMessage(c *call) error {

@@ -50,10 +50,9 @@ func newPushClient(timeout time.Duration) *http.Client {
 		Timeout:       timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			MaxIdleConns:          maxPushesInFlight,
-			MaxIdleConnsPerHost:   maxPushesInFlight,
-			IdleConnTimeout:       30 * time.Second,
-			ResponseHeaderTimeout: timeout,
+			MaxIdleConns:        maxPushesInFlight,
+			MaxIdleConnsPerHost: maxPushesInFlight,
+			IdleConnTimeout:     30 * time.Second,
 		},
 	}
 }

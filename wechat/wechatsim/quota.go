@@ -127,11 +127,11 @@ func (s *Sim) clearQuota(c *call) (any, error) {
 	if c.body.AppID != owner {
 		return nil, refuse(40013)
 	}
-	return ok, m.clear(s.now(), s.apis[authorizerTokenPath].id)
+	return okAnswer, m.clear(s.now(), s.apis[authorizerTokenPath].id)
 }
 
 func (s *Sim) clearComponentQuota(*call) (any, error) {
-	return ok, s.componentMeter.clear(s.now(), noEndpoint)
+	return okAnswer, s.componentMeter.clear(s.now(), noEndpoint)
 }
 
 // noEndpoint is the id of none.
@@ -143,13 +143,13 @@ func (s *Sim) clearQuotaBySecret(c *call) (any, error) {
 		return nil, err
 	}
 	if c.body.AppID == "" {
-		return ok, s.componentMeter.clear(s.now(), noEndpoint)
+		return okAnswer, s.componentMeter.clear(s.now(), noEndpoint)
 	}
 	a := s.find(c.body.AppID)
 	if a == nil || a.grant == nil {
 		return nil, refuse(43007)
 	}
-	return ok, a.meter.clear(s.now(), noEndpoint)
+	return okAnswer, a.meter.clear(s.now(), noEndpoint)
 }
 
 type quotaAnswer struct {
@@ -178,7 +178,7 @@ func (s *Sim) quotaOf(c *call) (any, error) {
 		m = &c.account.meter
 	}
 	limit := s.quotas[asked.path]
-	a := quotaAnswer{plainAnswer: ok}
+	a := quotaAnswer{plainAnswer: okAnswer}
 	a.Quota.DailyLimit = orUnlimited(limit.PerDay)
 	a.Quota.Used = int(m.usage(asked.id, s.now()).today)
 	a.Quota.Remain = a.Quota.DailyLimit - a.Quota.Used

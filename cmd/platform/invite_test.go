@@ -1,0 +1,471 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"wxplatform/internal/db"
+	"wxplatform/wechat"
+	"wxplatform/wechat/wechatsim"
+)
+
+var anyContext = context.Background()
+
+// invitation makes one and returns its id and link.
+func (w *world) invitation(more string) (id, link string) {
+	w.t.Helper()
+	answer := w.ask("POST", "/v1/invitations", fmt.Sprintf(`{"redirect_url":%q,"kind":"pc"%s}`, redirect, more))
+	if answer.status != http.StatusCreated {
+		w.t.Fatalf("got %d %s, want an invitation", answer.status, answer.body)
+	}
+	return answer.field("id"), answer.field("url")
+}
+
+func (w *world) status(invitation string) string {
+	w.t.Helper()
+	return w.ask("GET", "/v1/invitations/"+invitation, "").field("status")
+}
+
+// consented is where a fresh browser ends up.
+func (w *world) consented(link string, id wechat.AppID, sets ...string) url.Values {
+	w.t.Helper()
+	landed, err := newStranger().consent(anyContext, link, string(id), sets...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return landed.Query()
+}
+
+// as is the same world seen by another tenant.
+func (w *world) as(name string) *world {
+	w.t.Helper()
+	id, basic, err := w.newTenant(anyContext, name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	jwt, err := w.token(anyContext, basic)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	other := *w.story
+	other.tenant, other.basic, other.jwt = id, basic, jwt
+	return &world{story: &other, t: w.t, platform: w.platform, log: w.log}
+}
+
+func TestAnInvitationIsUsedOnce(t *testing.T) {
+	engines(t, func(w *world) {
+		id, link := w.invitation(`,"state":"st&ate=1"`)
+		if got := w.status(id); got != "pending" {
+			w.t.Errorf("got %s, want pending", got)
+		}
+		landed := w.consented(link, service, "1")
+		if landed.Get("result") != "authorized" || landed.Get("appid") != string(service) || landed.Get("state") != "st&ate=1" || landed.Get("invitation") != id {
+			w.t.Errorf("got %v, want it authorized, with state and invitation", landed)
+		}
+		if got := w.ask("GET", "/v1/invitations/"+id, ""); got.field("status") != "authorized" || got.field("appid") != string(service) {
+			w.t.Errorf("got %s, want it authorized", got.body)
+		}
+		if page := w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, ""); page.status != 410 {
+			w.t.Errorf("got %d, want the page to say that it has ended", page.status)
+		}
+		w.wants(w.ask("DELETE", "/v1/invitations/"+id, ""), 409, "invitation-ended")
+	})
+}
+
+func TestAnInvitationCanBeCancelled(t *testing.T) {
+	w := sqliteWorld(t)
+	id, link := w.invitation("")
+	if got := w.ask("DELETE", "/v1/invitations/"+id, ""); got.status != 200 || got.field("status") != "cancelled" {
+		t.Errorf("got %d %s, want it cancelled", got.status, got.body)
+	}
+	if got := w.status(id); got != "cancelled" {
+		t.Errorf("got %s, want cancelled", got)
+	}
+	if page := w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, ""); page.status != 410 {
+		t.Errorf("got %d, want 410", page.status)
+	}
+}
+
+func TestACodeThatComesAfterTheEndIsKeptButBindsNothing(t *testing.T) {
+	engines(t, func(w *world) {
+		id, link := w.invitation("")
+		browser, back := w.untilReturn(link, service)
+		if got := w.ask("DELETE", "/v1/invitations/"+id, ""); got.status != 200 {
+			w.t.Fatalf("got %d %s", got.status, got.body)
+		}
+		answer, err := browser.send(anyContext, "GET", back, nil, "")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if got, _ := url.Parse(answer.header.Get("Location")); got == nil || got.Query().Get("result") != "cancelled" {
+			w.t.Errorf("got %d %s, want the browser told cancelled", answer.status, answer.header.Get("Location"))
+		}
+		w.wants(w.shut(kfAccount), 404, "unknown-authorizer")
+		var shown struct{ Tenant, State string }
+		w.command(&shown, "authorizer", "show", string(service))
+		if shown.Tenant != "" || shown.State != "healthy" {
+			w.t.Errorf("got %+v, want it kept, unassigned", shown)
+		}
+		var moved struct{ Tenant string }
+		w.command(&moved, "authorizer", "move", string(service), w.tenant)
+		w.open(kfAccount)
+		w.eventually("the move", func() bool { return w.shut(kfAccount).status == 200 })
+	})
+}
+
+// untilReturn leads a browser to WeChat and through consent, but not back: the event is lost, and the browser's return address handed out.
+func (w *world) untilReturn(link string, id wechat.AppID) (*stranger, string) {
+	w.t.Helper()
+	w.lose("authorized")
+	browser := newStranger()
+	page, err := browser.send(anyContext, "GET", link, nil, "")
+	if err != nil || page.status != 200 {
+		w.t.Fatalf("got %d %v, want the page", page.status, err)
+	}
+	code := preAuthCode(w.t, string(page.body))
+	given, err := w.sim.Consent(anyContext, code, id, 1)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return browser, given.AppendTo(link + "/done")
+}
+
+func (w *world) lose(kind string) {
+	w.t.Helper()
+	if err := w.sim.FaultPushes(wechatsim.PushFault{Kind: kind, Count: 1, Do: wechatsim.Lose}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func preAuthCode(t *testing.T, page string) string {
+	t.Helper()
+	found := button.FindStringSubmatch(page)
+	if found == nil {
+		t.Fatal("got a page without a button")
+	}
+	link, err := url.Parse(strings.ReplaceAll(found[1], "&amp;", "&"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return link.Query().Get("pre_auth_code")
+}
+
+func TestWithoutItsCookieABrowserWaitsForTheEvent(t *testing.T) {
+	w := sqliteWorld(t)
+	id, link := w.invitation("")
+	_, back := w.untilReturn(link, service)
+	other := newStranger()
+	page, err := other.send(anyContext, "GET", back, nil, "")
+	if err != nil || page.status != 200 || !strings.Contains(string(page.body), `http-equiv="refresh"`) {
+		t.Fatalf("got %d %v, want a page that waits", page.status, err)
+	}
+	if n := w.sim.Calls("/cgi-bin/component/api_query_auth"); n != 0 || w.status(id) != "pending" {
+		t.Errorf("got %d exchanges and %s, want the code left alone", n, w.status(id))
+	}
+}
+
+func TestAnIntrudersCodeInAnothersInvitationBindsNothing(t *testing.T) {
+	engines(t, func(w *world) {
+		victim := w.as("victim")
+		_, own := w.invitation("")
+		_, back := w.untilReturn(own, service) // a code that came by the intruder's own invitation
+		stolen, err := url.Parse(back)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		id, link := victim.invitation("")
+		answer, err := newStranger().send(anyContext, "GET", link+"/done?"+stolen.RawQuery, nil, "")
+		if err != nil || answer.status != 200 || answer.header.Get("Location") != "" {
+			w.t.Fatalf("got %d %v, want a page that waits", answer.status, err)
+		}
+		if victim.status(id) != "pending" {
+			w.t.Errorf("got %s, want the invitation untouched", victim.status(id))
+		}
+		var all []struct{}
+		w.command(&all, "authorizer", "list")
+		if len(all) != 0 {
+			w.t.Errorf("got %d authorizers, want none", len(all))
+		}
+	})
+}
+
+func TestRedirectAndEventRaceToOneExchange(t *testing.T) {
+	engines(t, func(w *world) {
+		for i := range 5 {
+			id, link := w.invitation("")
+			before := w.sim.Calls("/cgi-bin/component/api_query_auth")
+			if got := w.consented(link, service, "1"); got.Get("result") != "authorized" {
+				w.t.Fatalf("round %d: got %v", i, got)
+			}
+			if err := w.sim.Settle(anyContext); err != nil {
+				w.t.Fatal(err)
+			}
+			w.eventually("the events to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
+			if n := w.sim.Calls("/cgi-bin/component/api_query_auth") - before; n != 1 || w.status(id) != "authorized" {
+				w.t.Errorf("round %d: got %d exchanges and %s, want 1 and authorized", i, n, w.status(id))
+			}
+		}
+		w.open(kfAccount)
+		w.ok(w.shut(kfAccount))
+	})
+}
+
+func TestRedirectAndEventMayBringACodeEach(t *testing.T) {
+	w := sqliteWorld(t)
+	behaviour := w.sim.Behaviour()
+	behaviour.SeparateCodes = true
+	w.sim.SetBehaviour(behaviour)
+	id, link := w.invitation("")
+	if got := w.consented(link, service, "1"); got.Get("result") != "authorized" {
+		t.Fatalf("got %v, want authorized", got)
+	}
+	w.eventually("both codes to be exchanged", func() bool { return w.sim.Calls("/cgi-bin/component/api_query_auth") == 2 })
+	w.eventually("the events to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
+	w.open(kfAccount)
+	w.ok(w.shut(kfAccount))
+	if w.status(id) != "authorized" {
+		t.Errorf("got %s, want authorized", w.status(id))
+	}
+}
+
+func TestTheEventAloneIsEnough(t *testing.T) {
+	engines(t, func(w *world) {
+		id, link := w.invitation("")
+		page := w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, "")
+		if _, err := w.sim.Consent(anyContext, preAuthCode(w.t, string(page.body)), service, 1); err != nil {
+			w.t.Fatal(err)
+		}
+		w.eventually("the event", func() bool { return w.status(id) == "authorized" })
+		w.open(kfAccount)
+		w.ok(w.shut(kfAccount))
+	})
+}
+
+func TestTwoBrowsersExchangeOneCodeOnce(t *testing.T) {
+	engines(t, func(w *world) {
+		_, link := w.invitation("")
+		browser, back := w.untilReturn(link, service)
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				answer, err := browser.send(anyContext, "GET", back, nil, "")
+				if err != nil || !strings.Contains(answer.header.Get("Location"), "result=authorized") {
+					w.t.Errorf("got %d %s %v, want authorized", answer.status, answer.header.Get("Location"), err)
+				}
+			})
+		}
+		all.Wait()
+		if n := w.sim.Calls("/cgi-bin/component/api_query_auth"); n != 1 {
+			w.t.Errorf("got %d exchanges, want 1", n)
+		}
+	})
+}
+
+func TestABindingLastsThoughAnotherTenantInvites(t *testing.T) {
+	engines(t, func(w *world) {
+		w.grant(service, "1")
+		other := w.as("other")
+		id, link := other.invitation("")
+		landed := other.consented(link, service, "1", "6")
+		if landed.Get("result") != "not-bound" || landed.Get("appid") != "" {
+			w.t.Errorf("got %v, want not-bound and nothing told of the account", landed)
+		}
+		if got := other.ask("GET", "/v1/invitations/"+id, ""); got.field("status") != "not-bound" || got.field("appid") != "" {
+			w.t.Errorf("got %s, want not-bound", got.body)
+		}
+		other.wants(other.shut(kfAccount), 404, "unknown-authorizer")
+		w.open(kfAccount)
+		w.ok(w.shut(kfAccount)) // with the token that the other's invitation brought: refusing it would have killed ours
+	})
+}
+
+func TestAnInvitationForOneAccountBindsNoOther(t *testing.T) {
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	id, link := w.invitation(fmt.Sprintf(`,"appid":%q`, service))
+	page := w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, "")
+	if !strings.Contains(string(page.body), "biz_appid="+string(service)) {
+		t.Errorf("got a link without biz_appid")
+	}
+	if _, err := w.sim.Consent(anyContext, preAuthCode(t, string(page.body)), wechatsim.SampleOfficial, 1); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the event", func() bool { return w.status(id) == "not-bound" })
+	answer, err := w.send(anyContext, w.jwt, wechatsim.SampleOfficial, "a@b", customer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.wants(answer, 404, "unknown-authorizer")
+}
+
+func TestAnothersAuthorizerCannotBeInvited(t *testing.T) {
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	other := w.as("other")
+	body := `{"redirect_url":"` + redirect + `","kind":"pc","appid":"%s"}`
+	theirs := other.ask("POST", "/v1/invitations", fmt.Sprintf(body, service))
+	nobodys := other.ask("POST", "/v1/invitations", fmt.Sprintf(body, "wx00000000000000ff"))
+	other.wants(theirs, 404, "unknown-authorizer")
+	if strings.Replace(string(theirs.body), theirs.field("request_id"), "", 1) != strings.Replace(string(nobodys.body), nobodys.field("request_id"), "", 1) {
+		t.Errorf("got %s and %s, want them equal but for the request id", theirs.body, nobodys.body)
+	}
+}
+
+func TestTheTenantBoundary(t *testing.T) {
+	engines(t, func(w *world) {
+		w.grant(service, "1")
+		other := w.as("other")
+		id, _ := w.invitation("")
+		for _, c := range []struct{ method, path, body string }{
+			{"GET", "/v1/authorizers/" + string(service), ""},
+			{"POST", "/v1/authorizers/" + string(service) + closePath, `{"kf_account":"test1@test","openid":"o"}`},
+			{"POST", "/v1/authorizers/" + string(service) + "/customservice/kfsession/create", `{"kf_account":"test1@test","openid":"o"}`},
+			{"GET", "/v1/authorizers/" + string(service) + "/customservice/kfsession/getsession?openid=o", ""},
+			{"GET", "/v1/authorizers/" + string(service) + "/customservice/kfsession/getsessionlist?kf_account=a@b", ""},
+			{"GET", "/v1/authorizers/" + string(service) + "/customservice/kfsession/getwaitcase", ""},
+		} {
+			theirs, nobodys := other.ask(c.method, c.path, c.body), other.ask(c.method, strings.Replace(c.path, string(service), "wx00000000000000ff", 1), c.body)
+			other.wants(theirs, 404, "unknown-authorizer")
+			if strings.Replace(string(theirs.body), theirs.field("request_id"), "", 1) != strings.Replace(string(nobodys.body), nobodys.field("request_id"), "", 1) {
+				w.t.Errorf("%s: got %s and %s, want them equal but for the request id", c.path, theirs.body, nobodys.body)
+			}
+		}
+		other.wants(other.ask("GET", "/v1/invitations/"+id, ""), 404, "unknown-invitation")
+		other.wants(other.ask("DELETE", "/v1/invitations/"+id, ""), 404, "unknown-invitation")
+		if got := other.ask("GET", "/v1/authorizers", ""); string(got.body) != `{"authorizers":[]}` {
+			w.t.Errorf("got %s, want nothing listed", got.body)
+		}
+		if got := w.ask("GET", "/v1/authorizers?limit=1", ""); !strings.Contains(string(got.body), string(service)) || strings.Contains(string(got.body), "next") {
+			w.t.Errorf("got %s, want ours listed", got.body)
+		}
+	})
+}
+
+func TestInvitationsAreReadStrictly(t *testing.T) {
+	w := sqliteWorld(t)
+	for body, named := range map[string]string{
+		`{"kind":"pc"}`: "redirect_url",
+		`{"redirect_url":"https://evil.example","kind":"pc"}`:                                        "redirect_url",
+		`{"redirect_url":"` + redirect + `?x=1","kind":"pc"}`:                                        "redirect_url",
+		`{"redirect_url":"` + redirect + `"}`:                                                        "kind",
+		`{"redirect_url":"` + redirect + `","kind":"tv"}`:                                            "kind",
+		`{"redirect_url":"` + redirect + `","kind":"pc","expires_in":1}`:                             "expires_in",
+		`{"redirect_url":"` + redirect + `","kind":"pc","expires_in":2592001}`:                       "expires_in",
+		`{"redirect_url":"` + redirect + `","kind":"pc","permission_sets":[0]}`:                      "permission_sets",
+		`{"redirect_url":"` + redirect + `","kind":"pc","permission_sets":"1"}`:                      "permission_sets",
+		`{"redirect_url":"` + redirect + `","kind":"pc","state":"` + strings.Repeat("状", 129) + `"}`: "state",
+		`{"redirect_url":"` + redirect + `","kind":"pc","tenant":"t1"}`:                              "tenant",
+	} {
+		answer := w.ask("POST", "/v1/invitations", body)
+		w.wants(answer, 400, "invalid-request")
+		if !strings.Contains(answer.field("detail"), named) {
+			t.Errorf("%s: got %s, want %q named", body, answer.body, named)
+		}
+	}
+	w.wants(w.raw("POST", "/v1/invitations", map[string]string{"Authorization": "Bearer " + w.scoped("authorizers:read")}, `{}`), 403, "insufficient-scope")
+}
+
+func TestThePagesOfAnInvitationAreSafe(t *testing.T) {
+	w := sqliteWorld(t)
+	_, link := w.invitation("")
+	page := w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, "")
+	for name, want := range map[string]string{"Referrer-Policy": "origin", "Cache-Control": "no-store", "X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff"} {
+		if got := page.header.Get(name); got != want {
+			t.Errorf("got %s %q, want %q", name, got, want)
+		}
+	}
+	cookie := page.header.Get("Set-Cookie")
+	if !strings.Contains(cookie, "HttpOnly") || !strings.Contains(cookie, "SameSite=Lax") || strings.Contains(cookie, "Secure") {
+		t.Errorf("got %q, want HttpOnly and SameSite=Lax, and Secure only on https", cookie)
+	}
+	if body := string(page.body); !strings.Contains(body, "四季花店 SaaS") || strings.Contains(body, "<script") || strings.Contains(strings.ReplaceAll(body, w.wechatURL, ""), "//") {
+		t.Errorf("got %s, want the tenant's name, no script and no external asset", body)
+	}
+	if missing := w.raw("GET", "/authorize/AAAAAAAAAAAAAAAAAAAAAAAAAA", nil, ""); missing.status != 404 {
+		t.Errorf("got %d, want 404", missing.status)
+	}
+}
+
+func TestALostAnswerToAnExchangeIsFoundInTheList(t *testing.T) {
+	engines(t, func(w *world) {
+		w.sim.Fault(wechatsim.Fault{Path: "/cgi-bin/component/api_query_auth", When: wechatsim.After, Do: wechatsim.Cut})
+		id, link := w.invitation("")
+		page := w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, "")
+		if _, err := w.sim.Consent(anyContext, preAuthCode(w.t, string(page.body)), service, 1); err != nil {
+			w.t.Fatal(err)
+		}
+		w.eventually("the answer to be recovered", func() bool { return w.status(id) == "authorized" })
+		w.open(kfAccount)
+		w.ok(w.shut(kfAccount))
+	})
+}
+
+func TestAnEventIsNotLostWhenTheExchangeFails(t *testing.T) {
+	w := sqliteWorld(t)
+	w.sim.Fault(wechatsim.Fault{Path: "/cgi-bin/component/api_query_auth", Code: -1, Count: 2})
+	id, link := w.invitation("")
+	page := w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, "")
+	if _, err := w.sim.Consent(anyContext, preAuthCode(t, string(page.body)), service, 1); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the event to be worked off in the end", func() bool { return w.status(id) == "authorized" })
+}
+
+func TestAMerchantWhoWithdrawsIsGoneOnlyWhenWeChatSaysSo(t *testing.T) {
+	engines(t, func(w *world) {
+		w.grant(service, "1")
+		w.eventually("the events to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
+		// A forged word is not enough: the event is authentic, and yet WeChat says that the account is authorized.
+		event := fmt.Sprintf(`<xml><AppId>%s</AppId><CreateTime>%d</CreateTime><InfoType>unauthorized</InfoType><AuthorizerAppid>%s</AuthorizerAppid></xml>`, w.sim.Config().AppID, time.Now().Unix(), service)
+		if got := w.push("/wechat/events", event, time.Now()); string(got.body) != "success" {
+			w.t.Fatalf("got %d %s", got.status, got.body)
+		}
+		w.later(61 * time.Second)
+		w.eventually("WeChat to be asked", func() bool { return w.checks() == 1 })
+		w.open(kfAccount)
+		w.ok(w.shut(kfAccount))
+		if err := w.sim.Unauthorize(service); err != nil {
+			w.t.Fatal(err)
+		}
+		w.wants(w.shut(kfAccount), 503, "wechat-unavailable") // 61003, unconfirmed
+		w.later(61 * time.Second)
+		w.eventually("the withdrawal to be confirmed", func() bool { return w.shut(kfAccount).status == 410 })
+		w.wants(w.shut(kfAccount), 410, "authorization-revoked")
+		if got := w.ask("GET", "/v1/authorizers/"+string(service), ""); got.field("state") != "revoked" || got.field("reason") == "" {
+			w.t.Errorf("got %s, want it listed as revoked, with the reason", got.body)
+		}
+		// Freed, it may be bound by an invitation of any tenant.
+		other := w.as("other")
+		_, link := other.invitation("")
+		if got := other.consented(link, service, "1"); got.Get("result") != "authorized" {
+			w.t.Errorf("got %v, want the freed account bound", got)
+		}
+		w.eventually("the binding to be seen", func() bool { return w.shut(kfAccount).status == 404 })
+		w.open(kfAccount)
+		other.ok(other.shut(kfAccount))
+	})
+}
+
+// later moves the times that a check of the authorization waits for, as if so much time had passed.
+func (w *world) later(by time.Duration) {
+	w.t.Helper()
+	w.eventually("a check to be scheduled", func() bool {
+		rows, err := db.Exec(anyContext, w.platform.db, `UPDATE authorizers SET check_at = check_at - $1, authorized_at = authorized_at - $1 WHERE check_at > 0`, by.Milliseconds())
+		return err == nil && rows > 0
+	})
+}
+
+func (w *world) checks() int {
+	w.t.Helper()
+	n, err := db.One(anyContext, w.platform.db, db.Value[int], `SELECT COALESCE(MAX(checks), 0) FROM authorizers`)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}

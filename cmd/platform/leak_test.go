@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"wxplatform/internal/db"
+	"wxplatform/internal/dbtest"
+	"wxplatform/wechat/wechatsim"
+)
+
+// canaries are secrets that a test knows, by name.
+type canaries map[string]string
+
+// in reports where one of them shows in text, in whatever spelling.
+func (c canaries) in(text string) []string {
+	var found []string
+	for name, secret := range c {
+		for spelling, spelled := range spellings(secret) {
+			if secret != "" && strings.Contains(text, spelled) {
+				found = append(found, name+" ("+spelling+")")
+			}
+		}
+	}
+	return found
+}
+
+func spellings(secret string) map[string]string {
+	quoted, _ := json.Marshal(secret)
+	all := map[string]string{
+		"raw": secret, "url": url.QueryEscape(secret), "path": url.PathEscape(secret), "hex": hex.EncodeToString([]byte(secret)),
+		"json": strings.Trim(string(quoted), `"`),
+	}
+	// In base64 a secret looks different at each of three offsets, and its ends depend on its neighbours.
+	for offset := range 3 {
+		padded := append(make([]byte, offset), secret...)
+		std, uri := base64.StdEncoding.EncodeToString(padded), base64.URLEncoding.EncodeToString(padded)
+		if len(std) > 12 {
+			all[fmt.Sprintf("base64+%d", offset)], all[fmt.Sprintf("base64url+%d", offset)] = std[4:len(std)-8], uri[4:len(uri)-8]
+		}
+	}
+	return all
+}
+
+func TestNoSecretShowsAnywhere(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "platform.db")
+		w := newWorld(t, "sqlite:"+file, "")
+		secrets := w.liveThrough()
+		for _, name := range []string{file, file + "-wal"} {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.clean(secrets, "SQLite's "+filepath.Base(name), string(text))
+		}
+	})
+	if os.Getenv("TEST_POSTGRES_URL") == "" {
+		return
+	}
+	t.Run("postgres", func(t *testing.T) {
+		w := newWorld(t, dbtest.PostgresURL(t), os.Getenv("TEST_REDIS_URL"))
+		secrets := w.liveThrough()
+		for _, table := range []string{"meta", "tenants", "clients", "signing_keys", "tokens", "tickets", "authorizers", "invitations", "invitation_secrets", "exchanges", "events"} {
+			rows, err := db.All(anyContext, w.platform.db, db.Value[string], `SELECT CAST(t AS TEXT) FROM `+table+` t`)
+			if err != nil || len(rows) == 0 {
+				t.Fatalf("%s: got %d rows, %v", table, len(rows), err)
+			}
+			w.clean(secrets, "table "+table, strings.Join(rows, "\n"))
+		}
+		w.clean(secrets, "Redis", redisDump(t, w.platform.db.ID()))
+	})
+}
+
+// clean fails if a secret shows in text.
+func (w *world) clean(secrets canaries, where, text string) {
+	w.t.Helper()
+	if found := secrets.in(text); len(found) > 0 {
+		w.t.Errorf("%s shows %q", where, found)
+	}
+}
+
+func redisDump(t *testing.T, prefix string) string {
+	t.Helper()
+	options, err := redis.ParseURL(os.Getenv("TEST_REDIS_URL"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	keys, err := client.Keys(context.Background(), "*"+prefix+"*").Result()
+	if err != nil || len(keys) == 0 {
+		t.Fatalf("got %d keys of the database in Redis, %v", len(keys), err)
+	}
+	var dump strings.Builder
+	for _, key := range keys {
+		dump.WriteString(key + "\n")
+		if value, err := client.Get(context.Background(), key).Result(); err == nil {
+			dump.WriteString(value + "\n")
+		}
+		if fields, err := client.HGetAll(context.Background(), key).Result(); err == nil {
+			for name, value := range fields {
+				dump.WriteString(name + value + "\n")
+			}
+		}
+	}
+	return dump.String()
+}
+
+// liveThrough uses everything that has a secret, well and badly, checks what was said meanwhile, and returns the secrets.
+func (w *world) liveThrough() canaries {
+	w.t.Helper()
+	about := w.sim.Config()
+	secrets := canaries{
+		"component secret": about.Secret, "AES key": about.AESKey, "push token": about.Token, "sealing key": w.env["PLATFORM_SEALING_KEYS"],
+		"client secret": strings.Split(w.basic, ":")[1], "JWT": w.jwt, "ticket": w.sim.Ticket(),
+	}
+	said := w.talk(secrets)
+	secrets["component token"] = w.sim.LastComponentToken()
+	secrets["access token"] = w.sim.LastAccessToken(service)
+	secrets["refresh token"] = w.sim.RefreshToken(service)
+	for _, name := range []string{"invitation", "pre-auth code", "auth code", "cookie", "access token", "refresh token", "component token"} {
+		if secrets[name] == "" {
+			w.t.Fatalf("the test has no %s", name)
+		}
+	}
+	w.eventually("the events to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
+	metrics, err := w.out.send(anyContext, "GET", "http://"+w.on.private.Addr().String()+"/metrics", nil, "")
+	if err != nil || !strings.Contains(string(metrics.body), "wxplatform_") {
+		w.t.Fatalf("got no metrics: %v", err)
+	}
+	w.clean(secrets, "the metrics", string(metrics.body))
+	w.clean(secrets, "the log", w.log.String())
+	w.clean(secrets, "an answer", said)
+	return secrets
+}
+
+// talk returns what the platform answered where it should have answered no secret.
+func (w *world) talk(secrets canaries) string {
+	var said strings.Builder
+	say := func(answer heard) {
+		said.Write(answer.body)
+		_ = answer.header.Write(&said)
+	}
+	id, link := w.invitation("")
+	secrets["invitation"] = id
+	browser := newStranger()
+	page, err := browser.send(anyContext, "GET", link, nil, "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	secrets["pre-auth code"] = preAuthCode(w.t, string(page.body))
+	secrets["cookie"] = strings.TrimPrefix(strings.Split(page.header.Get("Set-Cookie"), ";")[0], "wxplatform_invitation=")
+	given, err := w.sim.Consent(anyContext, secrets["pre-auth code"], service, 1)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	secrets["auth code"] = given.AuthCode
+	if _, err := browser.send(anyContext, "GET", given.AppendTo(link+"/done"), nil, ""); err != nil {
+		w.t.Fatal(err)
+	}
+	w.open(kfAccount)
+	say(w.shut(kfAccount))
+	for _, f := range []wechatsim.Fault{
+		{Path: closePath, When: wechatsim.After, Do: wechatsim.Cut, Count: 2}, {Path: closePath, Code: 40001}, {Path: closePath, Status: 502, Count: 2},
+		{Path: closePath, Do: wechatsim.AnswerHTML, Count: 2}, {Path: closePath, Code: 61003}, {Path: closePath, Code: 48001},
+		{Path: "/cgi-bin/component/api_authorizer_token", Do: wechatsim.Cut}, {Path: "/cgi-bin/component/api_query_auth", Do: wechatsim.Cut},
+		{Path: "/cgi-bin/component/api_create_preauthcode", Do: wechatsim.Cut}, {Path: "/cgi-bin/component/api_get_authorizer_info", Do: wechatsim.Cut, Count: 2},
+	} {
+		w.sim.Fault(f)
+		say(w.shut(kfAccount))
+	}
+	say(w.shut(kfAccount))
+	for _, c := range []struct{ method, path, body string }{
+		{"GET", "/v1/authorizers?limit=x&access_token=" + w.jwt, ""}, {"GET", "/v1/authorizers", ""}, {"GET", "/v1/authorizers/" + string(service), ""},
+		{"GET", "/v1/nowhere/" + w.jwt + "?code=" + given.AuthCode, ""}, {"POST", "/v1/invitations", `{"` + w.jwt[:20] + `":1}`}, {"PATCH", "/authorize/" + id, ""},
+		{"GET", "/v1/authorizers/" + secrets["client secret"], ""}, {"GET", "/v1/invitations/" + secrets["client secret"], ""},
+		{"POST", eventsPath + "?timestamp=1&nonce=2&msg_signature=3", "<xml><Encrypt>" + secrets["ticket"] + "</Encrypt></xml>"},
+	} {
+		say(w.ask(c.method, c.path, c.body))
+	}
+	say(w.raw(http.MethodPost, "/oauth/token", map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, "grant_type=client_credentials&client_id=c1&client_secret="+secrets["client secret"]+"&scope="+w.jwt))
+	say(w.raw(http.MethodGet, "/v1/authorizers", map[string]string{"Authorization": "Bearer " + w.jwt + "x"}, ""))
+	w.push(eventsPath, w.event("authorized", "<AuthorizerAppid>"+string(service)+"</AuthorizerAppid><AuthorizationCode>"+given.AuthCode+"</AuthorizationCode><PreAuthCode>"+secrets["pre-auth code"]+"</PreAuthCode>"), time.Now())
+	return said.String()
+}
+
+func TestTheLogLineNamesTheRouteAndNotThePath(t *testing.T) {
+	w := sqliteWorld(t)
+	w.ask("GET", "/v1/authorizers/wx00000000000000ff?x=y", "")
+	var found bool
+	for _, line := range w.lines() {
+		if line["route"] == "/v1/authorizers/:appid" {
+			found = true
+			if line["tenant"] != w.tenant || line["request_id"] == "" || line["status"] == nil {
+				t.Errorf("got %v, want tenant, request id and status", line)
+			}
+		}
+	}
+	if !found || strings.Contains(w.log.String(), "wx00000000000000ff") {
+		t.Errorf("got %s, want the route's pattern and not what the caller sent", w.log.String())
+	}
+}

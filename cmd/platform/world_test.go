@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"wxplatform/internal/dbtest"
+	"wxplatform/wechat"
+	"wxplatform/wechat/wechatsim"
+)
+
+const (
+	service  = wechatsim.SampleService
+	customer = wechatsim.SampleCustomer
+)
+
+// world is a whole platform before a simulator, with one tenant; tests speak to it over HTTP, as strangers would.
+type world struct {
+	*story
+	t        *testing.T
+	platform *platform
+	log      *locked
+}
+
+// locked is a buffer that servers may write while a test reads.
+type locked struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *locked) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// engines runs test once a database engine, each with the Redis that goes with it.
+func engines(t *testing.T, test func(*world)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { test(newWorld(t, dbtest.SQLiteURL(t), "")) })
+	if os.Getenv("TEST_POSTGRES_URL") != "" {
+		t.Run("postgres", func(t *testing.T) { test(newWorld(t, dbtest.PostgresURL(t), os.Getenv("TEST_REDIS_URL"))) })
+	}
+}
+
+// sqliteWorld is a world on SQLite and the in-process Redis.
+func sqliteWorld(t *testing.T) *world {
+	t.Helper()
+	return newWorld(t, dbtest.SQLiteURL(t), "")
+}
+
+func newWorld(t *testing.T, databaseURL, redisURL string) *world {
+	t.Helper()
+	return newWorldWith(t, map[string]string{"PLATFORM_DATABASE_URL": databaseURL, "PLATFORM_REDIS_URL": redisURL})
+}
+
+// newWorldWith starts a platform whose settings are those of the demo but for the given ones, before a WeChat that may be given too.
+func newWorldWith(t *testing.T, settings map[string]string, wechat ...wechatsim.Config) *world {
+	t.Helper()
+	d, err := demoCmd{Listen: "127.0.0.1:0"}.set(t.TempDir(), append(wechat, wechatsim.Config{})[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range settings {
+		d.env[name] = value
+	}
+	w := &world{story: &story{demo: d, s: stage{context.Background(), &bytes.Buffer{}, &bytes.Buffer{}, d.lookup}, out: newStranger(), began: time.Now()}, t: t, log: &locked{}}
+	c, err := loadConfig(d.lookup, needsAll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	if w.platform, err = assemble(ctx, c, slog.New(slog.NewJSONHandler(w.log, nil))); err != nil {
+		t.Fatal(err)
+	}
+	running := errgroup.Group{}
+	running.Go(func() error { return w.platform.run(ctx, d.on) })
+	simulator := httptest.NewUnstartedServer(d.sim)
+	_ = simulator.Listener.Close()
+	simulator.Listener = d.wechatOn
+	simulator.Start()
+	t.Cleanup(func() {
+		stop()
+		if err := running.Wait(); err != nil {
+			t.Errorf("the platform stopped with %v", err)
+		}
+		simulator.CloseClientConnections()
+		simulator.Close()
+		d.sim.Close()
+	})
+	w.must(w.ticket(ctx))
+	w.must(w.makeTenant(ctx))
+	w.must(w.getJWT(ctx))
+	return w
+}
+
+func (w *world) must(_ string, err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// grant has the merchant of id authorize for the world's tenant by an invitation.
+func (w *world) grant(id wechat.AppID, sets ...string) {
+	w.t.Helper()
+	if _, err := w.authorize(context.Background(), id, sets...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// ask sends a request with the tenant's JWT.
+func (w *world) ask(method, path, body string) heard {
+	w.t.Helper()
+	answer, err := w.call(context.Background(), w.jwt, method, path, body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return answer
+}
+
+// raw sends a request with the given headers and nothing else.
+func (w *world) raw(method, path string, header map[string]string, body string) heard {
+	w.t.Helper()
+	answer, err := w.out.send(context.Background(), method, w.publicURL+path, header, body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return answer
+}
+
+// shut closes the session that kf has with the sample customer.
+func (w *world) shut(kf wechat.KFAccount) heard {
+	w.t.Helper()
+	answer, err := w.send(context.Background(), w.jwt, service, kf, customer)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return answer
+}
+
+func (w *world) open(kf wechat.KFAccount) {
+	w.t.Helper()
+	if err := w.sim.OpenSession(service, kf, customer); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// wants fails unless the answer is the problem.
+func (w *world) wants(answer heard, status int, slug string) {
+	w.t.Helper()
+	if answer.status != status || answer.field("type") != "/problems/"+slug {
+		w.t.Errorf("got %d %s, want %d %s", answer.status, answer.body, status, slug)
+	}
+	if answer.header.Get("Content-Type") != "application/problem+json" || answer.field("request_id") == "" || answer.field("request_id") != answer.header.Get("Request-Id") {
+		w.t.Errorf("got %v %s, want a problem with the request's id", answer.header, answer.body)
+	}
+}
+
+// ok fails unless the answer is WeChat's own to a call that writes.
+func (w *world) ok(answer heard) {
+	w.t.Helper()
+	if answer.status != http.StatusOK || string(answer.body) != `{"errcode":0,"errmsg":"ok"}` {
+		w.t.Errorf("got %d %s, want 200 and errcode 0", answer.status, answer.body)
+	}
+}
+
+// eventually waits for what happens by itself.
+func (w *world) eventually(what string, is func() bool) {
+	w.t.Helper()
+	if err := until(context.Background(), what, func() (bool, error) { return is(), nil }); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// command runs one of the operator's commands and reads its JSON.
+func (w *world) command(into any, args ...string) {
+	w.t.Helper()
+	if err := w.operate(context.Background(), into, args...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// push sends a message to the authorization-event URL, sealed as WeChat seals it.
+func (w *world) push(path, message string, at time.Time) heard {
+	w.t.Helper()
+	about := w.sim.Config()
+	envelope, err := wechat.NewEnvelope(about.AppID, []string{about.Token}, []string{about.AESKey})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.pushed(path, envelope.Seal([]byte(message), fmt.Sprint(at.Unix()), "nonce1"))
+}
+
+func (w *world) pushed(path string, p wechat.Push) heard {
+	w.t.Helper()
+	query := fmt.Sprintf("?timestamp=%s&nonce=%s&encrypt_type=aes&msg_signature=%s", p.Timestamp, p.Nonce, p.Signature)
+	return w.raw(http.MethodPost, path+query, map[string]string{"Content-Type": "text/xml"}, string(wechat.WriteEvent(w.sim.Config().AppID, p)))
+}
+
+// lines are the platform's log lines so far.
+func (w *world) lines() []map[string]any {
+	var lines []map[string]any
+	for text := range strings.Lines(w.log.String()) {
+		var line map[string]any
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			w.t.Fatalf("a log line is no JSON: %s", text)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

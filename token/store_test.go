@@ -1,0 +1,1020 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"go.uber.org/goleak"
+
+	"wxplatform/internal/db"
+	"wxplatform/internal/dbtest"
+	"wxplatform/internal/mirror"
+	"wxplatform/internal/seal"
+	"wxplatform/wechat"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const id wechat.AppID = "wx00000000000000a1"
+
+func TestATokenIsGrantedKeptAndKnown(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		if _, err := s.Get(t.Context(), id, wx.ask); !errors.Is(err, ErrUnknown) {
+			t.Errorf("got %v before the grant, want ErrUnknown", err)
+		}
+		p.grant(s, wx)
+		if _, ok := s.Known(id); !ok {
+			t.Error("got nothing known after Publish, want the token")
+		}
+		for _, replica := range []*Store{s, p.replica(Authorizer)} {
+			got, err := replica.Get(t.Context(), id, wx.ask)
+			if err != nil || got.Access.Reveal() != "access 1" || got.Version == 0 || time.Until(got.Expires) < time.Hour {
+				t.Errorf("got %+v, %v, want the granted token", got, err)
+			}
+		}
+		wx.asked(t, 0)
+	})
+}
+
+func TestTheComponentsTokenNeedsNoRow(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Component), &fakeWeChat{silent: true}
+		got, err := s.Get(t.Context(), id, wx.ask)
+		if err != nil || got.Access.Reveal() != "access 1" {
+			t.Errorf("got %v, %v, want the first token", got, err)
+		}
+		next, err := s.Replace(t.Context(), id, got.Version, wx.ask)
+		if err != nil || next.Version <= got.Version {
+			t.Errorf("got %v, %v, want a newer one", next, err)
+		}
+		wx.asked(t, 2)
+	})
+}
+
+func TestOneRefreshForManyCallersAndReplicas(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		wx := &fakeWeChat{takes: 50 * time.Millisecond}
+		replicas := []*Store{p.replica(Authorizer), p.replica(Authorizer), p.replica(Authorizer)}
+		bad := p.grant(replicas[0], wx)
+		var callers sync.WaitGroup
+		var versions sync.Map
+		for i := range 90 {
+			callers.Go(func() {
+				got, err := replicas[i%len(replicas)].Replace(t.Context(), id, bad, wx.ask)
+				if err != nil || got.Version <= bad {
+					t.Errorf("got %v, %v, want a newer token", got, err)
+				}
+				versions.Store(got.Version, true)
+			})
+		}
+		callers.Wait()
+		wx.asked(t, 1)
+		n := 0
+		versions.Range(func(any, any) bool { n++; return true })
+		if n != 1 {
+			t.Errorf("got %d versions, want all callers given the same", n)
+		}
+	})
+}
+
+func TestManyKeepersRenewADueTokenOnce(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		wx := &fakeWeChat{takes: 50 * time.Millisecond}
+		replicas := []*Store{p.replica(Authorizer), p.replica(Authorizer), p.replica(Authorizer)}
+		p.grant(replicas[0], wx)
+		p.pass(time.Hour)
+		var keepers sync.WaitGroup
+		for _, s := range replicas {
+			keepers.Go(func() {
+				due, err := s.Due(t.Context(), 10)
+				if err != nil || len(due) > 1 {
+					t.Errorf("got %v, %v, want the one row at most", due, err)
+				}
+				for _, id := range due {
+					if err := s.Renew(t.Context(), id, wx.ask); err != nil {
+						t.Errorf("got %v, want it renewed or left to another", err)
+					}
+				}
+			})
+		}
+		keepers.Wait()
+		wx.asked(t, 1)
+		if due, _ := replicas[1].Due(t.Context(), 10); len(due) != 0 {
+			t.Errorf("got %v due after the renewal, want nothing", due)
+		}
+	})
+}
+
+func TestCallersKeepTheOldTokenWhileItIsRenewed(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, other, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
+		old := p.grant(s, wx)
+		p.pass(time.Hour)
+		wx.stall()
+		done := make(chan error, 1)
+		go func() { done <- s.Renew(t.Context(), id, wx.ask) }()
+		wx.waitFor(t, 1)
+		for _, replica := range []*Store{s, other} {
+			if got, err := replica.Get(t.Context(), id, wx.ask); err != nil || got.Version != old {
+				t.Errorf("got %v, %v, want the old token at once", got, err)
+			}
+		}
+		wx.goOn()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if got, _ := s.Get(t.Context(), id, wx.ask); got.Version <= old {
+			t.Error("got the old token after the renewal, want the new one")
+		}
+	})
+}
+
+func TestACallersCancelDoesNotEndTheAsk(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		wx.stall()
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() { _, err := s.Replace(ctx, id, bad, wx.ask); left <- err }()
+		wx.waitFor(t, 1)
+		cancel()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want the caller's cancel", err)
+		}
+		wx.goOn()
+		got, err := s.Replace(t.Context(), id, bad, wx.ask)
+		if err != nil || got.Version <= bad {
+			t.Errorf("got %v, %v, want what was asked for", got, err)
+		}
+		wx.asked(t, 1)
+	})
+}
+
+func TestWhoWaitsForAnothersLeaseSeesItsEndWithoutRedis(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		p.redis = "redis://127.0.0.1:1"
+		s, other, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		wx.stall()
+		var both sync.WaitGroup
+		both.Go(func() { _, _ = s.Replace(t.Context(), id, bad, wx.ask) })
+		wx.waitFor(t, 1)
+		both.Go(func() {
+			if got, err := other.Replace(t.Context(), id, bad, wx.ask); err != nil || got.Version <= bad {
+				t.Errorf("got %v, %v, want the holder's token", got, err)
+			}
+		})
+		for other.Counts().Waited == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		wx.goOn()
+		began := time.Now()
+		both.Wait()
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("got the waiting ended after %v, want about a second", took)
+		}
+		wx.asked(t, 1)
+	})
+}
+
+func TestWhoWaitsGetsWhatAHolderSharedThoughSQLDoesNotHaveItYet(t *testing.T) {
+	p := newPlatform(t, dbtest.SQLiteURL(t), "")
+	s, wx := p.replica(Authorizer), &fakeWeChat{}
+	bad := p.grant(s, wx)
+	p.vanish(s)
+	done := make(chan Token)
+	go func() {
+		got, err := s.Replace(t.Context(), id, bad, wx.ask)
+		if err != nil {
+			t.Error(err)
+		}
+		done <- got
+	}()
+	for s.Counts().Waited == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	s.newest.Put(t.Context(), string(id), mirror.Versioned{Secret: seal.NewSecret("dead"), Version: int64(bad + 1), Expires: p.now()})
+	s.newest.Put(t.Context(), string(id), mirror.Versioned{Secret: seal.NewSecret("shared"), Version: int64(bad + 2), Expires: p.now().Add(time.Hour)})
+	if got := <-done; got.Version != bad+2 || s.Counts().Waited > 5 {
+		t.Errorf("got version %d after %d waits, want what was shared, at once", got.Version, s.Counts().Waited)
+	}
+}
+
+func TestAHolderThatVanishedDoesNotHoldCallersUpForLonger(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		p.vanish(s)
+		p.pass(11 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if got, err := s.Replace(ctx, id, bad, wx.ask); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, %v during the lease, want the caller's own deadline", got, err)
+		}
+		p.pass(time.Second)
+		if _, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil {
+			t.Errorf("got %v after the lease, want a token", err)
+		}
+		p.suspect(s, true)
+		if due, _ := s.Due(t.Context(), 10); len(due) != 0 {
+			t.Error("got the suspect row due at once, want it to wait for what may still act")
+		}
+		p.pass(time.Minute)
+		p.renewed(s, wx)
+		p.suspect(s, false)
+	})
+}
+
+func TestAVanishedHolderIsFoundByAKeeper(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		p.grant(s, wx)
+		p.vanish(s)
+		if due, _ := s.Due(t.Context(), 10); len(due) != 0 {
+			t.Errorf("got %v due during the lease, want nothing", due)
+		}
+		p.pass(12 * time.Second)
+		p.renewed(s, wx)
+		p.suspect(s, true)
+	})
+}
+
+// The first history of custody, with two processes: A stalls while B takes over, WeChat serves B and then A, and A stores first.
+func TestAStallsBTakesOverAndANewerTokenIsNotLost(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		a, b, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(a, wx)
+		stalled := &fakeWeChat{}
+		stalled.stall()
+		var late sync.WaitGroup
+		late.Go(func() { _, _ = a.Replace(t.Context(), id, bad, stalled.over(wx)) })
+		stalled.waitFor(t, 1)
+		p.pass(13 * time.Second)
+		gotB, err := b.Replace(t.Context(), id, bad, wx.ask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stalled.goOn()
+		late.Wait()
+		if got, _ := a.Get(t.Context(), id, wx.ask); got.Version != gotB.Version {
+			t.Errorf("got version %d, want B's %d: an older one never replaces it", got.Version, gotB.Version)
+		}
+		p.suspect(b, true)
+		p.pass(90 * time.Second)
+		p.renewed(b, wx)
+		p.suspect(b, false)
+		p.newestStored(b, wx)
+	})
+}
+
+func TestAnOutcomeThatNobodyKnowsLeavesTheRowSuspect(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		lost := p.wire(t, http.StatusBadGateway, "")
+		if _, err := s.Replace(t.Context(), id, bad, failing(lost)); !wechat.MayHaveActed(err) {
+			t.Errorf("got %v, want the wire's error", err)
+		}
+		if _, err := s.Replace(t.Context(), id, bad, wx.ask); !errors.Is(err, ErrBackOff) || !wechat.MayHaveActed(err) {
+			t.Errorf("got %v at once, want the last error without another ask", err)
+		}
+		if _, err := p.replica(Authorizer).Replace(t.Context(), id, bad, wx.ask); !errors.Is(err, ErrBackOff) {
+			t.Errorf("got %v in another process, want ErrBackOff", err)
+		}
+		wx.asked(t, 0)
+		p.pass(time.Second)
+		if _, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil {
+			t.Errorf("got %v a second later, want a token", err)
+		}
+		p.suspect(s, true)
+		p.pass(time.Minute)
+		p.renewed(s, wx)
+		p.suspect(s, false)
+	})
+}
+
+func TestARefusalAndWhatWasNotSentLeaveNothingSuspect(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		for name, cause := range map[string]error{"refused": p.wire(t, 200, `{"errcode":45009,"errmsg":"quota"}`), "not sent": p.unreachable(t)} {
+			p.pass(time.Minute)
+			if _, err := s.Replace(t.Context(), id, bad, failing(cause)); !errors.Is(err, cause) {
+				t.Errorf("%s: got %v, want %v", name, err, cause)
+			}
+		}
+		p.suspect(s, false)
+		if c := s.Counts(); c.Refused != 1 || c.Unsent != 1 || c.Unknown != 0 {
+			t.Errorf("got %+v, want one refused and one unsent", c)
+		}
+	})
+}
+
+func TestWhatSaysNothingAboutTheTokenMayBeAskedAgainAtOnce(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		cause := fmt.Errorf("%w: %w", ErrNotAsked, p.wire(t, 200, `{"errcode":42001,"errmsg":"component token expired"}`))
+		if _, err := s.Replace(t.Context(), id, bad, failing(cause)); !wechat.IsRejectedToken(err) {
+			t.Errorf("got %v, want the refusal", err)
+		}
+		if _, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil {
+			t.Errorf("got %v at once, want a token", err)
+		}
+		p.suspect(s, false)
+	})
+}
+
+func TestADeadRefreshTokenGivesWayToTheSpare(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		wx.revoke("refresh listed")
+		if _, err := s.Replace(t.Context(), id, bad, wx.ask); !errors.Is(err, ErrDead) {
+			t.Errorf("got %v without a spare, want ErrDead", err)
+		}
+		if got, err := s.Get(t.Context(), id, wx.ask); err != nil || got.Version != bad {
+			t.Errorf("got %v, %v, want the row kept as it was", got, err)
+		}
+		if taken, err := p.spare(s, "refresh listed"); !taken || err != nil {
+			t.Errorf("got %v, %v, want the listed one taken", taken, err)
+		}
+		if taken, _ := p.spare(s, "refresh listed"); taken {
+			t.Error("got it taken twice")
+		}
+		if got, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil || got.Version <= bad {
+			t.Errorf("got %v, %v, want a token by the spare", got, err)
+		}
+	})
+}
+
+func TestAnExchangeEndsARefreshUnderWay(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		stalled := &fakeWeChat{}
+		stalled.stall()
+		var refresh sync.WaitGroup
+		refresh.Go(func() {
+			if got, err := s.Replace(t.Context(), id, bad, stalled.over(wx)); err != nil || got.Access.Reveal() != "access 2" {
+				t.Errorf("got %v, %v, want the exchange's token", got, err)
+			}
+		})
+		stalled.waitFor(t, 1)
+		exchanged := p.grant(s, wx)
+		stalled.goOn()
+		refresh.Wait()
+		if v, err := s.Version(t.Context(), s.db, id); err != nil || v != exchanged {
+			t.Errorf("got version %d, %v, want the exchange's %d", v, err, exchanged)
+		}
+		p.suspect(s, true)
+		p.pass(90 * time.Second)
+		p.renewed(s, wx)
+		p.newestStored(s, wx)
+	})
+}
+
+func TestARollbackTakesTheGrantWithIt(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		changed := errors.New("changed its mind")
+		err := s.db.Tx(t.Context(), func(tx *db.Tx) error {
+			now, _ := tx.Now(t.Context())
+			if _, err := s.Grant(t.Context(), tx, id, now, wx.give()); err != nil {
+				return err
+			}
+			return changed
+		})
+		if !errors.Is(err, changed) {
+			t.Fatal(err)
+		}
+		if _, ok := s.Known(id); ok {
+			t.Error("got a token shared before its commit")
+		}
+		if _, err := s.Get(t.Context(), id, wx.ask); !errors.Is(err, ErrUnknown) {
+			t.Errorf("got %v, want ErrUnknown", err)
+		}
+	})
+}
+
+func TestARetiredTokenIsAskedForNoMore(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		p.grant(s, wx)
+		if err := s.db.Tx(t.Context(), func(tx *db.Tx) error { return s.Retire(t.Context(), tx, id) }); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.db.Tx(t.Context(), func(tx *db.Tx) error { return s.Retire(t.Context(), tx, "wxnobody") }); err != nil {
+			t.Errorf("got %v for a row that is not there, want nil", err)
+		}
+		fresh := p.replica(Authorizer)
+		if _, err := fresh.Get(t.Context(), id, wx.ask); !errors.Is(err, ErrRetired) {
+			t.Errorf("got %v, want ErrRetired", err)
+		}
+		p.pass(3 * time.Hour)
+		if due, _ := s.Due(t.Context(), 10); len(due) != 0 {
+			t.Errorf("got %v due, want it never due", due)
+		}
+		if err := s.Renew(t.Context(), id, wx.ask); err != nil {
+			t.Errorf("got %v, want nothing done", err)
+		}
+		wx.asked(t, 0)
+		p.grant(s, wx)
+		if _, err := fresh.Get(t.Context(), id, wx.ask); err != nil {
+			t.Errorf("got %v after another grant, want its token", err)
+		}
+	})
+}
+
+func TestSQLGoesAwayBetweenClaimAndCommit(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, other, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		got, err := s.Replace(t.Context(), id, bad, func(ctx context.Context, refresh seal.Secret) (Answer, error) {
+			p.sqlGoes()
+			return wx.ask(ctx, refresh)
+		})
+		if err != nil || got.Access.Reveal() != "access 2" || got.Version <= bad {
+			t.Errorf("got %v, %v, want the new token shared at once", got, err)
+		}
+		if shared, err := other.Replace(t.Context(), id, bad, wx.ask); err != nil || shared.Version != got.Version {
+			t.Errorf("got %v, %v in another replica, want the same from Redis", shared, err)
+		}
+		p.sqlReturns()
+		p.within(5*time.Second, func() bool { v, _ := s.Version(t.Context(), s.db, id); return v == got.Version })
+		p.newestStored(s, wx)
+		wx.asked(t, 1)
+	})
+}
+
+func TestAnAnswerThatWasSupersededMeanwhileIsNotStoredOverTheNewerOne(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, other, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		got, err := s.Replace(t.Context(), id, bad, func(ctx context.Context, refresh seal.Secret) (Answer, error) {
+			p.sqlGoes()
+			return wx.ask(ctx, refresh)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.sqlReturns()
+		p.pass(13 * time.Second)
+		newer, err := other.Replace(t.Context(), id, got.Version, wx.ask)
+		if err != nil || newer.Version <= got.Version {
+			t.Errorf("got %v, %v, want a newer one", newer, err)
+		}
+		p.within(5*time.Second, func() bool { return s.storing.Idle() })
+		if v, _ := s.Version(t.Context(), s.db, id); v != newer.Version {
+			t.Errorf("got version %d, want %d", v, newer.Version)
+		}
+	})
+}
+
+func TestClosingStoresWhatSQLDidNotTake(t *testing.T) {
+	p := newPlatform(t, dbtest.SQLiteURL(t), "")
+	s, wx := p.replica(Authorizer), &fakeWeChat{}
+	bad := p.grant(s, wx)
+	got, err := s.Replace(t.Context(), id, bad, func(ctx context.Context, refresh seal.Secret) (Answer, error) {
+		p.sqlGoes()
+		return wx.ask(ctx, refresh)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.sqlReturns()
+	if err := s.mirror.Close(); err != nil {
+		t.Error(err)
+	}
+	if v, _ := s.Version(t.Context(), s.db, id); v != got.Version {
+		t.Errorf("got version %d, want %d stored before the end", v, got.Version)
+	}
+}
+
+func TestWhileSQLIsAwayTheLastKnownServesOnEveryReplica(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, other, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		p.sqlGoes()
+		for _, replica := range []*Store{s, other} {
+			if got, err := replica.Get(t.Context(), id, wx.ask); err != nil || got.Version != bad {
+				t.Errorf("got %v, %v, want the last known", got, err)
+			}
+			if _, err := replica.Replace(t.Context(), id, bad, wx.ask); !errors.Is(err, db.ErrUnavailable) {
+				t.Errorf("got %v, want ErrUnavailable: nothing is refreshed that could not be stored", err)
+			}
+		}
+		p.sqlReturns()
+		wx.asked(t, 0)
+	})
+}
+
+func TestSQLsReturnDropsNothingNewer(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		p.grant(s, wx)
+		newer := mirror.Versioned{Secret: seal.NewSecret("access newer"), Version: int64(p.now().Add(time.Hour).UnixMilli()), Expires: p.now().Add(time.Hour)}
+		s.newest.Put(t.Context(), string(id), newer)
+		if _, err := s.look(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Get(t.Context(), id, wx.ask)
+		if err != nil || int64(got.Version) != newer.Version {
+			t.Errorf("got %v, %v, want what is newer than SQL's", got, err)
+		}
+		next, err := s.Replace(t.Context(), id, got.Version, wx.ask)
+		if err != nil || next.Version != got.Version+1 {
+			t.Errorf("got version %d, %v, want one above what was rejected", next.Version, err)
+		}
+	})
+}
+
+func TestAClockThatIsAheadNamesTheVersion(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		old := p.grant(s, wx)
+		s.clock = func() time.Time { return p.now().Add(3 * time.Hour) }
+		got, err := s.Get(t.Context(), id, wx.ask)
+		if err != nil || got.Version <= old {
+			t.Errorf("got %v, %v, want it claimed for him although it lives in the database", got, err)
+		}
+		for range 20 {
+			if got, err = s.Get(t.Context(), id, wx.ask); err != nil || got.Access.IsZero() {
+				t.Fatalf("got %v, %v, want a token all the same", got, err)
+			}
+		}
+		wx.asked(t, 5) // and no more, for the clock is wrong, not the tokens
+	})
+}
+
+func TestARejectedTokenIsReplacedFiveTimesInTenMinutes(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		version := p.grant(s, wx)
+		for range 5 {
+			got, err := s.Replace(t.Context(), id, version, wx.ask)
+			if err != nil {
+				t.Fatal(err)
+			}
+			version = got.Version
+		}
+		if _, err := s.Replace(t.Context(), id, version, wx.ask); !errors.Is(err, ErrLimited) {
+			t.Errorf("got %v, want ErrLimited", err)
+		}
+		if got, err := s.Replace(t.Context(), id, version-1, wx.ask); err != nil || got.Version != version {
+			t.Errorf("got %v, %v for an older one, want the newer one unasked", got, err)
+		}
+		wx.asked(t, 5)
+	})
+}
+
+func TestAnExpiredTokenIsFetchedOnDemand(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		old := p.grant(s, wx)
+		p.pass(48 * time.Hour)
+		if due, err := s.Due(t.Context(), 10); err != nil || len(due) != 1 {
+			t.Errorf("got %v, %v, want it looked at", due, err)
+		}
+		if err := s.Renew(t.Context(), id, wx.ask); err != nil {
+			t.Fatal(err)
+		}
+		if due, err := s.Due(t.Context(), 10); err != nil || len(due) != 0 {
+			t.Errorf("got %v, %v, want it left to lapse: nobody called for long", due, err)
+		}
+		wx.asked(t, 0)
+		if got, err := s.Get(t.Context(), id, wx.ask); err != nil || got.Version <= old {
+			t.Errorf("got %v, %v, want a new one on demand", got, err)
+		}
+		wx.asked(t, 1)
+	})
+}
+
+func TestUsesReachSQLOnceInAWhile(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		p.grant(s, wx)
+		p.pass(73 * time.Minute)
+		p.due(s, string(id)) // its early time has passed
+		if err := s.Renew(t.Context(), id, wx.ask); err != nil {
+			t.Fatal(err)
+		}
+		wx.asked(t, 0) // not called within the hour before
+		p.due(s, "")
+		if _, ok := s.Known(id); !ok {
+			t.Fatal("got nothing known")
+		}
+		p.pass(5 * time.Minute)
+		p.due(s, string(id)) // called since
+		p.renewed(s, wx)
+		used := func() int64 {
+			v, err := db.One(t.Context(), s.db, db.Value[int64], `SELECT used_at FROM tokens WHERE id = $1`, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		before := used()
+		s.Known(id)
+		p.pass(time.Minute)
+		p.due(s, "")
+		if used() != before {
+			t.Error("got the use written at once, want it once a few minutes")
+		}
+		p.pass(5 * time.Minute)
+		p.due(s, "")
+		if used() <= before {
+			t.Error("got the use never written")
+		}
+	})
+}
+
+func TestAClaimThatTookTooLongSendsNothing(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		p.grant(s, wx)
+		_, err := s.send(t.Context(), seal.Secret{}, time.Now().Add(-s.times.Lease+s.times.Call-time.Millisecond), wx.ask)
+		if !errors.Is(err, ErrNotAsked) || !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("got %v, want nothing sent", err)
+		}
+		wx.asked(t, 0)
+	})
+}
+
+func TestAnAnswerWithoutATokenIsNoAnswer(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		if _, err := s.Replace(t.Context(), id, bad, func(context.Context, seal.Secret) (Answer, error) { return Answer{}, nil }); !errors.Is(err, errNoAccess) {
+			t.Errorf("got %v, want errNoAccess", err)
+		}
+		p.suspect(s, true)
+	})
+}
+
+func TestATokenMovedToAnotherRowDoesNotOpen(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		p.grant(s, wx)
+		p.exec(`UPDATE tokens SET id = 'wxmoved' WHERE id = $1`, id)
+		if _, err := p.replica(Authorizer).Get(t.Context(), "wxmoved", wx.ask); !errors.Is(err, seal.ErrForged) {
+			t.Errorf("got %v, want ErrForged", err)
+		}
+	})
+}
+
+func TestNewsThatWasMissedIsReadWhileTheOldTokenServes(t *testing.T) {
+	p := newPlatform(t, dbtest.SQLiteURL(t), "")
+	s, wx := p.replica(Authorizer), &fakeWeChat{}
+	other := p.replica(Authorizer)
+	p.grant(s, wx)
+	p.exec(`ALTER TABLE meta RENAME TO gone`)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.mirror.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	p.within(3*time.Second, s.mirror.Away)
+	newer := p.grant(other, wx)
+	p.exec(`ALTER TABLE gone RENAME TO meta`)
+	p.within(5*time.Second, func() bool { got, ok := s.Known(id); return ok && got.Version == newer })
+	wx.asked(t, 0)
+}
+
+func TestTheHitPathAllocatesNothing(t *testing.T) {
+	p := newPlatform(t, dbtest.SQLiteURL(t), "")
+	s, wx := p.replica(Authorizer), &fakeWeChat{}
+	p.grant(s, wx)
+	if n := testing.AllocsPerRun(1000, func() { s.Known(id) }); n > 0 {
+		t.Errorf("got %v allocations, want none", n)
+	}
+}
+
+func TestTimesOutOfOrderAreRefused(t *testing.T) {
+	times := DefaultTimes()
+	times.Call = times.Lease
+	if _, err := New(Authorizer, nil, nil, nil, times); err == nil {
+		t.Error("got a store, want an error")
+	}
+}
+
+func BenchmarkHit(b *testing.B) {
+	d := dbtest.SQLite(b)
+	ring := dbtest.Ring(b)
+	m, err := mirror.Open(b.Context(), seal.Secret{}, d, ring)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer m.Close()
+	s, err := New(Component, d, m, ring, DefaultTimes())
+	if err != nil {
+		b.Fatal(err)
+	}
+	wx := &fakeWeChat{silent: true}
+	ask := wx.ask
+	if _, err := s.Get(b.Context(), id, ask); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = s.Get(b.Context(), id, ask)
+	}
+}
+
+// platform is one database and one Redis with replicas on them, and a clock that all of them go by.
+type platform struct {
+	t      *testing.T
+	url    string
+	redis  string
+	ring   *seal.Ring
+	offset atomic.Int64
+	first  *db.DB
+}
+
+// each runs test on every engine, and on every Redis.
+func each(t *testing.T, test func(t *testing.T, p *platform)) {
+	t.Helper()
+	urls := map[string]func(testing.TB) string{"sqlite": dbtest.SQLiteURL}
+	if os.Getenv("TEST_POSTGRES_URL") != "" {
+		urls["postgres"] = dbtest.PostgresURL
+	} else {
+		t.Log("without PostgreSQL: TEST_POSTGRES_URL is not set; make test brings one up")
+	}
+	for engine, url := range urls {
+		for _, redis := range dbtest.RedisURLs(t) {
+			name := engine + "+miniredis"
+			if redis != "" {
+				name = engine + "+redis"
+			}
+			t.Run(name, func(t *testing.T) { test(t, newPlatform(t, url(t), redis)) })
+		}
+	}
+}
+
+func newPlatform(t *testing.T, url, redis string) *platform {
+	if redis == "" {
+		redis = "redis://" + miniredis.RunT(t).Addr()
+	}
+	return &platform{t: t, url: url, redis: redis, ring: dbtest.Ring(t)}
+}
+
+func (p *platform) now() time.Time       { return time.Now().Add(time.Duration(p.offset.Load())) }
+func (p *platform) pass(d time.Duration) { p.offset.Add(int64(d)) }
+
+// replica is a process of its own: its own connections and caches.
+func (p *platform) replica(kind Kind) *Store {
+	p.t.Helper()
+	d := dbtest.Open(p.t, p.url)
+	d.Clock = p.now
+	if p.first == nil {
+		p.first = d
+	}
+	m, err := mirror.Open(p.t.Context(), seal.NewSecret(p.redis), d, p.ring)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { _ = m.Close() })
+	s, err := New(kind, d, m, p.ring, DefaultTimes())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	s.clock = p.now
+	return s
+}
+
+func (p *platform) grant(s *Store, wx *fakeWeChat) Version {
+	p.t.Helper()
+	var publish Publish
+	err := s.db.Tx(p.t.Context(), func(tx *db.Tx) error {
+		now, err := tx.Now(p.t.Context())
+		if err == nil {
+			publish, err = s.Grant(p.t.Context(), tx, id, now, wx.give())
+		}
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	publish(p.t.Context())
+	p.pass(20 * time.Second) // so that no exchange is near
+	v, err := s.Version(p.t.Context(), s.db, id)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return v
+}
+
+func (p *platform) spare(s *Store, refresh string) (taken bool, err error) {
+	err = s.db.Tx(p.t.Context(), func(tx *db.Tx) error {
+		taken, err = s.Spare(p.t.Context(), tx, id, seal.NewSecret(refresh))
+		return err
+	})
+	return taken, err
+}
+
+// vanish claims the row as a process does that is killed before it can send.
+func (p *platform) vanish(s *Store) {
+	p.t.Helper()
+	if err := s.change(p.t.Context(), id, func(r *row, m moment) error { r.claim(m, 0); return nil }); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *platform) suspect(s *Store, want bool) {
+	p.t.Helper()
+	r, err := s.load(p.t.Context(), id)
+	if err != nil || !r.unsettled.IsZero() != want {
+		p.t.Errorf("got suspect %v, %v, want %v", !r.unsettled.IsZero(), err, want)
+	}
+}
+
+func (p *platform) due(s *Store, want string) {
+	p.t.Helper()
+	got, err := s.Due(p.t.Context(), 10)
+	if text := strings.Trim(fmt.Sprint(got), "[]"); err != nil || text != want {
+		p.t.Errorf("got %q due, %v, want %q", text, err, want)
+	}
+}
+
+// renewed says that the row is due now and that a keeper renews it.
+func (p *platform) renewed(s *Store, wx *fakeWeChat) {
+	p.t.Helper()
+	p.due(s, string(id))
+	before := wx.count()
+	if err := s.Renew(p.t.Context(), id, wx.ask); err != nil || wx.count() != before+1 {
+		p.t.Errorf("got %v after %d asks, want one", err, wx.count()-before)
+	}
+}
+
+func (p *platform) newestStored(s *Store, wx *fakeWeChat) {
+	p.t.Helper()
+	r, err := s.load(p.t.Context(), id)
+	if want := wx.newest(); err != nil || r.access.Reveal() != want {
+		p.t.Errorf("got %q, %v stored, want %q", r.access.Reveal(), err, want)
+	}
+}
+
+func (p *platform) exec(text string, args ...any) {
+	p.t.Helper()
+	if _, err := db.Exec(p.t.Context(), p.first, text, args...); err != nil {
+		p.t.Error(err)
+	}
+}
+
+// While SQL is away its tables cannot be found, which is trouble like any other.
+func (p *platform) sqlGoes()    { p.exec(`ALTER TABLE tokens RENAME TO gone`) }
+func (p *platform) sqlReturns() { p.exec(`ALTER TABLE gone RENAME TO tokens`) }
+
+func (p *platform) within(d time.Duration, ok func() bool) {
+	p.t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	p.t.Errorf("got nothing within %v", d)
+}
+
+// wire is the error that the real client makes of an answer.
+func (p *platform) wire(t *testing.T, status int, body string) error {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}))
+	defer server.Close()
+	return p.call(t, server.URL)
+}
+
+// unreachable is the error that the real client makes where nobody listens.
+func (p *platform) unreachable(t *testing.T) error {
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close()
+	return p.call(t, server.URL)
+}
+
+func (p *platform) call(t *testing.T, base string) error {
+	client := wechat.NewClient(base, nil)
+	defer client.CloseIdle()
+	_, err := client.Do(t.Context(), wechat.Call{Method: http.MethodPost, Path: "/cgi-bin/component/api_authorizer_token"})
+	if err == nil {
+		t.Fatal("got no error, want one of the wire")
+	}
+	return err
+}
+
+func failing(err error) Ask {
+	return func(context.Context, seal.Secret) (Answer, error) { return Answer{}, err }
+}
+
+// fakeWeChat gives tokens, each with a refresh token of its own, of which it takes the last two.
+type fakeWeChat struct {
+	takes  time.Duration
+	silent bool // gives no refresh token, as for the component's
+
+	mu      sync.Mutex
+	given   int
+	asks    int
+	refresh string
+	before  string
+	gate    chan struct{}
+}
+
+func (w *fakeWeChat) give() Answer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.given++
+	a := Answer{Access: seal.NewSecret(fmt.Sprint("access ", w.given)), ExpiresIn: 2 * time.Hour}
+	if !w.silent {
+		w.before, w.refresh = w.refresh, fmt.Sprint("refresh ", w.given)
+		a.Refresh = seal.NewSecret(w.refresh)
+	}
+	return a
+}
+
+func (w *fakeWeChat) ask(_ context.Context, refresh seal.Secret) (Answer, error) {
+	w.mu.Lock()
+	w.asks++
+	gate := w.gate
+	w.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+	time.Sleep(w.takes)
+	w.mu.Lock()
+	known := w.silent || refresh.Reveal() == w.refresh || refresh.Reveal() == w.before
+	w.mu.Unlock()
+	if !known {
+		return Answer{}, fmt.Errorf("%w: 61023", ErrDead)
+	}
+	return w.give(), nil
+}
+
+// over asks behind once this one lets it through.
+func (w *fakeWeChat) over(behind *fakeWeChat) Ask {
+	return func(ctx context.Context, refresh seal.Secret) (Answer, error) {
+		w.mu.Lock()
+		w.asks++
+		gate := w.gate
+		w.mu.Unlock()
+		<-gate
+		return behind.ask(ctx, refresh)
+	}
+}
+
+func (w *fakeWeChat) stall() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gate = make(chan struct{})
+}
+
+func (w *fakeWeChat) goOn() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.gate)
+	w.gate = nil
+}
+
+func (w *fakeWeChat) revoke(newest string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.before, w.refresh = "", newest
+}
+
+func (w *fakeWeChat) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asks
+}
+
+func (w *fakeWeChat) newest() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return fmt.Sprint("access ", w.given)
+}
+
+func (w *fakeWeChat) asked(t *testing.T, want int) {
+	t.Helper()
+	if got := w.count(); got != want {
+		t.Errorf("got %d asks, want %d", got, want)
+	}
+}
+
+func (w *fakeWeChat) waitFor(t *testing.T, asks int) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); w.count() < asks; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("got no ask")
+		}
+	}
+}
