@@ -26,9 +26,6 @@ func (d Door) Routes(e *echo.Echo) {
 	e.GET("/wechat/:appid/messages", d.echo)
 }
 
-// WeChat raises an alarm unless the answer is exactly this, within 5 s (wechat-protocol §1.2).
-const success = "success"
-
 func (d Door) event(c echo.Context) error {
 	push, err := readPush(c.Request())
 	if err != nil {
@@ -37,7 +34,7 @@ func (d Door) event(c echo.Context) error {
 	if err := d.Inbox.Component(c.Request().Context(), push); err != nil {
 		return err
 	}
-	return c.String(http.StatusOK, success)
+	return c.Blob(http.StatusOK, echo.MIMETextPlainCharsetUTF8, success)
 }
 
 func (d Door) message(c echo.Context) error {
@@ -45,10 +42,11 @@ func (d Door) message(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.Inbox.Message(c.Request().Context(), push); err != nil {
+	answer, err := d.Inbox.Message(c.Request().Context(), wechat.AppID(c.Param("appid")), push)
+	if err != nil {
 		return err
 	}
-	return c.String(http.StatusOK, success)
+	return c.Blob(http.StatusOK, echo.MIMETextXMLCharsetUTF8, answer)
 }
 
 func (d Door) echo(c echo.Context) error {

@@ -43,12 +43,13 @@ type Inbox struct {
 	component   *component.Component
 	invitations *invitation.Desk
 	authorizers *authorizer.Registry
+	releaseTest bool          // whether WeChat's release test is answered
 	arrived     chan struct{} // wakes the worker of this process
 }
 
-// New is the inbox of the component c, whose pushes envelope opens.
-func New(envelope *wechat.Envelope, d *db.DB, ring *seal.Ring, c *component.Component, invitations *invitation.Desk, authorizers *authorizer.Registry) *Inbox {
-	return &Inbox{appid: c.AppID, envelope: envelope, db: d, ring: ring, component: c, invitations: invitations, authorizers: authorizers, arrived: make(chan struct{}, 1)}
+// New is the inbox of the component c, whose pushes envelope opens. releaseTest has WeChat's full-network release test answered.
+func New(envelope *wechat.Envelope, d *db.DB, ring *seal.Ring, c *component.Component, invitations *invitation.Desk, authorizers *authorizer.Registry, releaseTest bool) *Inbox {
+	return &Inbox{releaseTest: releaseTest, appid: c.AppID, envelope: envelope, db: d, ring: ring, component: c, invitations: invitations, authorizers: authorizers, arrived: make(chan struct{}, 1)}
 }
 
 // open is the message in a push, or ErrNotAuthentic.
@@ -83,6 +84,7 @@ type notice struct {
 	AuthorizerAppID wechat.AppID `xml:"AuthorizerAppid"`
 	Code            string       `xml:"AuthorizationCode"`
 	PreAuthCode     string       `xml:"PreAuthCode"`
+	message                      // of WeChat's release test; the two kinds of push share no field
 }
 
 // created is trimmed before it is read: WeChat's own sample has a blank inside the tag (wechat-protocol §1.2).
@@ -128,23 +130,33 @@ func (b *Inbox) ticket(ctx context.Context, n notice) error {
 	return err
 }
 
-// Message takes a push to the message URL of the account that the path names. It is checked and counted.
-func (b *Inbox) Message(_ context.Context, p wechat.Push) error {
-	message, err := b.open(p)
+// Message takes a push to the message URL of the account that the path names: it is checked and counted. The answer is what WeChat reads, empty for nothing; only its release test gets more than success.
+func (b *Inbox) Message(ctx context.Context, path wechat.AppID, p wechat.Push) (answer []byte, err error) {
+	plain, err := b.open(p)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var m struct {
-		To   wechat.UserName `xml:"ToUserName"`
-		Type string          `xml:"MsgType"`
-	}
-	if err := xml.Unmarshal(message, &m); err != nil || m.To == "" || m.Type == "" {
+	var m message
+	if err := xml.Unmarshal(plain, &m); err != nil || m.To == "" || m.Type == "" {
 		b.Counts.Unknown.Add(1)
-		return nil
+		return success, nil
 	}
 	b.Counts.Messages.Add(1)
-	return nil
+	if !b.releaseTest || !m.fromTester(path) {
+		return success, nil
+	}
+	reply, later := m.release()
+	switch {
+	case reply != "":
+		return b.passive(m, reply), nil
+	case later:
+		return nil, b.store(ctx, plain)
+	}
+	return success, nil
 }
+
+// success is what WeChat wants to read; anything else raises an alarm there (wechat-protocol §1.2).
+var success = []byte("success")
 
 // handle does what an event asks. An error means that it is tried again.
 func (b *Inbox) handle(ctx context.Context, n notice) error {
@@ -153,6 +165,8 @@ func (b *Inbox) handle(ctx context.Context, n notice) error {
 		return b.invitations.Authorized(ctx, invitation.Event{AppID: n.AuthorizerAppID, Code: seal.NewSecret(n.Code), PreAuthCode: seal.NewSecret(n.PreAuthCode)})
 	case "unauthorized":
 		return b.authorizers.Withdrawn(ctx, n.AuthorizerAppID)
+	case "":
+		return b.answerQuery(ctx, n.message)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"wxplatform/internal/requestlog"
 	"wxplatform/internal/seal"
+	"wxplatform/wechat"
 )
 
 //go:embed page.html
@@ -22,29 +23,68 @@ var pageTemplate = template.Must(template.New("page").Parse(pageText))
 type sheet struct {
 	Status        int
 	Title, Say    string // Chinese
+	Note          string // below the button; may be empty
 	TitleEN       string
-	SayEN         string
-	Tenant        string
-	Button        string // where the button leads; "" is no button
+	SayEN, NoteEN string
+	Tenant        string       // who is asking
+	Account       wechat.AppID // the only account that may authorize; "" is any
+	Button        string       // where the button leads; "" is no button
 	ButtonText    string
 	ButtonTextEN  string
+	Again         bool // a button that opens this very address again
 	ReloadSeconds int
 	RequestID     string
 }
 
-// The sheets that say how an invitation or a code came out.
+// What stands on the invitation's page, and on those that say how an invitation or a code came out.
 var (
-	sheetUnknown = sheet{Status: 404, Title: "链接无效", Say: "这个授权链接不存在。请向发给您链接的服务商索取新的链接。",
-		TitleEN: "This link is not valid", SayEN: "There is no such invitation. Please ask whoever sent you the link for a new one."}
+	sheetInvited = sheet{Status: 200, Title: "微信公众号授权", Say: "请求您授权其代为管理您的微信公众号，权限以您在微信页面上勾选的为准。",
+		TitleEN: "Authorize your Official Account", SayEN: "asks you to let it act for your WeChat Official Account, within the permissions that you tick on WeChat's page.",
+		ButtonText: "前往微信授权", ButtonTextEN: "Continue to WeChat"}
+	notePC       = "点击后由公众号管理员用手机微信扫码确认。" + noteAlways
+	noteMobile   = "请在手机微信中打开本页，由公众号管理员点击并确认。" + noteAlways
+	noteAlways   = "微信页面上显示的是服务商所用第三方平台的名称。如微信提示链接失效，请刷新本页后再试。您可以随时在微信公众平台取消授权。"
+	notePCEN     = "The account's administrator scans a code with WeChat and confirms. " + noteAlwaysEN
+	noteMobileEN = "Open this page inside WeChat on the phone of the account's administrator, who confirms. " + noteAlwaysEN
+	noteAlwaysEN = "WeChat's page shows the name of the third-party platform that is used for this. If WeChat says that the link has ended, reload this page. You can withdraw at any time on WeChat's own platform."
+
+	sheetUnknown = sheet{Status: 404, Title: "链接无效", Say: "这个授权链接不存在，请检查链接是否完整，或向发给您链接的服务商索取新的链接。",
+		TitleEN: "This link is not valid", SayEN: "There is no such invitation. Please check that the link is complete, or ask whoever sent it for a new one."}
+	sheetUsed = sheet{Status: 410, Title: "已完成授权", Say: "这个链接已经完成授权，无需再次操作。如需授权其他公众号，请向服务商索取新的链接。",
+		TitleEN: "Already authorized", SayEN: "This link has done its work and nothing is left to do. Please ask for a new one to authorize another account."}
 	sheetEnded = sheet{Status: 410, Title: "链接已失效", Say: "这个授权链接已被使用、取消或已过期。如需授权，请向服务商索取新的链接。",
 		TitleEN: "This link has ended", SayEN: "This invitation was used, cancelled or has expired. Please ask for a new one if you still want to authorize."}
-	sheetWait = sheet{Status: 200, Title: "正在确认授权", Say: "正在等待微信确认，本页会自动刷新，请稍候。",
-		TitleEN: "Waiting for WeChat", SayEN: "WeChat is confirming your authorization. This page reloads by itself.", ReloadSeconds: 2}
-	sheetRefused = sheet{Status: 400, Title: "授权未完成", Say: "微信没有确认这次授权：授权码无效、已使用或已过期。请重新开始。",
-		TitleEN: "The authorization was not completed", SayEN: "WeChat did not confirm it: the code is invalid, used or expired. Please start again."}
-	sheetTrouble = sheet{Status: 503, Title: "暂时无法完成", Say: "系统或微信暂时没有响应。您的授权不会丢失，请稍后重试。",
-		TitleEN: "Not possible right now", SayEN: "We or WeChat did not answer in time. Nothing is lost. Please try again in a moment."}
+	sheetWait = sheet{Status: 200, Title: "正在确认授权", Say: "正在等待微信确认，本页会自动刷新，请稍候。", ReloadSeconds: 2,
+		Note:    "如果一分钟后仍未完成，可以关闭本页，到服务商处查看授权结果。",
+		TitleEN: "Waiting for WeChat", SayEN: "WeChat is confirming your authorization. This page reloads by itself.",
+		NoteEN: "If it takes longer than a minute, you may close this page and look for the result where you started."}
+	sheetRefused = sheet{Status: 400, Title: "授权未完成", Say: "微信没有确认这次授权，可能已经过期或已经用过，请重新开始。",
+		TitleEN: "The authorization was not completed", SayEN: "WeChat did not confirm it: it has expired or was used before. Please start again.",
+		ButtonText: "重新开始", ButtonTextEN: "Start again"}
+	sheetTrouble = sheet{Status: 503, Title: "暂时无法完成", Say: "系统或微信暂时没有响应，请稍后重试。", Again: true,
+		Note:    "如果您已经在微信确认，这次确认仍然有效，无需重新授权。",
+		TitleEN: "Not possible right now", SayEN: "We or WeChat did not answer in time. Please try again in a moment.",
+		NoteEN: "If you have confirmed on WeChat already, that remains in force."}
 )
+
+// invited is the page of i, which is pending.
+func (i Invitation) invited(v visit) sheet {
+	s := sheetInvited
+	s.Tenant, s.Account, s.Button = v.tenant, i.AppID, v.consent
+	s.Note, s.NoteEN = notePC, notePCEN
+	if i.Kind == Mobile {
+		s.Note, s.NoteEN = noteMobile, noteMobileEN
+	}
+	return s
+}
+
+// ended is the page of i, which is not pending.
+func (i Invitation) ended() sheet {
+	if i.Status == Authorized {
+		return sheetUsed
+	}
+	return sheetEnded
+}
 
 func (d Door) page(c echo.Context) error {
 	i, err := d.Desk.open(c.Request().Context(), idOf(c))
@@ -52,19 +92,14 @@ func (d Door) page(c echo.Context) error {
 		return d.trouble(c, err)
 	}
 	if i.Status != Pending {
-		return show(c, sheetEnded)
+		return show(c, i.ended())
 	}
 	v, err := d.Desk.welcome(c.Request().Context(), idOf(c), i)
 	if err != nil {
 		return d.trouble(c, err)
 	}
 	c.SetCookie(d.cookie(idOf(c), v.cookie))
-	return show(c, sheet{
-		Status: 200, Tenant: v.tenant, Button: v.consent,
-		Title: "公众号授权", Say: "请求您授权其管理您的微信公众号。点击下方按钮前往微信，由公众号管理员确认。您可以随时在微信公众平台取消授权。",
-		TitleEN: "Authorize your Official Account", SayEN: "asks you to let it act for your WeChat Official Account. The button leads to WeChat, where the account's administrator confirms. You can withdraw at any time on WeChat's own platform.",
-		ButtonText: "前往微信授权", ButtonTextEN: "Continue to WeChat",
-	})
+	return show(c, i.invited(v))
 }
 
 func (d Door) done(c echo.Context) error {
@@ -121,7 +156,7 @@ func (d Door) finish(c echo.Context, i Invitation, r Result) error {
 
 func (d Door) startAgain(c echo.Context) sheet {
 	s := sheetRefused
-	s.Button, s.ButtonText, s.ButtonTextEN = d.Desk.URL(idOf(c)), "重新开始", "Start again"
+	s.Button = d.Desk.URL(idOf(c))
 	return s
 }
 

@@ -30,7 +30,7 @@ const (
 
 // Client sends calls to WeChat. It follows no redirect, for a redirect would carry the token in its Referer, and sends no header but those it makes itself.
 type Client struct {
-	base    string
+	base    *url.URL // nil where it cannot be used
 	wire    http.RoundTripper
 	observe func(path string, code Code, took time.Duration, err error)
 }
@@ -43,7 +43,11 @@ func NewClient(base string, observe func(path string, code Code, took time.Durat
 	if observe == nil {
 		observe = func(string, Code, time.Duration, error) {}
 	}
-	return &Client{base: strings.TrimSuffix(base, "/"), wire: newTransport(), observe: observe}
+	parsed, err := url.Parse(strings.TrimSuffix(base, "/"))
+	if err != nil {
+		parsed = nil
+	}
+	return &Client{base: parsed, wire: newTransport(), observe: observe}
 }
 
 func newTransport() *http.Transport {
@@ -86,8 +90,12 @@ const (
 )
 
 // Reply is what else an answer told.
-type Reply struct {
-	Date time.Time // WeChat's clock when it answered, whole seconds; zero where it did not say
+type Reply struct{ header http.Header }
+
+// Date is WeChat's clock when it answered, whole seconds; zero where it did not say.
+func (r Reply) Date() time.Time {
+	t, _ := http.ParseTime(r.header.Get("Date"))
+	return t
 }
 
 // Do sends one call, at most once but for what net/http sends again because no byte of it had left. Every error is an *Error: refused, not sent, or WeChat may have acted.
@@ -121,25 +129,37 @@ func (c *Client) do(ctx context.Context, call Call) (Reply, error) {
 	return read(call, response)
 }
 
+// request makes by hand what http.NewRequest would, because that parses the URL each time.
 func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) {
-	var body io.Reader
+	if c.base == nil {
+		return nil, errors.New("the base URL cannot be used")
+	}
+	u := *c.base
+	u.Path += call.Path
+	u.RawQuery = query(call)
+	request := &http.Request{Method: call.Method, URL: &u, Host: u.Host, Header: noHeader, ProtoMajor: 1, ProtoMinor: 1}
 	if call.Body != nil {
 		text, err := marshal(call.Body)
 		if err != nil {
 			return nil, fmt.Errorf("body of %s: %w", call.Path, err)
 		}
-		body = bytes.NewReader(text)
+		carry(request, text)
 	}
-	request, err := http.NewRequestWithContext(ctx, call.Method, c.base+call.Path, body)
-	if err != nil {
-		return nil, errors.New("the base URL cannot be used")
-	}
-	request.URL.RawQuery = query(call)
-	request.Header["User-Agent"] = nil // nil keeps net/http from naming itself
-	if body != nil {
-		request.Header["Content-Type"] = []string{"application/json"}
-	}
-	return request, nil
+	return request.WithContext(ctx), nil
+}
+
+// The headers of every request; nobody changes them. A nil User-Agent keeps net/http from naming itself.
+var (
+	noHeader   = http.Header{"User-Agent": nil}
+	jsonHeader = http.Header{"User-Agent": nil, "Content-Type": {"application/json"}}
+)
+
+// carry gives the request its body. With GetBody net/http may send it again where a kept connection was closed before a byte had left.
+func carry(request *http.Request, body []byte) {
+	request.Header = jsonHeader
+	request.ContentLength = int64(len(body))
+	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	request.Body, _ = request.GetBody()
 }
 
 // The token is added last, so that no parameter of a caller's can stand before it.
@@ -203,6 +223,9 @@ func read(call Call, response *http.Response) (Reply, error) {
 	case response.StatusCode != http.StatusOK:
 		return failed(fmt.Errorf("answered HTTP %d", response.StatusCode))
 	}
+	if call.Into == nil && string(body) == plainOK {
+		return Reply{response.Header}, nil
+	}
 	var head struct {
 		Code looseCode `json:"errcode"`
 		Msg  string    `json:"errmsg"`
@@ -219,13 +242,11 @@ func read(call Call, response *http.Response) (Reply, error) {
 			return failed(errors.New("answer is not of its form"))
 		}
 	}
-	return Reply{Date: date(response.Header)}, nil
+	return Reply{response.Header}, nil
 }
 
-func date(header http.Header) time.Time {
-	t, _ := http.ParseTime(header.Get("Date"))
-	return t
-}
+// plainOK is what WeChat answers to nearly every call that writes; it need not be parsed.
+const plainOK = `{"errcode":0,"errmsg":"ok"}`
 
 // looseCode reads errcode as the number that WeChat documents, or as a string of one.
 type looseCode int

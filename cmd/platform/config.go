@@ -34,6 +34,7 @@ var settings = []setting{
 	{"PLATFORM_DATABASE_URL", "sqlite:platform.db", false, "sqlite:FILE or postgres://…"},
 	{"PLATFORM_REDIS_URL", "", false, "redis://… or rediss://…; empty is an in-process Redis, for one replica only"},
 	{"PLATFORM_WECHAT_URL", wechat.DefaultBase, false, "WeChat's API; the simulator's in tests and demo"},
+	{"PLATFORM_RELEASE_TEST", "on", false, "on answers WeChat's full-network release test (全网发布接入检测), to WeChat's own test accounts only; off does not"},
 	{"PLATFORM_WECHAT_CONSENT_URL", "", false, "base of WeChat's consent pages as the merchant's browser reaches them; empty is WeChat's own two hosts"},
 }
 
@@ -47,6 +48,7 @@ type config struct {
 	sealingKeys           seal.Secret
 	databaseURL, redisURL seal.Secret
 	wechatURL, consentURL string
+	releaseTest           bool
 	envelope              *wechat.Envelope
 	ring                  *seal.Ring
 }
@@ -115,6 +117,7 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 		databaseURL: seal.NewSecret(values["PLATFORM_DATABASE_URL"]), redisURL: seal.NewSecret(values["PLATFORM_REDIS_URL"]),
 		wechatURL: e.url("PLATFORM_WECHAT_URL", values), consentURL: e.url("PLATFORM_WECHAT_CONSENT_URL", values),
 	}
+	c.releaseTest = e.switched("PLATFORM_RELEASE_TEST", values)
 	c.build(e, need)
 	if len(e.faults) > 0 {
 		return config{}, fmt.Errorf("configuration (see `platform help config`):\n%w", errors.Join(e.faults...))
@@ -150,6 +153,13 @@ func (e *environment) url(name string, values map[string]string) string {
 		e.fault("%s is not an http or https URL without query and user", name)
 	}
 	return text
+}
+
+func (e *environment) switched(name string, values map[string]string) bool {
+	if values[name] != "on" && values[name] != "off" {
+		e.fault(`%s is neither "on" nor "off"`, name)
+	}
+	return values[name] == "on"
 }
 
 func list(text string) []string {

@@ -66,7 +66,7 @@ func assemble(ctx context.Context, c config, log *slog.Logger) (*platform, error
 	p.authorizers = authorizer.New(p.db, p.mirror, p.component, authorizerTokens, p.client)
 	p.invitations = invitation.New(p.db, p.tenants, p.authorizers, p.component, c.publicURL, c.consentURL)
 	p.sessions = session.New(p.authorizers)
-	p.inbox = inbox.New(c.envelope, p.db, c.ring, p.component, p.invitations, p.authorizers)
+	p.inbox = inbox.New(c.envelope, p.db, c.ring, p.component, p.invitations, p.authorizers, c.releaseTest)
 	p.measure()
 	return p, nil
 }

@@ -103,6 +103,9 @@ func newWorldWith(t *testing.T, settings map[string]string, wechat ...wechatsim.
 		if err := running.Wait(); err != nil {
 			t.Errorf("the platform stopped with %v", err)
 		}
+		if t.Failed() {
+			t.Logf("the platform's log:\n%s", w.log)
+		}
 		simulator.CloseClientConnections()
 		simulator.Close()
 		d.sim.Close()

@@ -45,6 +45,7 @@ func controlTable() []route {
 		{"POST /_sim/consent", `{"pre_auth_code":"preauthcode@@@…","appid":"wx…","sets":[1,6],"redirect_uri":"…"}`, "a merchant consents; answers the auth code; sets and redirect_uri may be left out", taking(consent)},
 		{"POST /_sim/ticket", "", "pushes a ticket now", doing((*Sim).PushTicket)},
 		{"DELETE /_sim/ticket", "", "stops tickets until api_start_push_ticket", doing((*Sim).StopTickets)},
+		{"POST /_sim/release_test", "", "plays the full-network release test, and says what passed", releaseTest},
 		{"POST /_sim/probe", `{"url":"…","appid":"wx…"}`, "the console's GET with echostr; without url: the event URL", taking(probe)},
 		{"GET /_sim/calls", "", "counts by path, and the last calls", showing((*Sim).calls)},
 		{"DELETE /_sim/calls", "", "forgets them", doing((*Sim).ResetCalls)},

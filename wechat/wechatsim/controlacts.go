@@ -225,3 +225,11 @@ type envelopeBody struct {
 func setEnvelope(s *Sim, _ *http.Request, b envelopeBody) (any, error) {
 	return nil, s.SetEnvelope(b.Token, b.AESKey)
 }
+
+func releaseTest(s *Sim, r *http.Request) (any, error) {
+	lines, err := s.ReleaseTest(r.Context())
+	return struct {
+		Passed bool     `json:"passed"`
+		Cases  []string `json:"cases"`
+	}{err == nil, lines}, nil
+}

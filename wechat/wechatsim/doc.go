@@ -43,6 +43,7 @@
 //	POST   /_sim/consent
 //	POST   /_sim/ticket
 //	DELETE /_sim/ticket
+//	POST   /_sim/release_test
 //	POST   /_sim/probe
 //	GET    /_sim/calls
 //	DELETE /_sim/calls

@@ -62,8 +62,15 @@ func (s *Sim) pushSession(a *account, customer wechat.OpenID, event string, fiel
 
 // pushMessage goes only to a component that holds a set to which messages belong.
 func (s *Sim) pushMessage(a *account, from wechat.OpenID, msgType string, fields ...element) {
+	if p := s.messagePush(a, from, msgType, fields...); p != nil {
+		s.enqueue(p)
+	}
+}
+
+// messagePush is nil where nobody is to be told.
+func (s *Sim) messagePush(a *account, from wechat.OpenID, msgType string, fields ...element) *push {
 	if s.config.MessageURL == "" || a.grant == nil || !anyOf(a.grant.sets, messageSets) {
-		return
+		return nil
 	}
 	userName := a.details().filled(a.place).UserName
 	p := &push{kind: msgType, appID: a.appID, attempts: messageAttempts, message: true, openID: from}
@@ -74,7 +81,7 @@ func (s *Sim) pushMessage(a *account, from wechat.OpenID, msgType string, fields
 	target := strings.ReplaceAll(s.config.MessageURL, "$APPID$", string(a.appID))
 	sealed := s.address(p, target, document(append(head, fields...)...), url.Values{"openid": {string(from)}})
 	p.body = wechat.WriteMessage(userName, sealed)
-	s.enqueue(p)
+	return p
 }
 
 // address seals the message and puts its signatures into the push's URL.
@@ -144,31 +151,31 @@ func (s *Sim) takeReply(p *push, reply []byte) {
 	if len(reply) == 0 || string(reply) == "success" {
 		return
 	}
-	msgType, err := openReply(p.envelope, reply)
+	said, err := openReply(p.envelope, reply)
 	if err != nil {
 		s.record(p, 0, fmt.Errorf("reply: %w", err))
 		return
 	}
 	a := s.find(p.appID)
-	if msgType == "transfer_customer_service" && checkDesk(a) == nil {
+	if said.MsgType == "transfer_customer_service" && checkDesk(a) == nil {
 		a.ownDesk().wait(a.ownDesk().customer(p.openID), s.now())
 	}
 }
 
-func openReply(e *wechat.Envelope, reply []byte) (msgType string, err error) {
+func openReply(e *wechat.Envelope, reply []byte) (passiveReply, error) {
 	var sealed sealedReply
 	if err := xml.Unmarshal(reply, &sealed); err != nil {
-		return "", errors.New("not XML")
+		return passiveReply{}, errors.New("not XML")
 	}
 	plain, err := e.Open(wechat.Push{Timestamp: sealed.TimeStamp, Nonce: sealed.Nonce, Signature: sealed.MsgSignature, Encrypt: sealed.Encrypt})
 	if err != nil {
-		return "", err
+		return passiveReply{}, err
 	}
-	var content struct{ MsgType string }
-	if err := xml.Unmarshal(plain, &content); err != nil {
-		return "", errors.New("its content is not XML")
+	var said passiveReply
+	if err := xml.Unmarshal(plain, &said); err != nil {
+		return passiveReply{}, errors.New("its content is not XML")
 	}
-	return content.MsgType, nil
+	return said, nil
 }
 
 // withoutURL strips what net/http puts around an error.

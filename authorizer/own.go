@@ -1,0 +1,23 @@
+package authorizer
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"wxplatform/wechat"
+)
+
+// SendText sends a custom message (wechat-protocol §5.4) for id on the platform's own account: WeChat's release test wants one. No tenant gets here.
+func (r *Registry) SendText(ctx context.Context, id wechat.AppID, to wechat.OpenID, text string) error {
+	with, err := r.token(ctx, id)
+	if err != nil {
+		return fmt.Errorf("access token of %s: %w", id, err)
+	}
+	_, err = r.send(ctx, with, wechat.Call{
+		Method: http.MethodPost,
+		Path:   "/cgi-bin/message/custom/send",
+		Body:   map[string]any{"touser": to, "msgtype": "text", "text": map[string]string{"content": text}},
+	})
+	return err
+}

@@ -1,0 +1,90 @@
+package inbox
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+	"strings"
+	"time"
+
+	"wxplatform/internal/seal"
+	"wxplatform/wechat"
+)
+
+// WeChat lets a component serve more than a handful of merchants only after its full-network release test (全网发布接入检测). Its accounts send
+// these messages and want these answers (wechat-protocol §8); they are given to nobody else.
+const (
+	textWanted   = "TESTCOMPONENT_MSG_TYPE_TEXT"
+	textAnswer   = "TESTCOMPONENT_MSG_TYPE_TEXT_callback"
+	queryPrefix  = "QUERY_AUTH_CODE:"
+	apiSuffix    = "_from_api"
+	eventSuffix  = "from_callback"
+	messageText  = "text"
+	messageEvent = "event"
+)
+
+// testers are WeChat's own accounts, by the appid in the path and the name in the sealed message, of which only the latter is signed.
+var testers = map[wechat.UserName]wechat.AppID{
+	"gh_3c884a361561": "wx570bc396a51b8ff8", "gh_8dad206e9538": "wxd101a85aa106f53e",
+	"gh_c0f28a78b318": "wx9252c5e0bb1836fc", "gh_905ae9d01059": "wxc39235c15087f6f3",
+	"gh_3f222ed8d140": "wx8e1097c5bc82cde9", "gh_393666f1fdf4": "wx7720d01d4b2a4500",
+	"gh_26128078e9ab": "wx14550af28c71a144", "gh_39abb5d4e1b7": "wx05d483572dcd5d8b",
+	"gh_2b3713f184a6": "wxa35b9c23cfe664eb", "gh_7818dcb60240": "wx5910277cae6fd970",
+}
+
+// message is what an account's customer wrote, or an event about him. Fields that a message has not are empty.
+type message struct {
+	To      wechat.UserName `xml:"ToUserName"`
+	From    wechat.OpenID   `xml:"FromUserName"`
+	Type    string          `xml:"MsgType"`
+	Content string          `xml:"Content"`
+	Event   string          `xml:"Event"`
+}
+
+// fromTester reports whether m came from one of WeChat's test accounts, by that account's own URL.
+func (m message) fromTester(path wechat.AppID) bool {
+	id, known := testers[m.To]
+	return known && id == path
+}
+
+// release answers the tester: the text of a passive reply, or "" with later where nothing is said now and more is to be done.
+func (m message) release() (reply string, later bool) {
+	switch {
+	case m.Type == messageText && m.Content == textWanted:
+		return textAnswer, false
+	case m.Type == messageText && strings.HasPrefix(m.Content, queryPrefix):
+		return "", true
+	case m.Type == messageEvent && m.Event != "":
+		return m.Event + eventSuffix, false
+	}
+	return "", false
+}
+
+// passive seals a text from the account to the customer who wrote.
+func (b *Inbox) passive(m message, text string) []byte {
+	type cdata struct {
+		Value string `xml:",cdata"`
+	}
+	reply, _ := xml.Marshal(struct { // of these types it cannot fail
+		XMLName xml.Name `xml:"xml"`
+		To      cdata    `xml:"ToUserName"`
+		From    cdata    `xml:"FromUserName"`
+		Created int64    `xml:"CreateTime"`
+		Type    cdata    `xml:"MsgType"`
+		Content cdata    `xml:"Content"`
+	}{To: cdata{string(m.From)}, From: cdata{string(m.To)}, Created: time.Now().Unix(), Type: cdata{messageText}, Content: cdata{text}})
+	return wechat.WriteReply(b.envelope.Seal(reply, fmt.Sprint(time.Now().Unix()), fmt.Sprint(time.Now().UnixNano()%1_000_000_000)))
+}
+
+// answerQuery does what the tester wants last: its code exchanged, and then sent back as a custom message, with the token that the code bought.
+func (b *Inbox) answerQuery(ctx context.Context, m message) error {
+	code := strings.TrimPrefix(m.Content, queryPrefix)
+	id, err := b.invitations.Exchange(ctx, seal.NewSecret(code))
+	if err != nil {
+		return fmt.Errorf("release test: %w", err)
+	}
+	if err := b.authorizers.SendText(ctx, id, m.From, code+apiSuffix); err != nil {
+		return fmt.Errorf("release test: %w", err)
+	}
+	return nil
+}
