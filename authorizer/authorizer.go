@@ -85,6 +85,8 @@ type Authorizer struct {
 	State        State
 	Reason       string
 	Since        time.Time // in this state
+	Attempt      time.Time // when it is tried again; zero where that is the token's own matter
+	Seek         time.Time // when another refresh token is looked for; zero where none is
 	AuthorizedAt time.Time // when the merchant authorized last
 	CreatedAt    time.Time
 }
@@ -110,11 +112,17 @@ type Registry struct {
 	component *component.Component
 	tokens    *token.Store
 	wechat    *wechat.Client
+	errands   *mirror.Flights[errand, token.Token]
+	pauses    pauses
+	counted   counted
 }
 
 // New keeps the authorizers of d; tokens keeps their tokens.
 func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store, client *wechat.Client) *Registry {
-	return &Registry{db: d, facts: mirror.NewFacts[Authorizer](m, "authorizer", 200_000), component: c, tokens: tokens, wechat: client}
+	return &Registry{
+		db: d, facts: mirror.NewFacts[Authorizer](m, "authorizer", 200_000), component: c, tokens: tokens, wechat: client,
+		errands: mirror.NewFlights[errand, token.Token](m, errandPatience),
+	}
 }
 
 // Get is owner's authorizer, or ErrUnknown, also where it is another tenant's; db.ErrUnavailable where nobody knows.
@@ -143,6 +151,11 @@ func (r *Registry) Find(ctx context.Context, id wechat.AppID) (Authorizer, error
 // All is up to limit authorizers behind after, whosever they are: for the operator.
 func (r *Registry) All(ctx context.Context, after wechat.AppID, limit int) ([]Authorizer, error) {
 	return r.all(ctx, after, limit)
+}
+
+// InState is All of those in one state.
+func (r *Registry) InState(ctx context.Context, state State, after wechat.AppID, limit int) ([]Authorizer, error) {
+	return r.allInState(ctx, state, after, limit)
 }
 
 // Move binds the authorizer id to another tenant, or to nobody (""): the operator's decision alone. It fails with ErrUnknown.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"wxplatform/component"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
@@ -15,16 +14,13 @@ import (
 func (r *Registry) Call(ctx context.Context, a Admitted, call wechat.Call) (wechat.Reply, error) {
 	with, err := r.token(ctx, a.AppID)
 	if err != nil {
-		return wechat.Reply{}, r.meaning(ctx, a, fmt.Errorf("access token of %s: %w", a.AppID, err))
+		return wechat.Reply{}, r.whyNoToken(ctx, a.AppID, err)
 	}
 	reply, err := r.send(ctx, with, call)
 	if wechat.IsRejectedToken(err) {
-		reply, err = r.again(ctx, a, with.Version, call, err)
+		return r.again(ctx, a, with.Version, call, err)
 	}
-	if err != nil {
-		err = r.meaning(ctx, a, err)
-	}
-	return reply, err
+	return reply, r.meaning(ctx, a, with.Version, err)
 }
 
 func (r *Registry) send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Reply, error) {
@@ -38,53 +34,22 @@ func (r *Registry) again(ctx context.Context, a Admitted, bad token.Version, cal
 		return wechat.Reply{}, fmt.Errorf("%w: %w", ErrRejected, rejection)
 	}
 	if err != nil {
-		return wechat.Reply{}, fmt.Errorf("replace the access token of %s: %w", a.AppID, err)
+		return wechat.Reply{}, r.whyNoToken(ctx, a.AppID, err)
 	}
 	reply, err := r.send(ctx, with, call)
 	if wechat.IsRejectedToken(err) {
 		err = fmt.Errorf("%w: %w", ErrRejected, err)
 	}
-	return reply, err
+	return reply, r.meaning(ctx, a, with.Version, err)
 }
 
-// token is a's access token: what the process knows, else the store's, asked of WeChat only if none lives.
-func (r *Registry) token(ctx context.Context, id wechat.AppID) (token.Token, error) {
-	if known, ok := r.tokens.Known(id); ok {
-		return known, nil
-	}
-	return r.withComponent(ctx, func(with token.Token) (token.Token, error) { return r.tokens.Get(ctx, id, r.asking(with, id)) })
-}
-
-func (r *Registry) replace(ctx context.Context, id wechat.AppID, bad token.Version) (token.Token, error) {
-	return r.withComponent(ctx, func(with token.Token) (token.Token, error) {
-		return r.tokens.Replace(ctx, id, bad, r.asking(with, id))
-	})
-}
-
-// withComponent has the component token at hand before get claims anything, and once more if it was that token which WeChat rejected.
-func (r *Registry) withComponent(ctx context.Context, get func(token.Token) (token.Token, error)) (token.Token, error) {
-	with, err := r.component.Token(ctx)
-	if err != nil {
-		return token.Token{}, fmt.Errorf("component token: %w", err)
-	}
-	got, err := get(with)
-	if !component.RejectsToken(err) {
-		return got, err
-	}
-	with, replacing := r.component.Replace(ctx, with.Version)
-	if replacing != nil {
-		return token.Token{}, fmt.Errorf("replace the component token: %w", replacing)
-	}
-	return get(with)
-}
-
-// meaning says what WeChat's refusal tells about the authorizer, after it was noted (DESIGN.md §4 rules 7 and 9).
-func (r *Registry) meaning(ctx context.Context, a Admitted, err error) error {
+// meaning says what WeChat's answer to a call tells about the authorizer, after that was noted (DESIGN.md §4 rules 7 and 9).
+func (r *Registry) meaning(ctx context.Context, a Admitted, called token.Version, err error) error {
 	switch wechat.Refused(err) {
 	case wechat.NotAuthorized:
-		return errors.Join(ErrUnconfirmed, r.doubt(ctx, a.AppID), err)
+		return errors.Join(ErrUnconfirmed, r.note(ctx, a.AppID, judgeCall(err), called), err)
 	case wechat.PasswordChanged:
-		return errors.Join(ErrReauthorize, r.mark(ctx, a.AppID, Reauthorize, "42007: the merchant changed the account's password"), err)
+		return errors.Join(ErrReauthorize, r.note(ctx, a.AppID, judgeCall(err), called), err)
 	case wechat.NotGranted:
 		a.Authorizer, _ = r.reread(ctx, a.Authorizer)
 		return &PermissionError{a.need.AnyOf, a.PermissionSets, err}

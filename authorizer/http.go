@@ -1,6 +1,7 @@
 package authorizer
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -68,11 +69,11 @@ func (d *Door) list(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	all, err := d.Authorizers.List(c.Request().Context(), caller.Tenant, wechat.AppID(query.Get("after")), limit+1)
+	page, err := d.page(c.Request().Context(), caller.Tenant, wechat.AppID(query.Get("after")), limit)
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, d.page(all, limit))
+	return c.JSON(http.StatusOK, page)
 }
 
 func pageSize(text string) (int, error) {
@@ -91,17 +92,19 @@ type pageView struct {
 	Next        string `json:"next,omitempty"` // the after of the next page
 }
 
-// One more than asked for was read, to know whether there is a next page.
-func (d *Door) page(all []Authorizer, limit int) pageView {
-	page := pageView{Authorizers: []View{}}
-	for i, a := range all {
-		if i == limit {
-			page.Next = string(all[i-1].AppID)
-			break
-		}
-		page.Authorizers = append(page.Authorizers, a.View())
+// One more than asked for is read, to know whether there is a next page.
+func (d *Door) page(ctx context.Context, owner tenant.ID, after wechat.AppID, limit int) (pageView, error) {
+	all, err := d.Authorizers.List(ctx, owner, after, limit+1)
+	if err != nil {
+		return pageView{}, err
 	}
-	return page
+	page := pageView{}
+	if len(all) > limit {
+		all = all[:limit]
+		page.Next = string(all[limit-1].AppID)
+	}
+	page.Authorizers, err = d.Authorizers.Views(ctx, all)
+	return page, err
 }
 
 func (d *Door) show(c echo.Context) error {
@@ -115,11 +118,15 @@ func (d *Door) show(c echo.Context) error {
 	if _, err := strict.Query(c.Request()); err != nil {
 		return err
 	}
-	a, err := d.Authorizers.Get(c.Request().Context(), caller.Tenant, wechat.AppID(c.Param("appid")))
+	a, err := d.Authorizers.current(c.Request().Context(), caller.Tenant, wechat.AppID(c.Param("appid")))
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, a.View())
+	views, err := d.Authorizers.Views(c.Request().Context(), []Authorizer{a})
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, views[0])
 }
 
 // View is how an authorizer is shown, to its tenant and to the operator. It has no token.
@@ -135,18 +142,25 @@ type View struct {
 	PermissionSets wechat.PermissionSets `json:"permission_sets"`
 	State          State                 `json:"state"`
 	Reason         string                `json:"reason,omitempty"`
+	NextStep       string                `json:"next_step,omitempty"` // what the tenant does about it
 	Since          time.Time             `json:"since"`
+	NextAttempt    *time.Time            `json:"next_attempt"` // when we try next to put it right by ourselves
+	Token          *TokenView            `json:"token"`        // null while that is not known
 	AuthorizedAt   *time.Time            `json:"authorized_at"`
 	ProfileAt      *time.Time            `json:"profile_at"`
 }
 
-// View shows a.
-func (a Authorizer) View() View {
-	return View{
+// view shows a, but for the health of its token.
+func (a Authorizer) view() View {
+	v := View{
 		AppID: a.AppID, Tenant: a.Tenant, NickName: a.NickName, Alias: a.Alias, UserName: a.UserName, PrincipalName: a.PrincipalName,
 		Kind: a.Kind, Verified: a.Verified(), PermissionSets: a.PermissionSets, State: a.State, Reason: a.Reason, Since: a.Since.UTC(),
 		AuthorizedAt: moment(a.AuthorizedAt), ProfileAt: moment(a.ProfileAt),
 	}
+	if a.State.blocks() {
+		v.NextStep = NextStep
+	}
+	return v
 }
 
 func moment(t time.Time) *time.Time {

@@ -8,47 +8,71 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"wxplatform/internal/db"
-	"wxplatform/token"
 	"wxplatform/wechat"
 )
 
 const (
-	round      = 2 * time.Second
-	batch      = 100
-	atOnce     = 8
-	checkLease = 30 * time.Second
+	round     = 2 * time.Second
+	batch     = 100
+	atOnce    = 8
+	walkRound = 3 * time.Second
+	mendEvery = 10 * time.Minute
 )
 
-// When WeChat contradicts a withdrawal it is asked again after these: its pages do not learn of it at once.
-var askAgain = []time.Duration{time.Minute, 10 * time.Minute}
-
-// Run renews the tokens that are due and asks about doubtful authorizations until ctx ends. report is told what went wrong; a later round tries again.
+// Run keeps the authorizers until ctx ends: it renews the tokens that are due, and beside that finds out about those that are in doubt, and walks through WeChat's list.
+// report is told what went wrong; a later round tries again.
 func (r *Registry) Run(ctx context.Context, report func(error)) error {
-	ticker := time.NewTicker(round)
-	defer ticker.Stop()
-	for {
-		if err := errors.Join(r.renewDue(ctx, report), r.checkDue(ctx, report)); err != nil && ctx.Err() == nil {
+	reporting := func(err error) {
+		if err != nil && ctx.Err() == nil {
 			report(err)
 		}
+	}
+	var running errgroup.Group
+	running.Go(func() error { every(ctx, round, func() { reporting(r.renewDue(ctx, report)) }); return nil })
+	running.Go(func() error {
+		every(ctx, round, func() {
+			reporting(r.checkDue(ctx, report))
+			reporting(r.attemptDue(ctx, report))
+			reporting(r.readUnread(ctx))
+		})
+		return nil
+	})
+	running.Go(func() error { every(ctx, walkRound, func() { reporting(r.walkDue(ctx)) }); return nil })
+	running.Go(func() error { every(ctx, mendEvery, func() { reporting(r.mendDue(ctx)) }); return nil })
+	return running.Wait()
+}
+
+// every acts at once and then each d, until ctx ends.
+func every(ctx context.Context, d time.Duration, act func()) {
+	ticker := time.NewTicker(d)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		act()
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-ticker.C:
 		}
 	}
 }
 
+// renewDue renews what is due. Without a component token nothing can be, and in a pause only a probe may.
 func (r *Registry) renewDue(ctx context.Context, report func(error)) error {
 	due, err := r.tokens.Due(ctx, batch)
 	if err != nil || len(due) == 0 {
 		return err
 	}
+	if _, paused := r.Paused(ctx); paused {
+		return r.probeDue(ctx, due)
+	}
+	if _, err := r.component.Token(ctx); err != nil {
+		return fmt.Errorf("component token: %w", err)
+	}
 	group := errgroup.Group{}
 	group.SetLimit(atOnce)
 	for _, id := range due {
 		group.Go(func() error {
-			if err := r.Renew(ctx, id); err != nil && ctx.Err() == nil {
+			err := r.Renew(ctx, id)
+			if pause := (*PauseError)(nil); err != nil && ctx.Err() == nil && !errors.As(err, &pause) {
 				report(err)
 			}
 			return nil
@@ -57,96 +81,16 @@ func (r *Registry) renewDue(ctx context.Context, report func(error)) error {
 	return group.Wait()
 }
 
-// Renew refreshes the access token of id if it is due and nobody else is at it.
-func (r *Registry) Renew(ctx context.Context, id wechat.AppID) error {
-	_, err := r.withComponent(ctx, func(with token.Token) (token.Token, error) {
-		return token.Token{}, r.tokens.Renew(ctx, id, r.asking(with, id))
-	})
-	if err != nil {
-		return r.noteRenewal(ctx, id, fmt.Errorf("renew the token of %s: %w", id, err))
-	}
-	return nil
-}
-
-func (r *Registry) noteRenewal(ctx context.Context, id wechat.AppID, err error) error {
-	switch wechat.Refused(err) {
-	case wechat.NotAuthorized:
-		return errors.Join(err, r.doubt(ctx, id))
-	case wechat.PasswordChanged:
-		return errors.Join(err, r.mark(ctx, id, Reauthorize, "42007: the merchant changed the account's password"))
-	}
-	return err
-}
-
-func (r *Registry) checkDue(ctx context.Context, report func(error)) error {
-	now, err := db.Now(ctx, r.db)
-	if err != nil {
-		return err
-	}
-	due, err := r.dueChecks(ctx, now, batch)
-	if err != nil {
-		return err
-	}
-	for _, c := range due {
-		if err := r.check(ctx, c, now); err != nil && ctx.Err() == nil {
-			report(err)
+// probeDue asks for one that is due, if it is time to see whether the pause is over.
+func (r *Registry) probeDue(ctx context.Context, due []wechat.AppID) error {
+	for _, id := range due {
+		err := r.Renew(ctx, id)
+		if pause := (*PauseError)(nil); errors.As(err, &pause) {
+			return nil
 		}
-	}
-	return nil
-}
-
-// check asks WeChat whether c is authorized. 61003 revokes, unless the merchant authorized while we asked.
-func (r *Registry) check(ctx context.Context, c check, now time.Time) error {
-	lease := now.Add(checkLease)
-	mine, err := r.reschedule(ctx, r.db, c, lease, c.Done)
-	if err != nil || !mine {
-		return err
-	}
-	c.At = db.Millis(lease)
-	version, err := r.tokens.Version(ctx, r.db, c.AppID)
-	if err != nil {
-		return err
-	}
-	err = r.ReadProfile(ctx, c.AppID)
-	switch {
-	case wechat.Refused(err) == wechat.NotAuthorized:
-		return r.revoke(ctx, c, version)
-	case err != nil:
-		return err // the lease's end is the next try
-	}
-	return r.contradicted(ctx, c, now)
-}
-
-func (r *Registry) contradicted(ctx context.Context, c check, now time.Time) error {
-	if c.Done >= len(askAgain) {
-		_, err := r.reschedule(ctx, r.db, c, time.Time{}, 0)
-		return err
-	}
-	_, err := r.reschedule(ctx, r.db, c, now.Add(askAgain[c.Done]), c.Done+1)
-	return err
-}
-
-func (r *Registry) revoke(ctx context.Context, c check, read token.Version) error {
-	return r.db.Tx(ctx, func(tx *db.Tx) error {
-		now, err := tx.Now(ctx)
 		if err != nil {
 			return err
 		}
-		if _, err := r.lock(ctx, tx, c.AppID, now); err != nil {
-			return err
-		}
-		version, err := r.tokens.Version(ctx, tx, c.AppID)
-		if err != nil {
-			return err
-		}
-		if version != read {
-			_, err := r.reschedule(ctx, tx, c, now.Add(askAgain[0]), c.Done)
-			return err
-		}
-		if err := r.tokens.Retire(ctx, tx, c.AppID); err != nil {
-			return err
-		}
-		tx.Changed()
-		return r.saveState(ctx, tx, c.AppID, Revoked, "61003: the merchant withdrew the authorization", now)
-	})
+	}
+	return nil
 }

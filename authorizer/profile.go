@@ -76,25 +76,12 @@ func (r *Registry) doubt(ctx context.Context, id wechat.AppID) error {
 // Withdrawn takes WeChat's word that the merchant withdrew as a reason to ask; events come late, twice and out of order.
 func (r *Registry) Withdrawn(ctx context.Context, id wechat.AppID) error { return r.doubt(ctx, id) }
 
-// mark puts id into a state, unless it is there already or withdrawn.
-func (r *Registry) mark(ctx context.Context, id wechat.AppID, to State, reason string) error {
-	return r.db.Tx(ctx, func(tx *db.Tx) error {
-		now, err := tx.Now(ctx)
-		if err != nil {
-			return err
-		}
-		a, err := r.lock(ctx, tx, id, now)
-		if err != nil || a.State == to || a.State == Revoked {
-			return err
-		}
-		tx.Changed()
-		return r.saveState(ctx, tx, id, to, reason, now)
-	})
-}
-
-// Ensure reads the profile of id again and makes sure that it has an access token: for the operator.
+// Ensure reads the profile of id again and makes sure that it has an access token, whatever failed a moment ago: for the operator.
 func (r *Registry) Ensure(ctx context.Context, id wechat.AppID) error {
 	if err := r.ReadProfile(ctx, id); err != nil {
+		return err
+	}
+	if err := r.tokens.Hasten(ctx, id); err != nil {
 		return err
 	}
 	_, err := r.token(ctx, id)

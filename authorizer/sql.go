@@ -2,6 +2,7 @@ package authorizer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -13,10 +14,11 @@ import (
 func readAuthorizer(scan db.Scan) (Authorizer, error) {
 	var a Authorizer
 	var sets string
-	var profileAt, since, authorizedAt, createdAt int64
+	var profileAt, since, attempt, seek, authorizedAt, createdAt int64
 	err := scan(&a.AppID, &a.Tenant, &a.UserName, &a.Alias, &a.NickName, &a.PrincipalName, &a.Kind, &a.VerifyType, &a.AccountStatus,
-		&sets, &profileAt, &a.State, &a.Reason, &since, &authorizedAt, &createdAt)
+		&sets, &profileAt, &a.State, &a.Reason, &since, &attempt, &seek, &authorizedAt, &createdAt)
 	a.PermissionSets = wechat.ParsePermissionSets(sets)
+	a.Attempt, a.Seek = db.Time(attempt), db.Time(seek)
 	a.ProfileAt, a.Since, a.AuthorizedAt, a.CreatedAt = db.Time(profileAt), db.Time(since), db.Time(authorizedAt), db.Time(createdAt)
 	return a, err
 }
@@ -32,7 +34,7 @@ func orUnknown(err error) error {
 func (r *Registry) load(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
 	a, err := db.One(ctx, r.db, readAuthorizer, `
 		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
-		       permission_sets, profile_at, state, reason, since, authorized_at, created_at
+		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
 		FROM authorizers
 		WHERE tenant = $1 AND appid = $2 AND tenant <> ''`, string(owner), string(id))
 	return a, orUnknown(err)
@@ -41,7 +43,7 @@ func (r *Registry) load(ctx context.Context, owner tenant.ID, id wechat.AppID) (
 func (r *Registry) list(ctx context.Context, owner tenant.ID, after wechat.AppID, limit int) ([]Authorizer, error) {
 	return db.All(ctx, r.db, readAuthorizer, `
 		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
-		       permission_sets, profile_at, state, reason, since, authorized_at, created_at
+		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
 		FROM authorizers
 		WHERE tenant = $1 AND appid > $2 AND tenant <> ''
 		ORDER BY appid
@@ -51,17 +53,27 @@ func (r *Registry) list(ctx context.Context, owner tenant.ID, after wechat.AppID
 func (r *Registry) all(ctx context.Context, after wechat.AppID, limit int) ([]Authorizer, error) {
 	return db.All(ctx, r.db, readAuthorizer, `
 		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
-		       permission_sets, profile_at, state, reason, since, authorized_at, created_at
+		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
 		FROM authorizers
 		WHERE appid > $1
 		ORDER BY appid
 		LIMIT $2`, string(after), limit)
 }
 
+func (r *Registry) allInState(ctx context.Context, state State, after wechat.AppID, limit int) ([]Authorizer, error) {
+	return db.All(ctx, r.db, readAuthorizer, `
+		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
+		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
+		FROM authorizers
+		WHERE state = $1 AND appid > $2
+		ORDER BY appid
+		LIMIT $3`, string(state), string(after), limit)
+}
+
 func (r *Registry) find(ctx context.Context, q db.Querier, id wechat.AppID) (Authorizer, error) {
 	a, err := db.One(ctx, q, readAuthorizer, `
 		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
-		       permission_sets, profile_at, state, reason, since, authorized_at, created_at
+		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
 		FROM authorizers
 		WHERE appid = $1`, string(id))
 	return a, orUnknown(err)
@@ -98,7 +110,7 @@ func (r *Registry) bind(ctx context.Context, q db.Querier, id wechat.AppID, to t
 func (r *Registry) saveGrant(ctx context.Context, tx *db.Tx, a Authorizer) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE authorizers
-		SET tenant = $2, permission_sets = $3, state = $4, reason = $5, since = $6, authorized_at = $7
+		SET tenant = $2, permission_sets = $3, state = $4, reason = $5, since = $6, authorized_at = $7, noted_version = 0, attempt_at = 0, sought_at = 0, seek_at = 0
 		WHERE appid = $1`,
 		string(a.AppID), string(a.Tenant), a.PermissionSets.String(), string(a.State), a.Reason, db.Millis(a.Since), db.Millis(a.AuthorizedAt))
 	return err
@@ -126,11 +138,137 @@ func (r *Registry) mayRead(ctx context.Context, id wechat.AppID) (bool, error) {
 	return rows > 0, err
 }
 
-func (r *Registry) saveState(ctx context.Context, tx *db.Tx, id wechat.AppID, to State, reason string, now time.Time) error {
+var lockOneCondition = db.Text{
+	SQLite:   selectCondition,
+	Postgres: selectCondition + ` FOR UPDATE`,
+}
+
+const selectCondition = `
+		SELECT state, reason, since, attempt_at, sought_at, seek_at, noted_version
+		FROM authorizers
+		WHERE appid = $1`
+
+func readCondition(scan db.Scan) (condition, error) {
+	var c condition
+	var since, attempt, sought, seek int64
+	err := scan(&c.State, &c.Reason, &since, &attempt, &sought, &seek, &c.Version)
+	c.Since, c.Attempt, c.Sought, c.Seek = db.Time(since), db.Time(attempt), db.Time(sought), db.Time(seek)
+	return c, err
+}
+
+func (r *Registry) condition(ctx context.Context, id wechat.AppID) (condition, error) {
+	c, err := db.One(ctx, r.db, readCondition, selectCondition, string(id))
+	return c, orUnknown(err)
+}
+
+func (r *Registry) lockCondition(ctx context.Context, tx *db.Tx, id wechat.AppID) (condition, error) {
+	c, err := db.One(ctx, tx, readCondition, r.db.For(lockOneCondition), string(id))
+	return c, orUnknown(err)
+}
+
+func (r *Registry) saveCondition(ctx context.Context, tx *db.Tx, id wechat.AppID, c condition) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE authorizers
-		SET state = $2, reason = $3, since = $4, check_at = 0, checks = 0
-		WHERE appid = $1`, string(id), string(to), reason, db.Millis(now))
+		SET state = $2, reason = $3, since = $4, attempt_at = $5, sought_at = $6, seek_at = $7, noted_version = $8
+		WHERE appid = $1`,
+		string(id), string(c.State), c.Reason, db.Millis(c.Since), db.Millis(c.Attempt), db.Millis(c.Sought), db.Millis(c.Seek), c.Version)
+	return err
+}
+
+// inState is up to limit of those in a state, behind after in the order of their appids.
+func (r *Registry) inState(ctx context.Context, state State, after wechat.AppID, limit int) ([]conditioned, error) {
+	return db.All(ctx, r.db, readConditioned, `
+		SELECT state, reason, since, attempt_at, sought_at, seek_at, noted_version, appid
+		FROM authorizers
+		WHERE state = $1 AND appid > $2
+		ORDER BY appid
+		LIMIT $3`, string(state), string(after), limit)
+}
+
+func readConditioned(scan db.Scan) (one conditioned, err error) {
+	one.condition, err = readCondition(func(dest ...any) error { return scan(append(dest, &one.id)...) })
+	return one, err
+}
+
+func (r *Registry) dueAttempts(ctx context.Context, now time.Time, most int) ([]wechat.AppID, error) {
+	return db.All(ctx, r.db, db.Value[wechat.AppID], `
+		SELECT appid
+		FROM authorizers
+		WHERE attempt_at > 0 AND attempt_at <= $1
+		ORDER BY attempt_at, appid
+		LIMIT $2`, db.Millis(now), most)
+}
+
+type stateCount struct {
+	state State
+	count int64
+}
+
+func readStateCount(scan db.Scan) (stateCount, error) {
+	var one stateCount
+	err := scan(&one.state, &one.count)
+	return one, err
+}
+
+// countStates reads the index on the state alone.
+func (r *Registry) countStates(ctx context.Context) ([]stateCount, error) {
+	return db.All(ctx, r.db, readStateCount, `
+		SELECT state, COUNT(*)
+		FROM authorizers
+		GROUP BY state`)
+}
+
+func readPause(scan db.Scan) (Pause, error) {
+	var p Pause
+	var since, until, probe int64
+	err := scan(&p.Code, &since, &until, &probe)
+	p.Since, p.Until, p.probe = db.Time(since), db.Time(until), db.Time(probe)
+	return p, err
+}
+
+func (r *Registry) loadPause(ctx context.Context) (Pause, error) {
+	p, err := db.One(ctx, r.db, readPause, `
+		SELECT code, since, until_at, probe_at
+		FROM pauses
+		WHERE one = 1`)
+	if errors.Is(err, db.ErrNone) {
+		return Pause{}, nil
+	}
+	return p, err
+}
+
+// A pause that ends later stays.
+func (r *Registry) savePause(ctx context.Context, p Pause) error {
+	_, err := db.Exec(ctx, r.db, `
+		INSERT INTO pauses (one, code, since, until_at, probe_at)
+		VALUES (1, $1, $2, $3, $4)
+		ON CONFLICT (one) DO UPDATE
+		SET code = excluded.code, since = excluded.since, until_at = excluded.until_at, probe_at = excluded.probe_at
+		WHERE pauses.until_at < excluded.until_at`, int(p.Code), db.Millis(p.Since), db.Millis(p.Until), db.Millis(p.probe))
+	return err
+}
+
+// moveProbe takes the pause's probe; false says that another replica was quicker.
+func (r *Registry) moveProbe(ctx context.Context, p Pause, to time.Time) (bool, error) {
+	rows, err := db.Exec(ctx, r.db, `
+		UPDATE pauses
+		SET probe_at = $3
+		WHERE one = 1 AND since = $1 AND probe_at = $2`, db.Millis(p.Since), db.Millis(p.probe), db.Millis(to))
+	return rows > 0, err
+}
+
+func (r *Registry) returnProbe(ctx context.Context, p Pause) error {
+	_, err := db.Exec(ctx, r.db, `
+		UPDATE pauses
+		SET probe_at = $2
+		WHERE one = 1 AND since = $1`, db.Millis(p.Since), db.Millis(p.probe))
+	return err
+}
+
+func (r *Registry) deletePause(ctx context.Context, p Pause) error {
+	_, err := db.Exec(ctx, r.db, `
+		DELETE FROM pauses
+		WHERE one = 1 AND since = $1`, db.Millis(p.Since))
 	return err
 }
 
@@ -175,5 +313,208 @@ func (r *Registry) reschedule(ctx context.Context, q db.Querier, c check, to tim
 		UPDATE authorizers
 		SET check_at = $3, checks = $4
 		WHERE appid = $1 AND check_at = $2`, string(c.AppID), c.At, db.Millis(to), done)
+	return rows > 0, err
+}
+
+// endCheck forgets the check of id that is scheduled.
+func (r *Registry) endCheck(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
+	_, err := db.Exec(ctx, tx, `
+		UPDATE authorizers
+		SET check_at = 0, checks = 0
+		WHERE appid = $1`, string(id))
+	return err
+}
+
+// unread are some whose profile was never read, those first that were not tried for longest. One that has just authorized is left to whoever exchanged its code.
+func (r *Registry) unread(ctx context.Context, now time.Time, most int) ([]wechat.AppID, error) {
+	return db.All(ctx, r.db, db.Value[wechat.AppID], `
+		SELECT appid
+		FROM authorizers
+		WHERE profile_at = 0 AND profile_tried_at <= $1 AND authorized_at <= $2 AND state <> 'revoked'
+		ORDER BY profile_tried_at, appid
+		LIMIT $3`, db.Millis(now.Add(-unreadEvery)), db.Millis(now.Add(-afterAuthorization)), most)
+}
+
+func readWalks(scan db.Scan) (walks, error) {
+	var begun, ended, lease, reconciled int64
+	err := scan(&begun, &ended, &lease, &reconciled)
+	return walks{db.Time(begun), db.Time(ended), db.Time(lease), db.Time(reconciled)}, err
+}
+
+const selectWalks = `
+		SELECT begun_at, ended_at, lease_until, reconciled_at
+		FROM walks
+		WHERE one = 1`
+
+var lockOneWalks = db.Text{
+	SQLite:   selectWalks,
+	Postgres: selectWalks + ` FOR UPDATE`,
+}
+
+// walks is what is known of walks. In a new database the first reconciliation of itself is a day away.
+func (r *Registry) walks(ctx context.Context, now time.Time) (walks, error) {
+	w, err := db.One(ctx, r.db, readWalks, selectWalks)
+	if errors.Is(err, db.ErrNone) {
+		return walks{reconciled: now}, r.firstWalks(ctx, r.db, now)
+	}
+	return w, err
+}
+
+func (r *Registry) firstWalks(ctx context.Context, q db.Querier, now time.Time) error {
+	_, err := db.Exec(ctx, q, `
+		INSERT INTO walks (one, reconciled_at)
+		VALUES (1, $1)
+		ON CONFLICT (one) DO NOTHING`, db.Millis(now))
+	return err
+}
+
+func (r *Registry) lockWalks(ctx context.Context, tx *db.Tx, now time.Time) (walks, error) {
+	if err := r.firstWalks(ctx, tx, now); err != nil {
+		return walks{}, err
+	}
+	return db.One(ctx, tx, readWalks, r.db.For(lockOneWalks))
+}
+
+func (r *Registry) saveWalkBegun(ctx context.Context, tx *db.Tx, begun, lease time.Time) error {
+	_, err := db.Exec(ctx, tx, `
+		UPDATE walks
+		SET begun_at = $1, lease_until = $2
+		WHERE one = 1`, db.Millis(begun), db.Millis(lease))
+	return err
+}
+
+// holdWalk renews the lease of the walk that began at begun; false says that another one has begun.
+func (r *Registry) holdWalk(ctx context.Context, begun, lease time.Time) (bool, error) {
+	rows, err := db.Exec(ctx, r.db, `
+		UPDATE walks
+		SET lease_until = $2
+		WHERE one = 1 AND begun_at = $1`, db.Millis(begun), db.Millis(lease))
+	return rows > 0, err
+}
+
+func (r *Registry) dropWalk(ctx context.Context, begun time.Time) error {
+	_, err := db.Exec(ctx, r.db, `
+		UPDATE walks
+		SET lease_until = 0
+		WHERE one = 1 AND begun_at = $1`, db.Millis(begun))
+	return err
+}
+
+func (r *Registry) saveWalkEnded(ctx context.Context, begun time.Time) error {
+	now, err := db.Now(ctx, r.db)
+	if err != nil {
+		return err
+	}
+	_, err = db.Exec(ctx, r.db, `
+		UPDATE walks
+		SET lease_until = 0, ended_at = $2
+		WHERE one = 1 AND begun_at = $1`, db.Millis(begun), db.Millis(now))
+	return err
+}
+
+func (r *Registry) saveReconciled(ctx context.Context, begun time.Time) error {
+	_, err := db.Exec(ctx, r.db, `
+		UPDATE walks
+		SET reconciled_at = $1
+		WHERE one = 1 AND begun_at = $1`, db.Millis(begun))
+	return err
+}
+
+// sought are some of those for which another refresh token is looked for, if it is time for one of them.
+func (r *Registry) sought(ctx context.Context, now time.Time, most int) ([]wechat.AppID, error) {
+	return db.All(ctx, r.db, db.Value[wechat.AppID], `
+		SELECT appid
+		FROM authorizers
+		WHERE sought_at > 0 AND seek_at <= $1
+		ORDER BY seek_at, appid
+		LIMIT $2`, db.Millis(now), most)
+}
+
+// absent has asked about those that were sought before a walk began and that it did not see. They are looked for again later.
+func (r *Registry) absent(ctx context.Context, begun time.Time, again, after time.Duration) error {
+	now, err := db.Now(ctx, r.db)
+	if err != nil {
+		return err
+	}
+	_, err = db.Exec(ctx, r.db, `
+		UPDATE authorizers
+		SET seek_at = $3,
+		    check_at = CASE WHEN check_at > 0 THEN check_at WHEN authorized_at + $4 > $2 THEN authorized_at + $4 ELSE $2 END
+		WHERE sought_at > 0 AND sought_at < $1 AND seek_at <= $1`,
+		db.Millis(begun), db.Millis(now), db.Millis(now.Add(again)), after.Milliseconds())
+	return err
+}
+
+var selectConditions = db.Text{
+	SQLite:   selectConditioned + ` WHERE appid IN (SELECT value FROM json_each($1))`,
+	Postgres: selectConditioned + ` WHERE appid IN (SELECT json_array_elements_text(CAST($1 AS json)))`,
+}
+
+const selectConditioned = `
+		SELECT state, reason, since, attempt_at, sought_at, seek_at, noted_version, appid
+		FROM authorizers`
+
+// conditions are those of the ids that there are.
+func (r *Registry) conditions(ctx context.Context, ids []wechat.AppID) (map[wechat.AppID]condition, error) {
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return nil, err
+	}
+	all, err := db.All(ctx, r.db, readConditioned, r.db.For(selectConditions), string(list))
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[wechat.AppID]condition, len(all))
+	for _, one := range all {
+		byID[one.id] = one.condition
+	}
+	return byID, nil
+}
+
+var markListed = db.Text{
+	SQLite: `
+		UPDATE authorizers
+		SET listed_at = $1
+		WHERE appid IN (SELECT value FROM json_each($2))`,
+	Postgres: `
+		UPDATE authorizers
+		SET listed_at = $1
+		WHERE appid IN (SELECT json_array_elements_text(CAST($2 AS json)))`,
+}
+
+func (r *Registry) saveListed(ctx context.Context, ids []wechat.AppID, at time.Time) error {
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return err
+	}
+	return r.db.Tx(ctx, func(tx *db.Tx) error { // which PostgreSQL runs again after a deadlock
+		_, err := db.Exec(ctx, tx, r.db.For(markListed), db.Millis(at), string(list))
+		return err
+	})
+}
+
+func readLastListed(scan db.Scan) (lastListed, error) {
+	var one lastListed
+	var listed, authorized, created int64
+	err := scan(&one.id, &one.state, &listed, &authorized, &created)
+	one.listed, one.authorized, one.created = db.Time(listed), db.Time(authorized), db.Time(created)
+	return one, err
+}
+
+func (r *Registry) whenListed(ctx context.Context, after wechat.AppID, limit int) ([]lastListed, error) {
+	return db.All(ctx, r.db, readLastListed, `
+		SELECT appid, state, listed_at, authorized_at, created_at
+		FROM authorizers
+		WHERE appid > $1
+		ORDER BY appid
+		LIMIT $2`, string(after), limit)
+}
+
+// bindFree binds one that is nobody's; false says that it is another tenant's, or unknown.
+func (r *Registry) bindFree(ctx context.Context, tx *db.Tx, id wechat.AppID, to tenant.ID) (bool, error) {
+	rows, err := db.Exec(ctx, tx, `
+		UPDATE authorizers
+		SET tenant = $2
+		WHERE appid = $1 AND (tenant = '' OR tenant = $2)`, string(id), string(to))
 	return rows > 0, err
 }

@@ -5,16 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"time"
 
-	"wxplatform/component"
 	"wxplatform/internal/seal"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
 
-// asking asks for an access token of id with the component token given (wechat-protocol §3.5). 61023 says that the refresh token is dead.
+// asking asks for an access token of id with the component token given (wechat-protocol §3.5).
 func (r *Registry) asking(with token.Token, id wechat.AppID) token.Ask {
 	return func(ctx context.Context, refresh seal.Secret) (token.Answer, error) {
 		var answer struct {
@@ -32,17 +32,11 @@ func (r *Registry) asking(with token.Token, id wechat.AppID) token.Ask {
 			},
 			Into: &answer,
 		})
-		switch {
-		case wechat.Refused(err) == wechat.RefreshTokenInvalid:
-			err = fmt.Errorf("%w: %w", token.ErrDead, err)
-		case component.RejectsToken(err):
-			err = fmt.Errorf("%w: %w", token.ErrNotAsked, err)
-		}
 		return token.Answer{
 			Access:    seal.NewSecret(answer.Access),
 			Refresh:   seal.NewSecret(answer.Refresh),
 			ExpiresIn: time.Duration(answer.Expires) * time.Second,
-		}, err
+		}, asAskError(err, time.Now(), rand.Float64())
 	}
 }
 
@@ -155,11 +149,8 @@ func (r *Registry) Listed(ctx context.Context, id wechat.AppID) (seal.Secret, er
 }
 
 type authorizerList struct {
-	Total int `json:"total_count"`
-	List  []struct {
-		AppID   wechat.AppID `json:"authorizer_appid"`
-		Refresh string       `json:"refresh_token"`
-	} `json:"list"`
+	Total int       `json:"total_count"`
+	List  []listing `json:"list"`
 }
 
 func (r *Registry) readList(ctx context.Context, offset int) (authorizerList, error) {

@@ -7,10 +7,12 @@ import (
 )
 
 const (
-	round         = 5 * time.Second
-	ticketMissing = 25 * time.Minute // pushes come every ten minutes, so two were missed
-	nudgeEvery    = 10 * time.Minute
+	round      = 5 * time.Second
+	nudgeEvery = 10 * time.Minute
 )
+
+// TicketMissing is when a ticket is overdue: pushes come every ten minutes, so two were missed.
+const TicketMissing = 25 * time.Minute
 
 // Run keeps the ticket and the component token fresh until ctx ends. report is told what went wrong; the next round tries again.
 func (c *Component) Run(ctx context.Context, report func(error)) error {
@@ -38,7 +40,7 @@ func (c *Component) keep(ctx context.Context, nudged *time.Time) error {
 
 // WeChat stops pushing tickets without a word; asking it to start again is harmless while it does push.
 func (c *Component) nudge(ctx context.Context, last *time.Time) error {
-	if time.Since(c.Newest().Received) < ticketMissing || time.Since(*last) < nudgeEvery {
+	if time.Since(c.Newest().Received) < TicketMissing || time.Since(*last) < nudgeEvery {
 		return nil
 	}
 	*last = time.Now()

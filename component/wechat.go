@@ -34,12 +34,19 @@ func (c *Component) ask(ctx context.Context, _ seal.Secret) (token.Answer, error
 	return token.Answer{Access: seal.NewSecret(answer.Token), ExpiresIn: time.Duration(answer.Expires) * time.Second}, err
 }
 
-// StartPush asks WeChat to push tickets again (wechat-protocol §1.3). Its secret is named component_secret here, and component_appsecret above.
+// StartPush asks WeChat to push tickets again (wechat-protocol §1.3).
 func (c *Component) StartPush(ctx context.Context) error {
-	_, err := c.wechat.Do(ctx, wechat.Call{
+	_, err := c.Greet(ctx)
+	return err
+}
+
+// Greet is StartPush for whoever wants to know whether WeChat is there, knows the secret and takes calls from this address: it changes nothing while tickets are pushed. It returns WeChat's clock.
+// The secret is named component_secret here, and component_appsecret above.
+func (c *Component) Greet(ctx context.Context) (time.Time, error) {
+	reply, err := c.wechat.Do(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_start_push_ticket",
 		Body:   map[string]string{"component_appid": string(c.AppID), "component_secret": c.secret.Reveal()},
 	})
-	return err
+	return reply.Date(), err
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
+	"wxplatform/internal/failpoint"
 	"wxplatform/internal/seal"
 )
 
@@ -36,6 +37,7 @@ func (b *Inbox) store(ctx context.Context, message []byte) error {
 		VALUES ($1, $2, $3, $3)
 		ON CONFLICT (hash) DO NOTHING`, body.Hash(), b.ring.Seal(body, place(body.Hash())...), db.Millis(now))
 	if err == nil {
+		failpoint.Hit("inbox", "stored")
 		b.wake()
 	}
 	return err
@@ -85,4 +87,38 @@ func (b *Inbox) forget(ctx context.Context) error {
 // Waiting counts the events that are not worked off yet.
 func (b *Inbox) Waiting(ctx context.Context) (int, error) {
 	return db.One(ctx, b.db, db.Value[int], `SELECT COUNT(*) FROM events WHERE done_at = 0`)
+}
+
+// Reseal moves a page of the events to the newest sealing key. One that is worked off meanwhile stays empty.
+func (b *Inbox) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
+	return b.db.Reseal(ctx, b.ring, db.SealedTable{Read: readSealed, Replace: replaceSealed}, page)
+}
+
+func readSealed(ctx context.Context, q db.Querier, after string, most int) ([]db.SealedRow, error) {
+	return db.All(ctx, q, db.ReadSealed(places), `
+		SELECT hash, body
+		FROM events
+		WHERE hash > $1
+		ORDER BY hash
+		LIMIT $2`, after, most)
+}
+
+func places(key string) []seal.Place { return []seal.Place{place(key)} }
+
+func replaceSealed(ctx context.Context, tx *db.Tx, row db.SealedRow, fresh [][]byte) (bool, error) {
+	rows, err := db.Exec(ctx, tx, `UPDATE events SET body = $2 WHERE hash = $1 AND body = $3`, row.Key, fresh[0], row.Sealed[0])
+	return rows > 0, err
+}
+
+// Oldest is how long the event that waits longest has been overdue, 0 where none is.
+func (b *Inbox) Oldest(ctx context.Context) (time.Duration, error) {
+	now, err := db.Now(ctx, b.db)
+	if err != nil {
+		return 0, err
+	}
+	due, err := db.One(ctx, b.db, db.Value[int64], `SELECT COALESCE(MIN(due), 0) FROM events WHERE done_at = 0 AND due <= $1`, db.Millis(now))
+	if err != nil || due == 0 {
+		return 0, err
+	}
+	return now.Sub(db.Time(due)), nil
 }

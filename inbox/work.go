@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
+	"wxplatform/internal/failpoint"
 )
 
 const (
@@ -69,6 +70,7 @@ func (b *Inbox) workOff(ctx context.Context, e event, now time.Time) error {
 	if err := b.act(ctx, e); err != nil {
 		return errors.Join(err, b.postpone(ctx, e, now.Add(pause(e.attempts))))
 	}
+	failpoint.Hit("inbox", "handled")
 	return b.finish(ctx, e, now)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"wxplatform/authorizer"
 	"wxplatform/internal/db"
+	"wxplatform/internal/failpoint"
 	"wxplatform/internal/seal"
 	"wxplatform/tenant"
 	"wxplatform/token"
@@ -184,7 +185,9 @@ func held(until, now time.Time) bool {
 }
 
 func (d *Desk) exchange(ctx context.Context, code seal.Secret, from source, claimed claim) (Result, error) {
+	failpoint.Hit("invitation", "claimed")
 	got, err := d.queryAuth(context.WithoutCancel(ctx), code) // a browser that goes away must not burn the code
+	failpoint.Hit("invitation", "answered")
 	switch wechat.Refused(err) {
 	case wechat.AuthCodeInvalid, wechat.AuthCodeExpired:
 		if claimed.fresh {
@@ -217,6 +220,7 @@ func (d *Desk) keep(ctx context.Context, hash string, from source, got authorize
 	for try := 1; ; try++ {
 		result, granted, err := d.store(ctx, hash, from, got)
 		if err == nil {
+			failpoint.Hit("invitation", "stored")
 			granted.Publish(ctx)
 			return result, nil
 		}

@@ -5,6 +5,13 @@ CREATE TABLE meta (
   changes     BIGINT NOT NULL
 );
 
+-- the sealing keys under which something may be sealed here; canary is sealed under each
+CREATE TABLE sealing_keys (
+  id      BYTEA  PRIMARY KEY,
+  canary  BYTEA  NOT NULL,
+  seen_at BIGINT NOT NULL
+);
+
 -- tenant: who may call
 CREATE TABLE tenants (
   id           TEXT   PRIMARY KEY,
@@ -53,6 +60,7 @@ CREATE TABLE tokens (
   due             BIGINT NOT NULL DEFAULT 0,
   failures        BIGINT NOT NULL DEFAULT 0,
   retry_at        BIGINT NOT NULL DEFAULT 0,
+  barred_until    BIGINT NOT NULL DEFAULT 0,
   used_at         BIGINT NOT NULL DEFAULT 0,
   forced_at       BIGINT NOT NULL DEFAULT 0,
   forced_version  BIGINT NOT NULL DEFAULT 0,
@@ -60,6 +68,7 @@ CREATE TABLE tokens (
   PRIMARY KEY (kind, id)
 );
 CREATE INDEX tokens_due ON tokens (kind, due, id) WHERE due > 0;
+CREATE INDEX tokens_unsettled ON tokens (kind, unsettled_until, due) WHERE unsettled_until > 0 AND retired_at = 0;
 
 -- component: who we are
 CREATE TABLE tickets (
@@ -87,12 +96,38 @@ CREATE TABLE authorizers (
   reason          TEXT   NOT NULL DEFAULT '',
   since           BIGINT NOT NULL DEFAULT 0,
   authorized_at   BIGINT NOT NULL DEFAULT 0,
+  noted_version   BIGINT NOT NULL DEFAULT 0,
+  attempt_at      BIGINT NOT NULL DEFAULT 0,
+  sought_at       BIGINT NOT NULL DEFAULT 0,
+  seek_at         BIGINT NOT NULL DEFAULT 0,
   check_at        BIGINT NOT NULL DEFAULT 0,
   checks          BIGINT NOT NULL DEFAULT 0,
+  listed_at       BIGINT NOT NULL DEFAULT 0,
   created_at      BIGINT NOT NULL
 );
 CREATE INDEX authorizers_of_tenant ON authorizers (tenant, appid);
+CREATE INDEX authorizers_by_state ON authorizers (state, appid);
 CREATE INDEX authorizers_to_check ON authorizers (check_at, appid) WHERE check_at > 0;
+CREATE INDEX authorizers_to_attempt ON authorizers (attempt_at, appid) WHERE attempt_at > 0;
+CREATE INDEX authorizers_to_seek ON authorizers (seek_at, appid) WHERE sought_at > 0;
+CREATE INDEX authorizers_unread ON authorizers (profile_tried_at, appid) WHERE profile_at = 0;
+
+-- What holds for all authorizers on all replicas: the last walk through WeChat's list, and the pause in asking for access tokens
+CREATE TABLE walks (
+  one           BIGINT PRIMARY KEY CHECK (one = 1),
+  begun_at      BIGINT NOT NULL DEFAULT 0,
+  ended_at      BIGINT NOT NULL DEFAULT 0,
+  lease_until   BIGINT NOT NULL DEFAULT 0,
+  reconciled_at BIGINT NOT NULL
+);
+
+CREATE TABLE pauses (
+  one      BIGINT PRIMARY KEY CHECK (one = 1),
+  code     BIGINT NOT NULL,
+  since    BIGINT NOT NULL,
+  until_at BIGINT NOT NULL,
+  probe_at BIGINT NOT NULL
+);
 
 -- invitation: how they come to us. Secrets stand here as SHA-256 in hex
 CREATE TABLE invitations (

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"wxplatform/authorizer"
+	"wxplatform/internal/failpoint"
 	"wxplatform/wechat"
 )
 
@@ -48,6 +49,7 @@ func New(authorizers *authorizer.Registry) *Desk { return &Desk{authorizers} }
 func (d *Desk) Close(ctx context.Context, a authorizer.Admitted, kf wechat.KFAccount, customer wechat.OpenID) (Outcome, error) {
 	sent := time.Now()
 	_, err := d.authorizers.Call(ctx, a, closeSession(kf, customer))
+	failpoint.Hit("session", "sent")
 	if wechat.MayHaveActed(err) {
 		return d.settle(ctx, a, kf, customer, sent)
 	}

@@ -41,7 +41,7 @@ func (d *Desk) current(ctx context.Context, a authorizer.Admitted, customer wech
 	if err != nil {
 		return Session{}, time.Time{}, fmt.Errorf("session of a customer of %s: %w", a.AppID, err)
 	}
-	return Session{answer.KFAccount, time.Unix(answer.Created, 0)}, reply.Date, nil
+	return Session{answer.KFAccount, time.Unix(answer.Created, 0)}, reply.Date(), nil
 }
 
 // List is WeChat's answer to which customers kf serves, as it is.

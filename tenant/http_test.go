@@ -171,7 +171,12 @@ func TestCredentialsThatCannotBeReadAreRefused(t *testing.T) {
 		"basic, bad %":     s.post(bare, s.basic("%zz", s.secret.Reveal())),
 		"basic, bad % too": s.post(bare, s.basic(string(s.client.ID), "%zz")),
 	} {
-		t.Run(name, func(t *testing.T) { wantRefusal(t, w, http.StatusUnauthorized, "invalid_client") })
+		t.Run(name, func(t *testing.T) {
+			wantRefusal(t, w, http.StatusUnauthorized, "invalid_client")
+			if strings.HasPrefix(name, "basic") && !strings.Contains(w.Body.String(), "not Basic") {
+				t.Errorf("got %s, want the header blamed", w.Body)
+			}
+		})
 	}
 }
 

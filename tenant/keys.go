@@ -100,35 +100,16 @@ func (r *Registry) ListKeys(ctx context.Context) ([]Key, error) {
 	return list, nil
 }
 
-// Reseal moves the private keys to the newest sealing key and returns how many it moved.
-func (r *Registry) Reseal(ctx context.Context) (moved int, err error) {
-	err = r.changeKeys(ctx, "reseal signing keys", func(tx *db.Tx, _ time.Time) error {
-		keys, err := r.loadKeys(ctx, tx)
-		if err != nil {
-			return err
-		}
-		moved = 0
-		for _, k := range keys.ordered {
-			if r.ring.Newest(k.Private) {
-				continue
-			}
-			if err := r.reseal(ctx, tx, k.storedKey); err != nil {
-				return err
-			}
-			moved++
-		}
-		return nil
-	})
-	return moved, err
-}
-
-func (r *Registry) reseal(ctx context.Context, tx *db.Tx, k storedKey) error {
-	seed, err := r.ring.Open(k.Private, k.place()...)
+// Reseal moves a page of the private keys to the newest sealing key.
+func (r *Registry) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
+	done, err := r.db.Reseal(ctx, r.ring, db.SealedTable{Read: readSealed, Replace: replaceSealed}, page)
 	if err != nil {
-		return fmt.Errorf("%s: %w", k.ID, err)
+		return done, fmt.Errorf("reseal signing keys: %w", err)
 	}
-	tx.Changed()
-	return resealSigningKey(ctx, tx, k.ID, r.ring.Seal(seed, k.place()...))
+	if done.Moved > 0 {
+		_, _ = r.knownKeys(ctx) // as after every change of theirs
+	}
+	return done, nil
 }
 
 // changeKeys runs work while nobody else changes the keys. Work says itself whether it changed something.
@@ -198,7 +179,9 @@ func (r *Registry) loadKeys(ctx context.Context, q db.Querier) (*keySet, error) 
 	return newKeySet(stored), nil
 }
 
-func (k storedKey) place() []string { return []string{"signing_keys", "private", string(k.ID)} }
+func (k storedKey) place() []string { return place(string(k.ID)) }
+
+func place(kid string) []string { return []string{"signing_keys", "private", kid} }
 
 // open gives the private key.
 func (k storedKey) open(ring *seal.Ring) (ed25519.PrivateKey, error) {

@@ -39,6 +39,20 @@ func TestAMistypedSecretIsToldApart(t *testing.T) {
 			t.Errorf("got %d characters taken for a secret", len(wrong))
 		}
 	}
+	for _, odd := range []ClientID{"", "c", id + "x", ClientID(strings.Repeat("c", 1000))} {
+		if wellTyped(odd, newSecret(odd)) {
+			t.Errorf("got a secret taken for a good one of a client id of %d characters", len(odd))
+		}
+	}
+	longer := secretPrefix + string(id) + "x_" + text[17:48]
+	if wellTyped(id+"x", seal.NewSecret(longer+"_"+checksum(longer))) {
+		t.Error("got a secret taken for a good one that gives to its client what its random part lacks")
+	}
+	for _, body := range []string{text[:48], text[:49] + "x"} {
+		if wellTyped(id, seal.NewSecret(body+"_"+checksum(body))) {
+			t.Errorf("got a secret of %d characters taken for a good one", len(body)+9)
+		}
+	}
 	if wellTyped(ClientID(newID("c", idLength)), seal.NewSecret(text)) {
 		t.Error("got a secret taken for another client's")
 	}

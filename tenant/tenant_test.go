@@ -145,7 +145,7 @@ func TestRedirectsAreExactHTTPSURLsOrLoopback(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"", "/x", "a.example", "http://a.example/x", "http://localhost.example.com/", "http://127.0.0.1.example.com/", "ftp://a.example", "javascript:alert(1)", "https:a.example", "https:///x",
-		"https://:443/x", "https://a.example/#x", "https://a.example/#", "https://u:p@a.example/", "https://u@a.example", "https://a.example/ x", "https://a.example/é", "https://a.example\\@b.example/",
+		"https://:443/x", "https://a.example/#x", "https://a.example/#", "https://u:p@a.example/", "https://u@a.example", "https://a.example/ x", "https://a.example/é", "https://a.example\\@b.example/", "https://a.example/x\\y",
 		"https://a.example/\n", "https://a.example/" + strings.Repeat("x", 2048),
 	} {
 		_, err := w.CreateTenant(t.Context(), "x", []string{"https://a.example", bad})

@@ -50,7 +50,7 @@ func redirectFault(text string) string {
 		return "must not have a fragment"
 	case u.User != nil:
 		return "must not hold a user name"
-	case u.Opaque != "" || u.Hostname() == "":
+	case u.Hostname() == "":
 		return "must name a host"
 	case u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()):
 		return ""

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
+	"wxplatform/internal/failpoint"
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
 	"wxplatform/wechat"
@@ -91,6 +92,9 @@ func (s *Store) pursue(ctx context.Context, id wechat.AppID, r row, w wish, m mo
 		s.newest.Wait(ctx, string(id), int64(s.version(id)), rereadEvery)
 		return Token{}, false, nil
 	case mine:
+		if ask == nil {
+			return Token{}, true, ErrNotAsked
+		}
 		return s.refresh(ctx, id, w, ask)
 	default:
 		got, err = s.verdict(verdict, id, r, w)
@@ -149,8 +153,10 @@ func (s *Store) refresh(ctx context.Context, id wechat.AppID, w wish, ask Ask) (
 		if s.kind == Authorizer && r.refresh.IsZero() {
 			return ErrDead
 		}
+		left, inUse := r.left(m)
 		r.used = m.now
 		c, claimed = r.claim(m, max(w.useless, r.version)), true
+		c.left, c.inUse = left, inUse
 		return nil
 	})
 	if err != nil || !claimed {
@@ -166,7 +172,9 @@ func (s *Store) renew(ctx context.Context, id wechat.AppID, ask Ask) error {
 	claimed := false
 	err := s.change(ctx, id, func(r *row, m moment) error {
 		if claimed = r.wanted(m); claimed {
+			left, inUse := r.left(m)
 			c = r.claim(m, r.version)
+			c.left, c.inUse = left, inUse
 		}
 		return nil
 	})
@@ -183,6 +191,7 @@ func (s *Store) renew(ctx context.Context, id wechat.AppID, ask Ask) error {
 // carryOut asks under the claim and stores what comes of it. From here on nothing is given up halfway: WeChat may have acted.
 func (s *Store) carryOut(ctx context.Context, id wechat.AppID, c claim, began time.Time, ask Ask) (Token, error) {
 	ctx = context.WithoutCancel(ctx)
+	s.hit("claimed")
 	a, err := s.send(ctx, c.refresh, began, ask)
 	if c.refused = errors.Is(err, ErrDead); c.refused && !c.spare.IsZero() {
 		a, err = s.send(ctx, c.spare, began, ask)
@@ -191,6 +200,9 @@ func (s *Store) carryOut(ctx context.Context, id wechat.AppID, c claim, began ti
 	s.counters.count(how)
 	if how != answered {
 		return s.noteFailure(ctx, id, c, how, err)
+	}
+	if c.inUse && s.Renewed != nil {
+		s.Renewed(c.left)
 	}
 	return s.store(ctx, id, c, a)
 }
@@ -208,12 +220,17 @@ func (s *Store) send(ctx context.Context, refresh seal.Secret, began time.Time, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.times.Call)
 	defer cancel()
+	s.hit("sending")
 	a, err := ask(ctx, refresh)
+	s.hit("answered")
 	if err == nil && a.Access.IsZero() {
 		err = errNoAccess
 	}
 	return a, err
 }
+
+// hit marks a step at which the fault suite kills or stops the process.
+func (s *Store) hit(step string) { failpoint.Hit("token", string(s.kind), step) }
 
 // outcome is how an ask ended.
 type outcome int
@@ -253,6 +270,9 @@ func (s *Store) noteFailure(ctx context.Context, id wechat.AppID, c claim, how o
 	var another bool
 	err := s.change(ctx, id, func(r *row, m moment) error {
 		another = r.fail(c, how, m)
+		if later := (*NotBefore)(nil); errors.As(cause, &later) {
+			r.bar(c, later.Until, m)
+		}
 		after = *r
 		return nil
 	})
@@ -262,6 +282,9 @@ func (s *Store) noteFailure(ctx context.Context, id wechat.AppID, c claim, how o
 	if err == nil && after.version > c.fence && s.lives(s.versioned(after)) {
 		return s.share(ctx, id, after)
 	}
+	if err == nil {
+		cause = &Failure{after.version, cause}
+	}
 	return Token{}, cause
 }
 
@@ -269,6 +292,7 @@ func (s *Store) noteFailure(ctx context.Context, id wechat.AppID, c claim, how o
 func (s *Store) store(ctx context.Context, id wechat.AppID, c claim, a Answer) (Token, error) {
 	after, err := s.settle(ctx, id, c, a)
 	if err == nil {
+		s.hit("stored")
 		return s.share(ctx, id, after)
 	}
 	s.mirror.SQLFailed()
@@ -305,6 +329,7 @@ func (s *Store) insist(ctx context.Context, id wechat.AppID, c claim, a Answer) 
 // share tells the other replicas and answers with the newest, which is another one where the ask came too late.
 func (s *Store) share(ctx context.Context, id wechat.AppID, r row) (Token, error) {
 	newest := token(s.newest.Put(ctx, string(id), s.versioned(r)))
+	s.hit("shared")
 	if newest.Access.IsZero() {
 		return Token{}, ErrRetired
 	}

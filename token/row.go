@@ -34,6 +34,7 @@ const (
 	forcedWithin    = 10 * time.Minute
 	longestRetry    = 12 * time.Second
 	longestRest     = 5 * time.Minute
+	longestBar      = 25 * time.Hour // WeChat's quotas are those of a day
 	firstRest       = 5 * time.Second
 	tick            = time.Millisecond // the grain of the database's clock
 )
@@ -63,6 +64,7 @@ type row struct {
 	due         time.Time // when keepers look at the row; zero: never
 	failures    int
 	retry       time.Time // before this callers do not ask again
+	barred      time.Time // before this nobody does, for WeChat said that it is of no use
 	used        time.Time
 	forced      time.Time // until when the allowance of forced refreshes is used up, less a burst
 	forcedFor   Version   // the last version that counted
@@ -84,6 +86,9 @@ type claim struct {
 	spare   seal.Secret
 	refused bool // WeChat refused refresh for good
 	spent   bool // and spare too
+
+	left  time.Duration // that the old token had to live when it was claimed
+	inUse bool          // so that it should have been renewed ahead
 }
 
 // mend undoes what a database's clock that was set back would make last: nothing waits for longer than it would have.
@@ -93,6 +98,9 @@ func (r *row) mend(m moment) {
 	}
 	if r.retry.After(m.now.Add(longestRetry)) {
 		r.retry = m.now
+	}
+	if r.barred.After(m.now.Add(longestBar)) {
+		r.barred = m.now
 	}
 	if most := m.now.Add(forcedWithin); r.forced.After(most) {
 		r.forced = most
@@ -170,7 +178,7 @@ func (r *row) replace(version Version, a Answer, asked time.Time, clean bool, m 
 	} else {
 		r.keep(old, oldVersion)
 	}
-	r.failures, r.retry = 0, time.Time{}
+	r.failures, r.retry, r.barred = 0, time.Time{}, time.Time{}
 	r.live(a.ExpiresIn, asked, m)
 }
 
@@ -213,6 +221,11 @@ func (r *row) release(c claim) {
 	}
 }
 
+// left is how long the row's token still lives, and whether it is in use: a keeper should see to it.
+func (r *row) left(m moment) (time.Duration, bool) {
+	return r.expires.Sub(m.now), !r.access.IsZero() && m.now.Sub(r.used) < m.idle()
+}
+
 // fail takes the end of an ask that gave no answer. It reports whether the row has another refresh token than those that were refused: then nothing is dead, and it may be asked again at once.
 func (r *row) fail(c claim, how outcome, m moment) (another bool) {
 	if how == unknown {
@@ -234,6 +247,24 @@ func (r *row) fail(c claim, how outcome, m moment) (another bool) {
 	}
 	r.schedule(m)
 	return another
+}
+
+// bar keeps the row from being asked for before a time, after the ask of c failed.
+func (r *row) bar(c claim, until time.Time, m moment) {
+	if c.fence != r.fence {
+		return
+	}
+	r.barred = until
+	r.schedule(m)
+}
+
+// hasten lets the row be asked for at once, whatever failed before.
+func (r *row) hasten(m moment) {
+	r.retry, r.barred = time.Time{}, time.Time{}
+	if r.failures > 0 && !r.due.IsZero() {
+		r.due = earlier(r.due, m.now)
+	}
+	r.schedule(m)
 }
 
 // rest is how long keepers leave a row alone whose ask failed. A dead refresh token, and one that nobody waits for, is tried once a day, unless another is found before.
@@ -277,6 +308,9 @@ func (r *row) schedule(m moment) {
 	next := r.next(m)
 	if r.failures > 0 && r.retired.IsZero() {
 		next = later(next, r.due)
+	}
+	if !next.IsZero() {
+		next = later(next, r.barred)
 	}
 	r.due = next
 }
@@ -323,7 +357,7 @@ func (r *row) judge(w wish, his time.Time, m moment) verdict {
 		return none
 	case r.held(m):
 		return waits
-	case m.now.Before(r.retry):
+	case m.now.Before(r.retry), m.now.Before(r.barred):
 		return resting
 	case r.alive(m.now, m.Times) && !r.force(max(w.useless, r.version), m):
 		return limited
@@ -348,8 +382,8 @@ func (r *row) force(version Version, m moment) bool {
 // grant takes an answer that no claim asked for: an exchange, sent at the time given by the database's clock. It ends whatever lease is set, so that a refresh under way is late by that alone.
 // It is clean only if no refresh can have been under way when it was sent. An answer without an access token comes from WeChat's list, so where there is a refresh token already its own is only the spare.
 func (r *row) grant(a Answer, sent time.Time, m moment) {
-	clean := !r.held(m) && sent.Sub(r.claimed) > m.Lease
-	r.endLease(m)
+	clean := sent.Sub(r.claimed) > m.Lease
+	r.endLease(m) // a lease that was held leaves something unsettled
 	clean = clean && r.unsettled.Before(sent) && !a.Access.IsZero()
 	version := r.issue(m, 0)
 	switch {
@@ -364,7 +398,7 @@ func (r *row) grant(a Answer, sent time.Time, m moment) {
 	if !clean {
 		r.unsettle(m.now, m)
 	}
-	r.used, r.retired, r.failures, r.retry = m.now, time.Time{}, 0, time.Time{}
+	r.used, r.retired, r.failures, r.retry, r.barred = m.now, time.Time{}, 0, time.Time{}, time.Time{}
 	r.schedule(m)
 }
 

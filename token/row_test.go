@@ -315,6 +315,38 @@ func TestNothingLastsLongerBecauseTheClockWasSetBack(t *testing.T) {
 	}
 }
 
+func TestALateHolderEndsNobodyElsesLease(t *testing.T) {
+	for name, end := range map[string]func(r *row, c claim){
+		"succeeds": func(r *row, c claim) { r.succeed(c, answer("A"), at(14)) },
+		"fails":    func(r *row, c claim) { r.fail(c, refused, at(14)) },
+	} {
+		h := granted(t)
+		a := h.claim(0)
+		h.claim(13)
+		end(&h.r, a)
+		if !h.r.held(at(14)) || h.r.failures != 0 {
+			t.Errorf("%s: got held %v, %d failures, want the other's lease kept and nothing counted", name, h.r.held(at(14)), h.r.failures)
+		}
+	}
+}
+
+func TestATokenExpiresFromWhenItWasAskedFor(t *testing.T) {
+	h := granted(t)
+	h.r.succeed(h.claim(0), answer("A"), at(7))
+	if got, want := h.r.expires, at(7200).now; got != want {
+		t.Errorf("got it expiring at %v, want %v", got, want)
+	}
+	for left, alive := range map[float64]bool{9: true, 8: false} {
+		if h.r.alive(at(7200-left).now, DefaultTimes()) != alive {
+			t.Errorf("%v s before its end: got alive %v, want a call to fit", left, !alive)
+		}
+	}
+	h.r.succeed(h.claim(100), answer("B"), at(0)) // the clock was set back
+	if got, want := h.r.expires, at(7200).now; got != want {
+		t.Errorf("got it expiring at %v, want %v", got, want)
+	}
+}
+
 func TestTheSpareIsTriedInThePlaceOfADeadToken(t *testing.T) {
 	h := granted(t)
 	h.r.offer(seal.NewSecret("refresh listed"), at(0))
@@ -470,6 +502,9 @@ func TestARetiredRowTakesNothingUnderWay(t *testing.T) {
 	if got := h.r.judge(wish{}, at(402).now, at(402)); got != usable {
 		t.Errorf("got verdict %d after a grant, want usable", got)
 	}
+	if h.r.due.IsZero() {
+		t.Error("got the row never due after a grant, want it renewed")
+	}
 }
 
 func TestACallerNamesTheVersionThatIsOfNoUse(t *testing.T) {
@@ -581,6 +616,7 @@ func TestOnlyALivingTokenIsForced(t *testing.T) {
 	if r := h.r; r.judge(w, at(0).now, at(100)) != limited {
 		t.Error("got a forced refresh beyond the limit")
 	}
+	h.r.forced = at(7900).now
 	if r := h.r; r.judge(w, at(7200).now, at(7200)) != mine {
 		t.Error("got an expired token's refresh limited, want it claimed")
 	}

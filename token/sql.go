@@ -58,7 +58,7 @@ func (s *Store) create(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
 
 const selectRow = `
 		SELECT fence, version, claimed_at, lease_until, unsettled_until, access, refresh, spare, spare_fence, expires_at,
-			renew_early, renew_late, due, failures, retry_at, used_at, forced_at, forced_version, retired_at
+			renew_early, renew_late, due, failures, retry_at, barred_until, used_at, forced_at, forced_version, retired_at
 		FROM tokens
 		WHERE kind = $1 AND id = $2`
 
@@ -78,19 +78,20 @@ func (s *Store) load(ctx context.Context, id wechat.AppID) (row, error) {
 }
 
 func (s *Store) one(ctx context.Context, q db.Querier, text string, id wechat.AppID) (row, error) {
-	r, err := db.One(ctx, q, func(scan db.Scan) (row, error) { return s.scan(scan, id) }, text, s.kind, id)
+	r, err := db.One(ctx, q, func(scan db.Scan) (row, error) { return s.scan(scan, &id) }, text, s.kind, id)
 	if errors.Is(err, db.ErrNone) {
 		return row{}, ErrUnknown
 	}
 	return r, err
 }
 
-func (s *Store) scan(scan db.Scan, id wechat.AppID) (row, error) {
+// The id is where the secrets were sealed; it may be one of the columns.
+func (s *Store) scan(scan db.Scan, id *wechat.AppID) (row, error) {
 	var r row
 	var access, refresh, spare []byte
-	var at [11]int64
+	var at [12]int64
 	err := scan(&r.fence, &r.version, &at[0], &at[1], &at[2], &access, &refresh, &spare, &r.spareFence, &at[3],
-		&at[4], &at[5], &at[6], &r.failures, &at[7], &at[8], &at[9], &r.forcedFor, &at[10])
+		&at[4], &at[5], &at[6], &r.failures, &at[7], &at[8], &at[9], &at[10], &r.forcedFor, &at[11])
 	if err != nil {
 		return row{}, err
 	}
@@ -98,7 +99,7 @@ func (s *Store) scan(scan db.Scan, id wechat.AppID) (row, error) {
 		*t = db.Time(at[i])
 	}
 	for column, sealed := range map[string][]byte{"access": access, "refresh": refresh, "spare": spare} {
-		opened, err := s.ring.Open(sealed, s.place(column, id)...)
+		opened, err := s.ring.Open(sealed, s.place(column, *id)...)
 		if err != nil {
 			return row{}, fmt.Errorf("%s token: %w", column, err)
 		}
@@ -107,9 +108,43 @@ func (s *Store) scan(scan db.Scan, id wechat.AppID) (row, error) {
 	return r, nil
 }
 
+// named is a row with its id.
+type named struct {
+	id  wechat.AppID
+	row row
+}
+
+var selectRows = db.Text{
+	SQLite:   selectMany + ` AND id IN (SELECT value FROM json_each($2))`,
+	Postgres: selectMany + ` AND id IN (SELECT json_array_elements_text(CAST($2 AS json)))`,
+}
+
+const selectMany = `
+		SELECT fence, version, claimed_at, lease_until, unsettled_until, access, refresh, spare, spare_fence, expires_at,
+			renew_early, renew_late, due, failures, retry_at, barred_until, used_at, forced_at, forced_version, retired_at, id
+		FROM tokens
+		WHERE kind = $1`
+
+// loadMany reads the rows of ids that there are, without a lock.
+func (s *Store) loadMany(ctx context.Context, ids []wechat.AppID) ([]named, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return nil, err
+	}
+	return db.All(ctx, s.db, s.scanNamed, s.db.For(selectRows), s.kind, string(list))
+}
+
+func (s *Store) scanNamed(scan db.Scan) (one named, err error) {
+	one.row, err = s.scan(func(dest ...any) error { return scan(append(dest, &one.id)...) }, &one.id)
+	return one, err
+}
+
 // times are r's times in the order of the columns.
-func (r *row) times() [11]*time.Time {
-	return [...]*time.Time{&r.claimed, &r.lease, &r.unsettled, &r.expires, &r.early, &r.late, &r.due, &r.retry, &r.used, &r.forced, &r.retired}
+func (r *row) times() [12]*time.Time {
+	return [...]*time.Time{&r.claimed, &r.lease, &r.unsettled, &r.expires, &r.early, &r.late, &r.due, &r.retry, &r.barred, &r.used, &r.forced, &r.retired}
 }
 
 func (r *row) secret(column string) *seal.Secret {
@@ -130,13 +165,13 @@ func (s *Store) save(ctx context.Context, tx *db.Tx, id wechat.AppID, r row) err
 		SET fence = $3, version = $4, claimed_at = $5, lease_until = $6, unsettled_until = $7,
 			access = $8, refresh = $9, spare = $10, spare_fence = $11, expires_at = $12,
 			renew_early = $13, renew_late = $14, due = $15, failures = $16, retry_at = $17,
-			used_at = $18, forced_at = $19, forced_version = $20, retired_at = $21
+			used_at = $18, forced_at = $19, forced_version = $20, retired_at = $21, barred_until = $22
 		WHERE kind = $1 AND id = $2`,
 		s.kind, id,
 		r.fence, r.version, db.Millis(r.claimed), db.Millis(r.lease), db.Millis(r.unsettled),
 		s.sealed("access", r.access, id), s.sealed("refresh", r.refresh, id), s.sealed("spare", r.spare, id), r.spareFence, db.Millis(r.expires),
 		db.Millis(r.early), db.Millis(r.late), db.Millis(r.due), r.failures, db.Millis(r.retry),
-		db.Millis(r.used), db.Millis(r.forced), r.forcedFor, db.Millis(r.retired))
+		db.Millis(r.used), db.Millis(r.forced), r.forcedFor, db.Millis(r.retired), db.Millis(r.barred))
 	return err
 }
 
@@ -184,4 +219,91 @@ func (s *Store) Version(ctx context.Context, q db.Querier, id wechat.AppID) (Ver
 		return 0, nil
 	}
 	return v, err
+}
+
+// Reseal moves a page of the tokens to the newest sealing key. One that is refreshed meanwhile stays as its refresher saved it.
+func (s *Store) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
+	return s.db.Reseal(ctx, s.ring, s.sealedTable(), page)
+}
+
+func (s *Store) sealedTable() db.SealedTable {
+	return db.SealedTable{Read: s.readSealed, Replace: s.replaceSealed}
+}
+
+func (s *Store) readSealed(ctx context.Context, q db.Querier, after string, most int) ([]db.SealedRow, error) {
+	return db.All(ctx, q, db.ReadSealed(s.places), `
+		SELECT id, access, refresh, spare
+		FROM tokens
+		WHERE kind = $1 AND id > $2
+		ORDER BY id
+		LIMIT $3`, s.kind, after, most)
+}
+
+func (s *Store) places(id string) (places []seal.Place) {
+	for _, column := range []string{"access", "refresh", "spare"} {
+		places = append(places, s.place(column, wechat.AppID(id)))
+	}
+	return places
+}
+
+// No two sealings give the same bytes, so the old ones say that nobody saved the row meanwhile.
+func (s *Store) replaceSealed(ctx context.Context, tx *db.Tx, row db.SealedRow, fresh [][]byte) (bool, error) {
+	rows, err := db.Exec(ctx, tx, `
+		UPDATE tokens
+		SET access = $3, refresh = $4, spare = $5
+		WHERE kind = $1 AND id = $2 AND access = $6 AND refresh = $7 AND spare = $8`,
+		s.kind, row.Key, fresh[0], fresh[1], fresh[2], row.Sealed[0], row.Sealed[1], row.Sealed[2])
+	return rows > 0, err
+}
+
+// Backlog is what keepers have before them. Both numbers are counted up to BacklogMost.
+type Backlog struct {
+	Due          int
+	DueFor       time.Duration // of the row that waits longest
+	Suspects     int           // rows whose token may not be the newest, that keepers look at soon
+	SuspectsPast time.Duration // since the one that is settled longest could have been refreshed for good; negative: none could yet
+}
+
+// BacklogMost bounds what a reading of the backlog costs, however large the backlog is.
+const BacklogMost = 10_000
+
+// A suspect row whose keeper rests for longer than this has another trouble: its refresh token is dead, or its quota is used up.
+const soon = 10 * time.Minute
+
+// Backlog reads the indexes of due and of suspect rows, for metrics.
+func (s *Store) Backlog(ctx context.Context) (Backlog, error) {
+	now, err := db.Now(ctx, s.db)
+	if err != nil {
+		return Backlog{}, err
+	}
+	due, err := db.One(ctx, s.db, readOldest, `
+		SELECT COUNT(*), COALESCE(MIN(due), 0)
+		FROM (SELECT due FROM tokens WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT $3) AS some`,
+		s.kind, db.Millis(now), BacklogMost)
+	if err != nil {
+		return Backlog{}, err
+	}
+	suspect, err := db.One(ctx, s.db, readOldest, `
+		SELECT COUNT(*), COALESCE(MIN(unsettled_until), 0)
+		FROM (SELECT unsettled_until FROM tokens WHERE kind = $1 AND unsettled_until > 0 AND retired_at = 0 AND due > 0 AND due <= $2 ORDER BY unsettled_until LIMIT $3) AS some`,
+		s.kind, db.Millis(now.Add(soon)), BacklogMost)
+	return Backlog{Due: due.count, DueFor: due.age(now), Suspects: suspect.count, SuspectsPast: suspect.age(now)}, err
+}
+
+type oldest struct {
+	count int
+	at    int64
+}
+
+func readOldest(scan db.Scan) (oldest, error) {
+	var o oldest
+	err := scan(&o.count, &o.at)
+	return o, err
+}
+
+func (o oldest) age(now time.Time) time.Duration {
+	if o.count == 0 {
+		return 0
+	}
+	return now.Sub(db.Time(o.at))
 }

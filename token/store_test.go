@@ -423,6 +423,11 @@ func TestARetiredTokenIsAskedForNoMore(t *testing.T) {
 		if _, err := fresh.Get(t.Context(), id, wx.ask); !errors.Is(err, ErrRetired) {
 			t.Errorf("got %v, want ErrRetired", err)
 		}
+		p.sqlGoes()
+		if got, err := p.replica(Authorizer).Get(t.Context(), id, wx.ask); !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("got %v, %v while SQL is away, want nothing from Redis: it was told", got, err)
+		}
+		p.sqlReturns()
 		p.pass(3 * time.Hour)
 		if due, _ := s.Due(t.Context(), 10); len(due) != 0 {
 			t.Errorf("got %v due, want it never due", due)
@@ -503,6 +508,29 @@ func TestClosingStoresWhatSQLDidNotTake(t *testing.T) {
 	}
 }
 
+func TestClosingLetsAnAskEndAndStoresItsAnswer(t *testing.T) {
+	p := newPlatform(t, dbtest.SQLiteURL(t), "")
+	s, wx := p.replica(Authorizer), &fakeWeChat{}
+	bad := p.grant(s, wx)
+	wx.stall()
+	var both sync.WaitGroup
+	both.Go(func() {
+		_, err := s.Replace(t.Context(), id, bad, func(ctx context.Context, refresh seal.Secret) (Answer, error) {
+			a, err := wx.ask(ctx, refresh)
+			return a, errors.Join(err, ctx.Err())
+		})
+		if err != nil {
+			t.Errorf("got %v, want the ask left to end", err)
+		}
+	})
+	wx.waitFor(t, 1)
+	both.Go(func() { _ = s.mirror.Close() })
+	time.Sleep(50 * time.Millisecond)
+	wx.goOn()
+	both.Wait()
+	p.newestStored(s, wx)
+}
+
 func TestWhileSQLIsAwayTheLastKnownServesOnEveryReplica(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, other, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
@@ -537,6 +565,49 @@ func TestSQLsReturnDropsNothingNewer(t *testing.T) {
 		next, err := s.Replace(t.Context(), id, got.Version, wx.ask)
 		if err != nil || next.Version != got.Version+1 {
 			t.Errorf("got version %d, %v, want one above what was rejected", next.Version, err)
+		}
+	})
+}
+
+func TestWhatTheProcessKnowsToHaveExpiredIsNotTakenFromAnOlderRow(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		old := p.grant(s, wx)
+		s.newest.Put(t.Context(), string(id), mirror.Versioned{Secret: seal.NewSecret("expired"), Version: int64(old + 1), Expires: p.now()})
+		if got, err := s.Get(t.Context(), id, wx.ask); err != nil || got.Version <= old+1 {
+			t.Errorf("got %v, %v, want a newer one: SQL's was replaced at WeChat", got, err)
+		}
+		wx.asked(t, 1)
+	})
+}
+
+func TestAnAnswerGivesWayToWhatIsKnownToBeNewer(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		newer := Version(p.now().Add(time.Hour).UnixMilli())
+		got, err := s.Replace(t.Context(), id, bad, func(ctx context.Context, refresh seal.Secret) (Answer, error) {
+			s.newest.Put(ctx, string(id), mirror.Versioned{Secret: seal.NewSecret("newer"), Version: int64(newer), Expires: p.now().Add(time.Hour)})
+			return wx.ask(ctx, refresh)
+		})
+		if err != nil || got.Version != newer {
+			t.Errorf("got %v, %v, want the newest that is known", got, err)
+		}
+	})
+}
+
+func TestAnErrorIsOnlyRepeatedForTheAskThatMadeIt(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, other := p.replica(Authorizer), p.replica(Authorizer)
+		bad := p.grant(s, &fakeWeChat{})
+		_, err := s.Replace(t.Context(), id, bad, failing(ErrDead))
+		if !errors.Is(err, ErrDead) {
+			t.Fatal(err)
+		}
+		p.pass(time.Minute)
+		_, _ = other.Replace(t.Context(), id, bad, failing(p.unreachable(t)))
+		if _, err := s.Replace(t.Context(), id, bad, failing(ErrDead)); !errors.Is(err, ErrBackOff) || errors.Is(err, ErrDead) {
+			t.Errorf("got %v, want a rest without an error of the past", err)
 		}
 	})
 }
@@ -619,24 +690,66 @@ func TestUsesReachSQLOnceInAWhile(t *testing.T) {
 		p.pass(5 * time.Minute)
 		p.due(s, string(id)) // called since
 		p.renewed(s, wx)
-		used := func() int64 {
-			v, err := db.One(t.Context(), s.db, db.Value[int64], `SELECT used_at FROM tokens WHERE id = $1`, id)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return v
-		}
-		before := used()
+		before := p.used()
 		s.Known(id)
 		p.pass(time.Minute)
 		p.due(s, "")
-		if used() != before {
+		if p.used() != before {
 			t.Error("got the use written at once, want it once a few minutes")
 		}
 		p.pass(5 * time.Minute)
 		p.due(s, "")
-		if used() <= before {
+		if p.used() <= before {
 			t.Error("got the use never written")
+		}
+	})
+}
+
+func TestAUseThatWasAnsweredFromSQLIsNotedToo(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		p.grant(s, wx)
+		before := p.used()
+		fresh := p.replica(Authorizer)
+		if _, err := fresh.Get(t.Context(), id, wx.ask); err != nil {
+			t.Fatal(err)
+		}
+		fresh.newest.TakeUsed() // as if it did not stay in the process
+		p.due(fresh, "")
+		if p.used() <= before {
+			t.Error("got the use never written")
+		}
+	})
+}
+
+func TestUsesThatSQLDidNotTakeAreWrittenLater(t *testing.T) {
+	p := newPlatform(t, dbtest.SQLiteURL(t), "")
+	s, wx := p.replica(Authorizer), &fakeWeChat{}
+	p.grant(s, wx)
+	before := p.used()
+	s.Known(id)
+	p.sqlGoes()
+	if _, err := s.Due(t.Context(), 10); !errors.Is(err, db.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	p.sqlReturns()
+	p.pass(6 * time.Minute)
+	p.due(s, "")
+	if p.used() <= before {
+		t.Error("got the use lost, want it written when SQL is back")
+	}
+}
+
+func TestTheMostUrgentComesFirst(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s := p.replica(Authorizer)
+		for id, row := range map[string][3]int{"a-later": {1, 2000, 0}, "b-sooner": {2, 1000, 0}, "c-suspect": {3, 3000, 1}, "d-not-due": {0, 1, 1}} {
+			p.exec(`INSERT INTO tokens (kind, id, access, refresh, spare, due, expires_at, unsettled_until) VALUES ('authorizer', $1, $2, $2, $2, $3, $4, $5)`,
+				id, []byte{}, row[0], row[1], row[2])
+		}
+		p.due(s, "c-suspect b-sooner a-later")
+		if due, err := s.Due(t.Context(), 1); err != nil || len(due) != 1 {
+			t.Errorf("got %v, %v, want one", due, err)
 		}
 	})
 }
@@ -678,7 +791,8 @@ func TestATokenMovedToAnotherRowDoesNotOpen(t *testing.T) {
 func TestNewsThatWasMissedIsReadWhileTheOldTokenServes(t *testing.T) {
 	p := newPlatform(t, dbtest.SQLiteURL(t), "")
 	s, wx := p.replica(Authorizer), &fakeWeChat{}
-	other := p.replica(Authorizer)
+	p.redis = "redis://127.0.0.1:1"
+	other := p.replica(Authorizer) // whose news cannot come by pub/sub
 	p.grant(s, wx)
 	p.exec(`ALTER TABLE meta RENAME TO gone`)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -742,24 +856,19 @@ type platform struct {
 	first  *db.DB
 }
 
-// each runs test on every engine, and on every Redis.
+// each runs test on SQLite with an in-process Redis, and on PostgreSQL and the real Redis together, where they are.
 func each(t *testing.T, test func(t *testing.T, p *platform)) {
 	t.Helper()
-	urls := map[string]func(testing.TB) string{"sqlite": dbtest.SQLiteURL}
-	if os.Getenv("TEST_POSTGRES_URL") != "" {
-		urls["postgres"] = dbtest.PostgresURL
-	} else {
+	t.Run("sqlite+miniredis", func(t *testing.T) { test(t, newPlatform(t, dbtest.SQLiteURL(t), "")) })
+	redis := dbtest.RedisURLs(t)
+	engine, url := "postgres", dbtest.PostgresURL
+	if os.Getenv("TEST_POSTGRES_URL") == "" {
 		t.Log("without PostgreSQL: TEST_POSTGRES_URL is not set; make test brings one up")
-	}
-	for engine, url := range urls {
-		for _, redis := range dbtest.RedisURLs(t) {
-			name := engine + "+miniredis"
-			if redis != "" {
-				name = engine + "+redis"
-			}
-			t.Run(name, func(t *testing.T) { test(t, newPlatform(t, url(t), redis)) })
+		if engine, url = "sqlite", dbtest.SQLiteURL; len(redis) == 1 {
+			return
 		}
 	}
+	t.Run(engine+"+redis", func(t *testing.T) { test(t, newPlatform(t, url(t), redis[len(redis)-1])) })
 }
 
 func newPlatform(t *testing.T, url, redis string) *platform {
@@ -837,6 +946,15 @@ func (p *platform) suspect(s *Store, want bool) {
 	if err != nil || !r.unsettled.IsZero() != want {
 		p.t.Errorf("got suspect %v, %v, want %v", !r.unsettled.IsZero(), err, want)
 	}
+}
+
+func (p *platform) used() int64 {
+	p.t.Helper()
+	v, err := db.One(p.t.Context(), p.first, db.Value[int64], `SELECT used_at FROM tokens WHERE id = $1`, id)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return v
 }
 
 func (p *platform) due(s *Store, want string) {

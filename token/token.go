@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
+	"wxplatform/internal/failpoint"
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
 	"wxplatform/wechat"
@@ -29,6 +30,30 @@ var (
 	// ErrBackOff says that the last ask failed a moment ago and is not repeated yet. It wraps that ask's error where this process made it.
 	ErrBackOff = errors.New("the last ask failed a moment ago")
 )
+
+// NotBefore is a failed ask that is of no use again before a time. An Ask wraps it around WeChat's refusal; until then neither callers nor keepers repeat it.
+type NotBefore struct {
+	Until time.Time
+	Err   error
+}
+
+// Error is that of the refusal.
+func (e *NotBefore) Error() string { return e.Err.Error() }
+
+// Unwrap gives the refusal.
+func (e *NotBefore) Unwrap() error { return e.Err }
+
+// Failure is a failed ask as the row took it. Version is the one that was stored then: where it differs by now, the failure is of the past.
+type Failure struct {
+	Version Version
+	Err     error
+}
+
+// Error is that of the ask.
+func (e *Failure) Error() string { return e.Err.Error() }
+
+// Unwrap gives the ask's error.
+func (e *Failure) Unwrap() error { return e.Err }
 
 // Kind is whose tokens a Store keeps.
 type Kind string
@@ -58,6 +83,7 @@ type Answer struct {
 }
 
 // Ask sends one request with the refresh token, empty for the component, and nothing else. Its errors are those of package wechat, around which ErrDead or ErrNotAsked may be wrapped; any other error is taken to mean that WeChat may have acted.
+// A nil Ask asks nobody: what lives is answered, and where none does it is ErrNotAsked.
 type Ask func(ctx context.Context, refresh seal.Secret) (Answer, error)
 
 // Publish shares what a transaction stored, after its commit.
@@ -65,6 +91,9 @@ type Publish func(ctx context.Context)
 
 // Store keeps the tokens of one kind. It is safe for concurrent use. What it does for several callers at once outlives their cancels; the mirror's Close waits for it.
 type Store struct {
+	// Renewed is told of each refresh of a token in use how long the old one still had to live; negative where it came too late. Nil is nobody. It is set before the first call and must be quick.
+	Renewed func(left time.Duration)
+
 	kind  Kind
 	db    *db.DB
 	ring  *seal.Ring
@@ -93,7 +122,7 @@ func New(kind Kind, d *db.DB, m *mirror.Mirror, ring *seal.Ring, times Times) (*
 		db:       d,
 		ring:     ring,
 		times:    times,
-		clock:    time.Now,
+		clock:    failpoint.Now,
 		mirror:   m,
 		newest:   mirror.NewNewest(m, string(kind), entries),
 		failures: mirror.NewLocal[wechat.AppID, failure](10_000),
@@ -115,7 +144,7 @@ func (s *Store) Known(id wechat.AppID) (Token, bool) {
 }
 
 // Get is a token that may be used: known, or from SQL, or from Redis while SQL is away; asked for only if none lives.
-// It fails with ErrUnknown, ErrRetired, ErrBackOff, db.ErrUnavailable, the error of ask, or that of ctx.
+// It fails with ErrUnknown, ErrRetired, ErrBackOff, db.ErrUnavailable, the error of ask (in a *Failure), or that of ctx.
 func (s *Store) Get(ctx context.Context, id wechat.AppID, ask Ask) (Token, error) {
 	if known, ok := s.Known(id); ok {
 		return known, nil

@@ -129,23 +129,29 @@ func (c *Client) do(ctx context.Context, call Call) (Reply, error) {
 	return read(call, response)
 }
 
-// request makes by hand what http.NewRequest would, because that parses the URL each time.
+// request hands net/http the base URL as NewClient parsed it, rather than have it parsed for each call.
 func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) {
 	if c.base == nil {
 		return nil, errors.New("the base URL cannot be used")
 	}
-	u := *c.base
-	u.Path += call.Path
-	u.RawQuery = query(call)
-	request := &http.Request{Method: call.Method, URL: &u, Host: u.Host, Header: noHeader, ProtoMajor: 1, ProtoMinor: 1}
+	var body io.Reader
+	header := noHeader
 	if call.Body != nil {
 		text, err := marshal(call.Body)
 		if err != nil {
 			return nil, fmt.Errorf("body of %s: %w", call.Path, err)
 		}
-		carry(request, text)
+		body, header = bytes.NewReader(text), jsonHeader
 	}
-	return request.WithContext(ctx), nil
+	request, err := http.NewRequestWithContext(ctx, call.Method, "", body)
+	if err != nil {
+		return nil, fmt.Errorf("request of %s: %w", call.Path, err)
+	}
+	u := *c.base
+	u.Path += call.Path
+	u.RawQuery = query(call)
+	request.URL, request.Host, request.Header = &u, u.Host, header
+	return request, nil
 }
 
 // The headers of every request; nobody changes them. A nil User-Agent keeps net/http from naming itself.
@@ -153,14 +159,6 @@ var (
 	noHeader   = http.Header{"User-Agent": nil}
 	jsonHeader = http.Header{"User-Agent": nil, "Content-Type": {"application/json"}}
 )
-
-// carry gives the request its body. With GetBody net/http may send it again where a kept connection was closed before a byte had left.
-func carry(request *http.Request, body []byte) {
-	request.Header = jsonHeader
-	request.ContentLength = int64(len(body))
-	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	request.Body, _ = request.GetBody()
-}
 
 // The token is added last, so that no parameter of a caller's can stand before it.
 func query(call Call) string {

@@ -113,6 +113,29 @@ func TestAPostIsNeverSentTwice(t *testing.T) {
 	}
 }
 
+func TestConnectionsAreKept(t *testing.T) {
+	var opened atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"errcode":0,"errmsg":"ok"}`)
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	client := NewClient(server.URL, nil)
+	for range 20 {
+		if _, err := client.Do(context.Background(), call()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := opened.Load(); got != 1 {
+		t.Errorf("got %d connections for 20 calls, want 1", got)
+	}
+}
+
 func TestATimeOutMayHaveActed(t *testing.T) {
 	release := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"wxplatform/authorizer"
 	"wxplatform/tenant"
@@ -18,14 +19,25 @@ type authorizerCmd struct {
 	Move    authorizerMoveCmd    `cmd:"" help:"Bind it to another tenant, or to none. 更换所属租户。"`
 }
 
-const authorizerHeading = "APPID\tTENANT\tNAME\tKIND\tVERIFIED\tSTATE\tPERMISSION SETS"
+const authorizerHeading = "APPID\tTENANT\tNAME\tKIND\tVERIFIED\tSTATE\tSINCE\tTOKEN\tNEXT ATTEMPT\tPERMISSION SETS\tREASON"
 
 func authorizerRow(v authorizer.View) string {
 	owner := string(v.Tenant)
 	if owner == "" {
 		owner = "(none)"
 	}
-	return fmt.Sprintf("%s\t%s\t%s\t%s\t%t\t%s\t%s", v.AppID, owner, v.NickName, v.Kind, v.Verified, v.State, v.PermissionSets)
+	token := "-"
+	if v.Token != nil {
+		token = string(v.Token.State)
+	}
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%t\t%s\t%s\t%s\t%s\t%s\t%s", v.AppID, owner, v.NickName, v.Kind, v.Verified, v.State, stamp(v.Since), token, stampOf(v.NextAttempt), v.PermissionSets, v.Reason)
+}
+
+func stampOf(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return stamp(*t)
 }
 
 // withPlatform assembles everything but serves nothing, for commands that call WeChat.
@@ -46,9 +58,10 @@ func withPlatform(s stage, work func(context.Context, *platform) error) error {
 
 type authorizerListCmd struct {
 	format
-	Tenant tenant.ID    `help:"Only this tenant's. 只列该租户的。"`
-	After  wechat.AppID `help:"Begin behind this appid. 从该 appid 之后开始。"`
-	Limit  int          `help:"At most this many. 最多条数。" default:"1000"`
+	Tenant tenant.ID        `help:"Only this tenant's. 只列该租户的。"`
+	State  authorizer.State `help:"Only those in this state: healthy, degraded, quota, reauthorize, revoked. 只列该状态的。"`
+	After  wechat.AppID     `help:"Begin behind this appid. 从该 appid 之后开始。"`
+	Limit  int              `help:"At most this many. 最多条数。" default:"1000"`
 }
 
 // Run lists them.
@@ -58,16 +71,25 @@ func (c authorizerListCmd) Run(s stage) error {
 		if err != nil {
 			return err
 		}
-		views, rows := []authorizer.View{}, []string{}
-		for _, a := range all {
-			views, rows = append(views, a.View()), append(rows, authorizerRow(a.View()))
+		views, err := p.authorizers.Views(ctx, all)
+		if err != nil {
+			return err
+		}
+		rows := []string{}
+		for _, v := range views {
+			rows = append(rows, authorizerRow(v))
 		}
 		return c.print(s.out, views, authorizerHeading, rows)
 	})
 }
 
 func (c authorizerListCmd) read(ctx context.Context, p *platform) ([]authorizer.Authorizer, error) {
-	if c.Tenant != "" {
+	switch {
+	case c.Tenant != "" && c.State != "":
+		return nil, errors.New("give --tenant or --state, not both")
+	case c.State != "":
+		return p.authorizers.InState(ctx, c.State, c.After, c.Limit)
+	case c.Tenant != "":
 		return p.authorizers.List(ctx, c.Tenant, c.After, c.Limit)
 	}
 	return p.authorizers.All(ctx, c.After, c.Limit)
@@ -78,7 +100,11 @@ func (f format) authorizer(ctx context.Context, s stage, p *platform, id wechat.
 	if err != nil {
 		return err
 	}
-	return f.print(s.out, a.View(), authorizerHeading, []string{authorizerRow(a.View())})
+	views, err := p.authorizers.Views(ctx, []authorizer.Authorizer{a})
+	if err != nil {
+		return err
+	}
+	return f.print(s.out, views[0], authorizerHeading, []string{authorizerRow(views[0])})
 }
 
 type authorizerShowCmd struct {

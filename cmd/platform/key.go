@@ -12,6 +12,8 @@ type keyCmd struct {
 	List   keyListCmd   `cmd:"" help:"List signing keys. 列出签名密钥。"`
 	Rotate keyRotateCmd `cmd:"" help:"Publish a new key, which signs 10 minutes later; the old one stays published until its last JWT has expired. 轮换。"`
 	Revoke keyRevokeCmd `cmd:"" help:"End a key and every JWT that it signed, within a second. 吊销。"`
+
+	Sealing keySealingCmd `cmd:"" help:"List the sealing keys, and which may still have sealed something. 列出封存密钥。"`
 }
 
 type keyView struct {

@@ -26,6 +26,9 @@ type cli struct {
 	Client     clientCmd     `cmd:"" help:"A tenant's clients: create, list, revoke. 租户的凭证管理。"`
 	Key        keyCmd        `cmd:"" help:"Signing keys of JWTs: list, rotate, revoke. JWT 签名密钥管理。"`
 	Authorizer authorizerCmd `cmd:"" help:"Authorizers: list, show, refresh, move. 授权方管理。"`
+	Reseal     resealCmd     `cmd:"" help:"Move everything in SQL to the newest sealing key, while the platform runs. 将数据库中的密文换到最新的封存密钥。"`
+	Doctor     doctorCmd     `cmd:"" help:"Check configuration, database, Redis, ticket, WeChat and callbacks, and say what to do. 体检：逐项检查并给出处理办法。"`
+	Reconcile  reconcileCmd  `cmd:"" help:"Compare with WeChat's list of authorizers; keep those that are missing here. 与微信的授权方列表对账。"`
 	Help       helpCmd       `cmd:"" help:"More help: config. 更多帮助：config（全部设置）。"`
 }
 

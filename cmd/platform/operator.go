@@ -27,6 +27,9 @@ func withOffice(s stage, work func(context.Context, office) error) error {
 	if err != nil {
 		return err
 	}
+	if err := adoptKeys(s.ctx, d, c.ring); err != nil {
+		return errors.Join(err, d.Close())
+	}
 	m, err := mirror.Open(s.ctx, c.redisURL, d, c.ring)
 	if err != nil {
 		return errors.Join(err, d.Close())

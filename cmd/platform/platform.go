@@ -18,6 +18,7 @@ import (
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/requestlog"
+	"wxplatform/internal/seal"
 	"wxplatform/invitation"
 	"wxplatform/migrations"
 	"wxplatform/session"
@@ -43,11 +44,18 @@ type platform struct {
 	invitations *invitation.Desk
 	sessions    *session.Desk
 	inbox       *inbox.Inbox
+	tokens      stores
+	ring        *seal.Ring
+	health      health
+	problems    *prometheus.CounterVec
 }
 
-// assemble opens what c names and wires everything, by hand, from the bottom up. The caller closes what it returns.
-func assemble(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
-	p := &platform{log: log, metrics: prometheus.NewRegistry()}
+// stores are the tokens' keepers, which metrics and reseal ask too.
+type stores struct{ component, authorizer *token.Store }
+
+// wire opens what c names and wires everything, by hand, from the bottom up. The caller closes what it returns.
+func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
+	p := &platform{log: log, metrics: prometheus.NewRegistry(), ring: c.ring}
 	if err := p.open(ctx, c); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
@@ -55,19 +63,22 @@ func assemble(ctx context.Context, c config, log *slog.Logger) (*platform, error
 	if p.requests, err = requestlog.New(log, p.metrics); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
-	p.client = wechat.NewClient(c.wechatURL, observeWeChat(p.metrics))
+	p.client = wechat.NewClient(c.wechatURL, p.health.watched(observeWeChat(p.metrics)))
 	p.tenants = tenant.New(p.db, p.mirror, c.ring, c.publicURL)
-	componentTokens, errComponent := token.New(token.Component, p.db, p.mirror, c.ring, token.DefaultTimes())
-	authorizerTokens, errAuthorizer := token.New(token.Authorizer, p.db, p.mirror, c.ring, token.DefaultTimes())
-	if err := errors.Join(errComponent, errAuthorizer); err != nil {
+	times, errTimes := custodyTimes()
+	componentTokens, errComponent := token.New(token.Component, p.db, p.mirror, c.ring, times)
+	authorizerTokens, errAuthorizer := token.New(token.Authorizer, p.db, p.mirror, c.ring, times)
+	if err := errors.Join(errTimes, errComponent, errAuthorizer); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
+	p.tokens = stores{componentTokens, authorizerTokens}
 	p.component = component.New(c.component, c.secret, p.db, c.ring, componentTokens, p.client)
 	p.authorizers = authorizer.New(p.db, p.mirror, p.component, authorizerTokens, p.client)
 	p.invitations = invitation.New(p.db, p.tenants, p.authorizers, p.component, c.publicURL, c.consentURL)
 	p.sessions = session.New(p.authorizers)
 	p.inbox = inbox.New(c.envelope, p.db, c.ring, p.component, p.invitations, p.authorizers, c.releaseTest)
 	p.measure()
+	p.measureCustody()
 	return p, nil
 }
 
@@ -162,6 +173,7 @@ func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
 	keepers.Go(func() error { return p.component.Run(ctx, report("component")) })
 	keepers.Go(func() error { return p.authorizers.Run(ctx, report("authorizer")) })
 	keepers.Go(func() error { return p.inbox.Run(ctx, report("inbox")) })
+	keepers.Go(func() error { return p.watch(ctx) })
 }
 
 // serve answers on one listener until ctx ends, and then gives the requests under way their time.

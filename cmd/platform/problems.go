@@ -56,6 +56,18 @@ func refused(codes ...wechat.Code) func(error) bool {
 	}
 }
 
+// isOperators is a refusal that only the operator can put right.
+var isOperators = refused(wechat.UnknownAddress, wechat.InvalidSecret, wechat.TicketExpired, wechat.TicketInvalid, wechat.InvalidComponent)
+
+// isQuota is a quota that is used up: WeChat's refusal, or our not asking for an access token because of it.
+func isQuota(err error) bool {
+	pause := (*authorizer.PauseError)(nil)
+	return wechat.Refused(err).IsQuota() || errors.As(err, &pause) && pause.Code.IsQuota()
+}
+
+// isPaused is a refusal that only the operator can put right, or our not asking because of it.
+func isPaused(err error) bool { return isOperators(err) || as[*authorizer.PauseError](err) }
+
 func as[T error](err error) bool {
 	var target T
 	return errors.As(err, &target)
@@ -109,23 +121,19 @@ var rows = []row{
 	{refused(65415), 409, "kf-offline", "The kf account is not online", false, false},
 	{refused(65416), 409, "kf-parameter-invalid", "WeChat does not accept a parameter", false, false},
 	{refused(65417), 409, "kf-span-too-long", "The span of time is too long", false, false},
-	{refused(wechat.DayQuota, wechat.MinuteQuota), 429, "wechat-quota", "WeChat's quota is used up", true, false},
-	{refused(wechat.UnknownAddress, wechat.InvalidSecret, wechat.TicketExpired, wechat.TicketInvalid, wechat.InvalidComponent), 503, "platform-misconfigured", "The platform must be put right by its operator", false, true},
+	{isQuota, 429, "wechat-quota", "WeChat's quota is used up", true, false},
+	{isPaused, 503, "platform-misconfigured", "The platform must be put right by its operator", false, true},
 	{sentinel(component.ErrNoTicket), 503, "platform-misconfigured", "The platform must be put right by its operator", false, true},
 	{sentinel(db.ErrUnavailable), 503, "unavailable", "A part of the platform is away", true, false},
-	{func(err error) bool { return wechat.Refusal(err) != nil && !isCustody(err) }, 502, "wechat-refused", "WeChat refused", false, false},
-	{func(err error) bool { return wechat.NotSent(err) || wechat.MayHaveActed(err) || isCustody(err) }, 503, "wechat-unavailable", "WeChat could not be reached or did not do it", true, false},
+	{sentinel(authorizer.ErrNoToken), 503, "wechat-unavailable", "WeChat could not be reached or did not do it", true, false},
+	{func(err error) bool { return wechat.Refusal(err) != nil }, 502, "wechat-refused", "WeChat refused", false, false},
+	{func(err error) bool { return wechat.NotSent(err) || wechat.MayHaveActed(err) }, 503, "wechat-unavailable", "WeChat could not be reached or did not do it", true, false},
 	{echoStatus(http.StatusNotFound), 404, "not-found", "No such route", false, false},
 	{echoStatus(http.StatusMethodNotAllowed), 405, "method-not-allowed", "The route has no such method", false, false},
 }
 
 // lost is what everything else becomes: a fault of ours, of which the log line knows more.
 var lost = row{status: 500, slug: "internal-error", title: "A fault of the platform"}
-
-// isCustody reports whether there is no access token for now, for a reason that the caller can only wait out.
-func isCustody(err error) bool {
-	return errors.Is(err, token.ErrDead) || errors.Is(err, token.ErrBackOff) || errors.Is(err, token.ErrLimited)
-}
 
 func find(err error) row {
 	for _, r := range rows {
@@ -167,7 +175,7 @@ func detail(err error) string {
 	case errors.As(err, &permission):
 		return fmt.Sprintf("the merchant granted [%s]; one of [%s] is needed. Invite the merchant again to add it.", permission.Granted, wechat.PermissionSets(permission.RequiredAnyOf))
 	case errors.Is(err, authorizer.ErrReauthorize), errors.Is(err, authorizer.ErrRevoked):
-		return "Make an invitation for this appid (POST /v1/invitations) and have the merchant follow it."
+		return authorizer.NextStep
 	case errors.Is(err, session.ErrUnknownOutcome):
 		return "Ask with getsession before you send it again: sending blindly could close a new session."
 	}
@@ -195,7 +203,7 @@ func headers(h http.Header, r row, err error) {
 	case "invalid-token", "token-expired", "insufficient-scope":
 		h.Set(echo.HeaderWWWAuthenticate, challenge(r, err))
 	case "wechat-quota":
-		h.Set(echo.HeaderRetryAfter, strconv.Itoa(retryAfter(wechat.Refused(err), time.Now())))
+		h.Set(echo.HeaderRetryAfter, strconv.Itoa(retryAfter(err, time.Now())))
 	}
 }
 
@@ -212,14 +220,11 @@ func challenge(r row, err error) string {
 	return `Bearer realm="wxplatform", error="invalid_token"`
 }
 
-// WeChat's day begins at 00:00 in Beijing, which has no summer time; its minute at second 0 (wechat-protocol §7.1).
-var beijing = time.FixedZone("Beijing", 8*60*60)
-
-func retryAfter(code wechat.Code, now time.Time) int {
-	next := now.Truncate(time.Minute).Add(time.Minute)
-	if code == wechat.DayQuota {
-		year, month, day := now.In(beijing).Date()
-		next = time.Date(year, month, day+1, 0, 0, 0, 0, beijing)
+// retryAfter is how many seconds it takes until the quota is there again.
+func retryAfter(err error, now time.Time) int {
+	until := wechat.Refused(err).Resets(now)
+	if pause := (*authorizer.PauseError)(nil); errors.As(err, &pause) {
+		until = pause.Until
 	}
-	return int(next.Sub(now).Seconds()) + 1
+	return max(int(until.Sub(now).Seconds())+1, 1)
 }

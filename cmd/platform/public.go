@@ -17,7 +17,7 @@ import (
 func (p *platform) public() http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.HTTPErrorHandler = answerProblem
+	e.HTTPErrorHandler = p.countProblems(answerProblem)
 	e.Use(p.requests.Middleware, plainPath)
 	authorizers := &authorizer.Door{Authorizers: p.authorizers, Tenants: p.tenants}
 	p.tenants.Routes(e)

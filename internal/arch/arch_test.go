@@ -32,13 +32,15 @@ var arrows = map[string][]string{
 	"wechat":           {},
 	"wechat/wechatsim": {"wechat"},
 	"migrations":       {},
+	"faults":           {}, // tests only
 }
 
 // leaves may use each other only along these lines.
 var leaves = map[string][]string{
 	"internal/db":         {"internal/seal"},
-	"internal/mirror":     {"internal/db", "internal/seal"},
+	"internal/mirror":     {"internal/db", "internal/failpoint", "internal/seal"},
 	"internal/seal":       {},
+	"internal/failpoint":  {},
 	"internal/problem":    {},
 	"internal/requestlog": {},
 	"internal/strict":     {},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 )
 
@@ -45,4 +46,26 @@ func (t *Tx) migrate(ctx context.Context, name, text string) error {
 		}
 	}
 	return nil
+}
+
+// Pending are the files that Migrate would run. It changes nothing.
+func (d *DB) Pending(ctx context.Context, files fs.FS) ([]string, error) {
+	names, err := fs.Glob(files, "*.sql")
+	if err != nil {
+		return nil, err
+	}
+	there, err := One(ctx, d, Value[int64], d.For(hasMigrations))
+	if err != nil || there == 0 {
+		return names, err
+	}
+	done, err := All(ctx, d, Value[string], `SELECT name FROM migrations`)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(done, name) }), nil
+}
+
+var hasMigrations = Text{
+	SQLite:   `SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'`,
+	Postgres: `SELECT COUNT(to_regclass('migrations'))`,
 }

@@ -28,8 +28,9 @@ type Facts[T any] struct {
 }
 
 type fact[T any] struct {
-	stamp int64 // taken before SQL was read; stale where the fact comes from Redis, so that it is never taken for current
-	value T
+	stamp  int64 // taken before SQL was read, or, while SQL is away, when Redis was asked last
+	number int64 // of the change counter when SQL was read, by this replica or by another: the larger is the newer
+	value  T
 }
 
 // A fill that began before a change is not joined by those who ask after it.
@@ -51,7 +52,8 @@ func NewFacts[T any](m *Mirror, kind string, entries int) *Facts[T] {
 }
 
 // Get answers from the process while nothing changed, else by load, which reads SQL and is shared by all who ask meanwhile; its context outlives them.
-// Where load fails with db.ErrUnavailable the answer is the last known from the process, else from Redis, else that error.
+// Where load fails with db.ErrUnavailable the answer is the last known, the newer of the process's and Redis's, else that error. While SQL is away Redis is asked
+// again each second, so that a replica which alone has lost it still obeys a suspension, a revocation or a move that another has seen.
 // Any other error of load is an absence: it is answered as it is, and what was known is dropped. T is shared, so nobody changes what it points to.
 func (f *Facts[T]) Get(ctx context.Context, key string, load func(context.Context) (T, error)) (T, error) {
 	stamp := f.m.stamp()
@@ -65,7 +67,7 @@ func (f *Facts[T]) fill(ctx context.Context, key string, load func(context.Conte
 	f.m.catchUp(ctx)
 	stamp, number := f.m.stamp(), f.m.counter.Load()
 	if f.m.Away() {
-		if value, ok := f.last(ctx, key); ok {
+		if value, ok := f.last(ctx, key, stamp); ok {
 			return value, nil
 		}
 	}
@@ -77,7 +79,7 @@ func (f *Facts[T]) fill(ctx context.Context, key string, load func(context.Conte
 		f.drop(ctx, key, stamp, number)
 	default:
 		f.m.SQLFailed()
-		if value, ok := f.last(ctx, key); ok {
+		if value, ok := f.last(ctx, key, stamp); ok {
 			return value, nil
 		}
 	}
@@ -90,7 +92,7 @@ func (f *Facts[T]) keep(ctx context.Context, key string, stamp, number int64, va
 		if found && old.stamp > stamp {
 			return old, otter.CancelOp
 		}
-		return fact[T]{stamp, value}, otter.WriteOp
+		return fact[T]{stamp, number, value}, otter.WriteOp
 	})
 	if f.m.stamp() == stamp {
 		f.write(ctx, key, number, &value)
@@ -108,28 +110,40 @@ func (f *Facts[T]) drop(ctx context.Context, key string, stamp, number int64) {
 	f.write(ctx, key, number, nil)
 }
 
-// last is the last known while SQL is away.
-func (f *Facts[T]) last(ctx context.Context, key string) (T, bool) {
-	if known, ok := f.known.GetIfPresent(key); ok {
-		return known.value, true
+// last is the last known while SQL is away: what Redis has counts where it is newer, an absence too.
+func (f *Facts[T]) last(ctx context.Context, key string, stamp int64) (T, bool) {
+	known, ok := f.known.GetIfPresent(key)
+	told, has := f.read(ctx, key)
+	if has && (!ok || told.Number > known.number) {
+		known, ok = f.learn(told)
 	}
-	value, ok := f.read(ctx, key)
-	if ok {
-		f.known.SetIfAbsent(key, fact[T]{stale, value})
+	if !ok {
+		f.known.Invalidate(key)
+		return known.value, false
 	}
-	return value, ok
+	f.known.Set(key, fact[T]{stamp, known.number, known.value})
+	return known.value, true
+}
+
+func (f *Facts[T]) learn(told record) (fact[T], bool) {
+	if told.Absent {
+		return fact[T]{}, false
+	}
+	value, err := f.codec.decode(told.Value)
+	return fact[T]{number: told.Number, value: value}, err == nil
 }
 
 // record is a fact as it stands in Redis, under seal.
 type record struct {
 	At     int64  `json:"at"` // when SQL was read, Unix milliseconds of the replica's clock
+	Number int64  `json:"number"`
 	Absent bool   `json:"absent,omitempty"`
 	Value  []byte `json:"value,omitempty"`
 }
 
 // A value of nil is an absence.
 func (f *Facts[T]) write(ctx context.Context, key string, number int64, value *T) {
-	r := record{At: f.m.clock().UnixMilli(), Absent: value == nil}
+	r := record{At: f.m.clock().UnixMilli(), Number: number, Absent: value == nil}
 	if value != nil {
 		encoded, err := f.codec.encode(*value)
 		if err != nil {
@@ -142,19 +156,15 @@ func (f *Facts[T]) write(ctx context.Context, key string, number int64, value *T
 	f.m.redis.write(ctx, writing{kind: f.kind, key: key, version: number, sealed: sealed, life: factAge, replaceSame: true, onlyPresent: value == nil})
 }
 
-func (f *Facts[T]) read(ctx context.Context, key string) (value T, ok bool) {
+// read is what Redis has, unless it is a value too old to be believed.
+func (f *Facts[T]) read(ctx context.Context, key string) (r record, ok bool) {
 	sealed, err := f.m.redis.read(ctx, f.kind, key)
 	if err != nil || len(sealed) == 0 {
-		return value, false
+		return r, false
 	}
 	text, err := f.m.ring.Open(sealed, "redis", f.kind, key)
-	if err != nil {
-		return value, false
+	if err != nil || json.Unmarshal([]byte(text.Reveal()), &r) != nil {
+		return r, false
 	}
-	var r record
-	if json.Unmarshal([]byte(text.Reveal()), &r) != nil || r.Absent || f.m.clock().Sub(time.UnixMilli(r.At)) > factAge {
-		return value, false
-	}
-	value, err = f.codec.decode(r.Value)
-	return value, err == nil
+	return r, r.Absent || f.m.clock().Sub(time.UnixMilli(r.At)) <= factAge
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"wxplatform/internal/db"
+	"wxplatform/internal/failpoint"
 	"wxplatform/internal/seal"
 )
 
@@ -55,7 +56,7 @@ func Open(ctx context.Context, redisURL seal.Secret, d *db.DB, ring *seal.Ring) 
 	if err != nil {
 		return nil, err
 	}
-	m := &Mirror{db: d, ring: ring, redis: redis, clock: time.Now, newest: map[string]*Newest{}}
+	m := &Mirror{db: d, ring: ring, redis: redis, clock: failpoint.Now, newest: map[string]*Newest{}}
 	m.ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
 	m.poll(ctx)
 	return m, nil
@@ -135,6 +136,7 @@ func (m *Mirror) pollLocked(ctx context.Context) (changed bool) {
 	if err != nil {
 		if ctx.Err() == nil {
 			m.SQLFailed()
+			m.epoch.Add(1) // so that facts in use are compared with Redis's
 		}
 		return false
 	}

@@ -131,7 +131,8 @@ func TestAFillThatBeganBeforeAChangeLoses(t *testing.T) {
 		close(goOn)
 		<-done
 		want(t, facts, read, "new")
-		if got, ok := facts.read(t.Context(), "a"); !ok || got.Name != "new" {
+		told, _ := facts.read(t.Context(), "a")
+		if got, ok := facts.learn(told); !ok || got.value.Name != "new" {
 			t.Errorf("got %v, %v in Redis, want the new fact", got, ok)
 		}
 	})
@@ -190,8 +191,55 @@ func TestWhileSQLIsAwayTheLastKnownServes(t *testing.T) {
 		if loads.Load() != 0 {
 			t.Error("got SQL asked while it is known to be away, want the last known at once")
 		}
-		there.awayUntil.Store(1)
+		there.poll(t.Context()) // SQL is back
 		want(t, elsewhere, func(context.Context) (tenant, error) { return tenant{Name: "B"}, nil }, "B")
+	})
+}
+
+func TestAReplicaThatAloneLostSQLObeysWhatAnotherSaw(t *testing.T) {
+	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
+		d := dbtest.SQLite(t)
+		here, there := r.open(t, d), r.open(t, openAgain(t, d))
+		facts, cutOff := NewFacts[tenant](here, "tenant", 100), NewFacts[tenant](there, "tenant", 100)
+		active := func(context.Context) (tenant, error) { return tenant{Name: "A"}, nil }
+		want(t, facts, active, "A")
+		want(t, cutOff, active, "A")
+		change(t, d)
+		if _, err := facts.Get(t.Context(), "a", func(context.Context) (tenant, error) { return tenant{"A", true}, nil }); err != nil {
+			t.Fatal(err)
+		}
+		there.SQLFailed()
+		there.epoch.Add(1) // what each failing poll does
+		for range 2 {
+			if got, err := cutOff.Get(t.Context(), "a", away); err != nil || !got.Suspended {
+				t.Errorf("got %v, %v, want the suspension obeyed", got, err)
+			}
+		}
+		change(t, d)
+		if _, err := facts.Get(t.Context(), "a", absent); !errors.Is(err, errAbsent) {
+			t.Fatal(err)
+		}
+		there.epoch.Add(1)
+		if got, err := cutOff.Get(t.Context(), "a", away); !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("got %v, %v, want the fact gone", got, err)
+		}
+	})
+}
+
+func TestAnOlderFactInRedisDoesNotReplaceTheProcesss(t *testing.T) {
+	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
+		d := dbtest.SQLite(t)
+		here, there := r.open(t, d), r.open(t, openAgain(t, d))
+		facts, elsewhere := NewFacts[tenant](here, "tenant", 100), NewFacts[tenant](there, "tenant", 100)
+		want(t, elsewhere, func(context.Context) (tenant, error) { return tenant{Name: "old"}, nil }, "old")
+		change(t, d)
+		r.cut() // so that Redis keeps the old one
+		want(t, facts, func(context.Context) (tenant, error) { return tenant{Name: "new"}, nil }, "new")
+		r.set("")
+		time.Sleep(redisRest + 50*time.Millisecond)
+		here.SQLFailed()
+		here.epoch.Add(1)
+		want(t, facts, away, "new")
 	})
 }
 
@@ -235,9 +283,10 @@ func TestSQLsReturnHasEverythingReadAgain(t *testing.T) {
 	before, generation := m.stamp(), m.generation.Load()
 	exec(t, d, `ALTER TABLE meta RENAME TO away`)
 	m.poll(t.Context())
-	if !m.Away() || m.stamp() != before {
-		t.Error("got SQL taken for present, or facts dropped, want the last known kept")
+	if !m.Away() || m.stamp() == before {
+		t.Error("got SQL taken for present, or facts not compared with Redis's, want both")
 	}
+	before = m.stamp()
 	exec(t, d, `ALTER TABLE away RENAME TO meta`)
 	m.poll(t.Context())
 	if m.Away() || m.stamp() == before || m.generation.Load() == generation {

@@ -3,6 +3,7 @@
 package requestlog
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -93,7 +94,18 @@ func (l *Log) write(c echo.Context, r *record, took time.Duration, aborted bool)
 	if aborted {
 		r.add(slog.Bool("aborted", true)) // the connection was cut, whatever the status says
 	}
-	l.logger.LogAttrs(r, level(response.Status), "request", r.line()...)
+	l.emit(r, level(response.Status), r.line())
+}
+
+// emit is slog.Logger's LogAttrs, but that it does not look up who calls it.
+func (l *Log) emit(ctx context.Context, level slog.Level, attrs []slog.Attr) {
+	handler := l.logger.Handler()
+	if !handler.Enabled(ctx, level) {
+		return
+	}
+	line := slog.NewRecord(time.Now(), level, "request", 0)
+	line.AddAttrs(attrs...)
+	_ = handler.Handle(ctx, line) // a log that cannot be written cannot say so
 }
 
 func level(status int) slog.Level {

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -23,11 +24,34 @@ const (
 	idBytes  = 4
 )
 
+// KeyID names a sealing key: the start of its hash, so that nobody has to number keys. It stands in front of all that the key sealed.
+type KeyID uint32
+
+// String is the id as operators read it.
+func (id KeyID) String() string { return fmt.Sprintf("%08x", uint32(id)) }
+
+// MarshalText is String.
+func (id KeyID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// Bytes is the id as it stands in front of a sealed value.
+func (id KeyID) Bytes() []byte { return binary.BigEndian.AppendUint32(nil, uint32(id)) }
+
+// KeyOf is the key under which a value is sealed; false where it is empty or no sealed value.
+func KeyOf(sealed []byte) (KeyID, bool) {
+	if len(sealed) < idBytes {
+		return 0, false
+	}
+	return KeyID(binary.BigEndian.Uint32(sealed)), true
+}
+
 // Ring holds the sealing keys, newest first. It is safe for concurrent use.
 type Ring struct {
-	newest uint32
-	keys   map[uint32]cipher.AEAD
+	ids  []KeyID
+	keys map[KeyID]cipher.AEAD
 }
+
+// Keys are the ids of the ring's keys, newest first.
+func (r *Ring) Keys() []KeyID { return slices.Clone(r.ids) }
 
 // NewKey makes a sealing key in the form that NewRing reads.
 func NewKey() string {
@@ -38,40 +62,35 @@ func NewKey() string {
 
 // NewRing reads keys, base64 of 32 bytes each, comma-separated, newest first.
 func NewRing(list Secret) (*Ring, error) {
-	ring := &Ring{keys: map[uint32]cipher.AEAD{}}
+	ring := &Ring{keys: map[KeyID]cipher.AEAD{}}
 	for i, text := range strings.Split(list.Reveal(), ",") {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 		if err != nil || len(key) != keyBytes {
 			return nil, fmt.Errorf("sealing key %d is not base64 of %d bytes", i+1, keyBytes)
 		}
-		id, err := ring.add(key)
-		if err != nil {
+		if err := ring.add(key); err != nil {
 			return nil, err
-		}
-		if i == 0 {
-			ring.newest = id
 		}
 	}
 	return ring, nil
 }
 
-// A key's id is the start of its hash, so that nobody has to number keys.
-func (r *Ring) add(key []byte) (uint32, error) {
+func (r *Ring) add(key []byte) error {
 	sum := sha256.Sum256(append([]byte("wxplatform sealing key id\x00"), key...))
-	id := binary.BigEndian.Uint32(sum[:])
+	id, _ := KeyOf(sum[:])
 	if _, taken := r.keys[id]; taken {
-		return 0, errors.New("a sealing key is given twice")
+		return errors.New("a sealing key is given twice")
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	aead, err := cipher.NewGCM(block)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	r.keys[id] = aead
-	return id, nil
+	r.ids, r.keys[id] = append(r.ids, id), aead
+	return nil
 }
 
 // Place is where a sealed value stands: table or kind, column, and the parts of the primary key. It is the associated data, so a value that was moved fails to open.
@@ -92,9 +111,9 @@ func (r *Ring) Seal(plain Secret, place ...string) []byte {
 	if plain.IsZero() {
 		return []byte{}
 	}
-	aead := r.keys[r.newest]
+	aead := r.keys[r.ids[0]]
 	out := make([]byte, idBytes+aead.NonceSize(), idBytes+aead.NonceSize()+len(plain.value)+aead.Overhead())
-	binary.BigEndian.PutUint32(out, r.newest)
+	binary.BigEndian.PutUint32(out, uint32(r.ids[0]))
 	_, _ = rand.Read(out[idBytes:])
 	return aead.Seal(out, out[idBytes:], []byte(plain.value), Place(place).bytes())
 }
@@ -104,12 +123,13 @@ func (r *Ring) Open(sealed []byte, place ...string) (Secret, error) {
 	if len(sealed) == 0 {
 		return Secret{}, nil
 	}
-	if len(sealed) < idBytes {
+	id, ok := KeyOf(sealed)
+	if !ok {
 		return Secret{}, ErrForged
 	}
-	aead, ok := r.keys[binary.BigEndian.Uint32(sealed)]
+	aead, ok := r.keys[id]
 	if !ok {
-		return Secret{}, ErrUnknownKey
+		return Secret{}, fmt.Errorf("%w: %s", ErrUnknownKey, id)
 	}
 	rest := sealed[idBytes:]
 	if len(rest) < aead.NonceSize() {
@@ -124,5 +144,15 @@ func (r *Ring) Open(sealed []byte, place ...string) (Secret, error) {
 
 // Newest reports whether sealed is empty or under the newest key: whether resealing would change nothing.
 func (r *Ring) Newest(sealed []byte) bool {
-	return len(sealed) == 0 || len(sealed) >= idBytes && binary.BigEndian.Uint32(sealed) == r.newest
+	id, ok := KeyOf(sealed)
+	return len(sealed) == 0 || ok && id == r.ids[0]
+}
+
+// Reseal seals under the newest key what was sealed for the same place. What is under it already stays as it is. It fails as Open does.
+func (r *Ring) Reseal(sealed []byte, place ...string) ([]byte, error) {
+	plain, err := r.Open(sealed, place...)
+	if err != nil || r.Newest(sealed) {
+		return sealed, err
+	}
+	return r.Seal(plain, place...), nil
 }

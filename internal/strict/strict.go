@@ -66,7 +66,7 @@ func Body(r *http.Request, into any) error {
 }
 
 func isJSON(contentType string) bool {
-	if contentType == "" {
+	if contentType == "" || contentType == "application/json" {
 		return true
 	}
 	media, parameters, err := mime.ParseMediaType(contentType)
@@ -79,14 +79,14 @@ func Object(text []byte, into any) error {
 	if !utf8.Valid(text) {
 		return &Fault{Why: "body is not UTF-8"}
 	}
-	if err := eachKey(text, knownKeys(into)); err != nil {
-		return err
+	text = bytes.TrimLeft(text, " \t\r\n")
+	if !bytes.HasPrefix(text, []byte("{")) {
+		return &Fault{Why: "body is not one JSON object"}
 	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	if err := decoder.Decode(into); err != nil {
+	if err := json.Unmarshal(text, into); err != nil {
 		return asFault(err)
 	}
-	return nil
+	return checkKeys(keys(text), knownKeys(into))
 }
 
 func asFault(err error) error {
@@ -94,45 +94,65 @@ func asFault(err error) error {
 	if errors.As(err, &wrong) && wrong.Field != "" {
 		return &Fault{Field: wrong.Field, Why: "has the wrong type"}
 	}
-	return &Fault{Why: "body is not a JSON object"}
+	return &Fault{Why: "body is not one JSON object"}
 }
 
 // encoding/json takes a key in any case and the last of two, so both are looked at here.
-func eachKey(text []byte, known []string) error {
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	if first, err := decoder.Token(); err != nil || first != json.Delim('{') {
-		return &Fault{Why: "body is not a JSON object"}
-	}
-	seen := map[string]bool{}
-	for decoder.More() {
-		key, err := decoder.Token()
-		name, ok := key.(string)
-		if err != nil || !ok {
-			return &Fault{Why: "body is not a JSON object"}
-		}
+func checkKeys(given, known []string) error {
+	for i, name := range given {
 		if !slices.Contains(known, name) {
 			return &Fault{clip(name), "is not a field of this request", true}
 		}
-		if seen[name] {
+		if slices.Contains(given[:i], name) {
 			return &Fault{Field: name, Why: "is given twice"}
 		}
-		seen[name] = true
-		var value json.RawMessage
-		if err := decoder.Decode(&value); err != nil {
-			return &Fault{Why: "body is not a JSON object"}
-		}
-	}
-	return end(decoder)
-}
-
-func end(decoder *json.Decoder) error {
-	if _, err := decoder.Token(); err != nil {
-		return &Fault{Why: "body is not a JSON object"}
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return &Fault{Why: "something stands behind the JSON object"}
 	}
 	return nil
+}
+
+// keys are those of a valid object, but not of the objects in it, in their order.
+func keys(object []byte) []string {
+	names := make([]string, 0, 4)
+	depth := 0
+	for i := 0; i < len(object); i++ {
+		switch object[i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		case '"':
+			end := endOfString(object, i)
+			if depth == 1 && isKey(object[end:]) {
+				names = append(names, unquote(object[i:end]))
+			}
+			i = end - 1
+		}
+	}
+	return names
+}
+
+// endOfString is where the string that begins at the quote i is over.
+func endOfString(text []byte, i int) int {
+	for i++; text[i] != '"'; i++ {
+		if text[i] == '\\' {
+			i++
+		}
+	}
+	return i + 1
+}
+
+func isKey(behind []byte) bool {
+	behind = bytes.TrimLeft(behind, " \t\r\n")
+	return behind[0] == ':'
+}
+
+func unquote(quoted []byte) string {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return string(quoted[1 : len(quoted)-1])
+	}
+	var name string
+	_ = json.Unmarshal(quoted, &name) // it is valid
+	return name
 }
 
 // A stranger's key may be long or a secret in the wrong place, so little of it is shown.
@@ -156,6 +176,9 @@ func knownKeys(into any) []string {
 
 // Query reads a query in which only the given names may stand, each at most once. It fails with a *Fault.
 func Query(r *http.Request, names ...string) (url.Values, error) {
+	if r.URL.RawQuery == "" {
+		return nil, nil
+	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil || !utf8.ValidString(r.URL.RawQuery) {
 		return nil, &Fault{Why: "query is malformed"}

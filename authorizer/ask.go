@@ -1,0 +1,176 @@
+package authorizer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"wxplatform/component"
+	"wxplatform/internal/seal"
+	"wxplatform/token"
+	"wxplatform/wechat"
+)
+
+// ErrNoToken says that there is no access token for now and that nothing was sent with one. It wraps WeChat's refusal, if that is why.
+var ErrNoToken = errors.New("no access token for now")
+
+// An errand may wait for another's lease, ask, and ask again with a newer component token.
+const errandPatience = 90 * time.Second
+
+// errand is an ask that several callers share. It is finished, and what came of it noted, also when they all have gone.
+type errand struct {
+	id   wechat.AppID
+	what string
+	bad  token.Version
+}
+
+// getting is what an errand does with package token, given the Ask, or nil where nobody may ask now.
+type getting func(ctx context.Context, ask token.Ask) (token.Token, error)
+
+// token is a's access token: what the process knows, else the store's, asked of WeChat only if none lives.
+func (r *Registry) token(ctx context.Context, id wechat.AppID) (token.Token, error) {
+	if known, ok := r.tokens.Known(id); ok {
+		return known, nil
+	}
+	return r.obtain(ctx, errand{id: id, what: "get"}, func(ctx context.Context, ask token.Ask) (token.Token, error) {
+		return r.tokens.Get(ctx, id, ask)
+	})
+}
+
+// replace is a newer access token than bad, which WeChat rejected.
+func (r *Registry) replace(ctx context.Context, id wechat.AppID, bad token.Version) (token.Token, error) {
+	return r.obtain(ctx, errand{id, "replace", bad}, func(ctx context.Context, ask token.Ask) (token.Token, error) {
+		return r.tokens.Replace(ctx, id, bad, ask)
+	})
+}
+
+// Renew refreshes the access token of id if it is due, nobody else is at it, and there is no pause. What a failure means is noted.
+func (r *Registry) Renew(ctx context.Context, id wechat.AppID) error {
+	_, err := r.obtain(ctx, errand{id: id, what: "renew"}, func(ctx context.Context, ask token.Ask) (token.Token, error) {
+		if ask == nil {
+			return token.Token{}, token.ErrNotAsked
+		}
+		return token.Token{}, r.tokens.Renew(ctx, id, ask)
+	})
+	if err != nil {
+		return fmt.Errorf("renew the token of %s: %w", id, err)
+	}
+	return nil
+}
+
+func (r *Registry) obtain(ctx context.Context, e errand, get getting) (token.Token, error) {
+	return r.errands.Do(ctx, e, func(ctx context.Context) (token.Token, error) {
+		got, err := r.run(ctx, e.id, get)
+		return got, orNoToken(err)
+	})
+}
+
+// run has the leave to ask and the component token at hand before get claims anything. Without them what lives is answered all the same.
+func (r *Registry) run(ctx context.Context, id wechat.AppID, get getting) (token.Token, error) {
+	may, err := r.mayAsk(ctx)
+	if err != nil {
+		return withoutAsking(ctx, get, err)
+	}
+	with, err := r.component.Token(ctx)
+	if err != nil {
+		got, err := withoutAsking(ctx, get, fmt.Errorf("component token: %w", err))
+		return got, errors.Join(err, r.learn(ctx, may, ending{}))
+	}
+	got, how := r.ask(ctx, id, with, get)
+	noting := errors.Join(r.learn(ctx, may, how), r.conclude(ctx, id, how))
+	if how.err == nil {
+		return got, nil // a recovery that could not be noted is found by mendDue, and a caller has his token
+	}
+	return got, errors.Join(how.err, noting)
+}
+
+// withoutAsking is what lives already, or why.
+func withoutAsking(ctx context.Context, get getting, why error) (token.Token, error) {
+	got, err := get(ctx, nil)
+	if errors.Is(err, token.ErrNotAsked) {
+		err = why
+	}
+	return got, err
+}
+
+// ending is how an errand ended. Asked says that it was this one that asked, so that it has to say what that means.
+type ending struct {
+	asked bool
+	err   error
+}
+
+// ask gets with the given component token, and once more with a newer one if it was that token which WeChat rejected.
+func (r *Registry) ask(ctx context.Context, id wechat.AppID, with token.Token, get getting) (token.Token, ending) {
+	var asked atomic.Bool
+	watched := func(with token.Token) token.Ask {
+		ask := r.asking(with, id)
+		return func(ctx context.Context, refresh seal.Secret) (token.Answer, error) {
+			asked.Store(true)
+			return ask(ctx, refresh)
+		}
+	}
+	got, err := get(ctx, watched(with))
+	if component.RejectsToken(err) {
+		newer, replacing := r.component.Replace(ctx, with.Version)
+		if replacing != nil {
+			return token.Token{}, ending{asked.Load(), fmt.Errorf("%w: replace the component token: %w", token.ErrNotAsked, replacing)}
+		}
+		got, err = get(ctx, watched(newer))
+	}
+	return got, ending{asked.Load(), err}
+}
+
+// conclude has follow for the authorizer what the end of an ask means.
+func (r *Registry) conclude(ctx context.Context, id wechat.AppID, how ending) error {
+	if !how.asked {
+		return nil
+	}
+	if how.err == nil {
+		return r.recovered(ctx, id)
+	}
+	failure := (*token.Failure)(nil)
+	if !errors.As(how.err, &failure) {
+		return nil // SQL did not take it: what it means shows with the next ask
+	}
+	return r.note(ctx, id, judgeAsk(how.err), failure.Version)
+}
+
+// orNoToken hides how an ask ended that may have had its effect at WeChat: it was not the caller's call, and nothing of that was sent.
+func orNoToken(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case wechat.MayHaveActed(err), wechat.NotSent(err):
+		return fmt.Errorf("%w: %v", ErrNoToken, err)
+	}
+	return fmt.Errorf("%w: %w", ErrNoToken, err)
+}
+
+// whyNoToken says what it means for a caller that there is no access token.
+func (r *Registry) whyNoToken(ctx context.Context, id wechat.AppID, err error) error {
+	err = fmt.Errorf("access token of %s: %w", id, err)
+	switch code := wechat.Refused(err); {
+	case code == wechat.NotAuthorized:
+		return errors.Join(ErrUnconfirmed, err)
+	case code == wechat.PasswordChanged:
+		return errors.Join(ErrReauthorize, err)
+	case errors.Is(err, token.ErrBackOff) && code == 0:
+		return errors.Join(r.whyBackOff(ctx, id), err)
+	}
+	return err
+}
+
+// Another replica's ask failed, or one of a process that is gone: what that meant stands in SQL.
+func (r *Registry) whyBackOff(ctx context.Context, id wechat.AppID) error {
+	c, err := r.condition(ctx, id)
+	if err != nil || c.State != Quota {
+		return err
+	}
+	health, err := r.tokens.Health(ctx, []wechat.AppID{id})
+	if err != nil {
+		return err
+	}
+	return &PauseError{wechat.DayQuota, health[id].Retry}
+}

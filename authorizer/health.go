@@ -1,0 +1,99 @@
+package authorizer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"wxplatform/internal/db"
+	"wxplatform/tenant"
+	"wxplatform/token"
+	"wxplatform/wechat"
+)
+
+const countedFor = 15 * time.Second
+
+// counted is the last count, kept for a while so that scraping metrics costs nothing.
+type counted struct {
+	mu     sync.Mutex
+	at     time.Time
+	states map[State]int64
+}
+
+// Count is how many authorizers are in each state, at most some seconds old.
+func (r *Registry) Count(ctx context.Context) (map[State]int64, error) {
+	r.counted.mu.Lock()
+	defer r.counted.mu.Unlock()
+	if r.counted.states != nil && time.Since(r.counted.at) < countedFor {
+		return r.counted.states, nil
+	}
+	all, err := r.countStates(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("count authorizers: %w", err)
+	}
+	states := map[State]int64{Healthy: 0, Degraded: 0, Reauthorize: 0, Revoked: 0, Quota: 0}
+	for _, one := range all {
+		states[one.state] = one.count
+	}
+	r.counted.at, r.counted.states = time.Now(), states
+	return states, nil
+}
+
+// current is owner's authorizer as SQL has it now, also where what is cached for calls may be older: a state that blocks no call is not announced. While SQL is away it is the last known.
+func (r *Registry) current(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
+	a, err := r.load(ctx, owner, id)
+	if errors.Is(err, db.ErrUnavailable) {
+		return r.Get(ctx, owner, id)
+	}
+	return a, err
+}
+
+// Views shows all, with the health of their tokens, which is left out while SQL is away.
+func (r *Registry) Views(ctx context.Context, all []Authorizer) ([]View, error) {
+	ids := make([]wechat.AppID, len(all))
+	for i, a := range all {
+		ids[i] = a.AppID
+	}
+	health, err := r.tokens.Health(ctx, ids)
+	if err != nil && !errors.Is(err, db.ErrUnavailable) {
+		return nil, fmt.Errorf("health of tokens: %w", err)
+	}
+	views := make([]View, len(all))
+	for i, a := range all {
+		views[i] = a.view()
+		if err == nil {
+			views[i].addHealth(a, health[a.AppID])
+		}
+	}
+	return views, nil
+}
+
+// TokenView is how an access token is; never the token.
+type TokenView struct {
+	State   token.Freshness `json:"state"`
+	Expires *time.Time      `json:"expires_at"`
+}
+
+func (v *View) addHealth(a Authorizer, h token.Health) {
+	if h.Freshness == "" {
+		h.Freshness = token.Missing
+	}
+	v.Token = &TokenView{h.Freshness, moment(h.Expires)}
+	v.NextAttempt = moment(a.nextAttempt(h))
+}
+
+// nextAttempt is when we try next to get a token, by ourselves; zero where nothing is wrong, or only the merchant can help.
+func (a Authorizer) nextAttempt(h token.Health) time.Time {
+	next := time.Time{}
+	if a.State == Healthy || a.State == Revoked {
+		return next
+	}
+	for _, at := range []time.Time{a.Attempt, a.Seek, h.Retry} {
+		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	return next
+}

@@ -1,0 +1,207 @@
+package authorizer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"wxplatform/internal/db"
+	"wxplatform/token"
+	"wxplatform/wechat"
+)
+
+const (
+	daily     = 24 * time.Hour // how often an authorizer is tried whose merchant must authorize again
+	seekAgain = time.Hour      // how long an account that WeChat's list did not have is not looked for
+)
+
+// NextStep is what a tenant does about an authorizer that is Reauthorize or Revoked.
+const NextStep = "Make an invitation for this appid (POST /v1/invitations) and have the merchant follow it."
+
+// condition is how an authorizer is and what is under way about it. Its methods are the rules of DESIGN.md §4, 7 and 9, as functions of it and the time; they neither read nor send anything.
+type condition struct {
+	State   State
+	Reason  string
+	Since   time.Time     // in this state
+	Attempt time.Time     // Reauthorize: when it is tried again; zero elsewhere, for there the token's own schedule says
+	Sought  time.Time     // when WeChat refused its refresh token for good; zero: no other one is looked for
+	Seek    time.Time     // before this no walk through WeChat's list begins for it
+	Version token.Version // of its token when this was noted: a newer one was got since
+}
+
+// failed is c after a failed ask that means v. Only a success or the merchant ends Reauthorize, and only the merchant ends Revoked.
+func (c condition) failed(v verdict, version token.Version, now time.Time) condition {
+	if v.state == "" || c.State == Revoked || c.State == Reauthorize {
+		return c
+	}
+	c.Version = version
+	if !c.Sought.IsZero() && v.state != Reauthorize {
+		return c // what is looked for already stays the reason
+	}
+	if c.State != v.state {
+		c.Since = now
+	}
+	c.State, c.Reason = v.state, v.reason
+	switch {
+	case v.state == Reauthorize:
+		c.Attempt, c.Sought, c.Seek = now.Add(daily), time.Time{}, time.Time{}
+	case v.seek:
+		c.Sought, c.Seek = now, now
+	}
+	return c
+}
+
+// succeeded is c after its token was got.
+func (c condition) succeeded(now time.Time) condition {
+	if c.State == Revoked || c.State == Healthy {
+		return c
+	}
+	return condition{State: Healthy, Since: now}
+}
+
+// withdrawn is c after WeChat confirmed that the merchant withdrew.
+func (c condition) withdrawn(now time.Time) condition {
+	if c.State == Revoked {
+		return c
+	}
+	return condition{State: Revoked, Reason: "61003: the merchant withdrew the authorization", Since: now}
+}
+
+// offered is c after another refresh token was found: it is to be tried, and nothing is looked for any more.
+func (c condition) offered() condition {
+	c.Sought, c.Seek = time.Time{}, time.Time{}
+	return c
+}
+
+// listed is c after a walk that began at begun showed no other refresh token than the one refused. A walk that began before the refusal says nothing about it.
+func (c condition) listed(begun time.Time, version token.Version, now time.Time) condition {
+	if c.Sought.IsZero() || !c.Sought.Before(begun) || c.Version != version {
+		return c
+	}
+	return c.offered().failed(verdict{state: Reauthorize, reason: "61023: WeChat refuses the refresh token and lists no other one"}, version, now)
+}
+
+// blocks reports whether calls for such an authorizer are refused before WeChat is asked.
+func (s State) blocks() bool { return s == Reauthorize || s == Revoked }
+
+// change locks the condition of id, has it changed, and saves it. What decides whether calls are allowed raises the change counter. It fails with ErrUnknown.
+func (r *Registry) change(ctx context.Context, id wechat.AppID, rule func(tx *db.Tx, c condition, now time.Time) (condition, error)) error {
+	return r.db.Tx(ctx, func(tx *db.Tx) error { return r.changeIn(ctx, tx, id, rule) })
+}
+
+func (r *Registry) changeIn(ctx context.Context, tx *db.Tx, id wechat.AppID, rule func(tx *db.Tx, c condition, now time.Time) (condition, error)) error {
+	before, err := r.lockCondition(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return err
+	}
+	after, err := rule(tx, before, now)
+	if err != nil || after == before {
+		return err
+	}
+	if after.State != before.State && (after.State.blocks() || before.State.blocks()) {
+		tx.Changed()
+	}
+	return r.saveCondition(ctx, tx, id, after)
+}
+
+// recovered notes that a token of id was got.
+func (r *Registry) recovered(ctx context.Context, id wechat.AppID) error {
+	c, err := r.condition(ctx, id)
+	if err == nil && c == c.succeeded(c.Since) {
+		return nil
+	}
+	if err == nil {
+		err = r.change(ctx, id, func(_ *db.Tx, c condition, now time.Time) (condition, error) { return c.succeeded(now), nil })
+	}
+	if err != nil {
+		return fmt.Errorf("note the recovery of %s: %w", id, err)
+	}
+	return nil
+}
+
+// attemptDue tries those whose merchant must authorize again, once a day: WeChat may have changed its mind.
+func (r *Registry) attemptDue(ctx context.Context, report func(error)) error {
+	now, err := db.Now(ctx, r.db)
+	if err != nil {
+		return err
+	}
+	due, err := r.dueAttempts(ctx, now, batch)
+	if err != nil {
+		return err
+	}
+	for _, id := range due {
+		if err := r.attempt(ctx, id, now); err != nil && ctx.Err() == nil {
+			report(fmt.Errorf("try %s again: %w", id, err))
+		}
+	}
+	return nil
+}
+
+func (r *Registry) attempt(ctx context.Context, id wechat.AppID, now time.Time) error {
+	mine := false
+	err := r.change(ctx, id, func(_ *db.Tx, c condition, _ time.Time) (condition, error) {
+		mine = !c.Attempt.IsZero() && !c.Attempt.After(now)
+		if mine {
+			c.Attempt = now.Add(daily)
+		}
+		return c, nil
+	})
+	if err != nil || !mine {
+		return err
+	}
+	version, err := r.tokens.Version(ctx, r.db, id)
+	if err != nil {
+		return err
+	}
+	_, err = r.replace(ctx, id, version)
+	return err
+}
+
+// mendDue finds those that recovered without that being noted: a process died between the two.
+func (r *Registry) mendDue(ctx context.Context) error {
+	for _, state := range []State{Degraded, Quota, Reauthorize} {
+		for after := wechat.AppID(""); ; {
+			some, err := r.inState(ctx, state, after, pageMost)
+			if err != nil {
+				return err
+			}
+			if err := r.mend(ctx, some); err != nil {
+				return err
+			}
+			if len(some) < pageMost {
+				break
+			}
+			after = some[len(some)-1].id
+		}
+	}
+	return nil
+}
+
+func (r *Registry) mend(ctx context.Context, some []conditioned) error {
+	ids := make([]wechat.AppID, len(some))
+	for i, one := range some {
+		ids[i] = one.id
+	}
+	health, err := r.tokens.Health(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for _, one := range some {
+		if health[one.id].Version > one.Version {
+			if err := r.recovered(ctx, one.id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// conditioned is an authorizer's condition with its appid.
+type conditioned struct {
+	id wechat.AppID
+	condition
+}

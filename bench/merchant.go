@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"time"
+
+	"wxplatform/wechat/wechatsim"
+)
+
+const redirect = "http://127.0.0.1/welcome"
+
+// onboard makes a tenant with a client by the operator's commands, has a merchant authorize for it through an invitation, and returns the client's JWT.
+func (b *bench) onboard(ctx context.Context) (jwt string, err error) {
+	id, secret, err := b.newClient(ctx)
+	if err != nil {
+		return "", err
+	}
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}
+	got, err := b.ask(ctx, http.MethodPost, "/oauth/token", "application/x-www-form-urlencoded", "", form.Encode())
+	if err != nil {
+		return "", err
+	}
+	jwt = got["access_token"]
+	made, err := b.ask(ctx, http.MethodPost, "/v1/invitations", "application/json", jwt, `{"redirect_url":"`+redirect+`","kind":"pc"}`)
+	if err != nil {
+		return "", err
+	}
+	return jwt, b.consent(ctx, made["url"])
+}
+
+func (b *bench) newClient(ctx context.Context) (id, secret string, err error) {
+	var tenant, client struct{ ID, Secret string }
+	if err := b.operate(ctx, &tenant, "tenant", "create", "bench", "--redirect", redirect); err != nil {
+		return "", "", err
+	}
+	err = b.operate(ctx, &client, "client", "create", tenant.ID)
+	return client.ID, client.Secret, err
+}
+
+func (b *bench) operate(ctx context.Context, into any, args ...string) error {
+	command := exec.CommandContext(ctx, b.binaries+"/platform", append(args, "--json")...)
+	command.Env, command.Stderr = append(os.Environ(), b.settings...), os.Stderr
+	out, err := command.Output()
+	if err != nil {
+		return fmt.Errorf("platform %s %s: %w", args[0], args[1], err)
+	}
+	return json.Unmarshal(out, into)
+}
+
+// ask sends one request to the platform and returns the strings of the object that it answers.
+func (b *bench) ask(ctx context.Context, method, path, contentType, jwt, body string) (map[string]string, error) {
+	request, err := http.NewRequestWithContext(ctx, method, b.platform.url+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", contentType)
+	if jwt != "" {
+		request.Header.Set("Authorization", "Bearer "+jwt)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	var members map[string]any
+	if err := json.NewDecoder(response.Body).Decode(&members); err != nil || response.StatusCode >= 300 {
+		return nil, fmt.Errorf("%s answered %d %v (%w)", path, response.StatusCode, members, err)
+	}
+	texts := map[string]string{}
+	for name, value := range members {
+		texts[name], _ = value.(string)
+	}
+	return texts, nil
+}
+
+var button = regexp.MustCompile(`<a class="go" href="([^"]+)"`)
+
+// consent is a merchant's browser on an invitation: there to WeChat's page, where he consents for the sample account, and back.
+func (b *bench) consent(ctx context.Context, invitation string) error {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return err
+	}
+	browser := &http.Client{Jar: jar, Timeout: 10 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	page, _, err := visit(ctx, browser, invitation)
+	if err != nil {
+		return err
+	}
+	found := button.FindStringSubmatch(page)
+	if found == nil {
+		return errors.New("the invitation's page has no button")
+	}
+	wechat, err := url.Parse(html.UnescapeString(found[1]))
+	if err != nil {
+		return err
+	}
+	given, err := b.sim.Consent(ctx, wechat.Query().Get("pre_auth_code"), wechatsim.SampleService, 1)
+	if err != nil {
+		return err
+	}
+	_, location, err := visit(ctx, browser, given.AppendTo(wechat.Query().Get("redirect_uri")))
+	if err == nil && !strings.Contains(location, "result=authorized") {
+		err = fmt.Errorf("the merchant's browser ends at %q", location)
+	}
+	return err
+}
+
+func visit(ctx context.Context, browser *http.Client, address string) (page, location string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return "", "", err
+	}
+	response, err := browser.Do(request)
+	if err != nil {
+		return "", "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return string(text), response.Header.Get("Location"), err
+}

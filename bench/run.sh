@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Builds the platform as it is shipped and the bare proxy, and has bench/main.go measure both, on one core, with upstream and load generator on the others.
+# make bench calls it with TEST_POSTGRES_URL and TEST_REDIS_URL set. BENCH_ROUNDS, BENCH_SECONDS, BENCH_CONNECTIONS and BENCH_PROFILE (a file) change how.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! command -v wrk >/dev/null; then
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		echo "installing wrk" >&2
+		apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk >/dev/null
+	else
+		echo "missing: wrk. Install it." >&2
+		exit 1
+	fi
+fi
+
+# The cores that this process may use: the first is for what is measured, the others for the load.
+mapfile -t cores < <(taskset -cp $$ | sed 's/.*: //' | tr ',' '\n' | while IFS=- read -r from to; do seq "$from" "${to:-$from}"; done)
+if [ ${#cores[@]} -lt 2 ]; then
+	echo "two cores are needed: one for what is measured, one for the load" >&2
+	exit 1
+fi
+others=$(IFS=,; echo "${cores[*]:1}")
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 130' INT TERM
+
+CGO_ENABLED=0 go build -trimpath -ldflags=-s -o "$dir/" ./cmd/platform ./bench ./bench/bareproxy
+
+taskset -c "$others" "$dir/bench" -core "${cores[0]}" -binaries "$dir" -script bench/load.lua \
+	-rounds "${BENCH_ROUNDS:-5}" -duration "${BENCH_SECONDS:-4}s" -connections "${BENCH_CONNECTIONS:-32}" -profile "${BENCH_PROFILE:-}"

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"context"
+	"testing"
+)
+
+// With SQL and Redis closed for good, whatever asked one of them would fail.
+func TestAWarmCloseTouchesNeitherSQLNorRedis(t *testing.T) {
+	engines(t, func(w *world) {
+		w.grant(service, "1")
+		w.open(kfAccount)
+		w.ok(w.shut(kfAccount))
+		_ = w.platform.mirror.Close()
+		_ = w.platform.db.Close()
+		if w.platform.mirror.Ping(context.Background()) == nil {
+			w.t.Fatal("Redis still answers")
+		}
+		w.wants(w.ask("GET", "/v1/authorizers", ""), 503, "unavailable") // a list is always read from SQL
+		for range 100 {
+			w.open(kfAccount)
+			w.ok(w.shut(kfAccount))
+		}
+		w.wants(w.shut(kfAccount), 409, "no-session")
+	})
+}

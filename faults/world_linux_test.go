@@ -1,0 +1,411 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"wxplatform/internal/db"
+	"wxplatform/internal/seal"
+	"wxplatform/token"
+	"wxplatform/wechat"
+	"wxplatform/wechat/wechatsim"
+)
+
+const second = time.Second
+
+// The times of custody, shortened as a whole. Those of patience leave room for a WeChat that answers in three seconds.
+var (
+	brisk    = token.Times{Call: 2 * second, Lease: 3 * second, Unsettled: 5 * second, Overlap: 15 * second, Life: 60 * second}
+	patience = token.Times{Call: 4 * second, Lease: 6 * second, Unsettled: 10 * second, Overlap: 30 * second, Life: 120 * second}
+)
+
+// machine is what the scenarios share: the programs and the servers, nil where this machine has none.
+type machine struct {
+	dir      string
+	platform string
+	postgres *postgres
+	redis    *redisServer
+	worlds   int
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "wxplatform-faults-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { // PostgreSQL is another user
+		t.Fatal(err)
+	}
+	m := &machine{dir: dir, platform: filepath.Join(dir, "platform")}
+	build(t, m.platform, "-tags", "failpoints")
+	if postgresBin() == "" {
+		t.Log("without PostgreSQL: initdb is not on this machine; one replica on SQLite is all that is struck")
+		return m
+	}
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Log("without Redis: redis-server is not on this machine; one replica on SQLite is all that is struck")
+		return m
+	}
+	m.postgres, m.redis = newPostgres(t, dir), newRedis(t, dir)
+	return m
+}
+
+func build(t *testing.T, to string, flags ...string) {
+	t.Helper()
+	cmd := exec.Command("go", append(append([]string{"build", "-o", to}, flags...), "../cmd/platform")...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+}
+
+// plan is how a world is made. The zero one has three replicas on PostgreSQL and Redis.
+type plan struct {
+	times    token.Times
+	replicas int
+	sqlite   string // the file; "" is PostgreSQL
+	clock    map[int]string
+	rotate   bool // WeChat gives another refresh token with each refresh
+}
+
+// world is some replicas of the platform before a WeChat, a tenant, and all that is known of them.
+type world struct {
+	*machine
+	t        *testing.T
+	plan     plan
+	name     string // of the database
+	url      string // of the database
+	sim      *wechatsim.Sim
+	replicas []*replica
+	ring     *seal.Ring
+	db       *db.DB
+	env      []string
+	fire     string // the folder of failpoints
+	tenant   string
+	jwt      string
+	http     *http.Client
+	next     atomic.Int64
+	ids      []wechat.AppID
+	watch    *watcher
+	calls    tally
+}
+
+// replica is one process of the platform, or the place of one that is dead.
+type replica struct {
+	*child
+	w                 *world
+	number            int
+	public, operators string
+	log               string
+}
+
+func (m *machine) world(t *testing.T, p plan) *world {
+	t.Helper()
+	m.worlds++
+	if p.replicas == 0 {
+		p.replicas = 3
+	}
+	w := &world{machine: m, t: t, plan: p, name: fmt.Sprintf("world%d", m.worlds), http: &http.Client{
+		Timeout:       30 * second,
+		Transport:     &http.Transport{MaxIdleConnsPerHost: 400, IdleConnTimeout: time.Minute},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	w.url = "sqlite:" + p.sqlite
+	if p.sqlite == "" {
+		m.postgres.t, m.redis.t = t, t
+		m.postgres.do("postgres", "CREATE DATABASE "+w.name)
+		w.url = m.postgres.url(w.name)
+	}
+	w.fire = filepath.Join(m.dir, w.name+"-failpoints")
+	if err := os.Mkdir(w.fire, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.serveWeChat()
+	t.Cleanup(w.close)
+	for i := range p.replicas {
+		w.replicas = append(w.replicas, &replica{w: w, number: i, public: fmt.Sprintf("127.0.0.1:%d", freePort(t)), operators: fmt.Sprintf("127.0.0.1:%d", freePort(t)), log: filepath.Join(m.dir, fmt.Sprintf("%s-%d.log", w.name, i))})
+	}
+	for _, r := range w.replicas {
+		r.launch()
+	}
+	for _, r := range w.replicas {
+		r.wait()
+	}
+	w.onboard()
+	return w
+}
+
+// serveWeChat starts the simulator, which pushes to whichever replica answers, as through a balancer.
+func (w *world) serveWeChat() {
+	balancer := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:        func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", w.any().public },
+		Transport:      w.http.Transport,
+		ErrorHandler:   func(rw http.ResponseWriter, _ *http.Request, _ error) { rw.WriteHeader(http.StatusBadGateway) },
+		ModifyResponse: nil,
+	})
+	var err error
+	w.sim, err = wechatsim.New(wechatsim.Config{
+		EventURL: balancer.URL + "/wechat/events", NoSamples: true,
+		Times: wechatsim.Times{
+			AccessToken: w.plan.times.Life, ComponentToken: 2 * w.plan.times.Life, Overlap: w.plan.times.Overlap, RefreshGrace: w.plan.times.Overlap, TicketInterval: 20 * second,
+		},
+		Behaviour: wechatsim.Behaviour{RotateOnRefresh: w.plan.rotate, RetryEvents: true, AnyReferer: true},
+		Quotas:    map[string]wechatsim.Quota{"/cgi-bin/component/api_component_token": {}},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	server := httptest.NewServer(w.sim)
+	w.t.Cleanup(func() {
+		w.sim.Close()
+		server.CloseClientConnections()
+		server.Close()
+		balancer.CloseClientConnections()
+		balancer.Close()
+	})
+	times, err := json.Marshal(w.plan.times)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	key := seal.NewKey()
+	if w.ring, err = seal.NewRing(seal.NewSecret(key)); err != nil {
+		w.t.Fatal(err)
+	}
+	about := w.sim.Config()
+	w.env = append(os.Environ(),
+		"PLATFORM_PUBLIC_URL="+balancer.URL,
+		"PLATFORM_COMPONENT_APPID="+string(about.AppID), "PLATFORM_COMPONENT_SECRET="+about.Secret,
+		"PLATFORM_COMPONENT_TOKEN="+about.Token, "PLATFORM_COMPONENT_AES_KEY="+about.AESKey,
+		"PLATFORM_SEALING_KEYS="+key, "PLATFORM_DATABASE_URL="+w.url, "PLATFORM_WECHAT_URL="+server.URL, "PLATFORM_WECHAT_CONSENT_URL="+server.URL,
+		"PLATFORM_TEST_TIMES="+string(times), "FAILPOINTS="+w.fire, "GOMAXPROCS=2")
+	if w.plan.sqlite == "" {
+		w.env = append(w.env, "PLATFORM_REDIS_URL=redis://"+w.redis.address())
+	}
+}
+
+// any is a replica that runs, in turn.
+func (w *world) any() *replica {
+	for range w.replicas {
+		if r := w.replicas[int(w.next.Add(1))%len(w.replicas)]; r.alive() {
+			return r
+		}
+	}
+	return w.replicas[0]
+}
+
+func (w *world) close() {
+	if w.watch != nil {
+		w.watch.stop()
+	}
+	var ends sync.WaitGroup
+	for _, r := range w.replicas {
+		ends.Go(func() {
+			if r.alive() {
+				r.signal(syscall.SIGCONT)
+				r.end(syscall.SIGKILL, second)
+			}
+		})
+	}
+	ends.Wait()
+	if w.db != nil {
+		_ = w.db.Close()
+	}
+	w.http.CloseIdleConnections()
+	if w.t.Failed() {
+		for _, r := range w.replicas {
+			text, _ := os.ReadFile(r.log)
+			w.t.Logf("replica %d:\n%s", r.number, tail(text, 6000))
+		}
+	}
+}
+
+func tail(text []byte, most int) []byte {
+	kept := [][]byte{}
+	for line := range bytes.Lines(text) {
+		if !bytes.Contains(line, []byte(`"status":200`)) {
+			kept = append(kept, line)
+		}
+	}
+	text = bytes.Join(kept, nil)
+	return text[max(0, len(text)-most):]
+}
+
+// launch starts the process, wait waits until it serves.
+func (r *replica) launch() {
+	r.w.t.Helper()
+	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		r.w.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(r.w.platform, "serve")
+	cmd.Env = append(r.w.env, "PLATFORM_LISTEN="+r.public, "PLATFORM_PRIVATE_LISTEN="+r.operators, "FAILPOINTS_CLOCK="+r.w.plan.clock[r.number])
+	cmd.Stdout, cmd.Stderr = log, log
+	r.child = spawn(r.w.t, cmd)
+}
+
+func (r *replica) wait() {
+	r.w.t.Helper()
+	if !within(30*second, func() bool { _, err := r.ready(); return err == nil || !r.alive() }) || !r.alive() {
+		text, _ := os.ReadFile(r.log)
+		r.w.t.Fatalf("replica %d does not serve:\n%s", r.number, text)
+	}
+}
+
+func (r *replica) start() { r.launch(); r.wait() }
+
+// ready is what /readyz says.
+func (r *replica) ready() (said string, err error) {
+	answer, err := r.w.http.Get("http://" + r.operators + "/readyz")
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	return string(text), err
+}
+
+// onboard makes a tenant with a JWT, and has WeChat push a ticket.
+func (w *world) onboard() {
+	w.t.Helper()
+	var made struct{ ID, Secret string }
+	w.operate(&made, "tenant", "create", "四季花店", "--redirect", "http://127.0.0.1/welcome")
+	w.tenant = made.ID
+	w.operate(&made, "client", "create", w.tenant)
+	w.sim.PushTicket()
+	w.open()
+	if !within(15*second, func() bool { return w.sim.LastComponentToken() != "" }) {
+		w.t.Fatal("no component token")
+	}
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {made.ID}, "client_secret": {made.Secret}}
+	answer, err := w.http.PostForm("http://"+w.replicas[0].public+"/oauth/token", form)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var got struct {
+		JWT string `json:"access_token"`
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&got); err != nil || got.JWT == "" {
+		w.t.Fatalf("no JWT: %d, %v", answer.StatusCode, err)
+	}
+	w.jwt = got.JWT
+	w.watch = watchOver(w)
+}
+
+// open opens the database beside the replicas.
+func (w *world) open() {
+	w.t.Helper()
+	var err error
+	if w.db, err = db.Open(context.Background(), seal.NewSecret(w.url)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) operate(into any, args ...string) {
+	w.t.Helper()
+	cmd := exec.Command(w.platform, append(args, "--json")...)
+	cmd.Env = w.env
+	var errOut bytes.Buffer
+	cmd.Stderr = &errOut
+	out, err := cmd.Output()
+	if err == nil {
+		err = json.Unmarshal(out, into)
+	}
+	if err != nil {
+		w.t.Fatalf("platform %s: %v\n%s", strings.Join(args, " "), err, errOut.String())
+	}
+}
+
+// merchants are n new ones that nobody has called for long: their rows hold a refresh token and nothing else.
+func (w *world) merchants(n int) []wechat.AppID {
+	w.t.Helper()
+	w.sim.AddSynthetic(n)
+	var fresh []wechat.AppID
+	for range n {
+		fresh = append(fresh, wechatsim.SyntheticAppID(len(w.ids)+len(fresh)))
+	}
+	err := w.db.Tx(context.Background(), func(tx *db.Tx) error {
+		now, err := tx.Now(context.Background())
+		tx.Changed()
+		for _, id := range fresh {
+			err = errors.Join(err, w.insert(tx, id, db.Millis(now)))
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.ids = append(w.ids, fresh...)
+	return fresh
+}
+
+func (w *world) insert(tx *db.Tx, id wechat.AppID, now int64) error {
+	ctx := context.Background()
+	_, err := db.Exec(ctx, tx, `
+		INSERT INTO authorizers (appid, tenant, kind, verify_type, permission_sets, profile_at, authorized_at, created_at)
+		VALUES ($1, $2, 'service', 0, $3, $4, $4, $4)`, string(id), w.tenant, wechat.PermissionSets{1, 2, 3, 6, 11}.String(), now)
+	if err != nil {
+		return err
+	}
+	refresh := w.ring.Seal(seal.NewSecret(w.sim.RefreshToken(id)), "tokens", "refresh", string(token.Authorizer), string(id))
+	_, err = db.Exec(ctx, tx, `
+		INSERT INTO tokens (kind, id, fence, version, access, refresh, spare)
+		VALUES ('authorizer', $1, 1, 1, $2, $3, $2)`, string(id), []byte{}, refresh)
+	return err
+}
+
+// arm has the first process that comes to a step do something there.
+func (w *world) arm(step, what string) {
+	w.t.Helper()
+	if err := os.WriteFile(filepath.Join(w.fire, "arming"), []byte(what), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	_ = os.Remove(filepath.Join(w.fire, step+".fired"))
+	if err := os.Rename(filepath.Join(w.fire, "arming"), filepath.Join(w.fire, step)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// struck is the replica that came to an armed step.
+func (w *world) struck(step string) *replica {
+	w.t.Helper()
+	var pid int
+	if !within(20*second, func() bool {
+		text, err := os.ReadFile(filepath.Join(w.fire, step+".fired"))
+		_, scan := fmt.Sscan(string(text), &pid)
+		return err == nil && scan == nil
+	}) {
+		w.t.Fatalf("nobody came to %s", step)
+	}
+	for _, r := range w.replicas {
+		if r.child != nil && r.Process.Pid == pid {
+			return r
+		}
+	}
+	w.t.Fatalf("a stranger came to %s", step)
+	return nil
+}
+
+// asks are how often WeChat was asked for an access token.
+func (w *world) asks() int { return w.sim.Calls("/cgi-bin/component/api_authorizer_token") }
+
+func (w *world) componentAsks() int { return w.sim.Calls("/cgi-bin/component/api_component_token") }

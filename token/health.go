@@ -1,0 +1,93 @@
+package token
+
+import (
+	"context"
+	"time"
+
+	"wxplatform/internal/db"
+	"wxplatform/internal/seal"
+	"wxplatform/wechat"
+)
+
+// Freshness is how an access token is.
+type Freshness string
+
+// An access token is Expiring when its renewal, were it in use, is overdue, and Missing where there never was one or it was retired.
+const (
+	Fresh    Freshness = "fresh"
+	Expiring Freshness = "expiring"
+	Expired  Freshness = "expired"
+	Missing  Freshness = "none"
+)
+
+// Health is how a token is, without the token.
+type Health struct {
+	Freshness Freshness
+	Expires   time.Time // zero where it is Missing
+	Version   Version
+	Retry     time.Time // when keepers ask again after a failure; zero where none failed last
+}
+
+// health is r's, at a time by the database's clock.
+func (r *row) health(now time.Time, t Times) Health {
+	h := Health{Freshness: Missing, Version: r.version}
+	if r.failures > 0 {
+		h.Retry = r.due
+	}
+	if r.access.IsZero() {
+		return h
+	}
+	h.Expires = r.expires
+	switch {
+	case !r.alive(now, t):
+		h.Freshness = Expired
+	case !r.late.IsZero() && !now.Before(r.late):
+		h.Freshness = Expiring
+	default:
+		h.Freshness = Fresh
+	}
+	return h
+}
+
+// Health is how the tokens of ids are, read without a lock. Those that have no row are not in it.
+func (s *Store) Health(ctx context.Context, ids []wechat.AppID) (map[wechat.AppID]Health, error) {
+	now, err := db.Now(ctx, s.db)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.loadMany(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[wechat.AppID]Health, len(rows))
+	for _, one := range rows {
+		all[one.id] = one.row.health(now, s.times)
+	}
+	return all, nil
+}
+
+// News are those of WeChat's listed refresh tokens that Spare would take, as far as can be seen without a lock. One of a row that does not exist is news.
+func (s *Store) News(ctx context.Context, listed map[wechat.AppID]seal.Secret) (map[wechat.AppID]bool, error) {
+	ids, news := make([]wechat.AppID, 0, len(listed)), make(map[wechat.AppID]bool, len(listed))
+	for id, refresh := range listed {
+		ids = append(ids, id)
+		news[id] = !refresh.IsZero()
+	}
+	rows, err := s.loadMany(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range rows {
+		refresh := listed[one.id]
+		news[one.id] = news[one.id] && !refresh.Equal(one.row.refresh) && !refresh.Equal(one.row.spare)
+	}
+	return news, nil
+}
+
+// Hasten lets id be asked for at once, whatever failed before: for the operator. It fails with ErrUnknown.
+func (s *Store) Hasten(ctx context.Context, id wechat.AppID) error {
+	return s.change(ctx, id, func(r *row, m moment) error {
+		r.hasten(m)
+		return nil
+	})
+}
