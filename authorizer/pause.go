@@ -14,7 +14,7 @@ const (
 	hitsForAll     = 5 // refusals for their quota within hitsWithin say that it is not the authorizers' own
 	hitsWithin     = time.Minute
 	probeQuota     = 10 * time.Minute
-	probeOwn       = 10 * time.Second
+	probeOwn       = 5 * time.Second
 	ownPause       = 24 * time.Hour // or until a probe succeeds
 	pauseReadEvery = time.Second
 )

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -101,9 +100,8 @@ func (b *bench) serveUpstream(ctx context.Context) (func() error, error) {
 		return nil, err
 	}
 	b.upstream = "http://" + on.Addr().String()
-	server := &http.Server{Handler: &upstream{sim: b.sim}, ReadHeaderTimeout: 5 * time.Second}
-	go func() { _ = server.Serve(on) }()
-	return func() error { b.sim.Close(); return server.Close() }, nil
+	go (&upstream{b.sim, on}).run()
+	return func() error { b.sim.Close(); return on.Close() }, nil
 }
 
 // configure makes the database and the settings of a platform as it is shipped: PostgreSQL and Redis.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -58,6 +59,9 @@ var (
 		Note:    "如果一分钟后仍未完成，可以关闭本页，到服务商处查看授权结果。",
 		TitleEN: "Waiting for WeChat", SayEN: "WeChat is confirming your authorization. This page reloads by itself.",
 		NoteEN: "If it takes longer than a minute, you may close this page and look for the result where you started."}
+	sheetUnproven = sheet{Status: 200, Title: "未能确认授权", Say: "微信没有发来新的确认。如果您之前已经授权过并且没有改变权限，请用同一个浏览器重新打开授权链接，再确认一次。",
+		TitleEN: "Not confirmed", SayEN: "WeChat sent no new confirmation. If you had authorized before and changed nothing, open the link again and confirm once more in this same browser.",
+		ButtonText: "重新打开授权链接", ButtonTextEN: "Open the link again"}
 	sheetRefused = sheet{Status: 400, Title: "授权未完成", Say: "微信没有确认这次授权，可能已经过期或已经用过，请重新开始。",
 		TitleEN: "The authorization was not completed", SayEN: "WeChat did not confirm it: it has expired or was used before. Please start again.",
 		ButtonText: "重新开始", ButtonTextEN: "Start again"}
@@ -98,7 +102,7 @@ func (d Door) page(c echo.Context) error {
 	if err != nil {
 		return d.trouble(c, err)
 	}
-	c.SetCookie(d.cookie(idOf(c), v.cookie))
+	c.SetCookie(d.cookie(cookieName, idOf(c), v.cookie.Reveal(), int(exchangeSlack.Seconds())))
 	return show(c, i.invited(v))
 }
 
@@ -136,11 +140,29 @@ func (d Door) await(c echo.Context, i Invitation, code seal.Secret) error {
 	case err != nil:
 		return d.trouble(c, err)
 	case !known:
-		return show(c, sheetWait)
+		return d.wait(c)
 	case result.AppID == "":
 		return show(c, d.startAgain(c))
 	}
 	return d.finish(c, i, result)
+}
+
+// Where a merchant authorizes again and changes nothing, WeChat sends no event (wechat-protocol §1.4): so the waiting ends.
+const waitsMost = 30
+
+// wait shows the page that reloads itself, and counts in a cookie how often it did.
+func (d Door) wait(c echo.Context) error {
+	waited := 0
+	if found, err := c.Cookie(waitName); err == nil {
+		waited, _ = strconv.Atoi(found.Value)
+	}
+	if waited >= waitsMost {
+		s := sheetUnproven
+		s.Button = d.Desk.URL(idOf(c))
+		return show(c, s)
+	}
+	c.SetCookie(d.cookie(waitName, idOf(c), strconv.Itoa(waited+1), waitsMost*sheetWait.ReloadSeconds*2))
+	return show(c, sheetWait)
 }
 
 // A code that came by another invitation says nothing about this one.
@@ -193,11 +215,14 @@ func safe(c echo.Context) {
 	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 }
 
-const cookieName = "wxplatform_invitation"
+const (
+	cookieName = "wxplatform_invitation"
+	waitName   = "wxplatform_wait"
+)
 
-func (d Door) cookie(id, value seal.Secret) *http.Cookie {
+func (d Door) cookie(name string, id seal.Secret, value string, seconds int) *http.Cookie {
 	return &http.Cookie{
-		Name: cookieName, Value: value.Reveal(), Path: "/authorize/" + id.Reveal(), MaxAge: int(exchangeSlack.Seconds()),
+		Name: name, Value: value, Path: "/authorize/" + id.Reveal(), MaxAge: seconds,
 		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: strings.HasPrefix(d.Desk.publicURL, "https://"),
 	}
 }

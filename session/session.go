@@ -119,14 +119,12 @@ func (s Session) became(kf wechat.KFAccount, sent time.Time) (finding, error) {
 	return there, nil
 }
 
-// Create opens a session between kf and the customer. It fails with WeChat's refusal; an unknown outcome is harmless to repeat, for the same two in session is success (wechat-protocol §5.1).
+// Create opens a session between kf and the customer. An unknown outcome is repeated once, and may be repeated by the caller too, for the same two in session is success (wechat-protocol §5.1).
+// It fails with an error of the wire.
 func (d *Desk) Create(ctx context.Context, a authorizer.Admitted, kf wechat.KFAccount, customer wechat.OpenID) error {
 	_, err := d.authorizers.Call(ctx, a, createSession(kf, customer))
 	if wechat.MayHaveActed(err) {
 		_, err = d.authorizers.Call(ctx, a, createSession(kf, customer))
-	}
-	if wechat.MayHaveActed(err) {
-		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
 	if err != nil {
 		return fmt.Errorf("create a session of %s: %w", a.AppID, err)

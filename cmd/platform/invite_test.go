@@ -168,6 +168,14 @@ func TestWithoutItsCookieABrowserWaitsForTheEvent(t *testing.T) {
 	if n := w.sim.Calls("/cgi-bin/component/api_query_auth"); n != 0 || w.status(id) != "pending" {
 		t.Errorf("got %d exchanges and %s, want the code left alone", n, w.status(id))
 	}
+	for range 30 {
+		if page, err = other.send(anyContext, "GET", back, nil, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if strings.Contains(string(page.body), `http-equiv="refresh"`) || !strings.Contains(string(page.body), link) {
+		t.Error("got a page that waits for ever, want the way back after a minute")
+	}
 }
 
 func TestAnIntrudersCodeInAnothersInvitationBindsNothing(t *testing.T) {

@@ -359,4 +359,3 @@ func TestSealingKeysAreListed(t *testing.T) {
 		t.Errorf("got %+v, want the one key", keys)
 	}
 }
-
