@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,13 +29,15 @@ type bench struct {
 	duration    time.Duration
 	connections int
 	profile     string // where a CPU profile of the platform goes; "" makes none
+	other       string // another build of the platform, measured beside the first; "" is none
 
 	sim      *wechatsim.Sim
-	upstream string // its URL
-	settings []string
-	log      *os.File
+	upstream string   // its URL
+	address  string   // the platform's
+	private  string   // and that of its private listener
+	settings []string // the platform's
 	platform *program
-	bare     *program
+	programs []*program // in the order of the table: the bare proxy, the platform, its other build
 }
 
 func main() {
@@ -46,6 +49,7 @@ func main() {
 	flag.DurationVar(&b.duration, "duration", 4*time.Second, "length of a round, whole seconds")
 	flag.IntVar(&b.connections, "connections", 32, "connections that send requests")
 	flag.StringVar(&b.profile, "profile", "", "file for a CPU profile of the platform, taken in one round more")
+	flag.StringVar(&b.other, "other", "", "another build of the platform, to measure beside the first")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := b.run(ctx, os.Stdout)
@@ -60,11 +64,14 @@ func main() {
 func (b *bench) run(ctx context.Context, out io.Writer) (err error) {
 	var undo []func() error
 	defer func() {
+		for _, p := range b.programs {
+			err = errors.Join(err, p.stop())
+		}
 		for i := len(undo) - 1; i >= 0; i-- {
 			err = errors.Join(err, undo[i]())
 		}
 	}()
-	for _, step := range []func(context.Context) (func() error, error){b.serveUpstream, b.configure, b.startPlatform, b.startBare} {
+	for _, step := range []func(context.Context) (func() error, error){b.serveUpstream, b.configure} {
 		after, err := step(ctx)
 		if after != nil {
 			undo = append(undo, after)
@@ -73,26 +80,21 @@ func (b *bench) run(ctx context.Context, out io.Writer) (err error) {
 			return err
 		}
 	}
-	jwt, err := b.onboard(ctx)
-	if err != nil {
-		return err
-	}
-	b.platform.path, b.platform.jwt = "/v1/authorizers/"+string(wechatsim.SampleService)+closePath, jwt
-	if err := b.warmUp(ctx); err != nil {
-		return err
+	for _, step := range []func(context.Context) error{b.startBare, b.startPlatform, b.admit, b.startOther, b.warmUp} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
 	return b.measure(ctx, out)
 }
 
 // serveUpstream runs here, on the load generator's cores.
-func (b *bench) serveUpstream(ctx context.Context) (func() error, error) {
-	address, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	publicURL := "http://" + address
-	b.platform = &program{url: publicURL}
-	if b.sim, err = wechatsim.New(wechatsim.Config{EventURL: publicURL + "/wechat/events"}); err != nil {
+func (b *bench) serveUpstream(context.Context) (func() error, error) {
+	var faults [3]error
+	b.address, faults[0] = freeAddress()
+	b.private, faults[1] = freeAddress()
+	b.sim, faults[2] = wechatsim.New(wechatsim.Config{EventURL: "http://" + b.address + "/wechat/events"})
+	if err := errors.Join(faults[:]...); err != nil {
 		return nil, err
 	}
 	on, err := net.Listen("tcp", "127.0.0.1:0")
@@ -114,78 +116,107 @@ func (b *bench) configure(ctx context.Context) (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	private, err := freeAddress()
 	about := b.sim.Config()
 	b.settings = []string{
-		"PLATFORM_LISTEN=" + b.platform.url[len("http://"):], "PLATFORM_PRIVATE_LISTEN=" + private, "PLATFORM_PUBLIC_URL=" + b.platform.url,
+		"PLATFORM_LISTEN=" + b.address, "PLATFORM_PRIVATE_LISTEN=" + b.private, "PLATFORM_PUBLIC_URL=http://" + b.address,
 		"PLATFORM_COMPONENT_APPID=" + string(about.AppID), "PLATFORM_COMPONENT_SECRET=" + about.Secret,
 		"PLATFORM_COMPONENT_TOKEN=" + about.Token, "PLATFORM_COMPONENT_AES_KEY=" + about.AESKey,
 		"PLATFORM_SEALING_KEYS=" + seal.NewKey(), "PLATFORM_DATABASE_URL=" + database, "PLATFORM_REDIS_URL=" + redis,
 		"PLATFORM_WECHAT_URL=" + b.upstream, "PLATFORM_WECHAT_CONSENT_URL=" + b.upstream,
 	}
-	return drop, err
+	return drop, nil
 }
 
-// startPlatform starts it with its log in a file, and gives it a ticket.
-func (b *bench) startPlatform(ctx context.Context) (func() error, error) {
-	var err error
-	if b.log, err = os.OpenFile(filepath.Join(b.binaries, "platform.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
-		return nil, err
-	}
-	address := b.platform.url
-	if b.platform, err = start("the platform", b.core, b.settings, b.log, b.binaries+"/platform", "serve"); err != nil {
-		return nil, err
-	}
-	b.platform.url = address
-	if err := listening(ctx, address[len("http://"):]); err != nil {
-		text, _ := os.ReadFile(b.log.Name())
-		return b.platform.stop, fmt.Errorf("%w\n%s", err, text)
-	}
-	b.sim.PushTicket()
-	return b.platform.stop, b.sim.Settle(ctx)
-}
-
-func (b *bench) startBare(ctx context.Context) (func() error, error) {
+func (b *bench) startBare(ctx context.Context) error {
 	address, err := freeAddress()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if b.bare, err = start("httputil.ReverseProxy", b.core, nil, os.Stderr, b.binaries+"/bareproxy", "-listen", address, "-upstream", b.upstream); err != nil {
-		return nil, err
-	}
-	b.bare.url = "http://" + address
-	return b.bare.stop, listening(ctx, address)
+	_, err = b.start(ctx, "httputil.ReverseProxy", address, nil, b.binaries+"/bareproxy", "-listen", address, "-upstream", b.upstream)
+	return err
 }
 
-// warmUp has the platform get its access token, which is then the one that the bare proxy's caller brings along.
+func (b *bench) startPlatform(ctx context.Context) (err error) {
+	b.platform, err = b.start(ctx, "the platform", b.address, b.settings, b.binaries+"/platform", "serve")
+	return err
+}
+
+// startOther starts another build as one more replica.
+func (b *bench) startOther(ctx context.Context) error {
+	if b.other == "" {
+		return nil
+	}
+	address, bad := freeAddress()
+	private, worse := freeAddress()
+	if err := errors.Join(bad, worse); err != nil {
+		return err
+	}
+	settings := append(b.settings[:len(b.settings):len(b.settings)], "PLATFORM_LISTEN="+address, "PLATFORM_PRIVATE_LISTEN="+private)
+	p, err := b.start(ctx, "its other build", address, settings, b.other, "serve")
+	p.path, p.jwt = b.platform.path, b.platform.jwt
+	return err
+}
+
+// start starts a program of the table, with its log in a file, and waits until it listens.
+func (b *bench) start(ctx context.Context, name, address string, env []string, command ...string) (*program, error) {
+	p := &program{name: name, url: "http://" + address}
+	var err error
+	if p.log, err = os.OpenFile(filepath.Join(b.binaries, strings.ReplaceAll(name, " ", "-")+".log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
+		return p, err
+	}
+	if err := p.start(b.core, env, command...); err != nil {
+		return p, err
+	}
+	b.programs = append(b.programs, p)
+	if err := listening(ctx, address); err != nil {
+		text, _ := os.ReadFile(p.log.Name())
+		return p, fmt.Errorf("%s: %w\n%s", name, err, text)
+	}
+	return p, nil
+}
+
+// admit gives the platform its ticket, a tenant and an authorizer.
+func (b *bench) admit(ctx context.Context) error {
+	b.sim.PushTicket()
+	if err := b.sim.Settle(ctx); err != nil {
+		return err
+	}
+	jwt, err := b.onboard(ctx)
+	b.platform.path, b.platform.jwt = "/v1/authorizers/"+string(wechatsim.SampleService)+closePath, jwt
+	return err
+}
+
+// warmUp loads the platform first, so that there is an access token for the bare proxy's caller to bring along. The same headers go to both.
 func (b *bench) warmUp(ctx context.Context) error {
 	if _, err := b.load(ctx, b.platform, 2*time.Second); err != nil {
 		return err
 	}
-	b.bare.path = closePath + "?access_token=" + b.sim.LastAccessToken(wechatsim.SampleService)
-	_, err := b.load(ctx, b.bare, 2*time.Second)
-	return errors.Join(err, b.log.Truncate(0))
+	bare := b.programs[0]
+	bare.path, bare.jwt = closePath+"?access_token="+b.sim.LastAccessToken(wechatsim.SampleService), b.platform.jwt
+	for _, p := range b.programs {
+		if _, err := b.load(ctx, p, 2*time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // measure loads the programs in turn: A B A B.
 func (b *bench) measure(ctx context.Context, out io.Writer) error {
-	var bare, platform []round
+	turns := make([][]round, len(b.programs))
 	for i := range b.rounds {
-		one, err := b.load(ctx, b.bare, b.duration)
-		if err != nil {
-			return err
+		fmt.Fprintf(os.Stderr, "round %d of %d, µs a request:", i+1, b.rounds)
+		for j, p := range b.programs {
+			r, err := b.load(ctx, p, b.duration)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(os.Stderr, " %.0f", r.cpu)
+			turns[j] = append(turns[j], r)
 		}
-		other, err := b.load(ctx, b.platform, b.duration)
-		if err != nil {
-			return err
-		}
-		if err := b.checkLog(other.requests); err != nil {
-			return err
-		}
-		bare, platform = append(bare, one), append(platform, other)
-		fmt.Fprintf(os.Stderr, "round %d of %d: %.0f and %.0f µs a request, ratio %.2f\n", i+1, b.rounds, one.cpu, other.cpu, other.cpu/one.cpu)
+		fmt.Fprintln(os.Stderr)
 	}
-	if err := printTable(out, []string{b.bare.name, b.platform.name}, [][]round{bare, platform}); err != nil {
+	if err := printTable(out, b.programs, turns); err != nil {
 		return err
 	}
 	return b.takeProfile(ctx)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,13 +27,7 @@ func (b *bench) takeProfile(ctx context.Context) error {
 }
 
 func (b *bench) fetchProfile(ctx context.Context) error {
-	var private string
-	for _, setting := range b.settings {
-		if address, ok := strings.CutPrefix(setting, "PLATFORM_PRIVATE_LISTEN="); ok {
-			private = address
-		}
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", private, int(b.duration.Seconds())), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", b.private, int(b.duration.Seconds())), nil)
 	if err != nil {
 		return err
 	}

@@ -19,17 +19,18 @@ type program struct {
 	name string
 	url  string
 	path string // of the request to send it
-	jwt  string // "" sends none
+	jwt  string
+	log  *os.File // what it prints
 	cmd  *exec.Cmd
 }
 
-// start runs a program on one core until its stop. Should this process be killed, so is the program.
-func start(name, core string, env []string, stderr *os.File, command ...string) (*program, error) {
-	cmd := exec.Command("taskset", append([]string{"-c", core}, command...)...)
-	cmd.Env = append(os.Environ(), env...)
-	cmd.Stdout, cmd.Stderr = stderr, stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return &program{name: name, cmd: cmd}, cmd.Start()
+// start runs the program on one core until its stop. Should this process be killed, so is the program.
+func (p *program) start(core string, env []string, command ...string) error {
+	p.cmd = exec.Command("taskset", append([]string{"-c", core}, command...)...)
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true} // Ctrl-C is for this process, which stops the others in order
+	return p.cmd.Start()
 }
 
 func (p *program) stop() error {

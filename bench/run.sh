@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Builds the platform as it is shipped and the bare proxy, and has bench/main.go measure both, on one core, with upstream and load generator on the others.
-# make bench calls it with TEST_POSTGRES_URL and TEST_REDIS_URL set. BENCH_ROUNDS, BENCH_SECONDS, BENCH_CONNECTIONS and BENCH_PROFILE (a file) change how.
+# make bench calls it with TEST_POSTGRES_URL and TEST_REDIS_URL set.
+# BENCH_ROUNDS, BENCH_SECONDS and BENCH_CONNECTIONS change how much; BENCH_OTHER is another build of the platform to measure beside it, BENCH_PROFILE a file for
+# a CPU profile, and BENCH_UNDER a command that all run under: on a machine that is busy otherwise, "chrt -f 1" as root keeps the others away.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,5 +31,5 @@ trap 'exit 130' INT TERM
 
 CGO_ENABLED=0 go build -trimpath -ldflags=-s -o "$dir/" ./cmd/platform ./bench ./bench/bareproxy
 
-taskset -c "$others" "$dir/bench" -core "${cores[0]}" -binaries "$dir" -script bench/load.lua \
-	-rounds "${BENCH_ROUNDS:-5}" -duration "${BENCH_SECONDS:-4}s" -connections "${BENCH_CONNECTIONS:-32}" -profile "${BENCH_PROFILE:-}"
+${BENCH_UNDER:-} taskset -c "$others" "$dir/bench" -core "${cores[0]}" -binaries "$dir" -script bench/load.lua \
+	-rounds "${BENCH_ROUNDS:-5}" -duration "${BENCH_SECONDS:-4}s" -connections "${BENCH_CONNECTIONS:-32}" -profile "${BENCH_PROFILE:-}" -other "${BENCH_OTHER:-}"

@@ -38,13 +38,13 @@ func ratios(rounds, bare []round) spread {
 }
 
 // printTable writes Markdown: docs/performance.md shows it as it is.
-func printTable(out io.Writer, names []string, turns [][]round) error {
+func printTable(out io.Writer, programs []*program, turns [][]round) error {
 	table := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
 	_, _ = fmt.Fprintln(table, "| program\t| CPU µs a request\t| ratio\t| requests/s\t| p50 ms\t| p99 ms\t| MB\t|")
 	_, _ = fmt.Fprintln(table, "|---\t|---\t|---\t|---\t|---\t|---\t|---\t|")
-	for i, name := range names {
+	for i, p := range programs {
 		column := func(decimals int, value func(round) float64) string { return spreadOf(turns[i], value).text(decimals) }
-		_, _ = fmt.Fprintf(table, "| %s\t| %s\t| %s\t| %s\t| %s\t| %s\t| %s\t|\n", name,
+		_, _ = fmt.Fprintf(table, "| %s\t| %s\t| %s\t| %s\t| %s\t| %s\t| %s\t|\n", p.name,
 			column(0, func(r round) float64 { return r.cpu }), ratios(turns[i], turns[0]).text(2), column(0, func(r round) float64 { return r.rate }),
 			column(1, func(r round) float64 { return r.p50 }), column(1, func(r round) float64 { return r.p99 }), column(0, func(r round) float64 { return r.memory }))
 	}

@@ -15,20 +15,27 @@ import (
 
 // stored is a row of custody, opened.
 type stored struct {
-	kind                    token.Kind
-	id                      wechat.AppID
-	fence, version          int64
-	lease, unsettled, due   int64
-	access, refresh, spare  string
-	failures                int
-	expires, barred, retry  int64
-	accessSealed, re, spare_ []byte
+	kind                   token.Kind
+	id                     wechat.AppID
+	fence, version         int64
+	lease, unsettled, due  int64
+	access, refresh, spare string
+	failures               int
+	expires, barred, retry int64
+	sealed                 [3][]byte
 }
 
 func readStored(scan db.Scan) (stored, error) {
 	var s stored
-	err := scan(&s.kind, &s.id, &s.fence, &s.version, &s.lease, &s.unsettled, &s.due, &s.failures, &s.expires, &s.barred, &s.retry, &s.accessSealed, &s.re, &s.spare_)
+	err := scan(&s.kind, &s.id, &s.fence, &s.version, &s.lease, &s.unsettled, &s.due, &s.failures, &s.expires, &s.barred, &s.retry, &s.sealed[0], &s.sealed[1], &s.sealed[2])
 	return s, err
+}
+
+var columns = []string{"access", "refresh", "spare"}
+
+// place is where a secret of custody is sealed.
+func (w *world) place(kind token.Kind, id wechat.AppID, column string) seal.Place {
+	return seal.Place{"tokens", column, string(kind), string(id)}
 }
 
 func (w *world) rows() ([]stored, error) {
@@ -38,15 +45,12 @@ func (w *world) rows() ([]stored, error) {
 		SELECT kind, id, fence, version, lease_until, unsettled_until, due, failures, expires_at, barred_until, retry_at, access, refresh, spare FROM tokens`)
 	for i := range rows {
 		s := &rows[i]
-		for column, of := range map[string]struct {
-			sealed []byte
-			to     *string
-		}{"access": {s.accessSealed, &s.access}, "refresh": {s.re, &s.refresh}, "spare": {s.spare_, &s.spare}} {
-			opened, err := w.ring.Open(of.sealed, "tokens", column, string(s.kind), string(s.id))
+		for column, to := range []*string{&s.access, &s.refresh, &s.spare} {
+			opened, err := w.ring.Open(s.sealed[column], w.place(s.kind, s.id, columns[column])...)
 			if err != nil {
-				return nil, fmt.Errorf("%s of %s: %w", column, s.id, err)
+				return nil, fmt.Errorf("%s of %s: %w", columns[column], s.id, err)
 			}
-			*of.to = opened.Reveal()
+			*to = opened.Reveal()
 		}
 	}
 	return rows, err
@@ -170,9 +174,13 @@ func (w *world) unsettled(wrong map[wechat.AppID]int) (open []string, err error)
 		return nil, err
 	}
 	for _, r := range rows {
-		access, refresh := newest[r.id][0], newest[r.id][1]
+		of, ours := newest[r.id]
+		access, refresh := of[0], of[1]
 		if r.kind == token.Component {
-			access, refresh = component, ""
+			access, refresh, ours = component, "", true
+		}
+		if !ours {
+			continue // the scenario left it out
 		}
 		switch {
 		case r.lease > 0 || r.unsettled > 0:
@@ -187,9 +195,4 @@ func (w *world) unsettled(wrong map[wechat.AppID]int) (open []string, err error)
 		}
 	}
 	return open, nil
-}
-
-// reseal is a secret as it stands in a column.
-func (w *world) sealed(secret, column string, id wechat.AppID) []byte {
-	return w.ring.Seal(seal.NewSecret(secret), "tokens", column, string(token.Authorizer), string(id))
 }

@@ -3,8 +3,11 @@ package faults
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
+
+	"wxplatform/token"
 )
 
 // scenario is a fault, and what must hold in it. It says its figures.
@@ -40,20 +43,73 @@ func (m *machine) scenarios(all bool) []scenario {
 }
 
 var (
-	bare  = []scenario{}
-	short = []scenario{
-		{"one refresh", func(t *testing.T, m *machine) string {
-			w := m.world(t, plan{times: brisk})
-			said := "authorizer " + w.oneRefresh(300*time.Millisecond) + "; component " + w.oneComponentToken(300*time.Millisecond)
-			w.settled()
-			return said
-		}},
-		{"holder struck", func(t *testing.T, m *machine) string {
-			w := m.world(t, plan{times: brisk})
-			said := "killed, answered: " + w.holder("authorizer.answered", "kill") + "; killed, stored: " + w.holder("authorizer.stored", "kill") + "; stopped, answered: " + w.holder("authorizer.answered", "stop")
-			w.settled()
-			return said
-		}},
+	bare = []scenario{
+		{"SQLite, killed", sqliteKilled("sending", "answered", "stored")},
 	}
-	full = []scenario{}
+	short = []scenario{
+		{"one refresh", refreshes(brisk, 300*time.Millisecond)},
+		{"holder struck", struck(brisk, []string{"authorizer.answered", "authorizer.stored"}, []string{"authorizer.answered"})},
+		{"Redis struck", underRedisFaults(redisFaults[1:3], second)},
+		{"PostgreSQL gone at a commit", sqlAwayAtCommit},
+		{"rolling restart", rolled},
+	}
+	full = []scenario{
+		{"one refresh", refreshes(patience, 0, 300*time.Millisecond, second, 3*second)},
+		{"holder killed", struck(brisk, each("authorizer", "claimed", "sending", "working", "answered", "stored", "shared"), nil)},
+		{"holder stopped", struck(brisk, nil, each("authorizer", "claimed", "sending", "working", "answered", "stored", "shared"))},
+		{"component's holder struck", struck(brisk, each("component", "working", "answered", "stored"), each("component", "working", "answered"))},
+		{"Redis struck", underRedisFaults(redisFaults, 5*second)},
+		{"PostgreSQL away", sqlAway},
+		{"PostgreSQL away for long", sqlAwayForLong},
+		{"PostgreSQL gone at a commit", sqlAwayAtCommit},
+		{"PostgreSQL cut and restarted", sqlCut},
+		{"older dump restored", restored},
+		{"WeChat struck", wechatStruck},
+		{"61023 for live merchants", refreshTokenReplaced},
+		{"61004, 45009", platformRefused},
+		{"pushes lost, workers killed", pushesLost},
+		{"killed while closing", closeKilled},
+		{"rolling restart", rolled},
+		{"clock 2 min ahead", clockOff("2m", func() plan { return plan{times: longer} })},
+		{"clock 2 min behind", clockOff("-2m", func() plan { return plan{times: longer} })},
+		{"clock a life ahead", clockOff("2m", func() plan { return plan{times: patience} })},
+		{"SQLite, disk full", sqliteFull},
+	}
+	longer = token.Times{Call: 2 * second, Lease: 3 * second, Unsettled: 5 * second, Overlap: 15 * second, Life: 600 * second}
 )
+
+func each(kind string, steps ...string) (all []string) {
+	for _, step := range steps {
+		all = append(all, kind+"."+step)
+	}
+	return all
+}
+
+// refreshes has WeChat answer in each of these times.
+func refreshes(times token.Times, delays ...time.Duration) func(*testing.T, *machine) string {
+	return func(t *testing.T, m *machine) string {
+		w := m.world(t, plan{times: times})
+		var said []string
+		for _, delay := range delays {
+			said = append(said, fmt.Sprintf("WeChat %s: authorizer %s; component %s", delay, w.oneRefresh(delay), w.oneComponentToken(delay)))
+		}
+		w.settled()
+		return strings.Join(said, "; ")
+	}
+}
+
+// struck kills the holder of a lease at some steps and stops him at some.
+func struck(times token.Times, killed, stopped []string) func(*testing.T, *machine) string {
+	return func(t *testing.T, m *machine) string {
+		w := m.world(t, plan{times: times})
+		var said []string
+		for _, step := range killed {
+			said = append(said, step+" killed: "+w.holder(step, "kill"))
+		}
+		for _, step := range stopped {
+			said = append(said, step+" stopped: "+w.holder(step, "stop"))
+		}
+		w.settled()
+		return strings.Join(said, "; ")
+	}
+}

@@ -117,5 +117,3 @@ func (w *world) holder(step, what string) string {
 	}
 	return others.String()
 }
-
-var steps = []string{"claimed", "sending", "working", "answered", "stored", "shared"}

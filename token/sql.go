@@ -278,14 +278,14 @@ func (s *Store) Backlog(ctx context.Context) (Backlog, error) {
 	}
 	due, err := db.One(ctx, s.db, readOldest, `
 		SELECT COUNT(*), COALESCE(MIN(due), 0)
-		FROM (SELECT due FROM tokens WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT $3) AS some`,
+		FROM (SELECT due FROM tokens WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT $3) AS oldest`,
 		s.kind, db.Millis(now), BacklogMost)
 	if err != nil {
 		return Backlog{}, err
 	}
 	suspect, err := db.One(ctx, s.db, readOldest, `
 		SELECT COUNT(*), COALESCE(MIN(unsettled_until), 0)
-		FROM (SELECT unsettled_until FROM tokens WHERE kind = $1 AND unsettled_until > 0 AND retired_at = 0 AND due > 0 AND due <= $2 ORDER BY unsettled_until LIMIT $3) AS some`,
+		FROM (SELECT unsettled_until FROM tokens WHERE kind = $1 AND unsettled_until > 0 AND retired_at = 0 AND due > 0 AND due <= $2 ORDER BY unsettled_until LIMIT $3) AS oldest`,
 		s.kind, db.Millis(now.Add(soon)), BacklogMost)
 	return Backlog{Due: due.count, DueFor: due.age(now), Suspects: suspect.count, SuspectsPast: suspect.age(now)}, err
 }

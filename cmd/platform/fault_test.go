@@ -165,7 +165,9 @@ func TestOneWalkInTenMinutesIsSharedByAllWhoAskOnAllReplicas(t *testing.T) {
 		if shown := w.becomes(official, "degraded"); w.ahead(shown, "next_attempt") > time.Minute || !strings.HasPrefix(shown.field("reason"), "61023") {
 			w.t.Errorf("got %s, want the reason and when it is looked for", shown.body)
 		}
-		w.stays("one walk", func() bool { return w.sim.Calls(listPath) == 1 && other.authorizer(official).field("state") == "degraded" })
+		w.stays("one walk", func() bool {
+			return w.sim.Calls(listPath) == 1 && other.authorizer(official).field("state") == "degraded"
+		})
 		w.nextWalk()
 		w.becomes(official, "healthy")
 		if n := w.sim.Calls(listPath); n != 2 {

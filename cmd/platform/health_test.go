@@ -8,52 +8,54 @@ import (
 
 	"wxplatform/component"
 	"wxplatform/internal/db"
+	"wxplatform/internal/seal"
 	"wxplatform/wechat/wechatsim"
 )
 
-func (w *world) degraded(text string) bool {
-	return strings.Contains(strings.Join(w.platform.ready(anyContext).Reasons, "\n"), text)
+func (p *platform) degraded(text string) bool {
+	return strings.Contains(strings.Join(p.ready(anyContext).Reasons, "\n"), text)
 }
 
 func TestReadySaysWhatIsAwayAndSinceWhen(t *testing.T) {
-	gone := freePort(t)
-	w := newWorldWith(t, map[string]string{"PLATFORM_REDIS_URL": "redis://" + gone}) // the world's own start would wait for "ready"
-	if !w.degraded("Redis is away since ") {
-		t.Errorf("got %+v, want Redis away", w.platform.ready(anyContext))
+	w := sqliteWorld(t)
+	w.env["PLATFORM_REDIS_URL"] = "redis://" + freePort(t)
+	p := fresh(t, w)
+	if !p.degraded("Redis is away since ") {
+		t.Errorf("got %+v, want Redis away", p.ready(anyContext))
 	}
-	since := w.platform.health.redis.since.Load()
+	since := p.health.redis.since.Load()
 	time.Sleep(5 * time.Millisecond)
-	w.platform.ready(anyContext)
-	if again := w.platform.health.redis.since.Load(); again != since || since == 0 {
+	p.ready(anyContext)
+	if again := p.health.redis.since.Load(); again != since || since == 0 {
 		t.Errorf("got it away since %d and then since %d, want the first time kept", since, again)
 	}
-	w.platform.health.sql.note(errors.New("away"))
-	if w.platform.health.sql.up() != 0 {
-		t.Error("got SQL up, want it away")
+	if p.health.redis.up() != 0 || p.health.sql.up() != 1 {
+		t.Error("got the wrong one up")
 	}
-	w.platform.ready(anyContext)
-	if w.platform.health.sql.up() != 1 {
+	p.health.sql.note(errors.New("away"))
+	p.ready(anyContext)
+	if p.health.sql.up() != 1 || p.degraded("the database is away") {
 		t.Error("got SQL away, want it up again once it answers")
+	}
+	_ = p.db.Close()
+	if !p.degraded("the database is away since ") || p.health.sql.up() != 0 {
+		t.Errorf("got %+v, want the database away", p.ready(anyContext))
 	}
 }
 
 func TestReadySaysThatNoTicketCame(t *testing.T) {
-	w := sqliteWorld(t)
-	newest := w.platform.component.Newest()
-	newest.Received = time.Now().Add(-26 * time.Minute)
-	if err := w.platform.component.Keep(anyContext, newest); err != nil {
-		t.Fatal(err)
+	p := fresh(t, sqliteWorld(t)) // which does not ask for one, as one that runs does
+	if !p.degraded("no component_verify_ticket yet") {
+		t.Errorf("got %+v, want no ticket before the first is read", p.ready(anyContext))
 	}
-	if !w.degraded("no component_verify_ticket for 26 minutes") {
-		t.Errorf("got %+v, want the ticket missed", w.platform.ready(anyContext))
-	}
-	newest.Received = time.Now().Add(-component.TicketMissing + time.Minute)
-	newest.Created = newest.Created.Add(time.Second)
-	if err := w.platform.component.Keep(anyContext, newest); err != nil {
-		t.Fatal(err)
-	}
-	if w.degraded("ticket") {
-		t.Errorf("got %+v, want nothing said before 25 minutes", w.platform.ready(anyContext))
+	for age, missed := range map[time.Duration]bool{26 * time.Minute: true, component.TicketMissing - time.Minute: false} {
+		pushed := component.Ticket{Value: seal.NewSecret("ticket@@@x"), Created: time.Now(), Received: time.Now().Add(-age)}
+		if err := p.component.Keep(anyContext, pushed); err != nil {
+			t.Fatal(err)
+		}
+		if p.degraded("no component_verify_ticket for") != missed {
+			t.Errorf("%v old: got %+v, want it missed: %v", age, p.ready(anyContext), missed)
+		}
 	}
 }
 
@@ -63,7 +65,7 @@ func TestReadySaysThatThePlatformIsMisconfiguredUntilItIsNot(t *testing.T) {
 	w.open(kfAccount)
 	w.sim.SetAllowedIPs("10.9.9.9")
 	w.wants(w.shut(kfAccount), 503, "platform-misconfigured")
-	if !w.degraded("WeChat refuses with 61004") || !w.degraded("put 127.0.0.1 into") {
+	if !w.platform.degraded("WeChat refuses with 61004") || !w.platform.degraded("put 127.0.0.1 into") {
 		t.Errorf("got %+v, want 61004 and what to do", w.platform.ready(anyContext))
 	}
 	if got := w.scrape(`wxplatform_misconfigured`); got != "1" {
@@ -74,7 +76,7 @@ func TestReadySaysThatThePlatformIsMisconfiguredUntilItIsNot(t *testing.T) {
 	}
 	w.sim.SetAllowedIPs()
 	w.ok(w.shut(kfAccount))
-	if w.degraded("WeChat refuses") {
+	if w.platform.degraded("WeChat refuses") {
 		t.Errorf("got %+v, want it forgotten after a good answer", w.platform.ready(anyContext))
 	}
 }

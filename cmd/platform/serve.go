@@ -12,7 +12,7 @@ type serveCmd struct{}
 
 // The garbage collector runs when the heap has doubled. It counts this reserve too, which nobody writes to and which so takes no memory itself:
 // a small heap is collected less often, for at most as much memory more, and a large one as ever.
-const heapReserve = 32 << 20
+const heapReserve = 16 << 20
 
 // Run serves until SIGTERM or SIGINT, and then finishes what is under way.
 func (serveCmd) Run(s stage) error {

@@ -105,3 +105,36 @@ func Ring(t testing.TB) *seal.Ring {
 	}
 	return ring
 }
+
+// Overtaken fails unless resealing the one row of a table gives way to whoever saves it between its reading and its writing, as save does with the new value.
+func Overtaken(t *testing.T, d *db.DB, table db.SealedTable, save string) {
+	t.Helper()
+	ctx := context.Background()
+	rows, err := table.Read(ctx, d, "", 10)
+	if err != nil || len(rows) != 1 {
+		t.Fatalf("got %d rows, %v, want one", len(rows), err)
+	}
+	replace := func(value string) (mine bool) {
+		t.Helper()
+		err := d.Tx(ctx, func(tx *db.Tx) (err error) {
+			mine, err = table.Replace(ctx, tx, rows[0], [][]byte{[]byte(value)})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mine
+	}
+	if !replace("resealed") || replace("resealed again") {
+		t.Error("got the row as it was read not replaced, or another one replaced")
+	}
+	if _, err := db.Exec(ctx, d, save, []byte("newer")); err != nil {
+		t.Fatal(err)
+	}
+	if replace("older") {
+		t.Error("got a newer value replaced")
+	}
+	if rows, err = table.Read(ctx, d, "", 10); err != nil || len(rows) != 1 || string(rows[0].Sealed[0]) != "newer" {
+		t.Errorf("got %q, %v, want the newer value", rows, err)
+	}
+}

@@ -1,10 +1,32 @@
 package mirror
 
 import (
+	"context"
+	"errors"
 	"testing"
 
+	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
+	"wxplatform/internal/seal"
 )
+
+func TestAnAbsenceInRedisIsNotTakenForAnEmptyFact(t *testing.T) {
+	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
+		d := dbtest.SQLite(t)
+		here, there := NewFacts[spelled](r.open(t, d), "key", 100), NewFacts[spelled](r.open(t, d), "key", 100)
+		for _, load := range []func(context.Context) (spelled, error){
+			func(context.Context) (spelled, error) { return spelled{seal.NewSecret("x")}, nil },
+			func(context.Context) (spelled, error) { return spelled{}, errAbsent },
+		} {
+			_, _ = here.Get(t.Context(), "k", load)
+			here.m.epoch.Add(1)
+		}
+		_, err := there.Get(t.Context(), "k", func(context.Context) (spelled, error) { return spelled{}, db.ErrUnavailable })
+		if !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("got %v, want ErrUnavailable", err)
+		}
+	})
+}
 
 func TestAFillThatEndsAfterANewerOneLoses(t *testing.T) {
 	eachRedis(t, func(t *testing.T, r *redisUnderTest) {

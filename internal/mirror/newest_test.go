@@ -43,8 +43,8 @@ func TestANewVersionReachesTheOtherReplicas(t *testing.T) {
 		run(t, m)
 		within(t, 3*time.Second, func() bool { return m.generation.Load() > 0 })
 		here.Put(t.Context(), "wx1", version(1))
-		there.Put(t.Context(), "wx1", version(2))
 		there.Put(t.Context(), "wx2", version(2))
+		there.Put(t.Context(), "wx1", version(2))
 		within(t, time.Second, func() bool { got, _, _ := here.Local("wx1"); return got.Version == 2 })
 		if _, _, ok := here.Local("wx2"); ok {
 			t.Error("got kept what nobody here asked for, want it passed over")
@@ -73,8 +73,26 @@ func TestWhoWaitsIsWokenByANewerVersion(t *testing.T) {
 		if got, _, ok := here.Local("wx1"); !ok || got.Version != 3 {
 			t.Errorf("got %v, want what was waited for", got)
 		}
-		here.Wait(t.Context(), "wx1", 2, 10*time.Second) // known already
+		began = time.Now()
+		here.Wait(t.Context(), "wx1", 2, 10*time.Second)
 		here.Wait(t.Context(), "wx1", 3, time.Millisecond)
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("got %v waited for what is known already, want none", took)
+		}
+	})
+}
+
+func TestWhatComesFromRedisIsNotFresh(t *testing.T) {
+	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
+		d := dbtest.SQLite(t)
+		here, there := NewNewest(r.open(t, d), "authorizer", 100), NewNewest(r.open(t, d), "authorizer", 100)
+		there.Put(t.Context(), "wx1", version(1))
+		if _, ok := here.Shared(t.Context(), "wx1"); !ok {
+			t.Error("got nothing from Redis, want what the other replica put there")
+		}
+		if _, fresh, ok := here.Local("wx1"); !ok || fresh {
+			t.Errorf("got fresh %v, %v, want it kept, and SQL read when it is back", fresh, ok)
+		}
 	})
 }
 

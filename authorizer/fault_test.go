@@ -1,0 +1,126 @@
+package authorizer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"wxplatform/component"
+	"wxplatform/token"
+	"wxplatform/wechat"
+)
+
+// answered is the error of a call that WeChat, or something on the way to it, answers with the body given; without one the connection is refused.
+func answered(t *testing.T, body string) error {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) }))
+	if body == "" {
+		server.Close()
+	} else {
+		defer server.Close()
+	}
+	_, err := wechat.NewClient(server.URL, nil).Do(context.Background(), wechat.Call{Method: http.MethodGet, Path: "/x"})
+	return err
+}
+
+func code(t *testing.T, n int) error {
+	t.Helper()
+	return answered(t, fmt.Sprintf(`{"errcode":%d,"errmsg":"x rid: 666188b4-774b1b9f-5cbb8e23"}`, n))
+}
+
+func TestWhoseFaultAFailedAskIs(t *testing.T) {
+	now := time.Now()
+	for name, c := range map[string]struct {
+		err  error
+		want verdict
+	}{
+		"61023":       {code(t, 61023), verdict{state: Degraded, seek: true}},
+		"61003":       {code(t, 61003), verdict{state: Degraded, doubt: true}},
+		"42007":       {code(t, 42007), verdict{state: Reauthorize}},
+		"45009":       {code(t, 45009), verdict{state: Quota}},
+		"45011":       {code(t, 45011), verdict{state: Quota}},
+		"48001":       {code(t, 48001), verdict{state: Degraded}},
+		"-1":          {code(t, -1), verdict{state: Degraded}},
+		"HTML":        {answered(t, "<html>"), verdict{state: Degraded}},
+		"unreachable": {answered(t, ""), verdict{state: Degraded}},
+		"61004":       {code(t, 61004), verdict{}},
+		"40125":       {code(t, 40125), verdict{}},
+		"61005":       {code(t, 61005), verdict{}},
+		"61006":       {code(t, 61006), verdict{}},
+		"61011":       {code(t, 61011), verdict{}},
+		"40001":       {code(t, 40001), verdict{}}, // the component token was rejected
+		"42001":       {code(t, 42001), verdict{}},
+	} {
+		got := judgeAsk(&token.Failure{Err: asAskError(c.err, now, 0)})
+		if (got.state == "") != (got.reason == "") {
+			t.Errorf("%s: got %+v, want a state with a reason", name, got)
+		}
+		got.reason = ""
+		if got != c.want {
+			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+func TestOnlyTwoRefusalsOfACallSaySomethingOfTheAuthorizer(t *testing.T) {
+	for n, want := range map[int]verdict{61003: {doubt: true}, 42007: passwordChanged, 45009: {}, 45011: {}, 48001: {}, 61007: {}, 61004: {}, 40001: {}, 61023: {}, -1: {}} {
+		if got := judgeCall(code(t, n)); got != want {
+			t.Errorf("%d: got %+v, want %+v", n, got, want)
+		}
+	}
+}
+
+func TestWhatARefusalMeansForTheToken(t *testing.T) {
+	now := time.Date(2026, 3, 1, 10, 0, 30, 0, time.UTC)
+	for n, until := range map[int]string{45009: "16:02:30", 45011: "10:01:10"} {
+		var later *token.NotBefore
+		if err := asAskError(code(t, n), now, 0.5); !errors.As(err, &later) || later.Until.UTC().Format("15:04:05") != until {
+			t.Errorf("%d: got %v until %v, want %s", n, err, later, until)
+		}
+	}
+	if err := asAskError(code(t, 61023), now, 0); !errors.Is(err, token.ErrDead) {
+		t.Errorf("61023: got %v, want ErrDead", err)
+	}
+	for _, n := range []int{61004, 40125, 61005, 61006, 61011, 40001, 40014, 42001, 42006} {
+		if err := asAskError(code(t, n), now, 0); !errors.Is(err, token.ErrNotAsked) || !(ours(wechat.Code(n)) || component.RejectsToken(err)) {
+			t.Errorf("%d: got %v, want ErrNotAsked", n, err)
+		}
+	}
+	if asAskError(nil, now, 0) != nil {
+		t.Error("got an error from none")
+	}
+}
+
+func TestFiveHitsInAMinuteAreForAll(t *testing.T) {
+	var p pauses
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	for i, s := range []int{0, 10, 20, 30} {
+		if p.hit(wechat.DayQuota, at(s)) {
+			t.Errorf("got all paused by hit %d", i+1)
+		}
+	}
+	if p.hit(wechat.MinuteQuota, at(35)) || p.hit(wechat.DayQuota, at(61)) {
+		t.Error("got all paused by another quota, or by a hit after the minute")
+	}
+	if !p.hit(wechat.DayQuota, at(62)) {
+		t.Error("got none paused by five in a minute")
+	}
+}
+
+func TestAPauseForAQuotaEndsWithIt(t *testing.T) {
+	now := time.Date(2026, 3, 1, 10, 0, 30, 0, time.UTC)
+	day, minute := forAll(wechat.DayQuota, now), forAll(wechat.MinuteQuota, now)
+	if got := day.Until.UTC().Format(time.RFC3339); got != "2026-03-01T16:00:00Z" || day.probe != now.Add(10*time.Minute) {
+		t.Errorf("got %s and a probe at %v, want midnight in Beijing and a probe in 10 minutes", got, day.probe)
+	}
+	if got := minute.Until.UTC().Format(time.RFC3339); got != "2026-03-01T10:01:00Z" || minute.probe.Before(minute.Until) {
+		t.Errorf("got %s and a probe at %v, want the next minute and none", got, minute.probe)
+	}
+	if !day.holds(now) || day.holds(day.Until) {
+		t.Error("got a pause that holds at the wrong time")
+	}
+}

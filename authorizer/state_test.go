@@ -1,0 +1,158 @@
+package authorizer
+
+import (
+	"testing"
+	"time"
+
+	"wxplatform/token"
+)
+
+var (
+	dead  = verdict{state: Degraded, reason: "61023", seek: true}
+	busy  = verdict{state: Degraded, reason: "busy"}
+	quota = verdict{state: Quota, reason: "45009"}
+)
+
+func at(s int) time.Time { return time.Unix(int64(s), 0) }
+
+var healthy = condition{State: Healthy, Since: at(1)}
+
+func TestAFailureIsNotedOnceWithItsBeginning(t *testing.T) {
+	c := healthy.failed(busy, 7, at(10))
+	if c != (condition{State: Degraded, Reason: "busy", Since: at(10), Version: 7}) {
+		t.Errorf("got %+v", c)
+	}
+	c = c.failed(quota, 7, at(20))
+	if c.State != Quota || c.Since != at(20) {
+		t.Errorf("got %+v, want quota since 20", c)
+	}
+	if again := c.failed(quota, 7, at(30)); again != c {
+		t.Errorf("got %+v, want nothing new", again)
+	}
+	if c = c.succeeded(at(40)); c != (condition{State: Healthy, Since: at(40)}) {
+		t.Errorf("got %+v, want healthy and nothing left", c)
+	}
+	if again := c.succeeded(at(50)); again != c {
+		t.Errorf("got %+v, want nothing new", again)
+	}
+}
+
+func TestTheFirstRefusalIsTheOneThatAWalkMustFollow(t *testing.T) {
+	c := healthy.failed(dead, 7, at(10))
+	if c.State != Degraded || c.Sought != at(10) || c.Seek != at(10) {
+		t.Fatalf("got %+v, want another refresh token looked for", c)
+	}
+	if again := c.failed(dead, 7, at(20)); again != c {
+		t.Errorf("got %+v, want the first refusal kept, or no walk would ever be late enough", again)
+	}
+	if again := c.failed(busy, 7, at(20)); again != c {
+		t.Errorf("got %+v, want the reason kept", again)
+	}
+	if c = c.offered(); !c.Sought.IsZero() || !c.Seek.IsZero() || c.State != Degraded {
+		t.Errorf("got %+v, want nothing looked for, and the state kept until a success", c)
+	}
+	if c = c.failed(dead, 7, at(30)); c.Sought != at(30) || c.Since != at(10) {
+		t.Errorf("got %+v, want a new search", c)
+	}
+}
+
+func TestOnlyAWalkBegunAfterTheRefusalSaysSomething(t *testing.T) {
+	c := healthy.failed(dead, 7, at(10))
+	for name, got := range map[string]condition{
+		"begun before":                    c.listed(at(9), 7, at(60)),
+		"begun in the same millisecond":   c.listed(at(10), 7, at(60)),
+		"the token is another one by now": c.listed(at(11), 8, at(60)),
+		"nothing was looked for":          c.offered().listed(at(11), 7, at(60)).failed(dead, 7, at(10)),
+	} {
+		if got != c {
+			t.Errorf("%s: got %+v, want nothing concluded", name, got)
+		}
+	}
+	got := c.listed(at(11), 7, at(60))
+	if got.State != Reauthorize || got.Since != at(60) || got.Attempt != at(60).Add(24*time.Hour) || !got.Sought.IsZero() || got.Reason == "" {
+		t.Errorf("got %+v, want it to authorize again, and a try tomorrow", got)
+	}
+}
+
+func TestOnlyASuccessOrTheMerchantEndsAReauthorization(t *testing.T) {
+	c := healthy.failed(passwordChanged, 7, at(10))
+	for _, v := range []verdict{dead, busy, quota, passwordChanged, {}} {
+		if got := c.failed(v, 8, at(20)); got != c {
+			t.Errorf("%+v: got %+v, want it kept", v, got)
+		}
+	}
+	if got := c.succeeded(at(20)); got.State != Healthy {
+		t.Errorf("got %+v, want healthy", got)
+	}
+}
+
+func TestNothingButTheMerchantEndsAWithdrawal(t *testing.T) {
+	c := healthy.failed(dead, 7, at(5)).withdrawn(at(10))
+	if c != (condition{State: Revoked, Reason: c.Reason, Since: at(10)}) {
+		t.Errorf("got %+v, want nothing looked for any more", c)
+	}
+	for _, got := range []condition{c.failed(passwordChanged, 7, at(20)), c.failed(dead, 7, at(20)), c.succeeded(at(20)), c.listed(at(20), 7, at(20)), c.withdrawn(at(20))} {
+		if got != c {
+			t.Errorf("got %+v, want it kept", got)
+		}
+	}
+}
+
+func TestWhenAWalkMayBegin(t *testing.T) {
+	now := at(1_000_000)
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	for name, c := range map[string]struct {
+		w    walks
+		why  purpose
+		want error
+	}{
+		"the first":                                {walks{}, seeking, nil},
+		"within ten minutes":                       {walks{begun: ago(9 * time.Minute)}, seeking, errNoWalk},
+		"after ten minutes":                        {walks{begun: ago(10 * time.Minute)}, seeking, nil},
+		"the operator does not wait":               {walks{begun: ago(time.Second)}, commanded, nil},
+		"but for another walk":                     {walks{begun: ago(time.Hour), lease: now.Add(time.Second)}, commanded, ErrWalking},
+		"a lease that ended":                       {walks{begun: ago(time.Hour), lease: now}, seeking, nil},
+		"a lease from before the clock was set":    {walks{begun: ago(time.Hour), lease: now.Add(walkLease + time.Second)}, seeking, nil},
+		"a beginning from before":                  {walks{begun: now.Add(time.Hour)}, seeking, nil},
+		"a second reconciliation in a day":         {walks{begun: ago(time.Hour), reconciled: ago(23 * time.Hour)}, reconciling, errNoWalk},
+		"the next day":                             {walks{begun: ago(time.Hour), reconciled: ago(24 * time.Hour)}, reconciling, nil},
+		"the next day, but just after another one": {walks{begun: ago(time.Minute), reconciled: ago(24 * time.Hour)}, reconciling, errNoWalk},
+	} {
+		if got := c.w.may(c.why, now); got != c.want {
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestWhoIsMissingInAList(t *testing.T) {
+	l := lastListed{state: Healthy, listed: at(10), authorized: at(10), created: at(10)}
+	if !l.missing(at(20)) {
+		t.Error("got it there, want it missing")
+	}
+	seen, new, again, gone := l, l, l, l
+	seen.listed, new.created, again.authorized, gone.state = at(20), at(21), at(21), Revoked
+	for name, l := range map[string]lastListed{"seen": seen, "new": new, "authorized since": again, "withdrawn": gone} {
+		if l.missing(at(20)) {
+			t.Errorf("%s: got it missing", name)
+		}
+	}
+}
+
+func TestTheNextAttemptIsTheFirstThatComes(t *testing.T) {
+	for _, c := range []struct {
+		a    Authorizer
+		h    token.Health
+		want time.Time
+	}{
+		{Authorizer{State: Healthy, Attempt: at(1)}, token.Health{Retry: at(1)}, time.Time{}},
+		{Authorizer{State: Revoked}, token.Health{Retry: at(1)}, time.Time{}},
+		{Authorizer{State: Degraded}, token.Health{Retry: at(9)}, at(9)},
+		{Authorizer{State: Degraded, Seek: at(5)}, token.Health{Retry: at(9)}, at(5)},
+		{Authorizer{State: Reauthorize, Attempt: at(7)}, token.Health{Retry: at(9)}, at(7)},
+		{Authorizer{State: Quota}, token.Health{}, time.Time{}},
+	} {
+		if got := c.a.nextAttempt(c.h); got != c.want {
+			t.Errorf("%+v %+v: got %v, want %v", c.a, c.h, got, c.want)
+		}
+	}
+}

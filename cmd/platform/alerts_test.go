@@ -1,0 +1,120 @@
+package main
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"wxplatform/wechat/wechatsim"
+)
+
+// metricsIn are the names of metrics in expressions of PromQL, but for up, which Prometheus makes itself.
+func metricsIn(text string) []string {
+	return found(`\b((?:wxplatform|go|process)_[a-z_]+)\b`, text)
+}
+
+// exposed are the names of all samples of a world in which everything happened once.
+func exposed(t *testing.T) []string {
+	t.Helper()
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	w.sim.Fault(wechatsim.Fault{Path: closePath, Code: 40001})
+	w.shut(kfAccount)
+	return found(`(?m)^([a-z_]+)(?:\{| )`, w.scraped())
+}
+
+func TestEveryMetricOfAlertsAndDashboardExists(t *testing.T) {
+	there := exposed(t)
+	for _, file := range []string{"docs/alerts.yml", "docs/grafana.json"} {
+		names := metricsIn(document(t, file))
+		if len(names) < 10 {
+			t.Errorf("%s: got %q, want it to look at more", file, names)
+		}
+		for _, name := range names {
+			if !slices.Contains(there, name) {
+				t.Errorf("%s asks for %s, which no platform exposes", file, name)
+			}
+		}
+	}
+}
+
+// A label or a value of one that does not exist makes an alert that never fires.
+func TestEveryLabelOfTheAlertsExists(t *testing.T) {
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	metrics := w.scraped()
+	for _, want := range []string{
+		`wxplatform_problems_total{slug="platform-misconfigured"}`, `wxplatform_problems_total{slug="token-rejected"}`,
+		`wxplatform_token_left_seconds_bucket{kind="authorizer",le="300"}`, `wxplatform_pushes_total{kind="forged"}`, `wxplatform_pushes_total{kind="clock"}`,
+	} {
+		if !strings.Contains(metrics, want+" ") {
+			t.Errorf("got no %s, which an alert looks at", want)
+		}
+		_, selector, _ := strings.Cut(want, "{")
+		for _, label := range strings.Split(strings.Trim(selector, "}"), ",") {
+			if !strings.Contains(document(t, "docs/alerts.yml"), label) && !strings.HasPrefix(label, "kind=\"authorizer") {
+				t.Errorf("no alert looks at %s any more", label)
+			}
+		}
+	}
+}
+
+func TestEveryAlertHasItsHeading(t *testing.T) {
+	rules, page := document(t, "docs/alerts.yml"), document(t, "docs/operate.md")
+	_, section, _ := strings.Cut(page, "\n## Alerts")
+	section, _, _ = strings.Cut(section, "\n## ")
+	alerts := found(`(?m)^\s+- alert: (\w+)$`, rules)
+	if headings := found(`(?m)^### (\w+)$`, section); len(alerts) < 12 || !slices.Equal(alerts, headings) {
+		t.Errorf("got the alerts %q, and docs/operate.md explains %q", alerts, headings)
+	}
+	for _, alert := range alerts {
+		_, rule, _ := strings.Cut(rules, "alert: "+alert+"\n")
+		rule, _, _ = strings.Cut(rule, "- alert:")
+		if want := "runbook: docs/operate.md#" + strings.ToLower(alert) + "\n"; !strings.Contains(rule, want) || !strings.Contains(rule, "expr:") || !strings.Contains(rule, "severity:") {
+			t.Errorf("%s: got %s, want %q, an expression and a severity", alert, rule, want)
+		}
+		_, explained, _ := strings.Cut(section, "\n### "+alert+"\n")
+		explained, _, _ = strings.Cut(explained, "\n### ")
+		if !strings.Contains(explained, "*What to do:*") || strings.IndexFunc(explained, func(r rune) bool { return r >= 0x4e00 && r <= 0x9fff }) < 0 {
+			t.Errorf("%s: got %q, want what to do, and a line in Chinese", alert, explained)
+		}
+	}
+}
+
+func TestTheDashboardLoadsAsItIs(t *testing.T) {
+	var dashboard struct {
+		Title, UID string
+		Panels     []struct {
+			ID         int
+			Type       string
+			Title      string
+			Datasource struct{ UID string }
+			Targets    []struct {
+				Expr       string
+				Datasource struct{ UID string }
+			}
+		}
+		Templating struct {
+			List []struct{ Name, Type, Query any }
+		}
+	}
+	if err := json.Unmarshal([]byte(document(t, "docs/grafana.json")), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	if first := dashboard.Templating.List[0]; first.Name != "datasource" || first.Type != "datasource" || first.Query != "prometheus" {
+		t.Errorf("got %+v as the first variable, want the data source to be chosen", first)
+	}
+	ids := map[int]bool{}
+	for _, p := range dashboard.Panels {
+		if ids[p.ID] || p.Title == "" || p.Type != "row" && len(p.Targets) == 0 {
+			t.Errorf("got panel %d %q, want an id of its own, a title and something to show", p.ID, p.Title)
+		}
+		ids[p.ID] = true
+		for _, target := range p.Targets {
+			if p.Datasource.UID != "${datasource}" || target.Datasource.UID != "${datasource}" || len(metricsIn(target.Expr)) == 0 {
+				t.Errorf("%s: got %q of %q, want a metric from the chosen data source", p.Title, target.Expr, target.Datasource.UID)
+			}
+		}
+	}
+}

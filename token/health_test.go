@@ -1,0 +1,142 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"wxplatform/internal/seal"
+	"wxplatform/wechat"
+)
+
+func TestHowATokenIs(t *testing.T) {
+	h := granted(t)
+	for left, want := range map[int]Freshness{2000: Fresh, 500: Expiring, 9: Expiring, 8: Expired} {
+		if got := h.r.health(h.r.expires.Add(-time.Duration(left)*time.Second), DefaultTimes()); got.Freshness != want || got.Expires != h.r.expires || !got.Retry.IsZero() {
+			t.Errorf("%d s before its end: got %+v, want %s", left, got, want)
+		}
+	}
+	h.r.fail(h.claim(7200), refused, at(7200))
+	if got := h.r.health(at(7200).now, DefaultTimes()); got.Retry != h.r.due || got.Retry.IsZero() {
+		t.Errorf("got %+v, want when it is asked for again", got)
+	}
+	if got := (&row{}).health(at(0).now, DefaultTimes()); got.Freshness != Missing {
+		t.Errorf("got %+v, want none", got)
+	}
+}
+
+func TestABarHoldsForCallersAndKeepersUntilItsTime(t *testing.T) {
+	h := granted(t)
+	c := h.claim(7200)
+	h.r.fail(c, refused, at(7200))
+	h.r.bar(c, at(20_000).now, at(7200))
+	for s, free := range map[float64]bool{19_999: false, 20_000: true} {
+		r := h.r
+		r.mend(at(s))
+		if got := r.judge(wish{useless: r.version}, at(s).now, at(s)) == mine; got != free {
+			t.Errorf("at %v: got callers free %v, want %v", s, got, free)
+		}
+		if got := r.wanted(at(s)); got != free {
+			t.Errorf("at %v: got keepers free %v, want %v", s, got, free)
+		}
+	}
+	offered := h.r
+	offered.offer(seal.NewSecret("listed"), at(7300))
+	if offered.wanted(at(7300)) {
+		t.Error("got a refresh token of the list to end the bar, want the quota's end to")
+	}
+	set := h.r
+	set.mend(at(20_000 - 26*3600)) // the clock was set back
+	if set.judge(wish{useless: set.version}, at(7200).now, at(20_000-26*3600)) == resting {
+		t.Error("got a bar that lasts longer because the clock was set back")
+	}
+	eager := h.r
+	eager.hasten(at(7300))
+	if !eager.wanted(at(7300)) || eager.judge(wish{useless: eager.version}, at(7300).now, at(7300)) != mine {
+		t.Error("got it still barred, want the operator to be obeyed")
+	}
+	again := h.r
+	again.succeed(again.claim(at(20_000), again.version), answer("B"), at(20_000))
+	if !again.barred.IsZero() {
+		t.Error("got the bar kept after a success")
+	}
+}
+
+func TestALateHoldersBarIsNothing(t *testing.T) {
+	h := granted(t)
+	a := h.claim(0)
+	h.claim(13)
+	h.r.bar(a, at(20_000).now, at(14))
+	if !h.r.barred.IsZero() {
+		t.Error("got another's claim barred")
+	}
+}
+
+func TestWithoutAnAskNobodyIsAskedAndWhatLivesIsServed(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		version := p.grant(s, wx)
+		fresh := p.replica(Authorizer)
+		if got, err := fresh.Get(t.Context(), id, nil); err != nil || got.Version != version {
+			t.Errorf("got %v, %v, want what lives", got, err)
+		}
+		if _, err := fresh.Replace(t.Context(), id, version, nil); !errors.Is(err, ErrNotAsked) {
+			t.Errorf("got %v, want ErrNotAsked", err)
+		}
+	})
+}
+
+func TestNewsIsWhatTheRowDoesNotHave(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		p.grant(s, wx)
+		stored, err := s.load(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, c := range map[string]struct {
+			refresh seal.Secret
+			want    bool
+		}{"its own": {stored.refresh, false}, "another": {seal.NewSecret("another"), true}, "none": {seal.Secret{}, false}} {
+			news, err := s.News(t.Context(), map[wechat.AppID]seal.Secret{id: c.refresh, "wx00000000000000ee": seal.NewSecret("x")})
+			if err != nil || news[id] != c.want || !news["wx00000000000000ee"] {
+				t.Errorf("%s: got %v, %v, want %v, and a stranger's to be news", name, news, err, c.want)
+			}
+		}
+		health, err := s.Health(t.Context(), []wechat.AppID{id, "wx00000000000000ee"})
+		if err != nil || len(health) != 1 || health[id].Version != stored.version {
+			t.Errorf("got %v, %v, want the one that is there", health, err)
+		}
+		if none, err := s.Health(t.Context(), nil); err != nil || len(none) != 0 {
+			t.Errorf("got %v, %v, want nothing of nobody", none, err)
+		}
+	})
+}
+
+func TestAFailureNamesTheVersionThatWasStored(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		version := p.grant(s, wx)
+		until := p.now().Add(time.Hour)
+		asks := 0
+		ask := func(context.Context, seal.Secret) (Answer, error) {
+			asks++
+			return Answer{}, &NotBefore{until, ErrDead}
+		}
+		var failure *Failure
+		if _, err := s.Replace(t.Context(), id, version, ask); !errors.As(err, &failure) || failure.Version != version {
+			t.Errorf("got %v, want a failure of version %d", err, version)
+		}
+		p.pass(time.Minute)
+		if _, err := s.Replace(t.Context(), id, version, ask); !errors.Is(err, ErrBackOff) || asks != 1 {
+			t.Errorf("got %v and %d asks, want nothing before the time", err, asks)
+		}
+		if err := s.Hasten(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Replace(t.Context(), id, version, ask); errors.Is(err, ErrBackOff) || asks != 2 {
+			t.Errorf("got %v and %d asks, want one for the operator", err, asks)
+		}
+	})
+}
