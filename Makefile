@@ -1,14 +1,18 @@
-.PHONY: demo test lint bench build clean
+.PHONY: demo test faults lint bench build clean
 
 demo: ## the whole story, with a simulated WeChat and no configuration
 	go run ./cmd/platform demo --once
 
 test: ## everything, with the race detector, on SQLite and PostgreSQL, in-process Redis and a real one; skips nothing
-	scripts/with-servers.sh go test -race -count=1 ./...
+	scripts/with-servers.sh go test -race -count=1 -timeout 20m ./...
+
+faults: ## every fault: processes killed and stopped at each step, Redis, PostgreSQL and WeChat struck; about ten minutes
+	FAULTS=all scripts/with-servers.sh go test -tags failpoints -count=1 -timeout 30m -v ./faults
 
 lint: ## what CI checks besides the tests
 	@test -z "$$(gofmt -l .)" || { gofmt -l . ; echo "gofmt would change these files"; exit 1; }
 	go vet ./...
+	go vet -tags failpoints ./internal/failpoint ./cmd/platform ./faults
 	go tool staticcheck ./...
 	go mod tidy -diff
 

@@ -86,7 +86,7 @@ func (r *Registry) revoke(ctx context.Context, c check, read token.Version) erro
 
 // readUnread reads the profiles of those that have none: found in WeChat's list, or authorized while it could not be read.
 func (r *Registry) readUnread(ctx context.Context) error {
-	if _, paused := r.Paused(ctx); paused {
+	if p, _ := r.Paused(ctx); ours(p.Code) {
 		return nil
 	}
 	now, err := db.Now(ctx, r.db)
@@ -98,10 +98,11 @@ func (r *Registry) readUnread(ctx context.Context) error {
 		return err
 	}
 	for _, id := range unread {
-		if may, err := r.mayRead(ctx, id); err != nil || !may {
-			return err
+		may, err := r.mayRead(ctx, id)
+		if err == nil && may {
+			err = r.ReadProfile(ctx, id)
 		}
-		if err := r.ReadProfile(ctx, id); err != nil {
+		if err != nil {
 			return err // the others later, for what fails now may fail for all
 		}
 	}

@@ -14,11 +14,12 @@ import (
 )
 
 const (
-	round     = 2 * time.Second
-	batch     = 500
-	atOnce    = 64 // what a million authorizers need, 160 refreshes a second, takes some 50 at WeChat's 0.3 s
-	walkRound = 3 * time.Second
-	mendEvery = 10 * time.Minute
+	round      = 2 * time.Second
+	batch      = 500
+	fewAtOnce  = 8  // so that little is sent in vain when WeChat begins to refuse
+	manyAtOnce = 64 // a million authorizers need 160 refreshes a second, which takes some 50 at WeChat's 0.3 s
+	walkRound  = 3 * time.Second
+	mendEvery  = 10 * time.Minute
 )
 
 // Run keeps the authorizers until ctx ends: it renews the tokens that are due, and beside that finds out about those that are in doubt, and walks through WeChat's list.
@@ -30,7 +31,8 @@ func (r *Registry) Run(ctx context.Context, report func(error)) error {
 		}
 	}
 	var running errgroup.Group
-	running.Go(func() error { every(ctx, round, func() { reporting(r.renewAllDue(ctx, report)) }); return nil })
+	atOnce := fewAtOnce
+	running.Go(func() error { every(ctx, round, func() { reporting(r.renewAllDue(ctx, &atOnce, report)) }); return nil })
 	running.Go(func() error {
 		every(ctx, round, func() {
 			reporting(r.checkDue(ctx, report))
@@ -58,14 +60,20 @@ func every(ctx context.Context, d time.Duration, act func()) {
 }
 
 // renewAllDue goes on until a batch was not full, or nothing of it was renewed. Every replica lists the same rows, so each goes through its batch in an order of its own.
-func (r *Registry) renewAllDue(ctx context.Context, report func(error)) error {
+// Each batch that went well doubles how many are under way at once; one that did not begins anew.
+func (r *Registry) renewAllDue(ctx context.Context, atOnce *int, report func(error)) error {
 	for ctx.Err() == nil {
 		due, err := r.tokens.Due(ctx, batch)
 		if err != nil || len(due) == 0 {
 			return err
 		}
 		rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] })
-		renewed, err := r.renewDue(ctx, due, report)
+		renewed, err := r.renewDue(ctx, due, *atOnce, report)
+		if renewed == len(due) {
+			*atOnce = min(2**atOnce, manyAtOnce)
+		} else {
+			*atOnce = fewAtOnce
+		}
 		if err != nil || renewed == 0 || len(due) < batch {
 			return err
 		}
@@ -74,7 +82,7 @@ func (r *Registry) renewAllDue(ctx context.Context, report func(error)) error {
 }
 
 // renewDue renews what is due. Without a component token nothing can be, and in a pause only a probe may.
-func (r *Registry) renewDue(ctx context.Context, due []wechat.AppID, report func(error)) (renewed int64, err error) {
+func (r *Registry) renewDue(ctx context.Context, due []wechat.AppID, atOnce int, report func(error)) (renewed int, err error) {
 	if _, paused := r.Paused(ctx); paused {
 		return 0, r.probeDue(ctx, due)
 	}
@@ -97,7 +105,7 @@ func (r *Registry) renewDue(ctx context.Context, due []wechat.AppID, report func
 		})
 	}
 	err = group.Wait()
-	return count.Load(), err
+	return int(count.Load()), err
 }
 
 // probeDue asks for one that is due, if it is time to see whether the pause is over.

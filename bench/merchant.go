@@ -28,12 +28,12 @@ func (b *bench) onboard(ctx context.Context) (jwt string, err error) {
 		return "", err
 	}
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}
-	got, err := b.ask(ctx, http.MethodPost, "/oauth/token", "application/x-www-form-urlencoded", "", form.Encode())
+	got, err := b.platform.ask(ctx, "/oauth/token", "application/x-www-form-urlencoded", "", form.Encode())
 	if err != nil {
 		return "", err
 	}
 	jwt = got["access_token"]
-	made, err := b.ask(ctx, http.MethodPost, "/v1/invitations", "application/json", jwt, `{"redirect_url":"`+redirect+`","kind":"pc"}`)
+	made, err := b.platform.ask(ctx, "/v1/invitations", "application/json", jwt, `{"redirect_url":"`+redirect+`","kind":"pc"}`)
 	if err != nil {
 		return "", err
 	}
@@ -59,9 +59,9 @@ func (b *bench) operate(ctx context.Context, into any, args ...string) error {
 	return json.Unmarshal(out, into)
 }
 
-// ask sends one request to the platform and returns the strings of the object that it answers.
-func (b *bench) ask(ctx context.Context, method, path, contentType, jwt, body string) (map[string]string, error) {
-	request, err := http.NewRequestWithContext(ctx, method, b.platform.url+path, strings.NewReader(body))
+// ask sends one request to a platform and returns the strings of the object that it answers.
+func (p *program) ask(ctx context.Context, path, contentType, jwt, body string) (map[string]string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+path, strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}

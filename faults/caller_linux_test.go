@@ -1,3 +1,5 @@
+//go:build failpoints
+
 package faults
 
 import (
@@ -171,7 +173,7 @@ type load struct {
 	over atomic.Bool
 }
 
-// load starts callers of merchants at all replicas. Whoever meets a refused connection tries the next replica, as through a balancer.
+// load starts callers of merchants at all replicas, as through a balancer.
 func (w *world) load(callers int, pause time.Duration, ids ...wechat.AppID) *load {
 	l := &load{}
 	for n := range callers {
@@ -187,9 +189,15 @@ func (w *world) load(callers int, pause time.Duration, ids ...wechat.AppID) *loa
 }
 
 func (w *world) balanced(i int, id wechat.AppID) (why string) {
-	for try := range w.replicas {
-		if why = w.read(w.replicas[(i/len(w.replicas)+try)%len(w.replicas)], id); why != refused {
-			break
+	return w.through(i/len(w.replicas), func(r *replica) string { return w.read(r, id) })
+}
+
+// through sends by the i-th replica, or by the next that the balancer has not left out and that does not refuse the connection.
+func (w *world) through(i int, send func(*replica) string) (why string) {
+	why = refused
+	for try := 0; try < len(w.replicas) && why == refused; try++ {
+		if r := w.replicas[(i+try)%len(w.replicas)]; !r.out.Load() {
+			why = send(r)
 		}
 	}
 	return why
@@ -209,11 +217,7 @@ func (w *world) closers(callers int, pause time.Duration, ids []wechat.AppID) *l
 					return
 				}
 				began := time.Now()
-				why := refused
-				for try := 0; try < len(w.replicas) && why == refused; try++ {
-					why = w.shut(w.replicas[(i+try)%len(w.replicas)], id, kf, customer)
-				}
-				l.note(why, time.Since(began))
+				l.note(w.through(i, func(r *replica) string { return w.shut(r, id, kf, customer) }), time.Since(began))
 				time.Sleep(pause)
 			}
 		})

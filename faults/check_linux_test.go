@@ -1,3 +1,5 @@
+//go:build failpoints
+
 package faults
 
 import (
@@ -62,17 +64,23 @@ type watcher struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
-	mu       sync.Mutex
-	fences   map[wechat.AppID][2]int64
-	broken   map[wechat.AppID]bool // that WeChat itself says are not authorized
-	faults   []string
-	samples  int
-	suspects int // samples in which a row was suspect
+	mu     sync.Mutex
+	fences map[wechat.AppID][2]int64
+	broken map[wechat.AppID]bool // that WeChat itself says are not authorized
+	faults []string
+	strict bool                       // no row at rest may hold anything but the newest, at any time
+	wrong  map[wechat.AppID]wrongness // rows that did
+}
+
+// wrongness is for how many samples a row has been at rest and wrong, in one version.
+type wrongness struct {
+	version int64
+	samples int
 }
 
 func watchOver(w *world) *watcher {
 	ctx, cancel := context.WithCancel(context.Background())
-	o := &watcher{w: w, cancel: cancel, done: make(chan struct{}), fences: map[wechat.AppID][2]int64{}, broken: map[wechat.AppID]bool{}}
+	o := &watcher{w: w, cancel: cancel, done: make(chan struct{}), fences: map[wechat.AppID][2]int64{}, broken: map[wechat.AppID]bool{}, wrong: map[wechat.AppID]wrongness{}}
 	go func() {
 		defer close(o.done)
 		for ctx.Err() == nil {
@@ -106,21 +114,44 @@ func (o *watcher) sample() {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.samples++
 	for _, s := range states {
 		if (s.state == "revoked" || s.state == "reauthorize") && !o.broken[s.id] {
 			o.fault("I3: %s is %s", s.id, s.state)
 		}
 	}
 	for _, r := range rows {
-		if r.unsettled > 0 {
-			o.suspects++
+		if o.strict {
+			o.atRest(r)
 		}
 		was := o.fences[r.id]
 		if r.fence < was[0] || r.version < was[1] {
 			o.fault("I4: %s went from fence %d, version %d to %d, %d", r.id, was[0], was[1], r.fence, r.version)
 		}
 		o.fences[r.id] = [2]int64{r.fence, r.version}
+	}
+}
+
+// beStrict is for scenarios in which nobody but a holder of the lease asks WeChat.
+func (o *watcher) beStrict() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.strict = true
+}
+
+func (o *watcher) atRest(r stored) {
+	newest := o.w.sim.LastAccessToken(r.id)
+	if r.kind == token.Component {
+		newest = o.w.sim.LastComponentToken()
+	}
+	was := o.wrong[r.id]
+	if r.lease > 0 || r.unsettled > 0 || newest == "" || r.access == newest || was.version != r.version {
+		o.wrong[r.id] = wrongness{version: r.version}
+		return
+	}
+	was.samples++
+	o.wrong[r.id] = was
+	if was.samples == 4 {
+		o.fault("I1: %s is not suspect, and its version %d is not the newest", r.id, r.version)
 	}
 }
 

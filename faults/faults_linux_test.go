@@ -1,3 +1,5 @@
+//go:build failpoints
+
 package faults
 
 import (
@@ -48,16 +50,16 @@ var (
 	}
 	short = []scenario{
 		{"one refresh", refreshes(brisk, 300*time.Millisecond)},
-		{"holder struck", struck(brisk, []string{"authorizer.answered", "authorizer.stored"}, []string{"authorizer.answered"})},
+		{"holder struck", struck(brisk, []string{"authorizer.landing", "authorizer.stored"}, []string{"authorizer.answered"})},
 		{"Redis struck", underRedisFaults(redisFaults[1:3], second)},
 		{"PostgreSQL gone at a commit", sqlAwayAtCommit},
 		{"rolling restart", rolled},
 	}
 	full = []scenario{
 		{"one refresh", refreshes(patience, 0, 300*time.Millisecond, second, 3*second)},
-		{"holder killed", struck(brisk, each("authorizer", "claimed", "sending", "working", "answered", "stored", "shared"), nil)},
-		{"holder stopped", struck(brisk, nil, each("authorizer", "claimed", "sending", "working", "answered", "stored", "shared"))},
-		{"component's holder struck", struck(brisk, each("component", "working", "answered", "stored"), each("component", "working", "answered"))},
+		{"holder killed", struck(brisk, each("authorizer", "claimed", "sending", "working", "landing", "answered", "stored", "shared"), nil)},
+		{"holder stopped", struck(brisk, nil, each("authorizer", "claimed", "sending", "working", "landing", "answered", "stored", "shared"))},
+		{"component's holder struck", struck(brisk, each("component", "working", "landing", "answered", "stored"), each("component", "working", "answered"))},
 		{"Redis struck", underRedisFaults(redisFaults, 5*second)},
 		{"PostgreSQL away", sqlAway},
 		{"PostgreSQL away for long", sqlAwayForLong},

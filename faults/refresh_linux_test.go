@@ -1,3 +1,5 @@
+//go:build failpoints
+
 package faults
 
 import (
@@ -78,6 +80,7 @@ func (w *world) allowForced() {
 // holder strikes whoever has the lease at a step of his refresh: he is killed, or stopped and continued after his lease. Every caller of the others is served within the lease and one call.
 func (w *world) holder(step, what string) string {
 	w.t.Helper()
+	w.watch.beStrict()
 	ids := w.merchants(1)
 	kind, _, _ := strings.Cut(step, ".")
 	if kind == "component" {
@@ -86,18 +89,19 @@ func (w *world) holder(step, what string) string {
 			w.t.Fatal(err)
 		}
 	}
-	working := strings.HasSuffix(step, ".working")
 	at := "token." + step
-	if working { // WeChat has acted, and its answer is on its way
+	fault, underWay := w.underWay(step)
+	if underWay {
 		at = "token." + kind + ".sending"
 		w.arm(at, "")
-		w.sim.Fault(wechatsim.Fault{Path: map[string]string{"authorizer": authorizerToken, "component": componentToken}[kind], When: wechatsim.After, Delay: second})
+		w.sim.Fault(fault)
 	} else {
 		w.arm(at, what)
 	}
 	c := w.crowd(callers, ids...)
 	hit := w.struck(at)
-	if working {
+	landed := time.After(fault.Delay + second)
+	if underWay {
 		time.Sleep(300 * time.Millisecond)
 		hit.signal(map[string]syscall.Signal{"kill": syscall.SIGKILL, "stop": syscall.SIGSTOP}[what])
 	}
@@ -115,5 +119,19 @@ func (w *world) holder(step, what string) string {
 	if others.lost() > 0 || others.slowest > w.plan.times.Lease+w.plan.times.Call+slack {
 		w.t.Errorf("%s %s: the callers of the others: %s; want all served within lease and call", what, step, others)
 	}
+	<-landed
 	return others.String()
+}
+
+// underWay is how WeChat treats a request whose sender is struck meanwhile: it has acted, and its answer is on its way; or the request lands when another has the lease, and has been served.
+func (w *world) underWay(step string) (wechatsim.Fault, bool) {
+	kind, at, _ := strings.Cut(step, ".")
+	path := map[string]string{"authorizer": authorizerToken, "component": componentToken}[kind]
+	switch at {
+	case "working":
+		return wechatsim.Fault{Path: path, When: wechatsim.After, Delay: second}, true
+	case "landing":
+		return wechatsim.Fault{Path: path, When: wechatsim.Before, Delay: w.plan.times.Lease + w.plan.times.Call}, true
+	}
+	return wechatsim.Fault{}, false
 }

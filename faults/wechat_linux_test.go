@@ -1,3 +1,5 @@
+//go:build failpoints
+
 package faults
 
 import (
@@ -28,11 +30,13 @@ var wechatFaults = map[string]wechatsim.Fault{
 	"slow after":  {Delay: brisk.Call + second, When: wechatsim.After},
 	"-1 then cut": {Do: wechatsim.Cut, When: wechatsim.After, Count: 2},
 	"45011":       {Code: 45011},
+	"lands late":  {Delay: 2*brisk.Call + second},
 }
 
 // wechatStruck has each fault hit the refresh of a cold merchant, and of a warm one whose token is rejected; then the component's. Callers are told to try again, and all heals.
 func wechatStruck(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk, rotate: true})
+	w.watch.beStrict()
 	names := slices.Sorted(maps.Keys(wechatFaults))
 	warm := w.merchants(len(names))
 	if got := w.crowd(6*len(names), warm...).all(); got.lost() > 0 {
@@ -201,6 +205,7 @@ func rolled(t *testing.T, m *machine) string {
 	w.crowd(36, ids...).all()
 	w.sim.Fault(wechatsim.Fault{Path: "/customservice/kfsession/getsession", Delay: 300 * time.Millisecond, Count: wechatsim.Always})
 	readers, closers := w.load(12, 5*time.Millisecond, ids...), w.closers(6, 2*time.Millisecond, ids)
+	stop := w.balance()
 	time.Sleep(2 * second)
 	var longest time.Duration
 	for _, r := range w.replicas {
@@ -217,6 +222,7 @@ func rolled(t *testing.T, m *machine) string {
 	}
 	readers.stop()
 	closers.stop()
+	stop()
 	if readers.lost() > 0 || closers.lost() > 0 {
 		t.Errorf("readers: %s; closers: %s", &readers.tally, &closers.tally)
 	}

@@ -1,3 +1,5 @@
+//go:build failpoints
+
 package faults
 
 import (
@@ -56,7 +58,7 @@ func newMachine(t *testing.T) *machine {
 		t.Fatal(err)
 	}
 	m := &machine{dir: dir, platform: filepath.Join(dir, "platform")}
-	build(t, m.platform, "-tags", "failpoints")
+	build(t, m.platform, "-tags", "failpoints", "-ldflags=-s -w")
 	if postgresBin() == "" {
 		t.Log("without PostgreSQL: initdb is not on this machine; one replica on SQLite is all that is struck")
 		return m
@@ -115,6 +117,7 @@ type replica struct {
 	number            int
 	public, operators string
 	log               string
+	out               atomic.Bool // the balancer sends nothing here
 }
 
 func (m *machine) world(t *testing.T, p plan) *world {
@@ -271,7 +274,7 @@ func (r *replica) wait() {
 
 func (r *replica) start() { r.launch(); r.wait() }
 
-// ready is what /readyz says.
+// ready is what /readyz says, an error where that is no.
 func (r *replica) ready() (said string, err error) {
 	answer, err := r.w.http.Get("http://" + r.operators + "/readyz")
 	if err != nil {
@@ -279,7 +282,26 @@ func (r *replica) ready() (said string, err error) {
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("/readyz: %d %s", answer.StatusCode, text)
+	}
 	return string(text), err
+}
+
+// balance has loads turn away from replicas that say that they are not ready, until it is told to stop.
+func (w *world) balance() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var asking sync.WaitGroup
+	for _, r := range w.replicas {
+		asking.Go(func() {
+			for ctx.Err() == nil {
+				_, err := r.ready()
+				r.out.Store(err != nil)
+				time.Sleep(200 * time.Millisecond)
+			}
+		})
+	}
+	return func() { cancel(); asking.Wait() }
 }
 
 // onboard makes a tenant with a JWT, and has WeChat push a ticket.

@@ -172,7 +172,7 @@ func TestClocksAreComparedWithinTheTimeTheAskingTook(t *testing.T) {
 	began := time.Now()
 	ended := began.Add(time.Second)
 	for off, want := range map[time.Duration]string{
-		0: "ok", 900 * time.Millisecond: "ok", 5 * time.Second: "ok", 7 * time.Second: "warning", -6 * time.Second: "warning", 40 * time.Second: "failure", -31 * time.Second: "failure",
+		0: "ok", 900 * time.Millisecond: "ok", 5500 * time.Millisecond: "ok", 7 * time.Second: "warning", -6 * time.Second: "warning", 40 * time.Second: "failure", -31 * time.Second: "failure",
 	} {
 		if f := compareClocks("x", "x", began.Add(off), began, ended); f.Level != want {
 			t.Errorf("%v off: got %s, want %s", off, f.Level, want)

@@ -152,7 +152,7 @@ func (p *platform) look(ctx context.Context) (sql, redis time.Time) {
 
 // readiness is what /readyz says. Degraded is ready: it serves, but something is away.
 type readiness struct {
-	Status  string   `json:"status"` // "ready", "degraded"
+	Status  string   `json:"status"` // "ready", "degraded", "stopping"
 	Reasons []string `json:"reasons,omitempty"`
 }
 

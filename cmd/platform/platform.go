@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +28,10 @@ import (
 	"wxplatform/wechat"
 )
 
+// stopNotice is how long after SIGTERM requests are still taken: a balancer learns from /readyz that no more should be sent, and each answer tells its connection to end.
+// Without it a request that is written while its idle connection is closed would fail.
+const stopNotice = 2 * time.Second
+
 // stopPatience bounds how long requests under way may take to finish after SIGTERM. The longest call is settled in three calls of WeChat.
 const stopPatience = 25 * time.Second
 
@@ -44,10 +49,13 @@ type platform struct {
 	invitations *invitation.Desk
 	sessions    *session.Desk
 	inbox       *inbox.Inbox
-	tokens      stores
-	ring        *seal.Ring
-	health      health
-	problems    *prometheus.CounterVec
+
+	notice   time.Duration // stopNotice, but in tests
+	leaving  atomic.Bool   // it is to stop
+	tokens   stores
+	ring     *seal.Ring
+	health   health
+	problems *prometheus.CounterVec
 }
 
 // stores are the tokens' keepers, which metrics and reseal ask too.
@@ -149,8 +157,8 @@ func (p *platform) run(ctx context.Context, on listeners) error {
 	defer stop()
 	keepers, _ := errgroup.WithContext(background)
 	p.keep(background, keepers)
-	group.Go(func() error { return serve(serving, p.public(), on.public) })
-	group.Go(func() error { return serve(serving, p.private(), on.private) })
+	group.Go(func() error { return p.serve(serving, p.public(), on.public) })
+	group.Go(func() error { return p.serve(serving, p.private(), on.private) })
 	err := group.Wait()
 	stop()
 	return errors.Join(err, keepers.Wait())
@@ -167,7 +175,13 @@ func (p *platform) prepare(ctx context.Context) error {
 // The keepers outlive the servers, so that what is under way is finished with fresh tokens.
 func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
 	report := func(who string) func(error) {
-		return func(err error) { p.log.Warn("keeper", "keeper", who, "error", err.Error()) }
+		return func(err error) {
+			log := p.log.With("keeper", who, "error", err.Error())
+			if find(err).alarm {
+				log = log.With("alarm", true)
+			}
+			log.Warn("keeper")
+		}
 	}
 	keepers.Go(func() error { return p.mirror.Run(ctx) })
 	keepers.Go(func() error { return p.component.Run(ctx, report("component")) })
@@ -176,10 +190,10 @@ func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
 	keepers.Go(func() error { return p.watch(ctx) })
 }
 
-// serve answers on one listener until ctx ends, and then gives the requests under way their time.
-func serve(ctx context.Context, handler http.Handler, on net.Listener) error {
+// serve answers on one listener until ctx ends, gives notice, and then gives the requests under way their time.
+func (p *platform) serve(ctx context.Context, handler http.Handler, on net.Listener) error {
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           p.farewell(handler),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      60 * time.Second,
@@ -194,6 +208,8 @@ func serve(ctx context.Context, handler http.Handler, on net.Listener) error {
 		return err
 	case <-ctx.Done():
 	}
+	p.leaving.Store(true)
+	time.Sleep(p.notice)
 	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
 	defer cancel()
 	err := server.Shutdown(patience)
@@ -202,4 +218,14 @@ func serve(ctx context.Context, handler http.Handler, on net.Listener) error {
 	}
 	<-failed
 	return err
+}
+
+// farewell has every answer given after the notice end its connection.
+func (p *platform) farewell(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.leaving.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }

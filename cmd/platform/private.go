@@ -23,5 +23,10 @@ func (p *platform) private() http.Handler {
 
 func (p *platform) answerReady(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
+	if p.leaving.Load() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_ = json.NewEncoder(w).Encode(readiness{"stopping", []string{"it was told to stop, and finishes what is under way"}})
+		return
+	}
 	_ = json.NewEncoder(w).Encode(p.ready(r.Context()))
 }

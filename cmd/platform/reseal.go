@@ -144,7 +144,7 @@ func (p *platform) forgetKeys(ctx context.Context, began time.Time, counts map[s
 		return written, err
 	}
 	for _, k := range written {
-		if k.ID == p.ring.Keys()[0] || k.Seen.After(began.Add(-sealsNoMore)) {
+		if counts[k.ID] > 0 || k.ID == p.ring.Keys()[0] || k.Seen.After(began.Add(-sealsNoMore)) {
 			continue
 		}
 		if _, err := p.db.ForgetKey(ctx, k); err != nil {

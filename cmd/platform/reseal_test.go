@@ -359,3 +359,22 @@ func TestSealingKeysAreListed(t *testing.T) {
 		t.Errorf("got %+v, want the one key", keys)
 	}
 }
+
+func TestAKeyIsKeptWhileSomethingIsUnderIt(t *testing.T) {
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	if _, err := db.Exec(anyContext, w.platform.db, `UPDATE sealing_keys SET seen_at = seen_at - 100000`); err != nil {
+		t.Fatal(err)
+	}
+	young := seal.NewKey()
+	view, said, code := w.reseal(young)
+	if code != 1 || !strings.Contains(said, "do not open") || !strings.Contains(said, string(service)) {
+		t.Errorf("got status %d, %q, want the rows named whose key is not configured", code, said)
+	}
+	if last := view.Keys[len(view.Keys)-1]; last.Configured != "no" || last.Values == 0 || last.MayGo {
+		t.Errorf("got %+v, want the missing key counted and kept", view.Keys)
+	}
+	if got := w.started(young); !strings.Contains(got, "a sealing key is missing") {
+		t.Errorf("got %q, want the start refused still", got)
+	}
+}

@@ -38,6 +38,7 @@ func (serveCmd) Run(s stage) error {
 	}
 	log.Info("serving", "listen", on.public.Addr().String(), "private_listen", on.private.Addr().String(), "public_url", c.publicURL,
 		"database", p.db.Engine(), "redis_in_process", c.redisURL.IsZero(), "component", string(c.component))
+	p.notice = stopNotice
 	err = p.run(s.ctx, on)
 	log.Info("stopped", "clean", err == nil)
 	return err

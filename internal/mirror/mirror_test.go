@@ -151,6 +151,7 @@ func TestCallersShareOneLoadAndACancelEndsOnlyTheWaiting(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error, 1)
 	go func() { _, err := facts.Get(ctx, "a", load); left <- err }()
+	within(t, time.Second, func() bool { return loads.Load() == 1 }) // he began it
 	var stayed sync.WaitGroup
 	for range 20 {
 		stayed.Go(func() {
@@ -159,7 +160,6 @@ func TestCallersShareOneLoadAndACancelEndsOnlyTheWaiting(t *testing.T) {
 			}
 		})
 	}
-	within(t, time.Second, func() bool { return loads.Load() == 1 })
 	cancel()
 	if err := <-left; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the caller's own cancel", err)

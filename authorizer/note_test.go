@@ -1,0 +1,165 @@
+package authorizer
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"wxplatform/component"
+	"wxplatform/internal/db"
+	"wxplatform/internal/dbtest"
+	"wxplatform/internal/mirror"
+	"wxplatform/internal/seal"
+	"wxplatform/token"
+	"wxplatform/wechat"
+)
+
+const id = wechat.AppID("wx5a3e1c0b7d2f4801")
+
+var ctx = context.Background()
+
+// registry is one before no WeChat, with one authorizer.
+func registry(t *testing.T, d *db.DB) *Registry {
+	t.Helper()
+	r := replica(t, d, dbtest.Ring(t))
+	authorize(t, r)
+	return r
+}
+
+func replica(t *testing.T, d *db.DB, ring *seal.Ring) *Registry {
+	t.Helper()
+	m, err := mirror.Open(ctx, seal.Secret{}, d, ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() })
+	tokens, err := token.New(token.Authorizer, d, m, ring, token.DefaultTimes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := wechat.NewClient("http://127.0.0.1:1", nil)
+	return New(d, m, component.New(dbtest.Component, seal.NewSecret("s"), d, ring, tokens, client), tokens, client)
+}
+
+func authorize(t *testing.T, r *Registry) token.Version {
+	t.Helper()
+	err := r.db.Tx(ctx, func(tx *db.Tx) error {
+		_, err := r.Grant(ctx, tx, Grant{AppID: id, Answer: token.Answer{Access: seal.NewSecret("a"), Refresh: seal.NewSecret("r"), ExpiresIn: time.Hour}, Sent: time.Now()})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	version, err := r.tokens.Version(ctx, r.db, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return version
+}
+
+func (r *Registry) is(t *testing.T, want State) {
+	t.Helper()
+	c, err := r.condition(ctx, id)
+	if err != nil || c.State != want {
+		t.Errorf("got %+v, %v, want %s", c, err, want)
+	}
+}
+
+func TestAFailureOfAnOlderTokenIsOfThePast(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := registry(t, d)
+		old, err := r.tokens.Version(ctx, d, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		newer := authorize(t, r)
+		if err := r.note(ctx, id, passwordChanged, old); err != nil {
+			t.Fatal(err)
+		}
+		r.is(t, Healthy)
+		if err := r.note(ctx, id, passwordChanged, newer); err != nil {
+			t.Fatal(err)
+		}
+		r.is(t, Reauthorize)
+		authorize(t, r)
+		r.is(t, Healthy)
+		if c, err := r.condition(ctx, id); err != nil || !c.Attempt.IsZero() || c.Version != 0 {
+			t.Errorf("got %+v, %v, want nothing left of it", c, err)
+		}
+	})
+}
+
+func TestWhatBlocksCallsIsAnnouncedAndNothingElse(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := registry(t, d)
+		version, err := r.tokens.Version(ctx, d, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			v         verdict
+			announced bool
+		}{{busy, false}, {quota, false}, {dead, false}, {passwordChanged, true}, {passwordChanged, false}} {
+			before := d.Changes()
+			if err := r.note(ctx, id, c.v, version); err != nil {
+				t.Fatal(err)
+			}
+			if got := d.Changes() != before; got != c.announced {
+				t.Errorf("%+v: got it announced %v, want %v", c.v, got, c.announced)
+			}
+		}
+		before := d.Changes()
+		if err := r.recovered(ctx, id); err != nil || d.Changes() == before {
+			t.Errorf("got %v, and a recovery not announced", err)
+		}
+	})
+}
+
+func TestNothingIsNotedOfAStranger(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := registry(t, d)
+		if err := r.note(ctx, "wx00000000000000ff", passwordChanged, 0); !errors.Is(err, ErrUnknown) {
+			t.Errorf("got %v, want ErrUnknown and no row", err)
+		}
+	})
+}
+
+func TestAProbeIsTakenOnceByAllReplicasAndMayBeGivenBack(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ring := dbtest.Ring(t)
+		one, other := replica(t, d, ring), replica(t, d, ring)
+		p := Pause{Code: wechat.DayQuota, Since: time.Now(), Until: time.Now().Add(time.Hour), probe: time.Now().Add(-time.Second)}
+		if err := one.savePause(ctx, p); err != nil {
+			t.Fatal(err)
+		}
+		may := func(r *Registry) leave {
+			r.pauses.read = time.Time{} // as if a second had passed
+			l, err := r.mayAsk(ctx)
+			if pause := (*PauseError)(nil); err != nil && !errors.As(err, &pause) {
+				t.Fatal(err)
+			}
+			return l
+		}
+		taken := may(one)
+		if !taken.isProbe() || may(other).isProbe() || may(one).isProbe() {
+			t.Fatal("got no probe or two, want one in ten minutes")
+		}
+		if err := one.learn(ctx, taken, ending{}); err != nil || !may(other).isProbe() {
+			t.Errorf("got %v, want a probe that was not needed given back", err)
+		}
+		if err := one.learn(ctx, leave{}, ending{asked: true}); err != nil {
+			t.Error(err)
+		}
+		if _, paused := one.Paused(ctx); !paused {
+			t.Error("got the pause ended by an ask that began before it")
+		}
+		if err := one.learn(ctx, taken, ending{asked: true}); err != nil {
+			t.Error(err)
+		}
+		may(other)
+		if _, paused := other.Paused(ctx); paused {
+			t.Error("got the pause kept after a probe's success")
+		}
+	})
+}
