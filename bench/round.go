@@ -28,6 +28,9 @@ type heard struct {
 	Broken                     int64 // connections refused, cut or timed out
 }
 
+// rest follows a round, so that the next one starts from the same quiet and log lines that were buffered are in the file.
+const rest = 500 * time.Millisecond
+
 // load has wrk send the program its request for a while, and fails if a single answer was wrong.
 func (b *bench) load(ctx context.Context, p *program, d time.Duration) (round, error) {
 	before, err := p.cpu()
@@ -43,6 +46,7 @@ func (b *bench) load(ctx context.Context, p *program, d time.Duration) (round, e
 		return round{}, err
 	}
 	memory, err := p.memory()
+	time.Sleep(rest)
 	if err := p.checkLog(h.Requests); err != nil {
 		return round{}, err
 	}
@@ -81,7 +85,6 @@ func (p *program) checkLog(requests int64) error {
 	if p.isBare() {
 		return nil
 	}
-	time.Sleep(300 * time.Millisecond) // lines may be buffered for a moment
 	text, err := os.ReadFile(p.log.Name())
 	if err != nil {
 		return err
