@@ -107,7 +107,6 @@ type world struct {
 	next     atomic.Int64
 	ids      []wechat.AppID
 	watch    *watcher
-	calls    tally
 }
 
 // replica is one process of the platform, or the place of one that is dead.
