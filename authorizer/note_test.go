@@ -74,10 +74,13 @@ func TestAFailureOfAnOlderTokenIsOfThePast(t *testing.T) {
 			t.Fatal(err)
 		}
 		newer := authorize(t, r)
+		before := d.Changes()
 		if err := r.note(ctx, id, passwordChanged, old); err != nil {
 			t.Fatal(err)
 		}
-		r.is(t, Healthy)
+		if r.is(t, Healthy); d.Changes() != before {
+			t.Error("got it blocked for a moment, want nothing written")
+		}
 		if err := r.note(ctx, id, passwordChanged, newer); err != nil {
 			t.Fatal(err)
 		}
@@ -87,6 +90,34 @@ func TestAFailureOfAnOlderTokenIsOfThePast(t *testing.T) {
 		if c, err := r.condition(ctx, id); err != nil || !c.Attempt.IsZero() || c.Version != 0 {
 			t.Errorf("got %+v, %v, want nothing left of it", c, err)
 		}
+	})
+}
+
+func TestATokenGotWhileTheFailureWasNotedCounts(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := registry(t, d)
+		version, err := r.tokens.Version(ctx, d, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.note(ctx, id, busy, version); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.unlessRecovered(ctx, id, version); err != nil {
+			t.Fatal(err)
+		}
+		r.is(t, Degraded)
+		err = d.Tx(ctx, func(tx *db.Tx) error { // another replica got it, and found nothing to recover from
+			_, err := r.tokens.Grant(ctx, tx, id, time.Now(), token.Answer{Access: seal.NewSecret("b"), ExpiresIn: time.Hour})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.unlessRecovered(ctx, id, version); err != nil {
+			t.Fatal(err)
+		}
+		r.is(t, Healthy)
 	})
 }
 
@@ -141,7 +172,12 @@ func TestAProbeIsTakenOnceByAllReplicasAndMayBeGivenBack(t *testing.T) {
 			}
 			return l
 		}
+		other.pauses.setShared(p)
+		other.pauses.read = time.Now() // it looked before the probe was taken
 		taken := may(one)
+		if l, _ := other.mayAsk(ctx); l.isProbe() {
+			t.Error("got the probe taken twice")
+		}
 		if !taken.isProbe() || may(other).isProbe() || may(one).isProbe() {
 			t.Fatal("got no probe or two, want one in ten minutes")
 		}
@@ -161,5 +197,25 @@ func TestAProbeIsTakenOnceByAllReplicasAndMayBeGivenBack(t *testing.T) {
 		if _, paused := other.Paused(ctx); paused {
 			t.Error("got the pause kept after a probe's success")
 		}
+	})
+}
+
+func TestAWithdrawalIsOfThePastIfTheMerchantAuthorizedMeanwhile(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := registry(t, d)
+		old, err := r.tokens.Version(ctx, d, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		newer := authorize(t, r)
+		c := check{AppID: id}
+		if err := r.revoke(ctx, c, old); err != nil {
+			t.Fatal(err)
+		}
+		r.is(t, Healthy)
+		if err := r.revoke(ctx, c, newer); err != nil {
+			t.Fatal(err)
+		}
+		r.is(t, Revoked)
 	})
 }

@@ -459,6 +459,20 @@ func TestWithoutAComponentTokenWhatLivesIsServed(t *testing.T) {
 	w.ok(w.replica(map[string]string{}).shut(kfAccount)) // a process that knows nothing but SQL
 }
 
+func TestInAPauseWhatLivesIsServed(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	w.open(kfAccount)
+	w.exec(`INSERT INTO pauses (one, code, since, until_at, probe_at) VALUES (1, 45009, 1, $1, $1)`, time.Now().Add(time.Hour).UnixMilli())
+	other := w.replica(nil) // a process that knows nothing but SQL
+	other.ok(other.shut(kfAccount))
+	if err := w.sim.Reject(service); err != nil {
+		t.Fatal(err)
+	}
+	other.wants(other.shut(kfAccount), 429, "wechat-quota")
+}
+
 func TestAChangedPasswordMeansToAuthorizeAgain(t *testing.T) {
 	t.Parallel()
 	for name, path := range map[string]string{"told a call": closePath, "told a refresh": refreshPath} {
