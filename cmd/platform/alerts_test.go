@@ -41,6 +41,7 @@ func TestEveryMetricOfAlertsAndDashboardExists(t *testing.T) {
 
 // A label or a value of one that does not exist makes an alert that never fires.
 func TestEveryLabelOfTheAlertsExists(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	metrics := w.scraped()

@@ -21,6 +21,7 @@ func TestTheDemonstration(t *testing.T) {
 }
 
 func TestClosingASession(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		w.t.Helper()
 		w.grant(service, "1")
@@ -34,6 +35,7 @@ func TestClosingASession(t *testing.T) {
 }
 
 func TestAnyOneOfTheFourPermissionSetsWillDo(t *testing.T) {
+	t.Parallel()
 	for _, set := range []string{"1", "6", "100", "101"} {
 		t.Run(set, func(t *testing.T) {
 			w := sqliteWorld(t)
@@ -45,6 +47,7 @@ func TestAnyOneOfTheFourPermissionSetsWillDo(t *testing.T) {
 }
 
 func TestAMissingPermissionSetIsRefusedBeforeWeChatIsCalled(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "3", "11")
 	answer := w.shut(kfAccount)
@@ -58,6 +61,7 @@ func TestAMissingPermissionSetIsRefusedBeforeWeChatIsCalled(t *testing.T) {
 }
 
 func TestAPermissionSetThatWasAddedUnseenIsFoundByReadingAgain(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "3")
 	if err := w.sim.FaultPushes(wechatsim.PushFault{Kind: "updateauthorized", Count: 1, Do: "lose"}); err != nil {
@@ -82,6 +86,7 @@ func TestAPermissionSetThatWasAddedUnseenIsFoundByReadingAgain(t *testing.T) {
 }
 
 func TestAMiniProgramAndAnUnverifiedAccountAreNotEligible(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(wechatsim.SampleUnverified, "1")
 	w.grant(wechatsim.SampleMiniProgram, "19")
@@ -104,6 +109,7 @@ func TestAMiniProgramAndAnUnverifiedAccountAreNotEligible(t *testing.T) {
 }
 
 func TestEachFaultHasItsPlaceInTheOrder(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "3")
 	path := "/v1/authorizers/" + string(service) + closePath
@@ -154,6 +160,7 @@ func (w *world) scoped(scope string) string {
 }
 
 func TestTheBodyOfACloseIsReadStrictly(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	path := "/v1/authorizers/" + string(service) + closePath
@@ -189,6 +196,7 @@ func TestTheBodyOfACloseIsReadStrictly(t *testing.T) {
 }
 
 func TestOddPathsAndMethodsAreRefused(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	body := `{"kf_account":"test1@test","openid":"o1"}`
@@ -213,6 +221,7 @@ func TestOddPathsAndMethodsAreRefused(t *testing.T) {
 }
 
 func TestEveryRefusalOfWeChatHasItsProblem(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	for code, want := range map[int]struct {
@@ -238,6 +247,7 @@ func TestEveryRefusalOfWeChatHasItsProblem(t *testing.T) {
 }
 
 func TestARejectedTokenIsReplacedUnseen(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		w.grant(service, "1")
 		for _, code := range []int{40001, 40014, 42001} {
@@ -253,6 +263,7 @@ func TestARejectedTokenIsReplacedUnseen(t *testing.T) {
 }
 
 func TestATokenThatIsAlwaysRejectedDoesNotBurnTheQuota(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	before := w.sim.Calls("/cgi-bin/component/api_authorizer_token")
@@ -266,6 +277,7 @@ func TestATokenThatIsAlwaysRejectedDoesNotBurnTheQuota(t *testing.T) {
 }
 
 func TestARejectedComponentTokenIsReplacedUnseen(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	w.open(kfAccount)
@@ -330,6 +342,7 @@ func TestAnAnswerThatGotLostIsSettled(t *testing.T) {
 }
 
 func TestANewSessionIsNeverClosedForAnOldRequest(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	w.open(kfAccount) // as old as the send: nobody can tell them apart
@@ -341,6 +354,7 @@ func TestANewSessionIsNeverClosedForAnOldRequest(t *testing.T) {
 }
 
 func TestNothingWasSentWhenWeChatIsNotThere(t *testing.T) {
+	t.Parallel()
 	w := newWorldWith(t, map[string]string{})
 	w.grant(service, "1")
 	_ = w.wechatOn.Close()
@@ -349,6 +363,7 @@ func TestNothingWasSentWhenWeChatIsNotThere(t *testing.T) {
 }
 
 func TestTheRestOfTheFamily(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "6")
 	base := "/v1/authorizers/" + string(service) + "/customservice/kfsession/"

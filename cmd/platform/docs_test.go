@@ -94,6 +94,7 @@ func registered(metrics *prometheus.Registry) []string {
 }
 
 func TestEveryMetricIsDocumented(t *testing.T) {
+	t.Parallel()
 	documented := found("(?m)^\\| `(wxplatform_[a-z_]+)` \\|", document(t, "docs/operate.md"))
 	if got := registered(sqliteWorld(t).platform.metrics); len(got) == 0 || !slices.Equal(got, documented) {
 		t.Errorf("got the metrics\n%s\nand docs/operate.md has\n%s", strings.Join(got, "\n"), strings.Join(documented, "\n"))

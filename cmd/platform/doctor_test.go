@@ -51,6 +51,7 @@ func (w *world) finds(found map[string]finding, check, level, text string) {
 }
 
 func TestDoctorFindsAHealthyPlatformHealthy(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		w.grant(service, "1")
 		found, code := w.doctor(nil)
@@ -68,6 +69,7 @@ func TestDoctorFindsAHealthyPlatformHealthy(t *testing.T) {
 }
 
 func TestDoctorSaysWhatToDo(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	other := httptest.NewServer(http.NotFoundHandler())
 	defer other.Close()
@@ -103,6 +105,7 @@ func TestDoctorSaysWhatToDo(t *testing.T) {
 }
 
 func TestDoctorReadsWhatIsAmiss(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	d := w.platform.db
@@ -140,6 +143,7 @@ func fresh(t *testing.T, w *world) *platform {
 }
 
 func TestDoctorJudgesABacklog(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	p := fresh(t, w)
 	ago := func(d time.Duration) int64 { return time.Now().Add(-d).UnixMilli() }
@@ -181,6 +185,7 @@ func TestClocksAreComparedWithinTheTimeTheAskingTook(t *testing.T) {
 }
 
 func TestADoctorsLineIsForPeople(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	var out, errOut bytes.Buffer
 	if code := run(stage{anyContext, &out, &errOut, w.with("PLATFORM_COMPONENT_SECRET", "wrong")}, []string{"doctor"}); code != 1 || errOut.Len() > 0 {

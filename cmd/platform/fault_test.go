@@ -223,7 +223,7 @@ func TestAnAccountThatTheListHasNotIsAskedAbout(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {
 		w.grant(service, "1")
-		w.eventually("the events to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
+		w.settles()
 		w.exec(`UPDATE authorizers SET authorized_at = authorized_at - 61000`)
 		w.lose("unauthorized")
 		if err := w.sim.Unauthorize(service); err != nil {
@@ -453,6 +453,7 @@ func TestWithoutAComponentTokenWhatLivesIsServed(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
+	w.settles()
 	w.open(kfAccount)
 	w.componentFails(40125)
 	w.exec(`UPDATE tokens SET expires_at = 1 WHERE kind = 'component'`)
@@ -463,6 +464,7 @@ func TestInAPauseWhatLivesIsServed(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
+	w.settles()
 	w.open(kfAccount)
 	w.exec(`INSERT INTO pauses (one, code, since, until_at, probe_at) VALUES (1, 45009, 1, $1, $1)`, time.Now().Add(time.Hour).UnixMilli())
 	other := w.replica(nil) // a process that knows nothing but SQL

@@ -17,6 +17,7 @@ func (p *platform) degraded(text string) bool {
 }
 
 func TestReadySaysWhatIsAwayAndSinceWhen(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.env["PLATFORM_REDIS_URL"] = "redis://" + freePort(t)
 	p := fresh(t, w)
@@ -44,6 +45,7 @@ func TestReadySaysWhatIsAwayAndSinceWhen(t *testing.T) {
 }
 
 func TestReadySaysThatNoTicketCame(t *testing.T) {
+	t.Parallel()
 	p := fresh(t, sqliteWorld(t)) // which does not ask for one, as one that runs does
 	if !p.degraded("no component_verify_ticket yet") {
 		t.Errorf("got %+v, want no ticket before the first is read", p.ready(anyContext))
@@ -60,6 +62,7 @@ func TestReadySaysThatNoTicketCame(t *testing.T) {
 }
 
 func TestReadySaysThatThePlatformIsMisconfiguredUntilItIsNot(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	w.open(kfAccount)
@@ -112,6 +115,7 @@ func (w *world) scraped() string {
 }
 
 func TestTheMetricsOfCustody(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		w.grant(service, "1")
 		w.open(kfAccount)
@@ -142,6 +146,7 @@ func TestTheMetricsOfCustody(t *testing.T) {
 }
 
 func TestSQLIsAskedForMetricsOnceInAWhile(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	before := w.scrape("wxplatform_events_waiting")
 	if _, err := db.Exec(anyContext, w.platform.db, `INSERT INTO events (hash, body, received_at, due) VALUES ('h', '', 1, 9999999999999)`); err != nil {

@@ -59,6 +59,7 @@ func (w *world) as(name string) *world {
 }
 
 func TestAnInvitationIsUsedOnce(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		id, link := w.invitation(`,"state":"st&ate=1"`)
 		if got := w.status(id); got != "pending" {
@@ -79,6 +80,7 @@ func TestAnInvitationIsUsedOnce(t *testing.T) {
 }
 
 func TestAnInvitationCanBeCancelled(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	id, link := w.invitation("")
 	if got := w.ask("DELETE", "/v1/invitations/"+id, ""); got.status != 200 || got.field("status") != "cancelled" {
@@ -93,6 +95,7 @@ func TestAnInvitationCanBeCancelled(t *testing.T) {
 }
 
 func TestACodeThatComesAfterTheEndIsKeptButBindsNothing(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		id, link := w.invitation("")
 		browser, back := w.untilReturn(link, service)
@@ -157,6 +160,7 @@ func preAuthCode(t *testing.T, page string) string {
 }
 
 func TestWithoutItsCookieABrowserWaitsForTheEvent(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	id, link := w.invitation("")
 	_, back := w.untilReturn(link, service)
@@ -179,6 +183,7 @@ func TestWithoutItsCookieABrowserWaitsForTheEvent(t *testing.T) {
 }
 
 func TestAnIntrudersCodeInAnothersInvitationBindsNothing(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		victim := w.as("victim")
 		_, own := w.invitation("")
@@ -204,6 +209,7 @@ func TestAnIntrudersCodeInAnothersInvitationBindsNothing(t *testing.T) {
 }
 
 func TestRedirectAndEventRaceToOneExchange(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		for i := range 5 {
 			id, link := w.invitation("")
@@ -214,7 +220,7 @@ func TestRedirectAndEventRaceToOneExchange(t *testing.T) {
 			if err := w.sim.Settle(anyContext); err != nil {
 				w.t.Fatal(err)
 			}
-			w.eventually("the events to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
+			w.settles()
 			if n := w.sim.Calls("/cgi-bin/component/api_query_auth") - before; n != 1 || w.status(id) != "authorized" {
 				w.t.Errorf("round %d: got %d exchanges and %s, want 1 and authorized", i, n, w.status(id))
 			}
@@ -225,6 +231,7 @@ func TestRedirectAndEventRaceToOneExchange(t *testing.T) {
 }
 
 func TestRedirectAndEventMayBringACodeEach(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	behaviour := w.sim.Behaviour()
 	behaviour.SeparateCodes = true
@@ -234,7 +241,7 @@ func TestRedirectAndEventMayBringACodeEach(t *testing.T) {
 		t.Fatalf("got %v, want authorized", got)
 	}
 	w.eventually("both codes to be exchanged", func() bool { return w.sim.Calls("/cgi-bin/component/api_query_auth") == 2 })
-	w.eventually("the events to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
+	w.settles()
 	w.open(kfAccount)
 	w.ok(w.shut(kfAccount))
 	if w.status(id) != "authorized" {
@@ -243,6 +250,7 @@ func TestRedirectAndEventMayBringACodeEach(t *testing.T) {
 }
 
 func TestTheEventAloneIsEnough(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		id, link := w.invitation("")
 		page := w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, "")
@@ -256,6 +264,7 @@ func TestTheEventAloneIsEnough(t *testing.T) {
 }
 
 func TestTwoBrowsersExchangeOneCodeOnce(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		_, link := w.invitation("")
 		browser, back := w.untilReturn(link, service)
@@ -276,6 +285,7 @@ func TestTwoBrowsersExchangeOneCodeOnce(t *testing.T) {
 }
 
 func TestABindingLastsThoughAnotherTenantInvites(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		w.grant(service, "1")
 		other := w.as("other")
@@ -294,6 +304,7 @@ func TestABindingLastsThoughAnotherTenantInvites(t *testing.T) {
 }
 
 func TestAnInvitationForOneAccountBindsNoOther(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	id, link := w.invitation(fmt.Sprintf(`,"appid":%q`, service))
@@ -313,6 +324,7 @@ func TestAnInvitationForOneAccountBindsNoOther(t *testing.T) {
 }
 
 func TestAnothersAuthorizerCannotBeInvited(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	other := w.as("other")
@@ -326,6 +338,7 @@ func TestAnothersAuthorizerCannotBeInvited(t *testing.T) {
 }
 
 func TestTheTenantBoundary(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		w.grant(service, "1")
 		other := w.as("other")
@@ -356,6 +369,7 @@ func TestTheTenantBoundary(t *testing.T) {
 }
 
 func TestInvitationsAreReadStrictly(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for body, named := range map[string]string{
 		`{"kind":"pc"}`: "redirect_url",
@@ -380,6 +394,7 @@ func TestInvitationsAreReadStrictly(t *testing.T) {
 }
 
 func TestThePagesOfAnInvitationAreSafe(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	_, link := w.invitation("")
 	page := w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, "")
@@ -401,6 +416,7 @@ func TestThePagesOfAnInvitationAreSafe(t *testing.T) {
 }
 
 func TestALostAnswerToAnExchangeIsFoundInTheList(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		w.sim.Fault(wechatsim.Fault{Path: "/cgi-bin/component/api_query_auth", When: wechatsim.After, Do: wechatsim.Cut})
 		id, link := w.invitation("")
@@ -415,6 +431,7 @@ func TestALostAnswerToAnExchangeIsFoundInTheList(t *testing.T) {
 }
 
 func TestAnEventIsNotLostWhenTheExchangeFails(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.sim.Fault(wechatsim.Fault{Path: "/cgi-bin/component/api_query_auth", Code: -1, Count: 2})
 	id, link := w.invitation("")
@@ -426,9 +443,10 @@ func TestAnEventIsNotLostWhenTheExchangeFails(t *testing.T) {
 }
 
 func TestAMerchantWhoWithdrawsIsGoneOnlyWhenWeChatSaysSo(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		w.grant(service, "1")
-		w.eventually("the events to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
+		w.settles()
 		// A forged word is not enough: the event is authentic, and yet WeChat says that the account is authorized.
 		event := fmt.Sprintf(`<xml><AppId>%s</AppId><CreateTime>%d</CreateTime><InfoType>unauthorized</InfoType><AuthorizerAppid>%s</AuthorizerAppid></xml>`, w.sim.Config().AppID, time.Now().Unix(), service)
 		if got := w.push("/wechat/events", event, time.Now()); string(got.body) != "success" {

@@ -55,6 +55,7 @@ func spellings(secret string) map[string]string {
 }
 
 func TestNoSecretShowsAnywhere(t *testing.T) {
+	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "platform.db")
 		w := newWorld(t, "sqlite:"+file, "")
@@ -136,7 +137,7 @@ func (w *world) liveThrough() canaries {
 			w.t.Fatalf("the test has no %s", name)
 		}
 	}
-	w.eventually("the events to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
+	w.settles()
 	metrics, err := w.out.send(anyContext, "GET", "http://"+w.on.private.Addr().String()+"/metrics", nil, "")
 	if err != nil || !strings.Contains(string(metrics.body), "wxplatform_") {
 		w.t.Fatalf("got no metrics: %v", err)
@@ -198,6 +199,7 @@ func (w *world) talk(secrets canaries) string {
 }
 
 func TestTheLogLineNamesTheRouteAndNotThePath(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.ask("GET", "/v1/authorizers/wx00000000000000ff?x=y", "")
 	var found bool

@@ -32,6 +32,7 @@ func (w *world) stored() int {
 }
 
 func TestAPushThatIsNotAuthenticChangesNothing(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	about := w.sim.Config()
@@ -90,6 +91,7 @@ func TestAPushThatIsNotAuthenticChangesNothing(t *testing.T) {
 }
 
 func TestAnAuthenticPushOfAnUnknownKindIsCountedAndAnswered(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for _, message := range []string{w.event("notify_third_fasteregister", ""), w.event("", ""), w.event("component_verify_ticket", "")} {
 		if got := w.push(eventsPath, message, time.Now()); got.status != 200 || string(got.body) != "success" {
@@ -110,6 +112,7 @@ func TestAnAuthenticPushOfAnUnknownKindIsCountedAndAnswered(t *testing.T) {
 }
 
 func TestARepeatedEventIsStoredOnce(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		message := w.event("unauthorized", "<AuthorizerAppid>wx00000000000000aa</AuthorizerAppid>")
 		for range 3 {
@@ -124,6 +127,7 @@ func TestARepeatedEventIsStoredOnce(t *testing.T) {
 }
 
 func TestAnEventThatSQLCannotTakeIsNotAnsweredSuccessButATicketIs(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	_ = w.platform.db.Close()
 	w.wants(w.push(eventsPath, w.event("unauthorized", "<AuthorizerAppid>wx00000000000000aa</AuthorizerAppid>"), time.Now()), 503, "unavailable")
@@ -136,6 +140,7 @@ func TestAnEventThatSQLCannotTakeIsNotAnsweredSuccessButATicketIs(t *testing.T) 
 }
 
 func TestAnOldTicketDoesNotReplaceANewerOne(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		ticket := func(value string, at time.Time) string {
 			return fmt.Sprintf(`<xml><AppId>%s</AppId><CreateTime> %d </CreateTime><InfoType>component_verify_ticket</InfoType><ComponentVerifyTicket>%s</ComponentVerifyTicket></xml>`, w.sim.Config().AppID, at.Unix(), value)
@@ -152,6 +157,7 @@ func TestAnOldTicketDoesNotReplaceANewerOne(t *testing.T) {
 }
 
 func TestTheEchoOfTheConsole(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	if err := w.sim.Probe(anyContext, w.publicURL+eventsPath, ""); err != nil {
 		t.Error(err)
@@ -163,6 +169,7 @@ func TestTheEchoOfTheConsole(t *testing.T) {
 }
 
 func TestEventsInAnyOrderEndTheSame(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		w.grant(service, "1")
 		if err := w.sim.FaultPushes(wechatsim.PushFault{Count: 3, Do: wechatsim.Hold}); err != nil {
@@ -178,7 +185,7 @@ func TestEventsInAnyOrderEndTheSame(t *testing.T) {
 		if err := w.sim.Settle(anyContext); err != nil {
 			w.t.Fatal(err)
 		}
-		w.eventually("the events to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
+		w.settles()
 		w.open(kfAccount)
 		w.ok(w.shut(kfAccount))
 		if got := w.ask(http.MethodGet, "/v1/authorizers/"+string(service), ""); !strings.Contains(string(got.body), `"permission_sets":[1,6]`) {

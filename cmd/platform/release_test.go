@@ -9,6 +9,7 @@ import (
 )
 
 func TestWeChatsReleaseTestIsPassed(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		lines, err := w.sim.ReleaseTest(anyContext)
 		if err != nil || len(lines) != 4 {
@@ -23,6 +24,7 @@ func TestWeChatsReleaseTestIsPassed(t *testing.T) {
 }
 
 func TestTheReleaseTestCanBeSwitchedOff(t *testing.T) {
+	t.Parallel()
 	w := newWorldWith(t, map[string]string{"PLATFORM_RELEASE_TEST": "off"})
 	if lines, err := w.sim.ReleaseTest(anyContext); err == nil || !strings.HasPrefix(strings.Join(lines, "\n"), "ticket: passed") {
 		t.Errorf("got %q, %v, want only the ticket to pass", lines, err)
@@ -30,6 +32,7 @@ func TestTheReleaseTestCanBeSwitchedOff(t *testing.T) {
 }
 
 func TestOnlyWeChatsOwnAccountsGetTheReleaseTestsAnswers(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	for _, text := range []string{"TESTCOMPONENT_MSG_TYPE_TEXT", "QUERY_AUTH_CODE:queryauthcode@@@x"} {

@@ -84,7 +84,7 @@ func (w *world) lived() {
 	w.t.Helper()
 	w.grant(service, "1")
 	w.grant(wechatsim.SampleOfficial, "1")
-	w.eventually("the events to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
+	w.settles()
 	ring, d := w.platform.ring, w.platform.db
 	spare := ring.Seal(seal.NewSecret("spare"), "tokens", "spare", "authorizer", string(service))
 	if _, err := db.Exec(anyContext, d, `UPDATE tokens SET spare = $1 WHERE kind = 'authorizer' AND id = $2`, spare, service); err != nil {
@@ -100,6 +100,7 @@ func (w *world) lived() {
 
 // Whatever is swapped with whatever, rows, columns or tables: neither opens where it does not belong.
 func TestNoSealedValueOpensInAnothersPlace(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		w.lived()
 		all := w.cells()
@@ -181,6 +182,7 @@ func (w *world) with(name, value string) func(string) (string, bool) {
 }
 
 func TestResealMovesEverythingAndSaysWhenAKeyMayGo(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		w.lived()
 		old, young := w.env["PLATFORM_SEALING_KEYS"], seal.NewKey()
@@ -237,6 +239,7 @@ func (w *world) started(keys string) string {
 }
 
 func TestAMissingSealingKeyStopsTheStart(t *testing.T) {
+	t.Parallel()
 	engines(t, func(w *world) {
 		old, other := w.env["PLATFORM_SEALING_KEYS"], seal.NewKey()
 		for _, command := range [][]string{{"serve"}, {"tenant", "list"}, {"key", "rotate"}, {"authorizer", "list"}} {
@@ -352,6 +355,7 @@ func (w *world) killed(keys string, after time.Duration) {
 }
 
 func TestSealingKeysAreListed(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	var keys []struct{ Key, Configured string }
 	w.command(&keys, "key", "sealing")
@@ -361,6 +365,7 @@ func TestSealingKeysAreListed(t *testing.T) {
 }
 
 func TestAKeyIsKeptWhileSomethingIsUnderIt(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	if _, err := db.Exec(anyContext, w.platform.db, `UPDATE sealing_keys SET seen_at = seen_at - 100000`); err != nil {

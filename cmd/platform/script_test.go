@@ -1,12 +1,19 @@
 package main
 
 import (
+	"flag"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"platform": main}) }
+// TestMain lets six tests run at a time unless -parallel says otherwise: each has a platform and a simulator of its own, and waits for them more than it computes.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	testscript.Main(m, map[string]func(){"platform": main})
+}
 
 // TestScripts runs the stories of testdata, each in an empty directory and with no settings but its own.
 func TestScripts(t *testing.T) {

@@ -5,10 +5,14 @@ import (
 	"testing"
 )
 
-// With SQL and Redis closed for good, whatever asked one of them would fail.
+// With SQL and Redis closed for good, whatever asked one of them would fail. Only the poll of each second does, and then the platform looks for SQL's state in Redis: so all happens right after a poll, and
+// nothing runs beside it.
 func TestAWarmCloseTouchesNeitherSQLNorRedis(t *testing.T) {
 	engines(t, func(w *world) {
 		w.grant(service, "1")
+		w.settles()
+		w.platform.mirror.SQLFailed()
+		w.eventually("a poll", func() bool { return !w.platform.mirror.Away() })
 		w.open(kfAccount)
 		w.ok(w.shut(kfAccount))
 		_ = w.platform.mirror.Close()

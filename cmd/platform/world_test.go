@@ -195,6 +195,13 @@ func (w *world) eventually(what string, is func() bool) {
 	}
 }
 
+// settles waits until all pushes are worked off and all profiles are read, which a grant does not wait for.
+func (w *world) settles() {
+	w.t.Helper()
+	w.eventually("the events to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
+	w.eventually("the profiles to be read", func() bool { return w.number(`SELECT COUNT(*) FROM authorizers WHERE profile_at = 0`) == 0 })
+}
+
 // command runs one of the operator's commands and reads its JSON.
 func (w *world) command(into any, args ...string) {
 	w.t.Helper()
