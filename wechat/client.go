@@ -3,17 +3,13 @@ package wechat
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"wxplatform/internal/seal"
@@ -30,8 +26,8 @@ const (
 
 // Client sends calls to WeChat. It follows no redirect, for a redirect would carry the token in its Referer, and sends no header but those it makes itself.
 type Client struct {
-	base    *url.URL // nil where it cannot be used
-	wire    http.RoundTripper
+	host    *host
+	fault   error // why there is no host
 	observe func(path string, code Code, took time.Duration, err error)
 }
 
@@ -43,32 +39,20 @@ func NewClient(base string, observe func(path string, code Code, took time.Durat
 	if observe == nil {
 		observe = func(string, Code, time.Duration, error) {}
 	}
+	c := &Client{observe: observe}
 	parsed, err := url.Parse(strings.TrimSuffix(base, "/"))
 	if err != nil {
-		parsed = nil
+		c.fault = errors.New("the base URL cannot be read")
+		return c
 	}
-	return &Client{base: parsed, wire: newTransport(), observe: observe}
-}
-
-func newTransport() *http.Transport {
-	dialer := &net.Dialer{Timeout: dialPatience, KeepAlive: 30 * time.Second}
-	return &http.Transport{
-		DialContext:            dialer.DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    dialPatience,
-		MaxIdleConns:           256,
-		MaxIdleConnsPerHost:    256,
-		MaxConnsPerHost:        512,
-		IdleConnTimeout:        50 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-		DisableCompression:     true,
-	}
+	c.host, c.fault = newHost(parsed)
+	return c
 }
 
 // CloseIdle closes the connections that nobody uses.
 func (c *Client) CloseIdle() {
-	if t, ok := c.wire.(*http.Transport); ok {
-		t.CloseIdleConnections()
+	if c.host != nil {
+		c.host.closeIdle()
 	}
 }
 
@@ -98,7 +82,7 @@ func (r Reply) Date() time.Time {
 	return t
 }
 
-// Do sends one call, at most once but for what net/http sends again because no byte of it had left. Every error is an *Error: refused, not sent, or WeChat may have acted.
+// Do sends one call, at most once. Every error is an *Error: refused, not sent, or WeChat may have acted.
 func (c *Client) Do(ctx context.Context, call Call) (Reply, error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, CallPatience)
@@ -116,53 +100,61 @@ func codeOf(err error) Code {
 }
 
 func (c *Client) do(ctx context.Context, call Call) (Reply, error) {
-	sent := &sending{}
-	request, err := c.request(httptrace.WithClientTrace(ctx, sent.trace()), call)
+	request, err := c.request(call)
 	if err != nil {
 		return Reply{}, &Error{path: call.Path, result: notSent, cause: err}
 	}
-	response, err := c.wire.RoundTrip(request)
-	if err != nil {
-		return Reply{}, &Error{path: call.Path, result: sent.outcome(), cause: withoutURL(err)}
+	answer, left, err := c.host.send(ctx, request)
+	switch {
+	case err == nil:
+		return read(call, answer)
+	case left:
+		return Reply{}, &Error{path: call.Path, result: unknown, cause: err}
+	default:
+		return Reply{}, &Error{path: call.Path, result: notSent, cause: err}
 	}
-	defer response.Body.Close()
-	return read(call, response)
 }
 
-// request hands net/http the base URL as NewClient parsed it, rather than have it parsed for each call.
-func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) {
-	if c.base == nil {
-		return nil, errors.New("the base URL cannot be used")
+// request writes what is sent, in one piece. The token is added last, so that no parameter of a caller's can stand before it.
+func (c *Client) request(call Call) ([]byte, error) {
+	if c.fault != nil {
+		return nil, c.fault
 	}
-	var body io.Reader
-	header := noHeader
+	var body []byte
 	if call.Body != nil {
-		text, err := marshal(call.Body)
-		if err != nil {
+		var err error
+		if body, err = marshal(call.Body); err != nil {
 			return nil, fmt.Errorf("body of %s: %w", call.Path, err)
 		}
-		body, header = bytes.NewReader(text), jsonHeader
 	}
-	request, err := http.NewRequestWithContext(ctx, call.Method, "", body)
-	if err != nil {
-		return nil, fmt.Errorf("request of %s: %w", call.Path, err)
+	query := query(call)
+	out := make([]byte, 0, 160+len(c.host.prefix)+len(call.Path)+len(query)+len(c.host.name)+len(body))
+	out = append(out, call.Method...)
+	out = append(out, ' ')
+	out = append(out, c.host.prefix...)
+	out = append(out, call.Path...)
+	if query != "" {
+		out = append(out, '?')
+		out = append(out, query...)
 	}
-	u := *c.base
-	u.Path += call.Path
-	u.RawQuery = query(call)
-	request.URL, request.Host, request.Header = &u, u.Host, header
-	return request, nil
+	out = append(out, " HTTP/1.1\r\nHost: "...)
+	out = append(out, c.host.name...)
+	if call.Method != http.MethodGet {
+		if body != nil {
+			out = append(out, "\r\nContent-Type: application/json"...)
+		}
+		out = append(out, "\r\nContent-Length: "...)
+		out = strconv.AppendInt(out, int64(len(body)), 10)
+	}
+	out = append(out, "\r\n\r\n"...)
+	return append(out, body...), nil
 }
 
-// The headers of every request; nobody changes them. A nil User-Agent keeps net/http from naming itself.
-var (
-	noHeader   = http.Header{"User-Agent": nil}
-	jsonHeader = http.Header{"User-Agent": nil, "Content-Type": {"application/json"}}
-)
-
-// The token is added last, so that no parameter of a caller's can stand before it.
 func query(call Call) string {
-	rest := call.Query.Encode()
+	rest := ""
+	if len(call.Query) > 0 {
+		rest = call.Query.Encode()
+	}
 	if call.As == "" {
 		return rest
 	}
@@ -184,63 +176,37 @@ func marshal(v any) ([]byte, error) {
 	return bytes.TrimRight(out.Bytes(), "\n"), nil
 }
 
-// sending knows whether a byte may have left: until a connection was got, none has.
-type sending struct{ connected atomic.Bool }
-
-func (s *sending) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { s.connected.Store(true) }}
-}
-
-func (s *sending) outcome() outcome {
-	if s.connected.Load() {
-		return unknown
-	}
-	return notSent
-}
-
-// net/http's url.Error carries the URL and so the token.
-func withoutURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
-	}
-	return err
-}
-
 // WeChat answers 200 even when it refuses, so the error is read from the body; a missing errcode is success.
-func read(call Call, response *http.Response) (Reply, error) {
-	failed := func(cause error) (Reply, error) {
-		return Reply{}, &Error{path: call.Path, result: unknown, cause: cause}
+func read(call Call, a answer) (Reply, error) {
+	failed := func(why string) (Reply, error) {
+		return Reply{}, &Error{path: call.Path, result: unknown, cause: errors.New(why)}
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, answerLimit+1))
 	switch {
-	case err != nil:
-		return failed(fmt.Errorf("answer cut: %w", withoutURL(err)))
-	case len(body) > answerLimit:
-		return failed(errors.New("answer too large"))
-	case response.StatusCode != http.StatusOK:
-		return failed(fmt.Errorf("answered HTTP %d", response.StatusCode))
+	case len(a.body) > answerLimit:
+		return failed("answer too large")
+	case a.status != http.StatusOK:
+		return failed(fmt.Sprintf("answered HTTP %d", a.status))
 	}
-	if call.Into == nil && string(body) == plainOK {
-		return Reply{response.Header}, nil
+	if call.Into == nil && string(a.body) == plainOK {
+		return Reply{a.header}, nil
 	}
 	var head struct {
 		Code looseCode `json:"errcode"`
 		Msg  string    `json:"errmsg"`
 	}
-	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
+	body := bytes.TrimPrefix(a.body, []byte("\xef\xbb\xbf"))
 	if err := json.Unmarshal(body, &head); err != nil {
-		return failed(errors.New("answer is not JSON"))
+		return failed("answer is not JSON")
 	}
 	if head.Code != 0 {
 		return Reply{}, answered(call.Path, Code(head.Code), head.Msg)
 	}
 	if call.Into != nil {
 		if err := json.Unmarshal(body, call.Into); err != nil {
-			return failed(errors.New("answer is not of its form"))
+			return failed("answer is not of its form")
 		}
 	}
-	return Reply{response.Header}, nil
+	return Reply{a.header}, nil
 }
 
 // plainOK is what WeChat answers to nearly every call that writes; it need not be parsed.

@@ -188,8 +188,7 @@ func FuzzRead(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		response := &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(string(body)))}
-		_, err := read(Call{Path: "/x"}, response)
+		_, err := read(Call{Path: "/x"}, answer{status: 200, body: body})
 		if err != nil && Refusal(err) == nil && !MayHaveActed(err) {
 			t.Errorf("got %v, want it refused or unknown", err)
 		}

@@ -56,7 +56,7 @@ type Error struct {
 	RID    string // WeChat's own request id, where it gave one
 	path   string
 	result outcome
-	cause  error // net/http's, stripped of its URL
+	cause  error
 }
 
 // Error says which call failed and why.

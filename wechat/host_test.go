@@ -1,0 +1,306 @@
+package wechat
+
+import (
+	"bufio"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// answers serves each connection with answer, which is given the requests one by one and what to write to; false ends the connection.
+func answers(t *testing.T, answer func(n int64, w io.Writer) bool) (base string, opened *atomic.Int64) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving errgroup.Group
+	var requests atomic.Int64
+	opened = &atomic.Int64{}
+	serving.Go(func() error {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return nil // the test is over
+			}
+			opened.Add(1)
+			serving.Go(func() error {
+				defer c.Close()
+				for in := bufio.NewReader(c); ; {
+					request, err := http.ReadRequest(in)
+					if err != nil {
+						return nil
+					}
+					_, _ = io.Copy(io.Discard, request.Body)
+					if !answer(requests.Add(1), c) {
+						return nil
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() { _ = listener.Close() })
+	return "http://" + listener.Addr().String(), opened
+}
+
+const plainAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n" + plainOK
+
+func TestAnAnswerMayComeInEveryShapeOfHTTP(t *testing.T) {
+	for name, c := range map[string]struct {
+		text        string
+		ok, kept    bool
+		hangsUp     bool
+		wantedCause string
+	}{
+		"with its length":         {text: plainAnswer, ok: true, kept: true},
+		"in chunks":               {text: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"err\r\n16\r\ncode\":0,\"errmsg\":\"ok\"}\r\n0\r\n\r\n", ok: true, kept: true},
+		"until the end":           {text: "HTTP/1.1 200 OK\r\n\r\n" + plainOK, ok: true, hangsUp: true},
+		"as the last":             {text: "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 27\r\n\r\n" + plainOK, ok: true},
+		"of HTTP/1.0":             {text: "HTTP/1.0 200 OK\r\nContent-Length: 27\r\n\r\n" + plainOK, ok: true},
+		"after an interim one":    {text: "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + plainAnswer, ok: true, kept: true},
+		"with more than asked":    {text: plainAnswer + "HTTP/1.1 200 OK\r\n", ok: true},
+		"cut":                     {text: "HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{", hangsUp: true, wantedCause: "answer cut"},
+		"only interim":            {text: strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 6), wantedCause: "no end"},
+		"another protocol":        {text: "HTTP/1.1 101 Switching Protocols\r\n\r\n", wantedCause: "HTTP 101"},
+		"of two lengths":          {text: "HTTP/1.1 200 OK\r\nContent-Length: 27\r\nContent-Length: 28\r\n\r\n" + plainOK, wantedCause: "not HTTP"},
+		"not HTTP":                {text: "220 mail.example " + canary + "\r\n", wantedCause: "not HTTP"},
+		"nothing":                 {hangsUp: true, wantedCause: "closed before an answer"},
+		"a header without an end": {text: "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", headerLimit+answerLimit), wantedCause: "too large"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base, opened := answers(t, func(_ int64, w io.Writer) bool {
+				_, _ = io.WriteString(w, c.text)
+				return !c.hangsUp
+			})
+			client := NewClient(base, nil)
+			for range 2 {
+				_, err := client.Do(context.Background(), call())
+				switch {
+				case c.ok && err != nil:
+					t.Errorf("got %v, want success", err)
+				case !c.ok && (!MayHaveActed(err) || !strings.Contains(err.Error(), c.wantedCause) || strings.Contains(err.Error(), canary)):
+					t.Errorf("got %v, want an unknown outcome: %s", err, c.wantedCause)
+				}
+			}
+			if kept := opened.Load() == 1; kept != c.kept {
+				t.Errorf("got kept %v, want %v", kept, c.kept)
+			}
+		})
+	}
+}
+
+// A front end closes the connections that were idle for long: the next call must not pay for that.
+func TestAConnectionThatTheHostClosedIsNotUsed(t *testing.T) {
+	base, opened := answers(t, func(_ int64, w io.Writer) bool {
+		_, _ = io.WriteString(w, plainAnswer)
+		return false
+	})
+	client := NewClient(base, nil)
+	for range 3 {
+		if _, err := client.Do(context.Background(), call()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * soonAgain)
+	}
+	if got := opened.Load(); got != 3 {
+		t.Errorf("got %d connections, want 3", got)
+	}
+}
+
+func TestAnIdleConnectionThatStandsIsUsed(t *testing.T) {
+	base, opened := answers(t, func(_ int64, w io.Writer) bool {
+		_, _ = io.WriteString(w, plainAnswer)
+		return true
+	})
+	client := NewClient(base, nil)
+	for range 3 {
+		if _, err := client.Do(context.Background(), call()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * soonAgain)
+	}
+	if got := opened.Load(); got != 1 {
+		t.Errorf("got %d connections, want 1", got)
+	}
+}
+
+// What is said on an idle connection is no answer to the next request.
+func TestAnAnswerThatNobodyAskedForAnswersNothing(t *testing.T) {
+	base, _ := answers(t, func(n int64, w io.Writer) bool {
+		_, _ = io.WriteString(w, plainAnswer)
+		if n == 1 {
+			time.Sleep(soonAgain)
+			_, _ = io.WriteString(w, "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n"+`{"errcode":40003}`)
+		}
+		return true
+	})
+	client := NewClient(base, nil)
+	for range 2 {
+		if _, err := client.Do(context.Background(), call()); err != nil {
+			t.Errorf("got %v, want success", err)
+		}
+		time.Sleep(3 * soonAgain)
+	}
+}
+
+func TestACallEndsWithItsContext(t *testing.T) {
+	started := make(chan struct{}, 1)
+	base, opened := answers(t, func(n int64, w io.Writer) bool {
+		if n == 1 {
+			started <- struct{}{}
+			time.Sleep(200 * time.Millisecond)
+		}
+		_, _ = io.WriteString(w, plainAnswer)
+		return true
+	})
+	client := NewClient(base, nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	var calling errgroup.Group
+	calling.Go(func() error { _, err := client.Do(ctx, call()); return err })
+	<-started
+	cancelled := time.Now()
+	cancel()
+	if err := calling.Wait(); !MayHaveActed(err) || time.Since(cancelled) > 150*time.Millisecond {
+		t.Errorf("got %v after %v, want an unknown outcome at once", err, time.Since(cancelled))
+	}
+	if _, err := client.Do(context.Background(), call()); err != nil || opened.Load() != 2 {
+		t.Errorf("got %v on %d connections, want the one that was given up not to be used", err, opened.Load())
+	}
+}
+
+func TestAnAnswerThatTricklesIsNotWaitedForForever(t *testing.T) {
+	base, _ := answers(t, func(_ int64, w io.Writer) bool {
+		for range 100 {
+			if _, err := io.WriteString(w, " "); err != nil {
+				return false
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		return false
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	_, err := NewClient(base, nil).Do(ctx, call())
+	if !MayHaveActed(err) || time.Since(began) > 500*time.Millisecond {
+		t.Errorf("got %v after %v, want an unknown outcome in 100 ms", err, time.Since(began))
+	}
+}
+
+func TestWhoWaitsForAConnectionInVainHasSentNothing(t *testing.T) {
+	base, _ := answers(t, func(_ int64, w io.Writer) bool { return true })
+	client := NewClient(base, nil)
+	for range mostConnections {
+		client.host.open <- struct{}{}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := client.Do(ctx, call()); !NotSent(err) {
+		t.Errorf("got %v, want not sent", err)
+	}
+}
+
+// A host that cuts connections at random gets each call at most once, and every call that it did not get is known not to have been sent or is answered.
+func TestNoCallIsSentTwiceWhenConnectionsAreCut(t *testing.T) {
+	const calls = 2000
+	var got atomic.Int64
+	base, _ := answers(t, func(_ int64, w io.Writer) bool {
+		got.Add(1)
+		if rand.IntN(4) == 0 {
+			return false
+		}
+		_, _ = io.WriteString(w, plainAnswer)
+		return rand.IntN(4) > 0
+	})
+	client := NewClient(base, nil)
+	var answered, unsure, unsent atomic.Int64
+	var calling errgroup.Group
+	calling.SetLimit(16)
+	for range calls {
+		calling.Go(func() error {
+			switch _, err := client.Do(context.Background(), call()); {
+			case err == nil:
+				answered.Add(1)
+			case NotSent(err):
+				unsent.Add(1)
+			case MayHaveActed(err):
+				unsure.Add(1)
+			}
+			return nil
+		})
+	}
+	_ = calling.Wait()
+	if answered.Load()+unsure.Load()+unsent.Load() != calls || got.Load() > answered.Load()+unsure.Load() || answered.Load() == 0 || unsure.Load() == 0 {
+		t.Errorf("the host got %d calls of %d; %d were answered, of %d the outcome is unknown, and %d were not sent", got.Load(), calls, answered.Load(), unsure.Load(), unsent.Load())
+	}
+}
+
+func TestTheCertificateOfTheHostIsChecked(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, plainOK) }))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	stranger := NewClient(server.URL, nil)
+	if _, err := stranger.Do(context.Background(), call()); !NotSent(err) || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("got %v, want the certificate refused and nothing sent", err)
+	}
+	trusting := NewClient(server.URL, nil)
+	trusting.host.secure.RootCAs = x509.NewCertPool()
+	trusting.host.secure.RootCAs.AddCert(server.Certificate())
+	for range 3 {
+		if _, err := trusting.Do(context.Background(), call()); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * soonAgain)
+	}
+	trusting.host.secure.ServerName = "another.example"
+	trusting.CloseIdle()
+	if _, err := trusting.Do(context.Background(), call()); !NotSent(err) {
+		t.Errorf("got %v, want another host's certificate refused", err)
+	}
+}
+
+func TestABaseThatCannotBeUsedSendsNothing(t *testing.T) {
+	for _, base := range []string{"ftp://api.weixin.qq.com", "https://", "api.weixin.qq.com", "ht tp://x"} {
+		if _, err := NewClient(base, nil).Do(context.Background(), call()); !NotSent(err) {
+			t.Errorf("got %v from %s, want not sent", err, base)
+		}
+	}
+}
+
+func TestConnectionsThatAreIdleForLongAreClosed(t *testing.T) {
+	base, opened := answers(t, func(_ int64, w io.Writer) bool {
+		time.Sleep(20 * time.Millisecond)
+		_, _ = io.WriteString(w, plainAnswer)
+		return true
+	})
+	client := NewClient(base, nil)
+	var calling errgroup.Group
+	for range 3 {
+		calling.Go(func() error { _, err := client.Do(context.Background(), call()); return err })
+	}
+	if err := calling.Wait(); err != nil || opened.Load() != 3 {
+		t.Fatal(err, opened.Load())
+	}
+	for _, c := range client.host.idle {
+		c.since = c.since.Add(-idlePatience)
+	}
+	if _, err := client.Do(context.Background(), call()); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(opened.Load(), len(client.host.idle)); got != "4 1" {
+		t.Errorf("got %s connections opened and idle, want 4 1", got)
+	}
+}
