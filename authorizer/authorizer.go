@@ -162,6 +162,9 @@ func (r *Registry) InState(ctx context.Context, state State, after wechat.AppID,
 func (r *Registry) Move(ctx context.Context, id wechat.AppID, to tenant.ID) error {
 	return r.db.Tx(ctx, func(tx *db.Tx) error {
 		tx.Changed()
-		return r.bind(ctx, tx, id, to)
+		if err := r.bind(ctx, tx, id, to); err != nil {
+			return err
+		}
+		return r.tokens.SetOwner(ctx, tx, id, token.Owner(to))
 	})
 }

@@ -43,6 +43,9 @@ func (r *Registry) Grant(ctx context.Context, tx *db.Tx, g Grant) (Granted, erro
 	}
 	a = a.granted(g, now)
 	tx.Changed()
+	if err := r.tokens.SetOwner(ctx, tx, a.AppID, token.Owner(a.Tenant)); err != nil {
+		return Granted{}, fmt.Errorf("tokens of %s: %w", g.AppID, err)
+	}
 	return Granted{a.Tenant, publish}, r.saveGrant(ctx, tx, a)
 }
 

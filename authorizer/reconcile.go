@@ -8,6 +8,7 @@ import (
 
 	"wxplatform/internal/db"
 	"wxplatform/tenant"
+	"wxplatform/token"
 	"wxplatform/wechat"
 )
 
@@ -145,6 +146,10 @@ func (r *Registry) Assign(ctx context.Context, some []Assignment) (refused []Ass
 			}
 			if !bound {
 				refused = append(refused, one)
+				continue
+			}
+			if err := r.tokens.SetOwner(ctx, tx, one.AppID, token.Owner(one.Tenant)); err != nil {
+				return err
 			}
 		}
 		return nil

@@ -99,8 +99,8 @@ func (r *Registry) lock(ctx context.Context, tx *db.Tx, id wechat.AppID, now tim
 	return r.find(ctx, tx, id)
 }
 
-func (r *Registry) bind(ctx context.Context, q db.Querier, id wechat.AppID, to tenant.ID) error {
-	rows, err := db.Exec(ctx, q, `UPDATE authorizers SET tenant = $2 WHERE appid = $1`, string(id), string(to))
+func (r *Registry) bind(ctx context.Context, tx *db.Tx, id wechat.AppID, to tenant.ID) error {
+	rows, err := db.Exec(ctx, tx, `UPDATE authorizers SET tenant = $2 WHERE appid = $1`, string(id), string(to))
 	if err == nil && rows == 0 {
 		return ErrUnknown
 	}

@@ -39,9 +39,13 @@ const (
 	tick            = time.Millisecond // the grain of the database's clock
 )
 
-// A token that was called within half a life is in steady use, one that was not called for twelve lives is not in use (an hour and a day where a token lives for two hours).
+// A token that was called within half a life is in steady use, one within twelve lives in use, one within 84 lives is warm: worth its renewal if the budget allows (an hour, a day and a week where a token lives for two hours).
 func (t Times) lately() time.Duration { return t.Life / 2 }
 func (t Times) idle() time.Duration   { return 12 * t.Life }
+func (t Times) cold() time.Duration   { return 84 * t.Life }
+
+// late is how long before its expiry a token in use should have been renewed, whatever its jitter.
+func (t Times) late() time.Duration { return t.Life * 5 / 24 }
 
 // Uses are noted no finer than this.
 func (t Times) grain() time.Duration { return t.Life / 24 }
@@ -62,6 +66,7 @@ type row struct {
 
 	early, late time.Time // when to renew the token if it was called lately, or is in use at all
 	due         time.Time // when keepers look at the row; zero: never
+	warm        bool      // due only if the budget allows
 	failures    int
 	retry       time.Time // before this callers do not ask again
 	barred      time.Time // before this nobody does, for WeChat said that it is of no use
@@ -269,7 +274,7 @@ func (r *row) hasten(m moment) {
 
 // rest is how long keepers leave a row alone whose ask failed. A dead refresh token, and one that nobody waits for, is tried once a day, unless another is found before.
 func (r *row) rest(how outcome, m moment) time.Duration {
-	if how == dead || r.next(m).IsZero() {
+	if how == dead || r.next(m).IsZero() || r.onlyWarm(m) {
 		return m.idle()
 	}
 	return part(wait(firstRest, r.failures, min(longestRest, m.grain())), 0.5+m.spread)
@@ -296,11 +301,17 @@ func (r *row) next(m moment) time.Time {
 		return m.now
 	case m.now.Sub(r.used) < m.lately()+m.grain():
 		return r.early
-	case m.now.Sub(r.used) < m.idle():
+	case m.now.Sub(r.used) < m.cold():
 		return r.late
 	default:
 		return time.Time{}
 	}
+}
+
+// onlyWarm reports whether next is only that of a token which nobody called for a day.
+func (r *row) onlyWarm(m moment) bool {
+	unused := m.now.Sub(r.used)
+	return r.lease.IsZero() && r.unsettled.IsZero() && !r.access.IsZero() && m.idle() <= unused && unused < m.cold()
 }
 
 // schedule sets when keepers look at the row. After a failure that is not before its rest is over, but then for certain.
@@ -312,13 +323,14 @@ func (r *row) schedule(m moment) {
 	if !next.IsZero() {
 		next = later(next, r.barred)
 	}
-	r.due = next
+	r.due, r.warm = next, !next.IsZero() && r.failures == 0 && r.onlyWarm(m)
 }
 
-// wanted reports whether a keeper should claim the row now, after it has put right a due time that was only a guess.
+// wanted reports whether a keeper should claim the row now, after it has put right a due time that was only a guess. One that turns out to be warm only now waits until it is listed as that.
 func (r *row) wanted(m moment) bool {
+	was := r.warm
 	r.schedule(m)
-	return !r.due.IsZero() && !r.due.After(m.now) && !r.held(m)
+	return !r.due.IsZero() && !r.due.After(m.now) && !r.held(m) && (was || !r.warm)
 }
 
 // alive reports whether the access token may be used at the time given. One that expires within a call's time may not.
@@ -403,6 +415,7 @@ func (r *row) grant(a Answer, sent time.Time, m moment) {
 }
 
 // offer takes a refresh token from WeChat's list. It overwrites nothing and makes the row suspect, and reports false for one that is no news.
+// Where there is no access token nobody waits for the row, and a whole list may come at once: it is asked for within a life, not all at the same time.
 func (r *row) offer(refresh seal.Secret, m moment) bool {
 	if r.refresh.IsZero() && !refresh.IsZero() {
 		r.refresh = refresh
@@ -412,6 +425,9 @@ func (r *row) offer(refresh seal.Secret, m moment) bool {
 	r.unsettle(m.now, m)
 	r.failures, r.retry = 0, time.Time{}
 	r.schedule(m)
+	if r.access.IsZero() && !r.due.IsZero() {
+		r.due = later(r.due, m.now.Add(part(m.Life, m.spread)))
+	}
 	return true
 }
 

@@ -637,11 +637,52 @@ func TestWhenATokenIsRenewed(t *testing.T) {
 	for _, c := range []struct {
 		unused float64
 		want   time.Time
-	}{{60, h.r.early}, {3600, h.r.early}, {4000, h.r.late}, {86000, h.r.late}, {86401, time.Time{}}} {
+		warm   bool
+	}{{60, h.r.early, false}, {3600, h.r.early, false}, {4000, h.r.late, false}, {86000, h.r.late, false}, {86401, h.r.late, true}, {604_799, h.r.late, true}, {604_801, time.Time{}, false}} {
 		h.r.used = at(-c.unused).now
-		if got := h.r.next(at(0)); got != c.want {
-			t.Errorf("unused for %v s: got it due at %v, want %v", c.unused, got, c.want)
+		if h.r.schedule(at(0)); h.r.due != c.want || h.r.warm != c.warm {
+			t.Errorf("unused for %v s: got it due at %v, warm %v, want %v, %v", c.unused, h.r.due, h.r.warm, c.want, c.warm)
 		}
+	}
+}
+
+func TestWhatTurnsOutToBeWarmWaitsForTheBudget(t *testing.T) {
+	h := granted(t)
+	h.r.succeed(h.claim(0), answer("A"), at(0))
+	h.r.used = at(7000 - 86400).now
+	if h.r.schedule(at(6000)); h.r.warm || h.r.due.IsZero() {
+		t.Fatal("got it warm, want it in use when it was scheduled")
+	}
+	if h.r.wanted(at(7100)) || !h.r.warm {
+		t.Error("got it claimed though nobody called it for a day, want it left to the budget")
+	}
+	if !h.r.wanted(at(7100)) {
+		t.Error("got it left for good, want it claimed by who listed it as warm")
+	}
+	h.r.fail(h.claim(7100), refused, at(7100))
+	if r := h.r; r.warm || r.wanted(at(7100+86399)) || !r.wanted(at(7100+86400)) {
+		t.Error("got a failed one tried again within the day or never, want it once a day")
+	}
+	h.r.unsettle(at(7100).now, at(7100))
+	h.r.failures = 0
+	if h.r.schedule(at(7100)); h.r.warm {
+		t.Error("got a suspect one left to the budget, want it refreshed once more")
+	}
+}
+
+func TestAnImportIsNotAskedForAllAtOnce(t *testing.T) {
+	var first, last time.Time
+	for i := range 100 {
+		m, r := at(0), row{}
+		m.spread = float64(i) / 100
+		r.offer(seal.NewSecret("refresh listed"), m)
+		if i == 0 {
+			first = r.due
+		}
+		last = r.due
+	}
+	if first.Sub(at(0).now) > time.Second || last.Sub(first) != 99*72*time.Second {
+		t.Errorf("got them due from %v to %v, want them over a life", first, last)
 	}
 }
 

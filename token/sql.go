@@ -58,7 +58,7 @@ func (s *Store) create(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
 
 const selectRow = `
 		SELECT fence, version, claimed_at, lease_until, unsettled_until, access, refresh, spare, spare_fence, expires_at,
-			renew_early, renew_late, due, failures, retry_at, barred_until, used_at, forced_at, forced_version, retired_at
+			renew_early, renew_late, due, failures, retry_at, barred_until, used_at, forced_at, forced_version, retired_at, warm
 		FROM tokens
 		WHERE kind = $1 AND id = $2`
 
@@ -90,11 +90,13 @@ func (s *Store) scan(scan db.Scan, id *wechat.AppID) (row, error) {
 	var r row
 	var access, refresh, spare []byte
 	var at [12]int64
+	var warm int64
 	err := scan(&r.fence, &r.version, &at[0], &at[1], &at[2], &access, &refresh, &spare, &r.spareFence, &at[3],
-		&at[4], &at[5], &at[6], &r.failures, &at[7], &at[8], &at[9], &at[10], &r.forcedFor, &at[11])
+		&at[4], &at[5], &at[6], &r.failures, &at[7], &at[8], &at[9], &at[10], &r.forcedFor, &at[11], &warm)
 	if err != nil {
 		return row{}, err
 	}
+	r.warm = warm != 0
 	for i, t := range r.times() {
 		*t = db.Time(at[i])
 	}
@@ -121,7 +123,7 @@ var selectRows = db.Text{
 
 const selectMany = `
 		SELECT fence, version, claimed_at, lease_until, unsettled_until, access, refresh, spare, spare_fence, expires_at,
-			renew_early, renew_late, due, failures, retry_at, barred_until, used_at, forced_at, forced_version, retired_at, id
+			renew_early, renew_late, due, failures, retry_at, barred_until, used_at, forced_at, forced_version, retired_at, warm, id
 		FROM tokens
 		WHERE kind = $1`
 
@@ -165,36 +167,74 @@ func (s *Store) save(ctx context.Context, tx *db.Tx, id wechat.AppID, r row) err
 		SET fence = $3, version = $4, claimed_at = $5, lease_until = $6, unsettled_until = $7,
 			access = $8, refresh = $9, spare = $10, spare_fence = $11, expires_at = $12,
 			renew_early = $13, renew_late = $14, due = $15, failures = $16, retry_at = $17,
-			used_at = $18, forced_at = $19, forced_version = $20, retired_at = $21, barred_until = $22
+			used_at = $18, forced_at = $19, forced_version = $20, retired_at = $21, barred_until = $22, warm = $23
 		WHERE kind = $1 AND id = $2`,
 		s.kind, id,
 		r.fence, r.version, db.Millis(r.claimed), db.Millis(r.lease), db.Millis(r.unsettled),
 		s.sealed("access", r.access, id), s.sealed("refresh", r.refresh, id), s.sealed("spare", r.spare, id), r.spareFence, db.Millis(r.expires),
 		db.Millis(r.early), db.Millis(r.late), db.Millis(r.due), r.failures, db.Millis(r.retry),
-		db.Millis(r.used), db.Millis(r.forced), r.forcedFor, db.Millis(r.retired), db.Millis(r.barred))
+		db.Millis(r.used), db.Millis(r.forced), r.forcedFor, db.Millis(r.retired), db.Millis(r.barred), flag(r.warm))
 	return err
 }
 
-// listDue lists rows by urgency: the suspect ones, whose token may be dead, and then those that expire first.
-func (s *Store) listDue(ctx context.Context, now time.Time, n int) ([]wechat.AppID, error) {
-	return db.All(ctx, s.db, db.Value[wechat.AppID], `
-		SELECT id FROM tokens
-		WHERE kind = $1 AND due > 0 AND due <= $2
-		ORDER BY CASE WHEN unsettled_until > 0 THEN 0 ELSE expires_at END, id
-		LIMIT $3`, s.kind, db.Millis(now), n)
+func flag(is bool) int64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// SetOwner writes down for whom id is served, in the transaction that decides it. Where there is no row nothing is written: its grant will say so.
+func (s *Store) SetOwner(ctx context.Context, q db.Querier, id wechat.AppID, owner Owner) error {
+	_, err := db.Exec(ctx, q, `
+		UPDATE tokens
+		SET owner = $3
+		WHERE kind = $1 AND id = $2 AND owner <> $3`, s.kind, id, owner)
+	return err
+}
+
+// At most so many due rows are looked at, the longest due first, or so few where that took too long. PostgreSQL ranks a million in two to three seconds.
+const (
+	rankedMost  = 1_000_000
+	rankedLeast = 20_000
+)
+
+// listDue lists rows by urgency, fairly: each owner's first comes before anybody's second, so that nobody waits for another's many.
+// First, in turn, those that may be dead and those that should have been renewed by now; then those renewed early; last those without a token, which nobody can lose. Among equals the one that expires first.
+// It reads the index of due rows alone, so it costs what is due, not what there is.
+func (s *Store) listDue(ctx context.Context, now time.Time, warm bool, n int) (ids []wechat.AppID, err error) {
+	for _, most := range []int{rankedMost, rankedLeast} {
+		ids, err = db.All(ctx, s.db, db.Value[wechat.AppID], `
+		SELECT id
+		FROM (
+			SELECT id, class, expires_at, ROW_NUMBER() OVER (PARTITION BY class, owner ORDER BY expires_at, id) AS place
+			FROM (
+				SELECT id, owner, expires_at,
+					CASE WHEN expires_at = 0 THEN 3 WHEN unsettled_until > 0 THEN 0 WHEN expires_at <= $4 THEN 1 ELSE 2 END AS class
+				FROM tokens
+				WHERE kind = $1 AND warm = $2 AND due > 0 AND due <= $3
+				ORDER BY due
+				LIMIT $5) AS due_rows) AS placed
+		ORDER BY CASE WHEN class <= 1 THEN 0 ELSE class END, place, class, expires_at, id
+		LIMIT $6`, s.kind, flag(warm), db.Millis(now), db.Millis(now.Add(s.times.late())), most, n)
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return ids, err
 }
 
 // A token that was thought to be out of use is due when its early time comes, which may have passed.
 var touch = db.Text{
 	SQLite: `
 		UPDATE tokens
-		SET used_at = $1,
+		SET used_at = $1, warm = 0,
 			due = CASE WHEN lease_until = 0 AND unsettled_until = 0 AND failures = 0 AND renew_early > 0 AND (due = 0 OR due > renew_early)
 				THEN renew_early ELSE due END
 		WHERE kind = $2 AND retired_at = 0 AND id IN (SELECT value FROM json_each($3))`,
 	Postgres: `
 		UPDATE tokens
-		SET used_at = $1,
+		SET used_at = $1, warm = 0,
 			due = CASE WHEN lease_until = 0 AND unsettled_until = 0 AND failures = 0 AND renew_early > 0 AND (due = 0 OR due > renew_early)
 				THEN renew_early ELSE due END
 		WHERE kind = $2 AND retired_at = 0 AND id IN (SELECT json_array_elements_text(CAST($3 AS json)))`,
@@ -278,7 +318,7 @@ func (s *Store) Backlog(ctx context.Context) (Backlog, error) {
 	}
 	due, err := db.One(ctx, s.db, readOldest, `
 		SELECT COUNT(*), COALESCE(MIN(due), 0)
-		FROM (SELECT due FROM tokens WHERE kind = $1 AND due > 0 AND due <= $2 ORDER BY due LIMIT $3) AS oldest`,
+		FROM (SELECT due FROM tokens WHERE kind = $1 AND warm = 0 AND due > 0 AND due <= $2 ORDER BY due LIMIT $3) AS oldest`,
 		s.kind, db.Millis(now), BacklogMost)
 	if err != nil {
 		return Backlog{}, err

@@ -754,6 +754,102 @@ func TestTheMostUrgentComesFirst(t *testing.T) {
 	})
 }
 
+// An owner with very many due rows delays nobody, and within an owner what expires first comes first.
+func TestNobodyWaitsForAnothersMany(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s := p.replica(Authorizer)
+		now := p.now().UnixMilli()
+		for i := range 1200 {
+			owner, id := "huge", fmt.Sprintf("wxhuge%010d", i)
+			if i >= 1000 {
+				owner, id = fmt.Sprint("small", i), fmt.Sprintf("wxsmall%09d", i)
+			}
+			p.exec(`INSERT INTO tokens (kind, id, owner, access, refresh, spare, due, expires_at) VALUES ('authorizer', $1, $2, $3, $3, $3, $4, $5)`,
+				id, owner, []byte{}, now-2000+int64(i), now+time.Hour.Milliseconds()+int64(i))
+		}
+		got, err := s.Due(t.Context(), 201)
+		if err != nil || len(got) != 201 || got[0] != "wxhuge0000000000" {
+			t.Fatalf("got %d, first %v, %v, want the one that expires first of all", len(got), got[:1], err)
+		}
+		for _, id := range got[1:] {
+			if !strings.HasPrefix(string(id), "wxsmall") {
+				t.Fatalf("got %s among the first 201, want each owner's first before anybody's second", id)
+			}
+		}
+	})
+}
+
+func TestWhatMayBeDeadAndWhatIsLateTakeTurns(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s := p.replica(Authorizer)
+		now, minute := p.now().UnixMilli(), time.Minute.Milliseconds()
+		for id, row := range map[string][2]int64{ // expires, unsettled
+			"a-imported": {0, now}, "b-early": {now + 60*minute, 0}, "c-late": {now + 20*minute, 0}, "d-later": {now + 24*minute, 0}, "e-suspect": {now + 70*minute, now}, "f-suspect": {now + 80*minute, now},
+		} {
+			p.exec(`INSERT INTO tokens (kind, id, access, refresh, spare, due, expires_at, unsettled_until) VALUES ('authorizer', $1, $2, $2, $2, $3, $4, $5)`,
+				id, []byte{}, now-minute, row[0], row[1])
+		}
+		p.due(s, "e-suspect c-late f-suspect d-later b-early a-imported")
+	})
+}
+
+func TestTheOwnerIsWhoeverWasWrittenDownLast(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		p.grant(s, wx)
+		for _, owner := range []Owner{"one", "two", ""} {
+			if err := s.SetOwner(t.Context(), s.db, id, owner); err != nil {
+				t.Fatal(err)
+			}
+			bad, _ := s.Version(t.Context(), s.db, id)
+			p.pass(time.Hour)
+			if _, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil { // which saves the row
+				t.Fatal(err)
+			}
+			if got, err := db.One(t.Context(), s.db, db.Value[Owner], `SELECT owner FROM tokens WHERE id = $1`, id); err != nil || got != owner {
+				t.Errorf("got %q, %v, want %q", got, err, owner)
+			}
+		}
+	})
+}
+
+func TestAWarmTokenIsListedApartAndIsHotAgainWhenItIsUsed(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		p.grant(s, wx)
+		warm := func(want int) {
+			t.Helper()
+			if got, err := s.Warm(t.Context(), 10); err != nil || len(got) != want {
+				t.Errorf("got %v, %v as warm, want %d", got, err, want)
+			}
+		}
+		p.exec(`UPDATE tokens SET used_at = $1`, p.now().Add(-25*time.Hour).UnixMilli())
+		p.pass(110 * time.Minute)
+		p.due(s, string(id)) // by what was guessed at the grant
+		if err := s.Renew(t.Context(), id, wx.ask); err != nil {
+			t.Fatal(err)
+		}
+		wx.asked(t, 0)
+		p.due(s, "")
+		warm(1)
+		if b, err := s.Backlog(t.Context()); err != nil || b.Due != 0 {
+			t.Errorf("got %+v, %v, want what waits for the budget not called late", b, err)
+		}
+		if err := s.Renew(t.Context(), id, wx.ask); err != nil {
+			t.Fatal(err)
+		}
+		wx.asked(t, 1)
+		warm(0)
+		p.pass(105 * time.Minute)
+		warm(1)
+		if _, err := s.Get(t.Context(), id, wx.ask); err != nil {
+			t.Fatal(err)
+		}
+		p.due(s, string(id)) // which writes the use down
+		warm(0)
+	})
+}
+
 func TestAClaimThatTookTooLongSendsNothing(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}

@@ -65,6 +65,9 @@ const (
 	Authorizer Kind = "authorizer"
 )
 
+// Owner is for whom a row is served: an opaque word, "" for nobody. Keepers are fair between owners.
+type Owner string
+
 // Version is the fence under which a token was got. A larger one is newer.
 type Version int64
 
@@ -168,7 +171,7 @@ func (s *Store) Renew(ctx context.Context, id wechat.AppID, ask Ask) error {
 	return err
 }
 
-// Due lists up to n ids that a keeper should Renew, the most urgent first. It claims nothing. Before, it writes down now and then which tokens were used.
+// Due lists up to n ids that a keeper should Renew, the most urgent first, and fairly between their owners. It claims nothing. Before, it writes down now and then which tokens were used.
 func (s *Store) Due(ctx context.Context, n int) ([]wechat.AppID, error) {
 	now, err := db.Now(ctx, s.db)
 	if err != nil {
@@ -177,7 +180,16 @@ func (s *Store) Due(ctx context.Context, n int) ([]wechat.AppID, error) {
 	if err := s.flushUses(ctx, now); err != nil {
 		return nil, err
 	}
-	return s.listDue(ctx, now, n)
+	return s.listDue(ctx, now, false, n)
+}
+
+// Warm lists up to n ids as Due does, of those that were used within a week but not within a day: a keeper may Renew them if it has nothing better to do and the budget allows.
+func (s *Store) Warm(ctx context.Context, n int) ([]wechat.AppID, error) {
+	now, err := db.Now(ctx, s.db)
+	if err != nil {
+		return nil, err
+	}
+	return s.listDue(ctx, now, true, n)
 }
 
 // Grant stores an answer that no claim asked for, in the caller's transaction: an exchange, sent at the time given by the database's clock. It ends a retirement.

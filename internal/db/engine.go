@@ -109,6 +109,6 @@ func (t *Tx) lock(ctx context.Context) error {
 	if t.db.engine == sqlite {
 		return nil
 	}
-	_, err := Exec(ctx, t, `SELECT pg_advisory_xact_lock(7792301)`)
-	return err
+	_, err := t.exec(ctx, `SELECT pg_advisory_xact_lock(7792301)`, nil) // not Exec: another process's migration may take its time
+	return classify(err)
 }

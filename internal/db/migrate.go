@@ -6,7 +6,11 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 )
+
+// migrationPatience bounds one file. A million rows are written anew in half a minute, so it is longer than any other transaction's.
+const migrationPatience = 10 * time.Minute
 
 // Migrate runs the files *.sql of files that this database has not seen, in the order of their names, each in a transaction of its own under a lock. A statement ends with ";" at a line's end.
 func (d *DB) Migrate(ctx context.Context, files fs.FS) error {
@@ -19,7 +23,7 @@ func (d *DB) Migrate(ctx context.Context, files fs.FS) error {
 		if err != nil {
 			return err
 		}
-		if err := d.Tx(ctx, func(tx *Tx) error { return tx.migrate(ctx, name, string(text)) }); err != nil {
+		if err := d.within(ctx, migrationPatience, func(tx *Tx) error { return tx.migrate(ctx, name, string(text)) }); err != nil {
 			return fmt.Errorf("migration %s: %w", name, err)
 		}
 	}
@@ -41,8 +45,8 @@ func (t *Tx) migrate(ctx context.Context, name, text string) error {
 		if strings.TrimSpace(statement) == "" {
 			continue
 		}
-		if _, err := Exec(ctx, t, statement); err != nil {
-			return err
+		if _, err := t.exec(ctx, statement, nil); err != nil { // not Exec, whose patience is shorter
+			return classify(err)
 		}
 	}
 	return nil

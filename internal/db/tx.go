@@ -17,7 +17,11 @@ type Tx struct {
 // Tx runs work in a transaction: committed if it returns nil, rolled back otherwise. ErrUnavailable from the commit itself means that nobody knows whether it took place.
 // A transaction that PostgreSQL refuses as a deadlock or as not serializable is run again, a few times.
 func (d *DB) Tx(ctx context.Context, work func(*Tx) error) error {
-	ctx, cancel := context.WithTimeout(ctx, transactionPatience)
+	return d.within(ctx, transactionPatience, work)
+}
+
+func (d *DB) within(ctx context.Context, patience time.Duration, work func(*Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if d.engine == sqlite {
 		select {
