@@ -1,4 +1,4 @@
-.PHONY: demo test faults lint bench build clean
+.PHONY: demo test faults lint bench scale build clean
 
 demo: ## the whole story, with a simulated WeChat and no configuration
 	go run ./cmd/platform demo --once
@@ -18,6 +18,10 @@ lint: ## what CI checks besides the tests
 
 bench: ## CPU a request of the platform as it is shipped, beside a bare reverse proxy (see docs/performance.md)
 	scripts/with-servers.sh bench/run.sh
+
+N ?= 100000
+scale: ## the keeper with N authorizers (make scale N=1000000): refreshes, memory, sizes, and that no token in use expires; six minutes after the filling
+	N=$(N) scripts/with-servers.sh bench/scale.sh
 
 build: ## the static binaries that the Dockerfile ships
 	CGO_ENABLED=0 go build -trimpath -ldflags=-s -o bin/ ./cmd/...

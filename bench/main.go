@@ -1,5 +1,6 @@
 // Command bench measures a warm closeSession: the platform as it is shipped, beside a bare httputil.ReverseProxy, both before the same upstream.
-// bench/run.sh builds and starts it (make bench); docs/performance.md says what it does and what came of it.
+// With "scale" as its first argument it fills a database with very many authorizers and watches the keeper keep their tokens.
+// bench/run.sh and bench/scale.sh build and start it (make bench, make scale); docs/performance.md says what it does and what came of it.
 package main
 
 import (
@@ -41,6 +42,20 @@ type bench struct {
 }
 
 func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	run := measureClose
+	if len(os.Args) > 1 && os.Args[1] == "scale" {
+		run = measureScale
+	}
+	err := run(ctx, os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func measureClose(ctx context.Context, out io.Writer) error {
 	b := &bench{}
 	flag.StringVar(&b.core, "core", "0", "core of the measured programs")
 	flag.StringVar(&b.binaries, "binaries", "", "folder with platform and bareproxy")
@@ -51,13 +66,7 @@ func main() {
 	flag.StringVar(&b.profile, "profile", "", "file for a CPU profile of the platform, taken in one round more")
 	flag.StringVar(&b.other, "other", "", "another build of the platform, to measure beside the first")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := b.run(ctx, os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
+	return b.run(ctx, out)
 }
 
 // run makes a world on loopback, measures, and takes it down again.

@@ -24,9 +24,12 @@ type program struct {
 	cmd  *exec.Cmd
 }
 
-// start runs the program on one core until its stop. Should this process be killed, so is the program.
+// start runs the program on one core, or on all where core is "", until its stop. Should this process be killed, so is the program.
 func (p *program) start(core string, env []string, command ...string) error {
-	p.cmd = exec.Command("taskset", append([]string{"-c", core}, command...)...)
+	if core != "" {
+		command = append([]string{"taskset", "-c", core}, command...)
+	}
+	p.cmd = exec.Command(command[0], command[1:]...)
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true} // Ctrl-C is for this process, which stops the others in order
@@ -51,15 +54,51 @@ const tick = 10 * time.Millisecond
 
 // cpu is the user and system time that the program has used.
 func (p *program) cpu() (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	s, err := readStat(p.cmd.Process.Pid)
+	return s.own, err
+}
+
+// stat is what Linux tells of a process.
+type stat struct {
+	parent   int
+	own      time.Duration // user and system
+	children time.Duration // of those that have ended
+}
+
+func readStat(pid int) (stat, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return stat{}, err
+	}
+	// The second field is the command's name in parentheses; the parent is the 4th, utime, stime, cutime and cstime are the 14th to 17th.
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	var n [5]int
+	var faults [5]error
+	for i, at := range []int{1, 11, 12, 13, 14} {
+		n[i], faults[i] = strconv.Atoi(string(fields[at]))
+	}
+	return stat{n[0], time.Duration(n[1]+n[2]) * tick, time.Duration(n[3]+n[4]) * tick}, errors.Join(faults[:]...)
+}
+
+// cpuOfServer is the time that a process and all its children have used, those that have ended too.
+func cpuOfServer(pid int) (time.Duration, error) {
+	all, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0, err
 	}
-	// The second field is the command's name in parentheses; utime and stime are the 14th and 15th.
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	user, bad := strconv.ParseInt(string(fields[11]), 10, 64)
-	system, worse := strconv.ParseInt(string(fields[12]), 10, 64)
-	return time.Duration(user+system) * tick, errors.Join(bad, worse)
+	own, err := readStat(pid)
+	if err != nil {
+		return 0, err
+	}
+	sum := own.own + own.children
+	for _, entry := range all {
+		if child, err := strconv.Atoi(entry.Name()); err == nil {
+			if s, err := readStat(child); err == nil && s.parent == pid {
+				sum += s.own
+			}
+		}
+	}
+	return sum, nil
 }
 
 // memory is how much of the program is in RAM, in MB.

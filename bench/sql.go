@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/url"
 	"strings"
+	"time"
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
@@ -31,4 +32,76 @@ func makeDatabase(ctx context.Context, address string) (string, func() error, er
 		return errors.Join(err, server.Close())
 	}
 	return u.String(), drop, nil
+}
+
+// insert writes some tenants, authorizers and tokens, as JSON.
+func (s *scale) insert(ctx context.Context, some string) error {
+	now := time.Now().UnixMilli()
+	if _, err := db.Exec(ctx, s.database, `
+		INSERT INTO tenants (id, name, redirects, created_at)
+		SELECT DISTINCT r.owner, r.owner, '[]', CAST($2 AS BIGINT)
+		FROM json_to_recordset(CAST($1 AS json)) AS r (owner TEXT)
+		ORDER BY r.owner
+		ON CONFLICT (id) DO NOTHING`, some, now); err != nil {
+		return err
+	}
+	if _, err := db.Exec(ctx, s.database, `
+		INSERT INTO authorizers (appid, tenant, nick_name, kind, verify_type, account_status, permission_sets, profile_at, since, authorized_at, created_at)
+		SELECT r.id, r.owner, r.name, 'service', 0, 1, '1,2,3,6,11', CAST($2 AS BIGINT), CAST($2 AS BIGINT), CAST($2 AS BIGINT) - 864000000, CAST($2 AS BIGINT) - 864000000
+		FROM json_to_recordset(CAST($1 AS json)) AS r (id TEXT, owner TEXT, name TEXT)`, some, now); err != nil {
+		return err
+	}
+	_, err := db.Exec(ctx, s.database, `
+		INSERT INTO tokens (kind, id, owner, warm, fence, version, claimed_at, access, refresh, spare, expires_at, renew_early, renew_late, due, used_at)
+		SELECT 'authorizer', r.id, r.owner, r.warm, r.version, r.version, r.version, decode(r.access, 'base64'), decode(r.refresh, 'base64'), '', r.expires, r.early, r.late, r.due, r.used
+		FROM json_to_recordset(CAST($1 AS json)) AS r (id TEXT, owner TEXT, warm BIGINT, version BIGINT, access TEXT, refresh TEXT, expires BIGINT, early BIGINT, late BIGINT, due BIGINT, used BIGINT)`, some)
+	return err
+}
+
+// analyze does what PostgreSQL would have done by itself in a database that was not filled in a minute.
+func (s *scale) analyze(ctx context.Context) error {
+	_, err := db.Exec(ctx, s.database, `ANALYZE`)
+	return err
+}
+
+// backlog is what keepers have before them, and have missed: tokens in use that are dead.
+type backlog struct {
+	due, expired int
+	oldest       time.Duration
+}
+
+func readOneBacklog(scan db.Scan) (backlog, error) {
+	var b backlog
+	var age int64
+	err := scan(&b.due, &age, &b.expired)
+	b.oldest = time.Duration(age) * time.Millisecond
+	return b, err
+}
+
+// readBacklog reads the index of due rows: a token in use that expired is due, whatever else it is.
+func (s *scale) readBacklog(ctx context.Context) (backlog, error) {
+	return db.One(ctx, s.database, readOneBacklog, `
+		SELECT COUNT(*), COALESCE(CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) - MIN(due), 0),
+			COUNT(CASE WHEN expires_at <= CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) THEN 1 END)
+		FROM tokens
+		WHERE kind = 'authorizer' AND warm = 0 AND due > 0 AND due <= CAST(extract(epoch FROM now()) * 1000 AS BIGINT)`)
+}
+
+func (s *scale) countDue(ctx context.Context) (int, error) {
+	b, err := s.readBacklog(ctx)
+	return b.due, err
+}
+
+func (s *scale) databaseSize(ctx context.Context) (int64, error) {
+	return db.One(ctx, s.database, db.Value[int64], `SELECT pg_database_size(current_database())`)
+}
+
+// serverProcess is the parent of the process that serves us.
+func (s *scale) serverProcess(ctx context.Context) (int, error) {
+	pid, err := db.One(ctx, s.database, db.Value[int], `SELECT pg_backend_pid()`)
+	if err != nil {
+		return 0, err
+	}
+	own, err := readStat(pid)
+	return own.parent, err
 }
