@@ -68,7 +68,8 @@ func (r *Registry) contradicted(ctx context.Context, c check, now time.Time) err
 }
 
 func (r *Registry) revoke(ctx context.Context, c check, read token.Version) error {
-	return r.change(ctx, c.AppID, func(tx *db.Tx, is condition, now time.Time) (condition, error) {
+	publish := func(context.Context) {}
+	err := r.change(ctx, c.AppID, func(tx *db.Tx, is condition, now time.Time) (condition, error) {
 		version, err := r.tokens.Version(ctx, tx, c.AppID)
 		if err != nil {
 			return is, err
@@ -77,11 +78,15 @@ func (r *Registry) revoke(ctx context.Context, c check, read token.Version) erro
 			_, err := r.reschedule(ctx, tx, c, now.Add(askAgain[0]), c.Done)
 			return is, err
 		}
-		if err := r.tokens.Retire(ctx, tx, c.AppID); err != nil {
+		if publish, err = r.tokens.Retire(ctx, tx, c.AppID); err != nil {
 			return is, err
 		}
 		return is.withdrawn(now), r.endCheck(ctx, tx, c.AppID)
 	})
+	if err == nil {
+		publish(ctx)
+	}
+	return err
 }
 
 // readUnread reads the profiles of those that have none: found in WeChat's list, or authorized while it could not be read.

@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,6 +85,29 @@ func TestWithoutAnAskNobodyIsAskedAndWhatLivesIsServed(t *testing.T) {
 		if _, err := fresh.Replace(t.Context(), id, version, nil); !errors.Is(err, ErrNotAsked) {
 			t.Errorf("got %v, want ErrNotAsked", err)
 		}
+	})
+}
+
+func TestWhoMayAskDoesNotShareWithWhoMayNot(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		version := p.grant(s, wx)
+		p.vanish(s)
+		var both sync.WaitGroup
+		for i, ask := range []Ask{nil, wx.ask} {
+			both.Go(func() {
+				got, err := s.Replace(t.Context(), id, version, ask)
+				if ask != nil && (err != nil || got.Version <= version) {
+					t.Errorf("got %v, %v, want a newer token", got, err)
+				}
+			})
+			for s.Counts().Waited <= int64(i) {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		p.pass(13 * time.Second)
+		both.Wait()
+		wx.asked(t, 1)
 	})
 }
 

@@ -17,10 +17,12 @@ import (
 const rereadEvery = time.Second
 
 // purpose is what is done for several callers at once. Those with different wishes do not share, for an answer to one may be useless to the other; the row arbitrates between them.
+// Nor does one who may ask share with one who may not, who gives up where there is something to ask for.
 type purpose struct {
 	id   wechat.AppID
 	what errand
 	wish wish
+	mute bool
 }
 
 type errand int
@@ -39,7 +41,7 @@ type failure struct {
 }
 
 func (s *Store) want(ctx context.Context, id wechat.AppID, w wish, ask Ask) (Token, error) {
-	return s.obtained.Do(ctx, purpose{id, wanting, w}, func(ctx context.Context) (Token, error) { return s.obtain(ctx, id, w, ask) })
+	return s.obtained.Do(ctx, purpose{id, wanting, w, ask == nil}, func(ctx context.Context) (Token, error) { return s.obtain(ctx, id, w, ask) })
 }
 
 // obtain reads the row until it has a token for the wish, or claims it and asks.
@@ -312,7 +314,7 @@ func (s *Store) settle(ctx context.Context, id wechat.AppID, c claim, a Answer) 
 // insist stores the answer when SQL is back, unless it is superseded by then. When the mirror is closed it tries once more.
 func (s *Store) insist(ctx context.Context, id wechat.AppID, c claim, a Answer) {
 	s.counters.insisted.Add(1)
-	s.storing.Start(ctx, purpose{id, storing, wish{useless: c.fence}}, func(ctx context.Context) (Token, error) {
+	s.storing.Start(ctx, purpose{id: id, what: storing, wish: wish{useless: c.fence}}, func(ctx context.Context) (Token, error) {
 		for {
 			select {
 			case <-time.After(rereadEvery):

@@ -416,6 +416,7 @@ func (r *row) grant(a Answer, sent time.Time, m moment) {
 
 // offer takes a refresh token from WeChat's list. It overwrites nothing and makes the row suspect, and reports false for one that is no news.
 // Where there is no access token nobody waits for the row, and a whole list may come at once: it is asked for within a life, not all at the same time.
+// Whatever bars the row goes on: a quota that is used up is so for every refresh token.
 func (r *row) offer(refresh seal.Secret, m moment) bool {
 	if r.refresh.IsZero() && !refresh.IsZero() {
 		r.refresh = refresh

@@ -413,21 +413,19 @@ func TestARetiredTokenIsAskedForNoMore(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
-		if err := s.db.Tx(t.Context(), func(tx *db.Tx) error { return s.Retire(t.Context(), tx, id) }); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.db.Tx(t.Context(), func(tx *db.Tx) error { return s.Retire(t.Context(), tx, "wxnobody") }); err != nil {
-			t.Errorf("got %v for a row that is not there, want nil", err)
-		}
-		fresh := p.replica(Authorizer)
-		if _, err := fresh.Get(t.Context(), id, wx.ask); !errors.Is(err, ErrRetired) {
-			t.Errorf("got %v, want ErrRetired", err)
-		}
+		p.retire(s, id)
+		p.retire(s, "wxnobody") // is no fault
 		p.sqlGoes()
 		if got, err := p.replica(Authorizer).Get(t.Context(), id, wx.ask); !errors.Is(err, db.ErrUnavailable) {
 			t.Errorf("got %v, %v while SQL is away, want nothing from Redis: it was told", got, err)
 		}
 		p.sqlReturns()
+		fresh := p.replica(Authorizer)
+		for _, replica := range []*Store{s, fresh} {
+			if _, err := replica.Get(t.Context(), id, wx.ask); !errors.Is(err, ErrRetired) {
+				t.Errorf("got %v, want ErrRetired", err)
+			}
+		}
 		p.pass(3 * time.Hour)
 		if due, _ := s.Due(t.Context(), 10); len(due) != 0 {
 			t.Errorf("got %v due, want it never due", due)
@@ -1018,6 +1016,19 @@ func (p *platform) grant(s *Store, wx *fakeWeChat) Version {
 		p.t.Fatal(err)
 	}
 	return v
+}
+
+func (p *platform) retire(s *Store, id wechat.AppID) {
+	p.t.Helper()
+	var publish Publish
+	err := s.db.Tx(p.t.Context(), func(tx *db.Tx) (err error) {
+		publish, err = s.Retire(p.t.Context(), tx, id)
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	publish(p.t.Context())
 }
 
 func (p *platform) spare(s *Store, refresh string) (taken bool, err error) {

@@ -201,10 +201,7 @@ func (s *Store) Grant(ctx context.Context, tx *db.Tx, id wechat.AppID, sent time
 		stored = *r
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) { s.newest.Put(ctx, string(id), s.versioned(stored)) }, nil
+	return s.publish(id, stored), err
 }
 
 // Spare offers a refresh token from WeChat's list. It is tried when the row's own is refused, and reports false where it is no news: the row's own, or one there already.
@@ -217,15 +214,22 @@ func (s *Store) Spare(ctx context.Context, tx *db.Tx, id wechat.AppID, refresh s
 }
 
 // Retire takes the token out of use until the next grant: whatever is under way is late, and the row is never due. A row that is not there is retired already.
-func (s *Store) Retire(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
+// After the commit the caller runs Publish, which takes the access token from the other replicas and from Redis.
+func (s *Store) Retire(ctx context.Context, tx *db.Tx, id wechat.AppID) (Publish, error) {
+	var stored row
 	err := s.changeIn(ctx, tx, id, false, func(r *row, m moment) error {
 		r.retire(m)
+		stored = *r
 		return nil
 	})
 	if errors.Is(err, ErrUnknown) {
-		return nil
+		return func(context.Context) {}, nil
 	}
-	return err
+	return s.publish(id, stored), err
+}
+
+func (s *Store) publish(id wechat.AppID, stored row) Publish {
+	return func(ctx context.Context) { s.newest.Put(ctx, string(id), s.versioned(stored)) }
 }
 
 func (s *Store) moment(now time.Time) moment {

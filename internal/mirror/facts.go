@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// A fact from Redis is believed for this long after it was read from SQL.
-	factAge      = time.Hour
+	// A fact from Redis is believed for this long after it was read from SQL. A merchant who was called an hour before SQL went away is served for an hour after that, by every replica,
+	// and the fact was read before that call by as much as it may go unread; the rest is for clocks that differ.
+	factAge      = 2*time.Hour + rereadEvery + 10*time.Minute
 	factPatience = 10 * time.Second
 )
 

@@ -243,13 +243,18 @@ func TestAnOlderFactInRedisDoesNotReplaceTheProcesss(t *testing.T) {
 	})
 }
 
-func TestAFactFromRedisIsAtMostAnHourOld(t *testing.T) {
+func TestAFactFromRedisServesAnHourAfterAnHour(t *testing.T) {
 	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
 		d := dbtest.SQLite(t)
 		here, there := r.open(t, d), r.open(t, d)
 		facts, elsewhere := NewFacts[tenant](here, "tenant", 100), NewFacts[tenant](there, "tenant", 100)
-		here.clock = func() time.Time { return time.Now().Add(-factAge - time.Second) }
+		here.clock = func() time.Time { return time.Now().Add(-2*time.Hour - rereadEvery) }
 		want(t, facts, func(context.Context) (tenant, error) { return tenant{Name: "A"}, nil }, "A")
+		want(t, elsewhere, away, "A")
+		here.clock = func() time.Time { return time.Now().Add(-factAge - time.Second) }
+		here.epoch.Add(1)
+		want(t, facts, func(context.Context) (tenant, error) { return tenant{Name: "A"}, nil }, "A")
+		elsewhere = NewFacts[tenant](there, "tenant", 100)
 		if got, err := elsewhere.Get(t.Context(), "a", away); !errors.Is(err, db.ErrUnavailable) {
 			t.Errorf("got %v, %v, want ErrUnavailable", got, err)
 		}
