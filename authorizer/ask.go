@@ -16,6 +16,9 @@ import (
 // ErrNoToken says that there is no access token for now and that nothing was sent with one. It wraps WeChat's refusal, if that is why.
 var ErrNoToken = errors.New("no access token for now")
 
+// ErrComponentRejected says that WeChat rejects even the newest component token, or that it rejected too many of late for yet another.
+var ErrComponentRejected = errors.New("WeChat rejects even the newest component token")
+
 // An errand may wait for another's lease, ask, and ask again with a newer component token.
 const errandPatience = 90 * time.Second
 
@@ -115,11 +118,23 @@ func (r *Registry) ask(ctx context.Context, id wechat.AppID, with token.Token, g
 	if component.RejectsToken(err) {
 		newer, replacing := r.component.Replace(ctx, with.Version)
 		if replacing != nil {
-			return token.Token{}, ending{asked.Load(), fmt.Errorf("%w: replace the component token: %w", token.ErrNotAsked, replacing)}
+			err = fmt.Errorf("%w: replace the component token: %w", token.ErrNotAsked, orRejected(replacing, err))
+			return token.Token{}, ending{asked.Load(), err}
 		}
 		got, err = get(ctx, watched(newer))
 	}
+	if component.RejectsToken(err) {
+		err = fmt.Errorf("%w: %w", ErrComponentRejected, err)
+	}
 	return got, ending{asked.Load(), err}
+}
+
+// orRejected is why a component token was not replaced; where that was because too many were, it is their rejection.
+func orRejected(replacing, rejection error) error {
+	if errors.Is(replacing, token.ErrLimited) {
+		return fmt.Errorf("%w: %w: %w", ErrComponentRejected, replacing, rejection)
+	}
+	return replacing
 }
 
 // conclude has follow for the authorizer what the end of an ask means.

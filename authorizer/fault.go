@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"wxplatform/component"
 	"wxplatform/internal/db"
 	"wxplatform/token"
 	"wxplatform/wechat"
@@ -55,10 +54,11 @@ func judgeCall(err error) verdict {
 	return verdict{}
 }
 
-// ours reports whether a code is the platform's own fault: its address, secret, ticket or appid.
+// ours reports whether a code with which an ask ended is the platform's own fault: its address, secret, ticket or appid, or its component token, of which the newest was rejected too.
 func ours(code wechat.Code) bool {
 	switch code {
-	case wechat.UnknownAddress, wechat.InvalidSecret, wechat.TicketExpired, wechat.TicketInvalid, wechat.InvalidComponent:
+	case wechat.UnknownAddress, wechat.InvalidSecret, wechat.TicketExpired, wechat.TicketInvalid, wechat.InvalidComponent,
+		wechat.InvalidCredential, wechat.InvalidToken, wechat.TokenExpired, wechat.ComponentTokenExpired:
 		return true
 	}
 	return false
@@ -69,7 +69,7 @@ func asAskError(err error, now time.Time, spread float64) error {
 	switch code := wechat.Refused(err); {
 	case code == wechat.RefreshTokenInvalid:
 		return fmt.Errorf("%w: %w", token.ErrDead, err)
-	case component.RejectsToken(err), ours(code):
+	case ours(code):
 		return fmt.Errorf("%w: %w", token.ErrNotAsked, err)
 	case code.IsQuota():
 		until := code.Resets(now)

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"wxplatform/component"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
@@ -86,7 +85,7 @@ func TestWhatARefusalMeansForTheToken(t *testing.T) {
 		t.Errorf("61023: got %v, want ErrDead", err)
 	}
 	for _, n := range []int{61004, 40125, 61005, 61006, 61011, 40001, 40014, 42001, 42006} {
-		if err := asAskError(code(t, n), now, 0); !errors.Is(err, token.ErrNotAsked) || !(ours(wechat.Code(n)) || component.RejectsToken(err)) {
+		if err := asAskError(code(t, n), now, 0); !errors.Is(err, token.ErrNotAsked) || !ours(wechat.Code(n)) {
 			t.Errorf("%d: got %v, want ErrNotAsked", n, err)
 		}
 	}

@@ -405,6 +405,7 @@ func TestThePlatformsOwnFaultsLeaveTheAuthorizersAlone(t *testing.T) {
 		"40125": {func(w *world) { w.sim.SetSecret("reset"); w.rejectComponent() }, func(w *world) { w.sim.SetSecret(wechatsim.DefaultSecret) }},
 		"61005": {func(w *world) { w.componentFails(61005) }, func(w *world) { w.sim.ClearFaults() }},
 		"61006": {func(w *world) { w.componentFails(61006) }, func(w *world) { w.sim.ClearFaults() }},
+		"40001": {func(w *world) { w.fails(40001, wechatsim.Always, "") }, func(w *world) { w.sim.ClearFaults() }}, // every component token is rejected
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := sqliteWorld(t)

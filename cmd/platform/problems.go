@@ -66,7 +66,9 @@ func isQuota(err error) bool {
 }
 
 // isPaused is a refusal that only the operator can put right, or our not asking because of it.
-func isPaused(err error) bool { return isOperators(err) || as[*authorizer.PauseError](err) }
+func isPaused(err error) bool {
+	return isOperators(err) || errors.Is(err, authorizer.ErrComponentRejected) || as[*authorizer.PauseError](err)
+}
 
 func as[T error](err error) bool {
 	var target T
