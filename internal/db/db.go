@@ -35,6 +35,7 @@ type DB struct {
 
 	pool    *sql.DB
 	engine  engine
+	losses  *losses
 	id      string
 	writing chan struct{} // SQLite has one writer, so writers of this process queue here instead of polling the file's lock
 	changes atomic.Int64
@@ -55,11 +56,12 @@ type Scan func(dest ...any) error
 
 // Open connects to sqlite:FILE or postgres://…; it fails if the database cannot be reached. The URL never shows in an error.
 func Open(ctx context.Context, url seal.Secret) (*DB, error) {
-	engine, pool, err := openPool(url)
+	found := &losses{}
+	engine, pool, err := openPool(url, found)
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{pool: pool, engine: engine, writing: make(chan struct{}, 1)}
+	d := &DB{pool: pool, engine: engine, losses: found, writing: make(chan struct{}, 1)}
 	if err := d.Ping(ctx); err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}
@@ -76,7 +78,7 @@ func (d *DB) Engine() string { return string(d.engine) }
 func (d *DB) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return classify(d.pool.PingContext(ctx))
+	return d.classify(d.pool.PingContext(ctx))
 }
 
 // Changes counts the transactions of this process that raised the change counter, so that a process sees its own writes at once.
@@ -90,16 +92,16 @@ func (d *DB) For(t Text) string {
 	return t.Postgres
 }
 
-// Exec runs a statement and returns how many rows it touched.
+// Exec runs a statement and returns how many rows it touched. Where its connection ends meanwhile nobody knows whether it did, so it is not repeated.
 func Exec(ctx context.Context, q Querier, text string, args ...any) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	result, err := q.exec(ctx, text, args)
 	if err != nil {
-		return 0, classify(err)
+		return 0, q.database().classify(err)
 	}
 	rows, err := result.RowsAffected()
-	return rows, classify(err)
+	return rows, q.database().classify(err)
 }
 
 // One reads one row with read, or fails with ErrNone.
@@ -115,13 +117,21 @@ func One[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text
 	return all[0], nil
 }
 
-// All reads every row with read. The statement bounds how many there are.
+// All reads every row with read. The statement bounds how many there are. Where its connection ends meanwhile it is repeated, once, unless a transaction ended with it.
 func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text string, args ...any) ([]T, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	all, err := readAll(ctx, q, read, text, args)
+	if _, alone := q.(*DB); alone && lost(err) {
+		all, err = readAll(ctx, q, read, text, args)
+	}
+	return all, err
+}
+
+func readAll[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text string, args []any) ([]T, error) {
 	rows, err := q.query(ctx, text, args)
 	if err != nil {
-		return nil, classify(err)
+		return nil, q.database().classify(err)
 	}
 	defer rows.Close()
 	var all []T
@@ -132,7 +142,7 @@ func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text
 		}
 		all = append(all, v)
 	}
-	return all, classify(rows.Err())
+	return all, q.database().classify(rows.Err())
 }
 
 // Value reads the one column of a row: One's and All's simplest read.

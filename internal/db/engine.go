@@ -28,14 +28,14 @@ const (
 	dialPatience        = 3 * time.Second
 )
 
-func openPool(url seal.Secret) (engine, *sql.DB, error) {
+func openPool(url seal.Secret, found *losses) (engine, *sql.DB, error) {
 	text := url.Reveal()
 	if file, ok := strings.CutPrefix(text, "sqlite:"); ok && file != "" {
 		pool, err := openSQLite(file)
 		return sqlite, pool, err
 	}
 	if strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://") {
-		pool, err := openPostgres(text)
+		pool, err := openPostgres(text, found)
 		return postgres, pool, err
 	}
 	return "", nil, errors.New("database URL is neither sqlite:FILE nor postgres://…")
@@ -62,7 +62,7 @@ func openSQLite(file string) (*sql.DB, error) {
 	return pool, err
 }
 
-func openPostgres(text string) (*sql.DB, error) {
+func openPostgres(text string, found *losses) (*sql.DB, error) {
 	config, err := pgx.ParseConfig(text)
 	if err != nil {
 		return nil, errors.New("database URL is not one that PostgreSQL's clients read") // pgx's own words may hold the password
@@ -70,15 +70,18 @@ func openPostgres(text string) (*sql.DB, error) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = dialPatience
 	}
-	pool := stdlib.OpenDB(*config)
+	pool := stdlib.OpenDB(*config, stdlib.OptionShouldPing(found.doubts))
 	pool.SetMaxOpenConns(openMost)
 	pool.SetMaxIdleConns(openMost)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
 	return pool, nil
 }
 
-// classify says what a driver's error means to the callers: a unique key that is taken, or that SQL is away.
-func classify(err error) error {
+// classify says what a driver's error means to the callers: a unique key that is taken, or that SQL is away. It notes that a connection was lost.
+func (d *DB) classify(err error) error {
+	if ended(err) {
+		d.losses.note()
+	}
 	switch {
 	case err == nil, errors.Is(err, ErrUnavailable), errors.Is(err, ErrConflict):
 		return err

@@ -15,7 +15,7 @@ type Tx struct {
 }
 
 // Tx runs work in a transaction: committed if it returns nil, rolled back otherwise. ErrUnavailable from the commit itself means that nobody knows whether it took place.
-// A transaction that PostgreSQL refuses as a deadlock or as not serializable is run again, a few times.
+// A transaction that PostgreSQL refuses as a deadlock or as not serializable is run again, a few times; one whose connection ended before its commit was sent, once.
 func (d *DB) Tx(ctx context.Context, work func(*Tx) error) error {
 	return d.within(ctx, transactionPatience, work)
 }
@@ -28,12 +28,12 @@ func (d *DB) within(ctx context.Context, patience time.Duration, work func(*Tx) 
 		case d.writing <- struct{}{}:
 			defer func() { <-d.writing }()
 		case <-ctx.Done():
-			return classify(ctx.Err())
+			return d.classify(ctx.Err())
 		}
 	}
 	for try := 1; ; try++ {
 		err := d.once(ctx, work)
-		if try == 3 || !again(err) {
+		if try == 3 || !again(err) && !(try == 1 && lost(err)) {
 			return err
 		}
 	}
@@ -42,14 +42,14 @@ func (d *DB) within(ctx context.Context, patience time.Duration, work func(*Tx) 
 func (d *DB) once(ctx context.Context, work func(*Tx) error) error {
 	tx, err := d.pool.BeginTx(ctx, nil)
 	if err != nil {
-		return classify(err)
+		return d.classify(err)
 	}
 	t := &Tx{tx: tx, db: d}
 	if err := t.run(ctx, work); err != nil {
-		return errors.Join(err, ignoreDone(tx.Rollback()))
+		return errors.Join(err, d.ignoreDone(tx.Rollback()))
 	}
-	if err := classify(tx.Commit()); err != nil {
-		return err
+	if err := d.classify(tx.Commit()); err != nil {
+		return uncertain{err}
 	}
 	if t.changed {
 		d.changes.Add(1)
@@ -68,11 +68,11 @@ func (t *Tx) run(ctx context.Context, work func(*Tx) error) error {
 }
 
 // A rollback after the driver has already given up says so, which is no news.
-func ignoreDone(err error) error {
+func (d *DB) ignoreDone(err error) error {
 	if errors.Is(err, sql.ErrTxDone) {
 		return nil
 	}
-	return classify(err)
+	return d.classify(err)
 }
 
 // Changed makes this transaction raise the change counter, as its last statement before the commit.
