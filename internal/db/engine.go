@@ -113,5 +113,5 @@ func (t *Tx) lock(ctx context.Context) error {
 		return nil
 	}
 	_, err := t.exec(ctx, `SELECT pg_advisory_xact_lock(7792301)`, nil) // not Exec: another process's migration may take its time
-	return classify(err)
+	return t.db.classify(err)
 }

@@ -46,7 +46,7 @@ func (t *Tx) migrate(ctx context.Context, name, text string) error {
 			continue
 		}
 		if _, err := t.exec(ctx, statement, nil); err != nil { // not Exec, whose patience is shorter
-			return classify(err)
+			return t.db.classify(err)
 		}
 	}
 	return nil
