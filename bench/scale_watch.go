@@ -290,5 +290,5 @@ func redisMemory(address string) (int64, error) {
 			return strconv.ParseInt(strings.TrimSpace(value), 10, 64)
 		}
 	}
-	return 0, errors.New("Redis does not tell its memory")
+	return 0, errors.New("no used_memory in what Redis tells of itself")
 }
