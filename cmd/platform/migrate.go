@@ -8,10 +8,12 @@ import (
 	"wxplatform/migrations"
 )
 
-type migrateCmd struct{}
+type migrateCmd struct {
+	From string `placeholder:"sqlite:FILE" help:"First copy everything from this SQLite database, from which nothing serves any more, into the empty one of PLATFORM_DATABASE_URL. 先把此 SQLite 数据库的全部内容复制到目标空库；须先停止服务。"`
+}
 
-// Run brings the tables up to date.
-func (migrateCmd) Run(s stage) error {
+// Run brings the tables up to date, after it has filled them from another database where one is named.
+func (m migrateCmd) Run(s stage) error {
 	c, err := loadConfig(s.lookup, needsDatabase)
 	if err != nil {
 		return err
@@ -21,10 +23,30 @@ func (migrateCmd) Run(s stage) error {
 		return fmt.Errorf("PLATFORM_DATABASE_URL: %w", err)
 	}
 	defer d.Close()
+	if m.From != "" {
+		return m.move(s, d)
+	}
 	if err := d.Migrate(s.ctx, migrations.Files); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(s.out, "the tables (%s) are up to date\n", d.Engine())
+	return err
+}
+
+func (m migrateCmd) move(s stage, into *db.DB) error {
+	from, err := db.OpenExisting(s.ctx, seal.NewSecret(m.From))
+	if err != nil {
+		return fmt.Errorf("--from: %w", err)
+	}
+	defer from.Close()
+	err = into.Move(s.ctx, from, migrations.Files, func(table string, rows int) {
+		_, _ = fmt.Fprintf(s.errOut, "%s: %d rows\n", table, rows)
+	})
+	if err != nil {
+		return fmt.Errorf("move the database: %w", err)
+	}
+	_, err = fmt.Fprintln(s.out, "everything is moved; the old database is kept, but nothing serves from it any more. Start the platform with this PLATFORM_DATABASE_URL and the same sealing keys.\n"+
+		"已全部迁移；旧数据库保留，但不再提供服务。请用当前的 PLATFORM_DATABASE_URL 和原有的密封密钥启动。")
 	return err
 }
 

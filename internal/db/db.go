@@ -7,6 +7,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -66,6 +68,16 @@ func Open(ctx context.Context, url seal.Secret) (*DB, error) {
 		return nil, errors.Join(err, pool.Close())
 	}
 	return d, nil
+}
+
+// OpenExisting is Open, but fails where a SQLite file does not exist, rather than make it.
+func OpenExisting(ctx context.Context, url seal.Secret) (*DB, error) {
+	if file, ok := strings.CutPrefix(url.Reveal(), "sqlite:"); ok {
+		if _, err := os.Stat(file); err != nil {
+			return nil, fmt.Errorf("database file: %w", err)
+		}
+	}
+	return Open(ctx, url)
 }
 
 // Close closes the connections.

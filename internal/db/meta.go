@@ -11,7 +11,7 @@ import (
 // ErrOtherComponent says that the database belongs to another component.
 var ErrOtherComponent = errors.New("database belongs to another component")
 
-// Claim makes the database the component's, or fails with ErrOtherComponent. It gives the database its id when it has none.
+// Claim makes the database the component's, or fails with ErrOtherComponent or ErrMoved. It gives the database its id when it has none.
 func (d *DB) Claim(ctx context.Context, component string) error {
 	id := strings.ToLower(rand.Text()[:12])
 	_, err := Exec(ctx, d, `
@@ -24,6 +24,9 @@ func (d *DB) Claim(ctx context.Context, component string) error {
 	row, err := One(ctx, d, readMeta, `SELECT component, database_id FROM meta WHERE one = 1`)
 	if err != nil {
 		return err
+	}
+	if row.component == movedAway {
+		return ErrMoved
 	}
 	if row.component != component {
 		return fmt.Errorf("%w: it was made for %s, not for %s", ErrOtherComponent, row.component, component)

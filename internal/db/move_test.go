@@ -1,0 +1,189 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"wxplatform/internal/db"
+	"wxplatform/internal/dbtest"
+	"wxplatform/internal/seal"
+)
+
+var moving = fstest.MapFS{"0001_start.sql": {Data: []byte(`
+CREATE TABLE meta (
+  one         BIGINT PRIMARY KEY CHECK (one = 1),
+  component   TEXT   NOT NULL,
+  database_id TEXT   NOT NULL,
+  changes     BIGINT NOT NULL
+);
+CREATE TABLE zoos (
+  name TEXT PRIMARY KEY
+);
+CREATE TABLE animals (
+  id     BIGINT PRIMARY KEY,
+  zoo    TEXT   NOT NULL REFERENCES zoos (name),
+  sealed BYTEA  NOT NULL,
+  empty  BYTEA  NOT NULL
+);
+`)}}
+
+// unmigrated opens the database at url as it is.
+func unmigrated(t *testing.T, url string) *db.DB {
+	t.Helper()
+	d, err := db.Open(context.Background(), seal.NewSecret(url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	return d
+}
+
+const animals = 1234
+
+// zoo makes a SQLite database with something of every kind in it, closed again.
+func zoo(t *testing.T) (url string) {
+	t.Helper()
+	url = dbtest.SQLiteURL(t)
+	d := unmigrated(t, url)
+	err := errors.Join(d.Migrate(ctx, moving), d.Claim(ctx, "wx1"), d.Tx(ctx, func(tx *db.Tx) error {
+		if _, err := db.Exec(ctx, tx, `INSERT INTO zoos (name) VALUES ('北京动物园')`); err != nil {
+			return err
+		}
+		for i := range animals {
+			if _, err := db.Exec(ctx, tx, `INSERT INTO animals (id, zoo, sealed, empty) VALUES ($1, '北京动物园', $2, $3)`, int64(i)<<40, []byte{0, byte(i), 0xff}, []byte{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}), d.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
+
+// targets runs test with an empty database of each engine.
+func targets(t *testing.T, test func(t *testing.T, url string)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, dbtest.SQLiteURL(t)) })
+	if os.Getenv("TEST_POSTGRES_URL") != "" {
+		t.Run("postgres", func(t *testing.T) { test(t, dbtest.PostgresURL(t)) })
+	} else {
+		t.Log("without PostgreSQL: TEST_POSTGRES_URL is not set; make test brings one up")
+	}
+}
+
+func quiet(string, int) {}
+
+func content(t *testing.T, d *db.DB) string {
+	t.Helper()
+	all, err := db.All(ctx, d, func(scan db.Scan) (string, error) {
+		var id int64
+		var zoo string
+		var sealed, empty []byte
+		err := scan(&id, &zoo, &sealed, &empty)
+		return fmt.Sprintf("%d %s %x %x", id, zoo, sealed, empty), err
+	}, `SELECT id, zoo, sealed, empty FROM animals ORDER BY id`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(all, "\n")
+}
+
+func TestADatabaseIsMovedWhole(t *testing.T) {
+	targets(t, func(t *testing.T, url string) {
+		from, to := unmigrated(t, zoo(t)), unmigrated(t, url)
+		told := map[string]int{}
+		if err := to.Move(ctx, from, moving, func(table string, rows int) { told[table] = rows }); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := content(t, to), content(t, from); got != want || strings.Count(got, "\n") != animals-1 {
+			t.Errorf("got other rows than there were")
+		}
+		if told["animals"] != animals || told["zoos"] != 1 {
+			t.Errorf("was told of %v rows", told)
+		}
+		if err := to.Claim(ctx, "wx1"); err != nil {
+			t.Errorf("got %v, want the new database to be the component's", err)
+		}
+		if err := from.Claim(ctx, "wx1"); !errors.Is(err, db.ErrMoved) {
+			t.Errorf("got %v, want the old database to say that it was moved", err)
+		}
+		again := unmigrated(t, dbtest.SQLiteURL(t))
+		if err := again.Move(ctx, from, moving, quiet); !errors.Is(err, db.ErrMoved) {
+			t.Errorf("got %v, want it not to be moved twice", err)
+		}
+	})
+}
+
+func TestNothingIsMovedIntoADatabaseThatIsNotEmpty(t *testing.T) {
+	targets(t, func(t *testing.T, url string) {
+		from, to := unmigrated(t, zoo(t)), unmigrated(t, url)
+		if err := to.Migrate(ctx, moving); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Exec(ctx, to, `INSERT INTO zoos (name) VALUES ('another')`); err != nil {
+			t.Fatal(err)
+		}
+		if err := to.Move(ctx, from, moving, quiet); !errors.Is(err, db.ErrNotEmpty) {
+			t.Errorf("got %v, want it to say that it is not empty", err)
+		}
+		if err := from.Claim(ctx, "wx1"); err != nil {
+			t.Errorf("got %v, want the old database to serve on", err)
+		}
+	})
+}
+
+func TestADatabaseInUseIsNotMoved(t *testing.T) {
+	targets(t, func(t *testing.T, url string) {
+		source := zoo(t)
+		serving := unmigrated(t, source)
+		from, to := unmigrated(t, source), unmigrated(t, url)
+		if err := to.Move(ctx, from, moving, quiet); !errors.Is(err, db.ErrInUse) {
+			t.Errorf("got %v, want it to say that it is in use", err)
+		}
+		if err := serving.Claim(ctx, "wx1"); err != nil {
+			t.Errorf("got %v, want it to serve on", err)
+		}
+	})
+}
+
+// What cannot be copied whole is not there at all.
+func TestAMoveThatFailsLeavesBothAsTheyWere(t *testing.T) {
+	targets(t, func(t *testing.T, url string) {
+		from, to := unmigrated(t, zoo(t)), unmigrated(t, url)
+		stopped, stop := context.WithCancel(ctx)
+		defer stop()
+		err := to.Move(stopped, from, moving, func(table string, rows int) {
+			if table == "animals" {
+				stop()
+			}
+		})
+		if err == nil {
+			t.Fatal("got it moved, want it stopped")
+		}
+		if got := content(t, to); got != "" {
+			t.Errorf("got %d bytes moved, want nothing", len(got))
+		}
+		if err := from.Claim(ctx, "wx1"); err != nil {
+			t.Errorf("got %v, want the old database to serve on", err)
+		}
+		if err := to.Move(ctx, from, moving, quiet); err != nil {
+			t.Errorf("got %v, want it moved at the second try", err)
+		}
+	})
+}
+
+func TestAFileThatIsNotThereIsNotMade(t *testing.T) {
+	url := dbtest.SQLiteURL(t)
+	if _, err := db.OpenExisting(ctx, seal.NewSecret(url)); err == nil {
+		t.Error("got it opened")
+	}
+	if _, err := os.Stat(strings.TrimPrefix(url, "sqlite:")); !os.IsNotExist(err) {
+		t.Errorf("got %v, want no file", err)
+	}
+}
