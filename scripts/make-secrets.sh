@@ -19,5 +19,9 @@ fi
 for name in component_appid component_secret component_token component_aes_key; do
 	[ -e "secrets/$name" ] || echo "missing: secrets/$name. Copy it from WeChat's console (or run $0 --demo)."
 done
+if [ "${1:-}" != --demo ] && [ "$(cat secrets/component_appid 2>/dev/null)" = wxc0c0c0c0c0c0c001 ]; then
+	echo "secrets/component_* are the simulator's, made by $0 --demo. Put WeChat's in their place, and give the platform a new database: one belongs to one component." >&2
+	exit 1
+fi
 # The containers run as user 65532 and read the files through mounts that root makes: nobody else passes the directory.
 chmod 700 secrets && chmod 644 secrets/*

@@ -22,6 +22,7 @@ import (
 type demoCmd struct {
 	Once   bool   `help:"Exit when the story is told; 0 only if every step did what it says. 讲完即退出。"`
 	Listen string `help:"Where the platform listens. 平台监听地址。" default:"127.0.0.1:0"`
+	WeChat string `name:"wechat-listen" help:"Where the simulated WeChat listens. 模拟微信监听地址。" default:"127.0.0.1:0"`
 	Log    bool   `help:"Show the platform's log lines too. 同时显示平台日志。"`
 }
 
@@ -78,7 +79,7 @@ func (c demoCmd) set(dir string, wechat wechatsim.Config) (*demo, error) {
 	if err != nil {
 		return nil, err
 	}
-	wechatOn, err := net.Listen("tcp", "127.0.0.1:0")
+	wechatOn, err := net.Listen("tcp", c.WeChat)
 	if err != nil {
 		return nil, err
 	}

@@ -289,8 +289,8 @@ curl -s -X POST %s/_sim/accounts/%s/sessions/%s -d '{"kf_account":"%s"}'
 
 curl -s -X POST %s/v1/authorizers/%s%s -H "Authorization: Bearer $JWT" -H 'Content-Type: application/json' -d '{"kf_account":"%s","openid":"%s"}'
 
-(the first gets a JWT, the second opens a session in the simulator, the third closes it; the simulator's manual: curl %s/_sim/)
-`, d.basic, d.publicURL, d.wechatURL, id, customer, kfAccount, d.publicURL, id, closePath, kfAccount, customer, d.wechatURL)
+(the first gets a JWT, the second opens a session in the simulator, the third closes it; the simulator's manual: curl %s/_sim/; health and metrics: http://%s/readyz, /metrics)
+`, d.basic, d.publicURL, d.wechatURL, id, customer, kfAccount, d.publicURL, id, closePath, kfAccount, customer, d.wechatURL, d.on.private.Addr())
 	if err == nil {
 		<-ctx.Done()
 	}

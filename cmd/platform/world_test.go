@@ -76,7 +76,7 @@ func newWorld(t *testing.T, databaseURL, redisURL string) *world {
 // newWorldWith starts a platform whose settings are those of the demo but for the given ones, before a WeChat that may be given too.
 func newWorldWith(t *testing.T, settings map[string]string, wechat ...wechatsim.Config) *world {
 	t.Helper()
-	d, err := demoCmd{Listen: "127.0.0.1:0"}.set(t.TempDir(), append(wechat, wechatsim.Config{})[0])
+	d, err := demoCmd{Listen: "127.0.0.1:0", WeChat: "127.0.0.1:0"}.set(t.TempDir(), append(wechat, wechatsim.Config{})[0])
 	if err != nil {
 		t.Fatal(err)
 	}

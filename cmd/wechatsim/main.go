@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -70,7 +71,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	f.explain(out, sim.Config(), "http://"+listener.Addr().String())
+	f.explain(out, sim.Config(), "http://"+reachable(listener.Addr()))
 	return serve(ctx, sim, listener)
 }
 
@@ -148,15 +149,23 @@ func newest(values string) string {
 	return strings.TrimSpace(first)
 }
 
+// reachable is where a listener is reached from this machine: one on all addresses has no address of its own.
+func reachable(listening net.Addr) string {
+	if tcp, ok := listening.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
+	}
+	return listening.String()
+}
+
 // explain shows the credentials only if they are the ones that everybody can read in the package.
 func (f *flags) explain(out io.Writer, c wechatsim.Config, base string) {
 	fmt.Fprintf(out, "WeChat simulator at %s, component %s.\n", base, c.AppID)
 	if f.EventURL == "" {
 		fmt.Fprintln(out, "Nothing is pushed: give --event-url and --message-url.")
 	}
-	fmt.Fprintf(out, "Start the platform with\n  PLATFORM_WECHAT_URL=%s PLATFORM_WECHAT_CONSENT_URL=%s\n", base, base)
+	fmt.Fprintf(out, "Start the platform with\n  export PLATFORM_WECHAT_URL=%s PLATFORM_WECHAT_CONSENT_URL=%s\n", base, base)
 	if c.Secret == wechatsim.DefaultSecret {
-		fmt.Fprintf(out, "  PLATFORM_COMPONENT_APPID=%s PLATFORM_COMPONENT_SECRET=%s\n  PLATFORM_COMPONENT_TOKEN=%s PLATFORM_COMPONENT_AES_KEY=%s\n", c.AppID, c.Secret, c.Token, c.AESKey)
+		fmt.Fprintf(out, "  export PLATFORM_COMPONENT_APPID=%s PLATFORM_COMPONENT_SECRET=%s\n  export PLATFORM_COMPONENT_TOKEN=%s PLATFORM_COMPONENT_AES_KEY=%s\n", c.AppID, c.Secret, c.Token, c.AESKey)
 	}
 	fmt.Fprintf(out, "What you can do to it:\n  curl %s/_sim/\n", base)
 }

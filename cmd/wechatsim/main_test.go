@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -110,5 +112,13 @@ func TestRefusesFaultyFlags(t *testing.T) {
 	t.Setenv("PLATFORM_COMPONENT_SECRET_FILE", filepath.Join(t.TempDir(), "missing"))
 	if err := run(t.Context(), nil, io.Discard); err == nil {
 		t.Error("missing file: got nil, want an error")
+	}
+}
+
+func TestAnAddressThatIsPrintedCanBeReached(t *testing.T) {
+	for listening, want := range map[string]string{"[::]:9080": "127.0.0.1:9080", "0.0.0.0:9080": "127.0.0.1:9080", "127.0.0.1:81": "127.0.0.1:81", "[::1]:81": "[::1]:81"} {
+		if got := reachable(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(listening))); got != want {
+			t.Errorf("got %s for %s, want %s", got, listening, want)
+		}
 	}
 }

@@ -89,7 +89,7 @@ func (l *Log) write(c echo.Context, r *record, took time.Duration, aborted bool)
 		slog.String("route", route),
 		slog.Int("status", response.Status),
 		slog.Int64("bytes", response.Size),
-		slog.Duration("took", took),
+		slog.Float64("took_ms", float64(took.Microseconds())/1000),
 	)
 	if aborted {
 		r.add(slog.Bool("aborted", true)) // the connection was cut, whatever the status says
