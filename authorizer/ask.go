@@ -49,18 +49,22 @@ func (r *Registry) replace(ctx context.Context, id wechat.AppID, bad token.Versi
 	})
 }
 
-// Renew refreshes the access token of id if it is due, nobody else is at it, and there is no pause. What a failure means is noted.
-func (r *Registry) Renew(ctx context.Context, id wechat.AppID) error {
-	_, err := r.obtain(ctx, errand{id: id, what: "renew"}, func(ctx context.Context, ask token.Ask) (token.Token, error) {
+// renew refreshes the access token of id if it is due, nobody else is at it, and there is no pause. What a failure means is noted. Asked says that WeChat was.
+func (r *Registry) renew(ctx context.Context, id wechat.AppID) (asked bool, err error) {
+	var sent atomic.Bool
+	_, err = r.obtain(ctx, errand{id: id, what: "renew"}, func(ctx context.Context, ask token.Ask) (token.Token, error) {
 		if ask == nil {
 			return token.Token{}, token.ErrNotAsked
 		}
-		return token.Token{}, r.tokens.Renew(ctx, id, ask)
+		return token.Token{}, r.tokens.Renew(ctx, id, func(ctx context.Context, refresh seal.Secret) (token.Answer, error) {
+			sent.Store(true)
+			return ask(ctx, refresh)
+		})
 	})
 	if err != nil {
-		return fmt.Errorf("renew the token of %s: %w", id, err)
+		return sent.Load(), fmt.Errorf("renew the token of %s: %w", id, err)
 	}
-	return nil
+	return sent.Load(), nil
 }
 
 func (r *Registry) obtain(ctx context.Context, e errand, get getting) (token.Token, error) {

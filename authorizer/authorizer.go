@@ -107,6 +107,9 @@ func (a Authorizer) usable() error {
 
 // Registry knows the authorizers. It is safe for concurrent use.
 type Registry struct {
+	// RefreshBudget is how many access tokens may be asked for in a day; 0 is what WeChat says. It is set before the first call.
+	RefreshBudget int64
+
 	db        *db.DB
 	facts     *mirror.Facts[Authorizer]
 	component *component.Component
@@ -114,6 +117,7 @@ type Registry struct {
 	wechat    *wechat.Client
 	errands   *mirror.Flights[errand, token.Token]
 	pauses    pauses
+	spending  spending
 	counted   counted
 }
 

@@ -10,29 +10,31 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"wxplatform/internal/db"
 	"wxplatform/wechat"
 )
 
 const (
-	round      = 2 * time.Second
-	batch      = 500
-	fewAtOnce  = 8  // so that little is sent in vain when WeChat begins to refuse
-	manyAtOnce = 64 // a million authorizers need 160 refreshes a second, which takes some 50 at WeChat's 0.3 s
-	walkRound  = 3 * time.Second
-	mendEvery  = 10 * time.Minute
+	round     = 2 * time.Second
+	batch     = 500
+	walkRound = 3 * time.Second
+	mendEvery = 10 * time.Minute
 )
 
 // Run keeps the authorizers until ctx ends: it renews the tokens that are due, and beside that finds out about those that are in doubt, and walks through WeChat's list.
 // report is told what went wrong; a later round tries again.
 func (r *Registry) Run(ctx context.Context, report func(error)) error {
+	ctx = db.Background(ctx)
 	reporting := func(err error) {
 		if err != nil && ctx.Err() == nil {
 			report(err)
 		}
 	}
+	reporting(r.count(ctx)) // before anything is renewed, for the day's budget may be spent
+	pace := newPace()
 	var running errgroup.Group
-	atOnce := fewAtOnce
-	running.Go(func() error { every(ctx, round, func() { reporting(r.renewAllDue(ctx, &atOnce, report)) }); return nil })
+	running.Go(func() error { every(ctx, round, func() { reporting(r.renewAllDue(ctx, pace, report)) }); return nil })
+	running.Go(func() error { every(ctx, countEvery, func() { reporting(r.count(ctx)); r.askQuota(ctx) }); return nil })
 	running.Go(func() error {
 		every(ctx, round, func() {
 			reporting(r.checkDue(ctx, report))
@@ -59,59 +61,99 @@ func every(ctx context.Context, d time.Duration, act func()) {
 	}
 }
 
-// renewAllDue goes on until a batch was not full, or nothing of it was renewed. Every replica lists the same rows, so each goes through its batch in an order of its own.
-// Each batch that went well doubles how many are under way at once; one that did not begins anew.
-func (r *Registry) renewAllDue(ctx context.Context, atOnce *int, report func(error)) error {
-	for ctx.Err() == nil {
-		due, err := r.tokens.Due(ctx, batch)
-		if err != nil || len(due) == 0 {
-			return err
-		}
-		rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] })
-		renewed, err := r.renewDue(ctx, due, *atOnce, report)
-		if renewed == len(due) {
-			*atOnce = min(2**atOnce, manyAtOnce)
-		} else {
-			*atOnce = fewAtOnce
-		}
-		if err != nil || renewed == 0 || len(due) < batch {
+// tier is which tokens are renewed, and whether the budget allows it.
+type tier struct {
+	list func(ctx context.Context, n int) ([]wechat.AppID, error)
+	may  func(b budget, now time.Time) bool
+}
+
+// renewAllDue renews what is due of the tokens in use, and when nothing of that is left, what is due of the warm ones.
+func (r *Registry) renewAllDue(ctx context.Context, p *pace, report func(error)) error {
+	for _, t := range []tier{{r.tokens.Due, budget.ahead}, {r.tokens.Warm, budget.warm}} {
+		if done, err := r.renewTier(ctx, t, p, report); err != nil || !done {
 			return err
 		}
 	}
 	return nil
 }
 
-// renewDue renews what is due. Without a component token nothing can be, and in a pause only a probe may.
-func (r *Registry) renewDue(ctx context.Context, due []wechat.AppID, atOnce int, report func(error)) (renewed int, err error) {
-	if _, paused := r.Paused(ctx); paused {
-		return 0, r.probeDue(ctx, due)
+// renewTier goes on until a batch was not full, and then is done, or until most of one failed. Every replica lists the same rows, so each goes through its batch in an order of its own.
+func (r *Registry) renewTier(ctx context.Context, t tier, p *pace, report func(error)) (done bool, err error) {
+	for ctx.Err() == nil {
+		if !t.may(r.spending.budget(r.RefreshBudget, time.Now()), time.Now()) {
+			return true, nil
+		}
+		due, err := t.list(ctx, p.batch)
+		if err != nil {
+			return false, err
+		}
+		rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] })
+		renewed, err := r.renewDue(ctx, due, t, p, report)
+		full := len(due) == p.batch
+		p.listed(full)
+		if err != nil || 2*renewed < len(due) {
+			return false, err
+		}
+		if !full {
+			return true, nil
+		}
 	}
-	if _, err := r.component.Token(ctx); err != nil {
-		return 0, fmt.Errorf("component token: %w", err)
+	return false, nil
+}
+
+// renewDue renews what is due, stride by stride, until the budget or a pause ends it. Without a component token nothing can be renewed, and in a pause only a probe may.
+func (r *Registry) renewDue(ctx context.Context, due []wechat.AppID, t tier, p *pace, report func(error)) (renewed int, err error) {
+	for len(due) > 0 && ctx.Err() == nil && t.may(r.spending.budget(r.RefreshBudget, time.Now()), time.Now()) {
+		if _, paused := r.Paused(ctx); paused {
+			return renewed, r.probeDue(ctx, due)
+		}
+		if _, err := r.component.Token(ctx); err != nil {
+			return renewed, fmt.Errorf("component token: %w", err)
+		}
+		some := due[:min(p.stride(), len(due))]
+		n := r.renewSome(ctx, some, p.atOnce, report)
+		p.went(n, len(some))
+		renewed, due = renewed+n, due[len(some):]
 	}
+	return renewed, nil
+}
+
+// renewSome renews some, so many at once.
+func (r *Registry) renewSome(ctx context.Context, some []wechat.AppID, atOnce int, report func(error)) int {
 	var count atomic.Int64
 	group := errgroup.Group{}
 	group.SetLimit(atOnce)
-	for _, id := range due {
+	for _, id := range some {
 		group.Go(func() error {
-			err := r.Renew(ctx, id)
+			began := time.Now()
+			asked, err := r.renew(ctx, id)
 			if err == nil {
 				count.Add(1)
 			}
 			if pause := (*PauseError)(nil); err != nil && ctx.Err() == nil && !errors.As(err, &pause) {
 				report(err)
 			}
+			if asked {
+				sleep(ctx, slot-time.Since(began))
+			}
 			return nil
 		})
 	}
-	err = group.Wait()
-	return int(count.Load()), err
+	_ = group.Wait()
+	return int(count.Load())
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 // probeDue asks for one that is due, if it is time to see whether the pause is over.
 func (r *Registry) probeDue(ctx context.Context, due []wechat.AppID) error {
 	for _, id := range due {
-		err := r.Renew(ctx, id)
+		_, err := r.renew(ctx, id)
 		if pause := (*PauseError)(nil); errors.As(err, &pause) {
 			return nil
 		}

@@ -518,3 +518,57 @@ func (r *Registry) bindFree(ctx context.Context, tx *db.Tx, id wechat.AppID, to 
 		WHERE appid = $1 AND (tenant = '' OR tenant = $2)`, string(id), string(to))
 	return rows > 0, err
 }
+
+func readDay(scan db.Scan) (day, error) {
+	var d day
+	var begun, asked int64
+	err := scan(&begun, &d.sent, &d.quota, &d.used, &asked, &d.askedSent)
+	d.begun, d.asked = db.Time(begun), db.Time(asked)
+	return d, err
+}
+
+// loadDay is what is known of a day of WeChat's.
+func (r *Registry) loadDay(ctx context.Context, begun time.Time) (day, error) {
+	d, err := db.One(ctx, r.db, readDay, `
+		SELECT day, sent, quota, quota_used, asked_at, asked_sent
+		FROM refresh_days
+		WHERE day = $1`, db.Millis(begun))
+	if errors.Is(err, db.ErrNone) {
+		return day{begun: begun}, nil
+	}
+	return d, err
+}
+
+// addSent counts what this replica sent.
+func (r *Registry) addSent(ctx context.Context, begun time.Time, sent int64) error {
+	_, err := db.Exec(ctx, r.db, `
+		INSERT INTO refresh_days (day, sent)
+		VALUES ($1, $2)
+		ON CONFLICT (day) DO UPDATE
+		SET sent = refresh_days.sent + excluded.sent`, db.Millis(begun), sent)
+	return err
+}
+
+// mayAskQuota takes the right to ask WeChat for its quota; false says that another replica has it.
+func (r *Registry) mayAskQuota(ctx context.Context, d day, now time.Time) (bool, error) {
+	rows, err := db.Exec(ctx, r.db, `
+		UPDATE refresh_days
+		SET asked_at = $3, asked_sent = sent
+		WHERE day = $1 AND asked_at = $2`, db.Millis(d.begun), db.Millis(d.asked), db.Millis(now))
+	return rows > 0, err
+}
+
+func (r *Registry) saveQuota(ctx context.Context, begun time.Time, quota, used int64) error {
+	_, err := db.Exec(ctx, r.db, `
+		UPDATE refresh_days
+		SET quota = $2, quota_used = $3
+		WHERE day = $1`, db.Millis(begun), quota, used)
+	return err
+}
+
+func (r *Registry) deleteDays(ctx context.Context, before time.Time) error {
+	_, err := db.Exec(ctx, r.db, `
+		DELETE FROM refresh_days
+		WHERE day < $1`, db.Millis(before))
+	return err
+}

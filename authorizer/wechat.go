@@ -14,6 +14,8 @@ import (
 	"wxplatform/wechat"
 )
 
+const refreshPath = "/cgi-bin/component/api_authorizer_token"
+
 // asking asks for an access token of id with the component token given (wechat-protocol §3.5).
 func (r *Registry) asking(with token.Token, id wechat.AppID) token.Ask {
 	return func(ctx context.Context, refresh seal.Secret) (token.Answer, error) {
@@ -24,7 +26,7 @@ func (r *Registry) asking(with token.Token, id wechat.AppID) token.Ask {
 		}
 		_, err := r.component.Send(ctx, with, wechat.Call{
 			Method: http.MethodPost,
-			Path:   "/cgi-bin/component/api_authorizer_token",
+			Path:   refreshPath,
 			Body: map[string]string{
 				"component_appid":          string(r.component.AppID),
 				"authorizer_appid":         string(id),
@@ -32,6 +34,9 @@ func (r *Registry) asking(with token.Token, id wechat.AppID) token.Ask {
 			},
 			Into: &answer,
 		})
+		if !wechat.NotSent(err) {
+			r.spending.spend()
+		}
 		return token.Answer{
 			Access:    seal.NewSecret(answer.Access),
 			Refresh:   seal.NewSecret(answer.Refresh),
@@ -162,4 +167,27 @@ func (r *Registry) readList(ctx context.Context, offset int) (authorizerList, er
 		Into:   &page,
 	})
 	return page, err
+}
+
+// readQuota asks what WeChat's own quota for access tokens is, and how much of it is used up (wechat-protocol §3.10). It is 0 where WeChat tells none.
+func (r *Registry) readQuota(ctx context.Context) (limit, used int64, err error) {
+	with, err := r.component.Token(ctx)
+	if err != nil {
+		return 0, 0, fmt.Errorf("component token: %w", err)
+	}
+	var answer struct {
+		Quota struct {
+			Limit int64 `json:"daily_limit"`
+			Used  int64 `json:"used"`
+		} `json:"quota"`
+	}
+	_, err = r.wechat.Do(ctx, wechat.Call{
+		Method: http.MethodPost,
+		Path:   "/cgi-bin/openapi/quota/get",
+		As:     wechat.AsAccess, // though it is the component token
+		Token:  with.Access,
+		Body:   map[string]string{"cgi_path": refreshPath},
+		Into:   &answer,
+	})
+	return max(0, answer.Quota.Limit), max(0, answer.Quota.Used), err
 }

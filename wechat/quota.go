@@ -10,8 +10,13 @@ func (c Code) Resets(now time.Time) time.Time {
 	if c != DayQuota {
 		return now.Truncate(time.Minute).Add(time.Minute)
 	}
+	return Day(now).Add(24 * time.Hour)
+}
+
+// Day is when the day of WeChat's began that now is in.
+func Day(now time.Time) time.Time {
 	year, month, day := now.In(beijing).Date()
-	return time.Date(year, month, day+1, 0, 0, 0, 0, beijing)
+	return time.Date(year, month, day, 0, 0, 0, 0, beijing)
 }
 
 // IsQuota reports whether c says that a quota is used up.

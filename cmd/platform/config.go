@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -35,6 +36,7 @@ var settings = []setting{
 	{"PLATFORM_REDIS_URL", "", false, "redis://… or rediss://…; empty is an in-process Redis, for one replica only"},
 	{"PLATFORM_WECHAT_URL", wechat.DefaultBase, false, "WeChat's API; the simulator's in tests and demo"},
 	{"PLATFORM_RELEASE_TEST", "on", false, "on answers WeChat's full-network release test (全网发布接入检测), to WeChat's own test accounts only; off does not"},
+	{"PLATFORM_REFRESH_BUDGET", "", false, "how many access tokens may be asked for in a day, by all replicas together; empty is what WeChat's quota/get says, else no limit"},
 	{"PLATFORM_WECHAT_CONSENT_URL", "", false, "base of WeChat's consent pages as the merchant's browser reaches them; empty is WeChat's own two hosts"},
 }
 
@@ -49,6 +51,7 @@ type config struct {
 	databaseURL, redisURL seal.Secret
 	wechatURL, consentURL string
 	releaseTest           bool
+	refreshBudget         int64 // 0: none was given
 	envelope              *wechat.Envelope
 	ring                  *seal.Ring
 }
@@ -118,6 +121,7 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 		wechatURL: e.url("PLATFORM_WECHAT_URL", values), consentURL: e.url("PLATFORM_WECHAT_CONSENT_URL", values),
 	}
 	c.releaseTest = e.switched("PLATFORM_RELEASE_TEST", values)
+	c.refreshBudget = e.positive("PLATFORM_REFRESH_BUDGET", values)
 	c.build(e, need)
 	if len(e.faults) > 0 {
 		return config{}, fmt.Errorf("configuration (see `platform help config`):\n%w", errors.Join(e.faults...))
@@ -160,6 +164,18 @@ func (e *environment) switched(name string, values map[string]string) bool {
 		e.fault(`%s is neither "on" nor "off"`, name)
 	}
 	return values[name] == "on"
+}
+
+// positive is 0 where nothing was given.
+func (e *environment) positive(name string, values map[string]string) int64 {
+	if values[name] == "" {
+		return 0
+	}
+	n, err := strconv.ParseInt(values[name], 10, 64)
+	if err != nil || n <= 0 {
+		e.fault("%s is no number above 0", name)
+	}
+	return n
 }
 
 func list(text string) []string {

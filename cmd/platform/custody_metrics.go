@@ -102,7 +102,7 @@ type sampled struct {
 
 // Describe names all that may be there.
 func (*sampled) Describe(into chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{dueDesc, oldestDueDesc, suspectDesc, suspectPastDesc, statesDesc, pausedDesc, waitingDesc, oldestEventDesc} {
+	for _, d := range []*prometheus.Desc{dueDesc, oldestDueDesc, suspectDesc, suspectPastDesc, statesDesc, pausedDesc, budgetDesc, spentDesc, waitingDesc, oldestEventDesc} {
 		into <- d
 	}
 }
@@ -129,6 +129,8 @@ var (
 	waitingDesc     = prometheus.NewDesc("wxplatform_events_waiting", "Component events that are stored and not worked off.", nil, nil)
 	statesDesc      = prometheus.NewDesc("wxplatform_authorizers", "Authorizers by state.", []string{"state"}, nil)
 	pausedDesc      = prometheus.NewDesc("wxplatform_refreshes_paused", "1 while no access tokens are asked for at all: WeChat's quota, or a fault of ours.", nil, nil)
+	budgetDesc      = prometheus.NewDesc("wxplatform_refresh_budget", "Access tokens that may be asked for today, by PLATFORM_REFRESH_BUDGET or WeChat's quota/get; 0 where neither says.", nil, nil)
+	spentDesc       = prometheus.NewDesc("wxplatform_refresh_budget_used", "Access tokens that all replicas asked for today (Beijing), by the same count as the budget.", nil, nil)
 	oldestEventDesc = prometheus.NewDesc("wxplatform_events_oldest_due_seconds", "For how long the event that waits longest has been due, 0 where none is.", nil, nil)
 )
 
@@ -154,6 +156,10 @@ func (p *platform) sampleBacklogs(ctx context.Context) (all []prometheus.Metric)
 	}
 	_, paused := p.authorizers.Paused(ctx)
 	gauge(pausedDesc, truth(paused))
+	if spent, err := p.authorizers.Spending(ctx); err == nil {
+		gauge(budgetDesc, float64(spent.Limit))
+		gauge(spentDesc, float64(spent.Used))
+	}
 	if n, err := p.inbox.Waiting(ctx); err == nil {
 		gauge(waitingDesc, float64(n))
 	}

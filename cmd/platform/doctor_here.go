@@ -176,8 +176,25 @@ func states(ctx context.Context, p *platform) []finding {
 	if n(authorizer.Degraded)+n(authorizer.Quota)+n(authorizer.Reauthorize) > 0 {
 		found[0] = warn("authorizers", what, say("`platform authorizer list` says who and why; those to authorize again need a new invitation, the others mend by themselves", "用 platform authorizer list 查看原因；需重新授权的请发送新邀请，其余会自行恢复"))
 	}
+	found = append(found, budget(ctx, p)...)
 	if pause, is := p.authorizers.Paused(ctx); is {
 		found = append(found, warn("pause", sayf("no access tokens are asked for until %s, for WeChat answered %d", "在 %s 之前不再获取令牌：微信返回 %d", stamp(pause.Until), pause.Code), remedy(pause.Code, "")))
 	}
 	return found
+}
+
+// budget is how much of the day's access tokens is asked for already. Beyond four fifths only callers get new ones.
+func budget(ctx context.Context, p *platform) []finding {
+	spent, err := p.authorizers.Spending(ctx)
+	switch {
+	case err != nil:
+		return []finding{bad("budget", sayf("%v", "%v", err), say("see above", "见上"))}
+	case spent.Limit == 0:
+		return []finding{ok("budget", sayf("%d access tokens asked for today; no budget is known", "今日已获取令牌 %d 次；没有已知的限额", spent.Used))}
+	}
+	what := sayf("%d of %d access tokens asked for today, %d left", "今日已获取令牌 %d / %d 次，剩余 %d", spent.Used, spent.Limit, max(0, spent.Limit-spent.Used))
+	if spent.Renews() {
+		return []finding{ok("budget", what)}
+	}
+	return []finding{warn("budget", what, say("nothing is renewed ahead of time until 00:00 Beijing; callers still get tokens. Raise PLATFORM_REFRESH_BUDGET, or ask WeChat for more", "北京时间 0 点前不再提前续期，调用时仍会获取；请调高 PLATFORM_REFRESH_BUDGET 或向微信申请提额"))}
 }

@@ -82,6 +82,7 @@ func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
 	p.tokens = stores{componentTokens, authorizerTokens}
 	p.component = component.New(c.component, c.secret, p.db, c.ring, componentTokens, p.client)
 	p.authorizers = authorizer.New(p.db, p.mirror, p.component, authorizerTokens, p.client)
+	p.authorizers.RefreshBudget = c.refreshBudget
 	p.invitations = invitation.New(p.db, p.tenants, p.authorizers, p.component, c.publicURL, c.consentURL)
 	p.sessions = session.New(p.authorizers)
 	p.inbox = inbox.New(c.envelope, p.db, c.ring, p.component, p.invitations, p.authorizers, c.releaseTest)

@@ -40,6 +40,7 @@ type DB struct {
 	losses  *losses
 	id      string
 	writing chan struct{} // SQLite has one writer, so writers of this process queue here instead of polling the file's lock
+	behind  chan struct{} // the connections that background work may have
 	changes atomic.Int64
 }
 
@@ -63,7 +64,7 @@ func Open(ctx context.Context, url seal.Secret) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{pool: pool, engine: engine, losses: found, writing: make(chan struct{}, 1)}
+	d := &DB{pool: pool, engine: engine, losses: found, writing: make(chan struct{}, 1), behind: make(chan struct{}, openMost/2)}
 	if err := d.Ping(ctx); err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}
@@ -108,6 +109,11 @@ func (d *DB) For(t Text) string {
 func Exec(ctx context.Context, q Querier, text string, args ...any) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	leave, err := admit(ctx, q)
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
 	result, err := q.exec(ctx, text, args)
 	if err != nil {
 		return 0, q.database().classify(err)
@@ -133,6 +139,11 @@ func One[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text
 func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text string, args ...any) ([]T, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	leave, err := admit(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	all, err := readAll(ctx, q, read, text, args)
 	if _, alone := q.(*DB); alone && lost(err) {
 		all, err = readAll(ctx, q, read, text, args)

@@ -23,6 +23,11 @@ func (d *DB) Tx(ctx context.Context, work func(*Tx) error) error {
 func (d *DB) within(ctx context.Context, patience time.Duration, work func(*Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	leave, err := admit(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if d.engine == sqlite {
 		select {
 		case d.writing <- struct{}{}:

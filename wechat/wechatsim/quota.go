@@ -59,12 +59,12 @@ func (s *Sim) spendQuota(c *call) error {
 	return nil
 }
 
-// meterOf counts a refresh for the pair of component and authorizer; all else for whoever's token it carries.
+// meterOf counts a refresh for the pair of component and authorizer, or for the component, for WeChat does not say which; all else for whoever's token it carries.
 func (s *Sim) meterOf(c *call) *meter {
 	if c.account != nil {
 		return &c.account.meter
 	}
-	if c.path == authorizerTokenPath {
+	if c.path == authorizerTokenPath && !s.behaviour.OneRefreshQuota {
 		if a := s.find(c.body.AuthorizerAppID); a != nil {
 			return &a.meter
 		}

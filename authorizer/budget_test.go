@@ -1,0 +1,118 @@
+package authorizer
+
+import (
+	"testing"
+	"time"
+
+	"wxplatform/internal/db"
+	"wxplatform/internal/dbtest"
+	"wxplatform/wechat"
+)
+
+func beijing(t *testing.T, clock string) time.Time {
+	t.Helper()
+	at, err := time.Parse(time.RFC3339, "2026-03-02T"+clock+"+08:00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+func TestRenewalsKeepToTheBudget(t *testing.T) {
+	for _, c := range []struct {
+		limit, used int64
+		at          string
+		ahead, warm bool
+	}{
+		{0, 1 << 40, "12:00:00", true, true}, // none is known
+		{1000, 0, "00:00:00", true, false},
+		{1000, 0, "00:00:01", true, true},
+		{1000, 399, "12:00:00", true, true},
+		{1000, 400, "12:00:00", true, false},
+		{1000, 799, "23:59:59", true, true},
+		{1000, 799, "23:00:00", true, false},
+		{1000, 800, "23:59:59", false, false},
+		{1000, 5000, "12:00:00", false, false},
+	} {
+		b, now := budget{c.limit, c.used}, beijing(t, c.at)
+		if b.ahead(now) != c.ahead || b.warm(now) != c.warm {
+			t.Errorf("%d of %d at %s: got %v and %v, want %v ahead, %v warm", c.used, c.limit, c.at, b.ahead(now), b.warm(now), c.ahead, c.warm)
+		}
+	}
+}
+
+func TestWhoseCountTheBudgetGoesBy(t *testing.T) {
+	d := day{begun: wechat.Day(beijing(t, "08:00:00")), sent: 70, quota: 1000, used: 3}
+	if got := d.budget(100); got != (budget{100, 70}) {
+		t.Errorf("got %+v, want the operator's and our own count", got)
+	}
+	if got := d.budget(0); got != (budget{1000, 3}) {
+		t.Errorf("got %+v, want WeChat's and its own count", got)
+	}
+	if d.quota = 0; d.budget(0).limit != 0 {
+		t.Error("got a limit that nobody told")
+	}
+}
+
+func TestADayBeginsWithNothingSpent(t *testing.T) {
+	var s spending
+	s.read(day{begun: wechat.Day(beijing(t, "23:59:00")), sent: 100})
+	s.spend()
+	if got := s.budget(50, beijing(t, "23:59:59")); got.used != 101 {
+		t.Errorf("got %d, want what SQL said and what was sent since", got.used)
+	}
+	if got := s.budget(50, beijing(t, "23:59:59").Add(time.Second)); got.used != 1 {
+		t.Errorf("got %d at midnight, want what was not written down yet", got.used)
+	}
+	s.read(day{begun: wechat.Day(beijing(t, "23:59:00")), quota: 40, used: 39})
+	if got := s.budget(0, beijing(t, "23:59:59").Add(time.Second)); got != (budget{40, 0}) {
+		t.Errorf("got %+v at midnight, want WeChat's quota anew", got)
+	}
+}
+
+func TestWhenWeChatIsAskedForItsQuota(t *testing.T) {
+	now := beijing(t, "12:00:00")
+	for _, c := range []struct {
+		ago         time.Duration
+		quota, sent int64
+		want        bool
+	}{
+		{10 * time.Minute, 0, 0, true}, {9 * time.Minute, 0, 1 << 40, false}, {9 * time.Minute, 1000, 19, false},
+		{time.Minute, 1000, 20, true}, {59 * time.Second, 1000, 1000, false}, {-11 * time.Minute, 0, 0, true}, // the clock was set back
+	} {
+		d := day{asked: now.Add(-c.ago), quota: c.quota, sent: 5 + c.sent, askedSent: 5}
+		if got := d.asksQuota(now); got != c.want {
+			t.Errorf("%v ago, %d sent of %d: got %v, want %v", c.ago, c.sent, c.quota, got, c.want)
+		}
+	}
+}
+
+func TestAllReplicasSpendOneBudget(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ring := dbtest.Ring(t)
+		one, other := replica(t, d, ring), replica(t, d, ring)
+		other.RefreshBudget = 10
+		for range 3 {
+			one.spending.spend()
+			other.spending.spend()
+		}
+		for _, r := range []*Registry{one, other} {
+			if err := r.count(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := other.spending.budget(10, time.Now()); got.used != 6 {
+			t.Errorf("got %d spent, want both replicas' 6", got.used)
+		}
+		if got, err := other.Spending(ctx); err != nil || got != (Spending{10, 6}) || !got.Renews() {
+			t.Errorf("got %+v, %v, want 6 of 10, and renewals", got, err)
+		}
+		if _, err := db.Exec(ctx, d, `ALTER TABLE refresh_days RENAME TO gone`); err != nil {
+			t.Fatal(err)
+		}
+		one.spending.spend()
+		if err := one.count(ctx); err == nil || one.spending.budget(10, time.Now()).used != 4 {
+			t.Errorf("got %v and %+v, want what SQL did not take kept", err, one.spending.budget(10, time.Now()))
+		}
+	})
+}

@@ -1,0 +1,275 @@
+package authorizer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"wxplatform/component"
+	"wxplatform/internal/db"
+	"wxplatform/internal/dbtest"
+	"wxplatform/internal/mirror"
+	"wxplatform/internal/seal"
+	"wxplatform/token"
+	"wxplatform/wechat"
+)
+
+// keeping is a registry before a WeChat that answers every refresh, at once or when it is told.
+type keeping struct {
+	*Registry
+	asks  atomic.Int64
+	stall sync.Map     // refresh tokens, with a channel each
+	quota atomic.Int64 // what quota/get says, with as many used
+	codes atomic.Int64 // what every seventh refresh is refused with; 0 is nothing
+}
+
+func keep(t *testing.T, d *db.DB) *keeping {
+	t.Helper()
+	k := &keeping{}
+	server := httptest.NewServer(http.HandlerFunc(k.answer))
+	t.Cleanup(server.Close)
+	ring := dbtest.Ring(t)
+	m, err := mirror.Open(ctx, seal.Secret{}, d, ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() })
+	tokens, err := token.New(token.Authorizer, d, m, ring, token.DefaultTimes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	componentTokens, err := token.New(token.Component, d, m, ring, token.DefaultTimes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := wechat.NewClient(server.URL, nil)
+	t.Cleanup(client.CloseIdle)
+	c := component.New(dbtest.Component, seal.NewSecret("s"), d, ring, componentTokens, client)
+	if err := c.Keep(ctx, component.Ticket{Value: seal.NewSecret("ticket"), Created: time.Now(), Received: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	k.Registry = New(d, m, c, tokens, client)
+	return k
+}
+
+func (k *keeping) answer(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Refresh string `json:"authorizer_refresh_token"`
+	}
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	switch r.URL.Path {
+	case "/cgi-bin/component/api_component_token":
+		fmt.Fprint(w, `{"component_access_token":"c","expires_in":7200}`)
+	case "/cgi-bin/openapi/quota/get":
+		fmt.Fprintf(w, `{"errcode":0,"quota":{"daily_limit":%[1]d,"used":%[1]d,"remain":0}}`, k.quota.Load())
+	default:
+		n := k.asks.Add(1)
+		if wait, ok := k.stall.Load(body.Refresh); ok {
+			<-wait.(chan struct{})
+		}
+		if code := k.codes.Load(); code != 0 && n%7 == 0 {
+			fmt.Fprintf(w, `{"errcode":%d,"errmsg":"no"}`, code)
+			return
+		}
+		fmt.Fprintf(w, `{"authorizer_access_token":"a%d","authorizer_refresh_token":%q,"expires_in":7200}`, n, body.Refresh)
+	}
+}
+
+// due has n authorizers whose tokens are in use and due.
+func (k *keeping) due(t *testing.T, n int, used time.Duration) (ids []wechat.AppID) {
+	t.Helper()
+	for i := range n {
+		id := wechat.AppID(fmt.Sprintf("wx%016x", i))
+		err := k.db.Tx(ctx, func(tx *db.Tx) error {
+			sent := time.Now().Add(-100 * time.Minute)
+			_, err := k.Grant(ctx, tx, Grant{AppID: id, Answer: token.Answer{Access: seal.NewSecret("a"), Refresh: seal.NewSecret(string(id)), ExpiresIn: 2 * time.Hour}, Sent: sent})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	past := time.Now().Add(-time.Minute).UnixMilli()
+	_, err := db.Exec(ctx, k.db, `UPDATE tokens SET unsettled_until = 0, due = $1, renew_early = $1, renew_late = $1, used_at = $2, warm = $3 WHERE kind = 'authorizer'`,
+		past, time.Now().Add(-used).UnixMilli(), map[bool]int{true: 1}[used > 24*time.Hour])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+func (k *keeping) renewAll(t *testing.T) {
+	t.Helper()
+	if err := k.count(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.renewAllDue(ctx, newPace(), func(err error) { t.Log(err) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAFirstStrideIsNoBurst(t *testing.T) {
+	k := keep(t, dbtest.SQLite(t))
+	k.due(t, 300, time.Minute)
+	stop, cancel := contextFor(900 * time.Millisecond)
+	defer cancel()
+	_ = k.renewAllDue(stop, newPace(), func(error) {})
+	if n := k.asks.Load(); n < 8 || n > 3*fewAtOnce {
+		t.Errorf("got %d refreshes in the first 0.9 s though WeChat answers at once, want %d each %v", n, fewAtOnce, slot)
+	}
+}
+
+func TestAPaceGrowsWhileItGoesWell(t *testing.T) {
+	p, sent, seconds := newPace(), 0, 0.0
+	for seconds < 10 {
+		sent += p.stride()
+		seconds += rounds * slot.Seconds()
+		p.went(p.stride()-p.stride()/20, p.stride()) // of very many some always fail
+	}
+	if sent > 1000 || p.atOnce < 128 {
+		t.Errorf("got %d in %v s and %d at once after that, want at most 100 a second, and more then", sent, seconds, p.atOnce)
+	}
+	for range 5 {
+		p.went(1, 1)
+	}
+	if rate := float64(p.atOnce) / slot.Seconds(); rate < 400 || rate > 600 {
+		t.Errorf("got %v a second at most, want 500", rate)
+	}
+	if p.went(70, 100); p.atOnce != manyAtOnce {
+		t.Error("got it slower by a third that failed, want it kept")
+	}
+	if p.went(40, 100); p.atOnce != fewAtOnce {
+		t.Error("got it kept though most failed, want it begun anew")
+	}
+}
+
+func TestABatchGrowsWithTheBacklog(t *testing.T) {
+	p := newPace()
+	for range 10 {
+		p.listed(true)
+	}
+	if p.batch != mostListed {
+		t.Errorf("got %d, want %d", p.batch, mostListed)
+	}
+	if p.listed(false); p.batch != batch {
+		t.Errorf("got %d, want %d again", p.batch, batch)
+	}
+}
+
+func TestSomeThatFailDoNotKeepTheOthersWaiting(t *testing.T) {
+	k := keep(t, dbtest.SQLite(t))
+	k.due(t, 70, time.Minute)
+	k.codes.Store(61003)
+	k.renewAll(t)
+	if n := k.asks.Load(); n != 70 {
+		t.Errorf("got %d refreshes, want all 70 tried", n)
+	}
+}
+
+func TestBeyondTheBudgetOnlyCallersGetTokens(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		k := keep(t, d)
+		ids := k.due(t, 20, time.Minute)
+		k.RefreshBudget = 10
+		for range 10 {
+			k.spending.spend()
+		}
+		k.renewAll(t)
+		if n := k.asks.Load(); n != 0 {
+			t.Errorf("got %d renewals, want none", n)
+		}
+		if _, err := db.Exec(ctx, d, `UPDATE tokens SET expires_at = 1 WHERE kind = 'authorizer'`); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := k.token(ctx, ids[3]); err != nil || got.Access.IsZero() {
+			t.Errorf("got %v, want a token for whoever calls", err)
+		}
+	})
+}
+
+func TestWarmTokensGoByThePaceOfTheDay(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		k := keep(t, d)
+		k.due(t, 5, 3*24*time.Hour)
+		k.RefreshBudget = 1_000_000_000_000
+		for range 3 {
+			k.spending.spend()
+		}
+		k.renewAll(t)
+		if n := k.asks.Load(); n != 5 {
+			t.Errorf("got %d renewals with a budget for all, want 5", n)
+		}
+		k.due(t, 5, 3*24*time.Hour)
+		k.RefreshBudget = 11 // of which 8 are spent, less than four fifths, but more than the pace allows until the last hour of the day
+		k.renewAll(t)
+		if passed := time.Since(wechat.Day(time.Now())).Hours() / 24; k.asks.Load() != 5 && passed < 0.9 {
+			t.Errorf("got %d renewals, want none more before the day has gone that far", k.asks.Load()-5)
+		}
+	})
+}
+
+func TestWeChatsOwnQuotaIsTheBudgetWhereTheOperatorGaveNone(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		k := keep(t, d)
+		k.due(t, 3, time.Minute)
+		k.quota.Store(500)
+		if err := k.count(ctx); err != nil {
+			t.Fatal(err)
+		}
+		k.askQuota(ctx)
+		k.renewAll(t)
+		if got, err := k.Spending(ctx); err != nil || got != (Spending{500, 500}) || k.asks.Load() != 0 {
+			t.Errorf("got %+v, %v and %d renewals, want WeChat's numbers and none", got, err, k.asks.Load())
+		}
+		k.quota.Store(0) // which is no number to go by
+		if _, err := db.Exec(ctx, d, `UPDATE refresh_days SET asked_at = 1, quota = 0`); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.count(ctx); err != nil {
+			t.Fatal(err)
+		}
+		k.askQuota(ctx)
+		k.renewAll(t)
+		if k.asks.Load() != 3 {
+			t.Errorf("got %d renewals, want all without a number", k.asks.Load())
+		}
+	})
+}
+
+// However many renewals wait for WeChat and for the database, whoever waits for a token gets it as fast as ever.
+func TestCallersGoBeforeRenewals(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		k := keep(t, d)
+		ids := k.due(t, manyAtOnce+1, time.Minute)
+		caller, gate := ids[0], make(chan struct{})
+		for _, id := range ids[1:] {
+			k.stall.Store(string(id), gate)
+		}
+		if _, err := db.Exec(ctx, d, `UPDATE tokens SET expires_at = 1, due = 0 WHERE id = $1`, string(caller)); err != nil {
+			t.Fatal(err)
+		}
+		background := db.Background(ctx)
+		var keeper sync.WaitGroup
+		keeper.Go(func() { k.renewSome(background, ids[1:], manyAtOnce, func(error) {}) })
+		for k.asks.Load() < manyAtOnce {
+			time.Sleep(10 * time.Millisecond)
+		}
+		began := time.Now()
+		if got, err := k.token(ctx, caller); err != nil || got.Access.IsZero() || time.Since(began) > time.Second {
+			t.Errorf("got %v after %v, want a token at once", err, time.Since(began))
+		}
+		close(gate)
+		keeper.Wait()
+	})
+}
+
+func contextFor(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, d)
+}
