@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"wxplatform/internal/db"
@@ -40,6 +42,13 @@ type scale struct {
 	starts   []started
 	samples  []sample
 	callers  callers
+	took     []took
+}
+
+// took is how long a command of the operator's took, or a question to the platform.
+type took struct {
+	what string
+	time time.Duration
 }
 
 // started is how a start of the platform went.
@@ -67,7 +76,7 @@ func measureScale(ctx context.Context, out io.Writer) error {
 }
 
 func (s *scale) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{s.begin, s.fill, s.start, s.admitCaller, s.watch, s.restart, s.watch, s.print} {
+	for _, step := range []func(context.Context) error{s.begin, s.fill, s.start, s.admitCaller, s.watch, s.restart, s.watch, s.command, s.print} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -194,6 +203,26 @@ func (s *scale) restart(ctx context.Context) error {
 		return err
 	}
 	s.callers.goOn()
+	return nil
+}
+
+// command has the operator look around, while the platform serves.
+func (s *scale) command(ctx context.Context) error {
+	for _, args := range [][]string{{"doctor"}, {"authorizer", "list"}, {"authorizer", "list", "--state", "degraded"}, {"reconcile"}} {
+		began := time.Now()
+		run := exec.CommandContext(ctx, s.binaries+"/platform", args...)
+		run.Env = append(os.Environ(), s.settings...)
+		if text, err := run.CombinedOutput(); err != nil && args[0] != "doctor" { // which does not like plain http
+			return fmt.Errorf("platform %v: %w\n%.2000s", args, err, text)
+		}
+		s.took = append(s.took, took{"platform " + strings.Join(args, " "), time.Since(began)})
+		s.progress("platform %v: %v", args, time.Since(began).Round(time.Millisecond))
+	}
+	began := time.Now()
+	if err := ready(ctx, "http://"+s.private+"/metrics"); err != nil {
+		return err
+	}
+	s.took = append(s.took, took{"GET /metrics", time.Since(began)})
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
+	"wxplatform/wechat"
 )
 
 // doctor is what the command finds with the world's settings but for those given, by check; of several findings of a check the worst.
@@ -61,6 +62,7 @@ func TestDoctorFindsAHealthyPlatformHealthy(t *testing.T) {
 		w.finds(found, "public-url", "warning", "not https")
 		w.finds(found, "wechat-url", "warning", "not WeChat itself")
 		w.finds(found, "authorizers", "ok", "1 healthy")
+		w.finds(found, "budget", "ok", "access tokens asked for today")
 		w.finds(found, "release", "ok", "全网发布")
 		if code != 0 {
 			w.t.Errorf("got status %d, want 0", code)
@@ -71,6 +73,7 @@ func TestDoctorFindsAHealthyPlatformHealthy(t *testing.T) {
 func TestDoctorSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
+	w.exec(`INSERT INTO refresh_days (day, sent) VALUES ($1, 2) ON CONFLICT (day) DO UPDATE SET sent = 2`, wechat.Day(time.Now()).UnixMilli())
 	other := httptest.NewServer(http.NotFoundHandler())
 	defer other.Close()
 	gone := freePort(t)
@@ -92,6 +95,7 @@ func TestDoctorSaysWhatToDo(t *testing.T) {
 		"wrong component":   {map[string]string{"PLATFORM_COMPONENT_APPID": "wxffffffffffffffff"}, "wechat", "failure", "PLATFORM_COMPONENT_APPID"},
 		"missing key":       {map[string]string{"PLATFORM_SEALING_KEYS": seal.NewKey()}, "sealing-keys", "failure", "serve does not start"},
 		"no Redis":          {map[string]string{"PLATFORM_REDIS_URL": "redis://" + gone}, "redis", "failure", "tokens come from the database"},
+		"a small budget":    {map[string]string{"PLATFORM_REFRESH_BUDGET": "2"}, "budget", "warning", "2 of 2 access tokens asked for today, 0 left"},
 	} {
 		found, code := w.doctor(c.settings)
 		w.finds(found, c.check, c.level, c.text)

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"wxplatform/authorizer"
 	"wxplatform/internal/db"
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
@@ -361,6 +362,42 @@ func TestFiveOutOfQuotaStopAllReplicasUntilAProbeSucceeds(t *testing.T) {
 		w.exec(`UPDATE pauses SET probe_at = 1`)
 		w.eventually("the pause to end", func() bool { return !paused(w) && !paused(other) })
 		w.eventually("calls to be made again", func() bool { return w.shut(kfAccount).status == 200 })
+	})
+}
+
+func TestTheQuotaThatWeChatTellsBoundsRenewalsAndNoCaller(t *testing.T) {
+	t.Parallel()
+	engines(t, func(w *world) {
+		w.grant(service, "1")
+		w.grant(official, "1")
+		w.open(kfAccount)
+		w.sim.SetBehaviour(wechatsim.Behaviour{OneRefreshQuota: true})
+		w.sim.SetQuota(refreshPath, wechatsim.Quota{PerDay: 5})
+		for range 4 { // of whoever uses the component beside us
+			if err := w.sim.Reject(service); err != nil {
+				w.t.Fatal(err)
+			}
+			w.ok(w.shut(kfAccount))
+			w.open(kfAccount)
+		}
+		w.exec(`UPDATE refresh_days SET asked_at = 1`)
+		budget := func() authorizer.Spending {
+			got, err := w.platform.authorizers.Spending(anyContext)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			return got
+		}
+		w.eventually("WeChat's numbers", func() bool { return budget().Limit == 5 && !budget().Renews() })
+		time.Sleep(6 * time.Second) // until they are known to the keeper
+		asked := w.sim.Calls(refreshPath)
+		w.renewal(official)
+		w.stays("no renewal", func() bool { return w.sim.Calls(refreshPath) == asked })
+		w.exec(`UPDATE tokens SET forced_at = 0 WHERE kind = 'authorizer'`)
+		if err := w.sim.Reject(service); err != nil {
+			w.t.Fatal(err)
+		}
+		w.ok(w.shut(kfAccount))
 	})
 }
 

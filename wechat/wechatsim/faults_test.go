@@ -192,6 +192,19 @@ func TestRefreshQuotaIsNotTheMerchantsToClear(t *testing.T) {
 	r.want(43007, r.do("/cgi-bin/component/clear_quota/v2", nil, body))
 }
 
+func TestRefreshesMayHaveOneQuotaOfTheComponent(t *testing.T) {
+	r := newRigAuthorized(t)
+	r.SetBehaviour(Behaviour{OneRefreshQuota: true})
+	r.SetQuota(authorizerTokenPath, Quota{PerDay: 2})
+	r.must(r.authorizedToo(SampleOfficial))
+	r.want(0, r.component("api_authorizer_token", r.refreshBody(SampleService)))
+	r.want(45009, r.component("api_authorizer_token", r.refreshBody(SampleOfficial)))
+	asked := r.do("/cgi-bin/openapi/quota/get", url.Values{"access_token": {r.LastComponentToken()}}, object{"cgi_path": authorizerTokenPath})
+	if q := asked["quota"].(object); q["daily_limit"] != 2.0 || q["used"] != 2.0 {
+		t.Errorf("got %v, want 2 of 2 used", asked)
+	}
+}
+
 // authorizedToo checks that another account's refreshes have a count of their own.
 func (r *rig) authorizedToo(id wechat.AppID) error {
 	r.t.Helper()
