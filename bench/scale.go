@@ -30,6 +30,7 @@ type scale struct {
 	latency time.Duration // of WeChat's answer to a refresh
 	calls   float64       // a second, for authorizers that nobody called for a week
 	life    time.Duration // of a token; 0 is WeChat's own
+	behind  time.Duration // for how long nothing was renewed before the first start
 	mix     mix
 	drop    func() error
 
@@ -67,6 +68,7 @@ func measureScale(ctx context.Context, out io.Writer) error {
 	flags.DurationVar(&s.latency, "latency", 300*time.Millisecond, "how long WeChat takes for a refresh")
 	flags.Float64Var(&s.calls, "calls", 5, "calls a second for authorizers that nobody called for a week, whose tokens are fetched on demand")
 	flags.DurationVar(&s.life, "life", 0, "of a token, with everything else in proportion; 0 is WeChat's two hours")
+	flags.DurationVar(&s.behind, "behind", 0, "for how long nothing was renewed before the first start, as after an outage; beyond 10 minutes of two hours tokens in use have expired by then")
 	flags.IntVar(&s.mix.hot, "hot", 40, "percent of the authorizers that were called within an hour")
 	flags.IntVar(&s.mix.daily, "daily", 30, "percent called within a day, but not an hour")
 	flags.IntVar(&s.mix.warm, "warm", 20, "percent called within a week, but not a day; the rest is colder")

@@ -126,7 +126,7 @@ func (m mix) use(i int) (hot, daily, warm bool) {
 
 // one is the i-th authorizer as steady operation leaves it: renewed a while ago, to be renewed when its tier says.
 func (s *scale) one(i int) filled {
-	now, life := time.Now(), s.times.Life
+	now, life := time.Now().Add(-s.behind), s.times.Life
 	share := func(of time.Duration, from, to float64) time.Duration {
 		return time.Duration((from + (to-from)*mrand.Float64()) * float64(of))
 	}
