@@ -107,8 +107,8 @@ func (r *row) mend(m moment) {
 	if r.barred.After(m.now.Add(longestBar)) {
 		r.barred = m.now
 	}
-	if most := m.now.Add(forcedWithin); r.forced.After(most) {
-		r.forced = most
+	if r.forced.After(m.now.Add(forcedWithin)) {
+		r.forced = m.now
 	}
 }
 
@@ -118,8 +118,9 @@ func (r *row) held(m moment) bool {
 }
 
 // issue makes the next fence, above all that went before it and above bad, the version that a caller found of no use: after the restore of an old dump that may be newer than the row.
+// What is stored may be newer than the last fence, by a holder who claimed before the restore.
 func (r *row) issue(m moment, bad Version) Version {
-	r.fence = max(Version(db.Next(int64(r.fence), m.now)), bad+1)
+	r.fence = max(Version(db.Next(int64(max(r.fence, r.version)), m.now)), bad+1)
 	r.claimed = m.now
 	return r.fence
 }

@@ -267,6 +267,19 @@ func TestAfterARestoreTheNextFenceIsNewerThanAllBefore(t *testing.T) {
 	}
 }
 
+func TestAVersionNeverFallsThoughItsHolderClaimedBeforeTheRestore(t *testing.T) {
+	h := granted(t)
+	dump := h.r
+	a := h.claim(100)
+	h.r = dump
+	h.r.succeed(a, answer("A"), at(101))
+	newest := h.r.version
+	h.r.grant(answer("B"), at(-120).now, at(-120)) // the clock was set back, too
+	if h.stored("B"); h.r.version <= newest {
+		t.Errorf("got version %d after %d, want it above", h.r.version, newest)
+	}
+}
+
 func TestARejectedVersionRaisesTheFenceAboveItself(t *testing.T) {
 	h := granted(t)
 	newest := Version(at(500).now.UnixMilli()) // got before the restore, and before the clock was set back
@@ -310,8 +323,24 @@ func TestNothingLastsLongerBecauseTheClockWasSetBack(t *testing.T) {
 	if got := h.r.unsettled; got.After(at(64).now) {
 		t.Errorf("got unsettled until %v, want %v at most", got, at(64).now)
 	}
-	if h.r.retry.After(at(0).now) || h.r.forced.After(at(600).now) {
-		t.Errorf("got retry at %v, forced %v, want them within reach", h.r.retry, h.r.forced)
+	if h.r.retry.After(at(0).now) {
+		t.Errorf("got retry at %v, want it within reach", h.r.retry)
+	}
+}
+
+func TestTheAllowanceOfForcedRefreshesIsNotUsedUpBecauseTheClockWasSetBack(t *testing.T) {
+	h := granted(t)
+	rejected := wish{h.r.version, true}
+	if h.r.judge(rejected, at(0).now, at(0)) != mine { // as the first of five
+		t.Fatal("got the first refused")
+	}
+	h.r.succeed(h.claim(0), answer("A"), at(1))
+	for _, seconds := range []float64{-3600, -3000} { // the clock is set back by an hour, and goes on
+		r := h.r
+		r.mend(at(seconds))
+		if r.judge(wish{r.version, true}, at(seconds).now, at(seconds)) != mine {
+			t.Errorf("at %v: got a rejected token not replaced, want callers not locked out for as long as the clock lags", seconds)
+		}
 	}
 }
 

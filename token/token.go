@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
-	"wxplatform/internal/failpoint"
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
 	"wxplatform/wechat"
@@ -96,6 +95,8 @@ type Publish func(ctx context.Context)
 type Store struct {
 	// Renewed is told of each refresh of a token in use how long the old one still had to live; negative where it came too late. Nil is nobody. It is set before the first call and must be quick.
 	Renewed func(left time.Duration)
+	// Spread gives a number in [0, 1) by which what would else happen at once is spread; replaced in the simulation only.
+	Spread func() float64
 
 	kind  Kind
 	db    *db.DB
@@ -121,11 +122,12 @@ func New(kind Kind, d *db.DB, m *mirror.Mirror, ring *seal.Ring, times Times) (*
 		return nil, err
 	}
 	return &Store{
+		Spread:   rand.Float64,
 		kind:     kind,
 		db:       d,
 		ring:     ring,
 		times:    times,
-		clock:    failpoint.Now,
+		clock:    m.Now,
 		mirror:   m,
 		newest:   mirror.NewNewest(m, string(kind), entries),
 		failures: mirror.NewLocal[wechat.AppID, failure](10_000),
@@ -233,7 +235,7 @@ func (s *Store) publish(id wechat.AppID, stored row) Publish {
 }
 
 func (s *Store) moment(now time.Time) moment {
-	return moment{Times: s.times, now: now, spread: rand.Float64()}
+	return moment{Times: s.times, now: now, spread: s.Spread()}
 }
 
 // lives reports whether a version may be used by this process's clock.
