@@ -28,6 +28,7 @@ const (
 type Client struct {
 	host    *host
 	fault   error // why there is no host
+	send    func(ctx context.Context, request []byte) (a answer, left bool, err error)
 	observe func(path string, code Code, took time.Duration, err error)
 }
 
@@ -46,6 +47,7 @@ func NewClient(base string, observe func(path string, code Code, took time.Durat
 		return c
 	}
 	c.host, c.fault = newHost(parsed)
+	c.send = c.host.send
 	return c
 }
 
@@ -104,7 +106,7 @@ func (c *Client) do(ctx context.Context, call Call) (Reply, error) {
 	if err != nil {
 		return Reply{}, &Error{path: call.Path, result: notSent, cause: err}
 	}
-	answer, left, err := c.host.send(ctx, request)
+	answer, left, err := c.send(ctx, request)
 	switch {
 	case err == nil:
 		return read(call, answer)

@@ -34,6 +34,8 @@ const (
 type DB struct {
 	// Clock replaces the database's clock, in tests only. Nil is the database's own.
 	Clock func() time.Time
+	// Gate is asked before each statement that stands alone, and before each transaction, what is to become of it: in the simulation only. Nil lets all pass.
+	Gate func(ctx context.Context, text string) Fate
 
 	pool    *sql.DB
 	engine  engine
@@ -175,7 +177,15 @@ func Value[T any](scan Scan) (T, error) {
 	return v, err
 }
 
-func (d *DB) exec(ctx context.Context, text string, args []any) (sql.Result, error) {
+func (d *DB) exec(ctx context.Context, text string, args []any) (result sql.Result, err error) {
+	if d.Gate != nil {
+		switch d.Gate(ctx, text) {
+		case Refused, Undone:
+			return nil, errSimulated
+		case Unheard:
+			defer func() { err = errors.Join(err, errSimulated) }()
+		}
+	}
 	if d.engine == sqlite {
 		select {
 		case d.writing <- struct{}{}:
@@ -188,6 +198,9 @@ func (d *DB) exec(ctx context.Context, text string, args []any) (sql.Result, err
 }
 
 func (d *DB) query(ctx context.Context, text string, args []any) (*sql.Rows, error) {
+	if d.Gate != nil && d.Gate(ctx, text) != Done {
+		return nil, errSimulated
+	}
 	return d.pool.QueryContext(ctx, text, args...)
 }
 

@@ -17,6 +17,9 @@ type Tx struct {
 // Tx runs work in a transaction: committed if it returns nil, rolled back otherwise. ErrUnavailable from the commit itself means that nobody knows whether it took place.
 // A transaction that PostgreSQL refuses as a deadlock or as not serializable is run again, a few times; one whose connection ended before its commit was sent, once.
 func (d *DB) Tx(ctx context.Context, work func(*Tx) error) error {
+	if d.Gate != nil {
+		return d.Gate(ctx, "transaction").tx(ctx, d, work)
+	}
 	return d.within(ctx, transactionPatience, work)
 }
 

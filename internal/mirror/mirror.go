@@ -56,11 +56,18 @@ func Open(ctx context.Context, redisURL seal.Secret, d *db.DB, ring *seal.Ring) 
 	if err != nil {
 		return nil, err
 	}
-	m := &Mirror{db: d, ring: ring, redis: redis, clock: failpoint.Now, newest: map[string]*Newest{}}
+	return newMirror(ctx, redis, failpoint.Now, d, ring), nil
+}
+
+func newMirror(ctx context.Context, redis *shared, clock func() time.Time, d *db.DB, ring *seal.Ring) *Mirror {
+	m := &Mirror{db: d, ring: ring, redis: redis, clock: clock, newest: map[string]*Newest{}}
 	m.ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
 	m.poll(ctx)
-	return m, nil
+	return m
 }
+
+// Now is this process's clock.
+func (m *Mirror) Now() time.Time { return m.clock() }
 
 // Run follows the change counter and pub/sub until ctx ends, and waits for what it started. Without it this process sees only its own writes.
 func (m *Mirror) Run(ctx context.Context) error {

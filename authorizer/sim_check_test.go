@@ -1,0 +1,220 @@
+package authorizer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"wxplatform/internal/db"
+	"wxplatform/token"
+)
+
+// seen is a row of custody as the checks look at it, with the state of its authorizer.
+type seen struct {
+	fence, version          int64
+	lease, unsettled, retry time.Time
+	due, retired            time.Time
+	access, refresh, spare  string
+	state                   State
+	sought, checks          bool
+	exchanges               int // when the request of the exchange was sent that is stored, or was
+}
+
+func (w *world) look() seen {
+	s, err := db.One(context.Background(), w.base, w.scan, `
+		SELECT t.fence, t.version, t.lease_until, t.unsettled_until, t.retry_at, t.due, t.retired_at, t.access, t.refresh, t.spare, a.state, a.sought_at, a.check_at
+		FROM tokens AS t, authorizers AS a
+		WHERE t.kind = 'authorizer' AND t.id = a.appid`)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+func (w *world) scan(scan db.Scan) (seen, error) {
+	var s seen
+	var at [7]int64
+	var sealed [3][]byte
+	err := scan(&s.fence, &s.version, &at[0], &at[1], &at[2], &at[3], &at[4], &sealed[0], &sealed[1], &sealed[2], &s.state, &at[5], &at[6])
+	for i, t := range []*time.Time{&s.lease, &s.unsettled, &s.retry, &s.due, &s.retired} {
+		*t = db.Time(at[i])
+	}
+	s.sought, s.checks = at[5] > 0, at[6] > 0
+	for i, column := range []string{"access", "refresh", "spare"} {
+		plain, opening := w.ring.Open(sealed[i], "tokens", column, string(token.Authorizer), string(id))
+		err = errors.Join(err, opening)
+		*[]*string{&s.access, &s.refresh, &s.spare}[i] = plain.Reveal()
+	}
+	return s, err
+}
+
+// check holds the row against what it was a moment ago.
+func (w *world) check() {
+	if !w.wrote {
+		return
+	}
+	w.wrote = false
+	before, now := w.seen, w.look()
+	now.exchanges = before.exchanges
+	w.seen = now
+	if now == before {
+		return
+	}
+	if now.fence < before.fence || now.version < before.version {
+		w.fail("I4: fence %d and version %d after %d and %d", now.fence, now.version, before.fence, before.version)
+	}
+	if now.fence > before.fence && !now.lease.IsZero() {
+		w.claimed(before, w.dbNow())
+	}
+	if now.access != before.access && now.access != "" {
+		w.stored(now)
+	}
+	if now.state != before.state && now.state.blocks() && !w.wx.ended {
+		w.fail("I3: %s without WeChat's definite word", now.state)
+	}
+}
+
+// claimed says that nobody had the row, and that nobody asks again at once after an ask that failed.
+func (w *world) claimed(before seen, at time.Time) {
+	if at.Before(before.lease) && before.lease.Sub(at) <= token.DefaultTimes().Lease {
+		w.fail("I5: claimed while somebody else had it for %v", before.lease.Sub(at))
+	}
+	if at.Before(before.retry) && before.retry.Sub(at) <= 12*time.Second {
+		w.fail("back-off: asked again %v too soon", before.retry.Sub(at))
+	}
+}
+
+// stored says that no result of a call that was sent before an exchange is stored over the exchange.
+func (w *world) stored(now seen) {
+	sent := w.wx.sent[now.access]
+	if !w.wx.exchange[now.access] && sent < now.exchanges {
+		w.fail("I6: what request #%d gave is stored over an exchange that was sent later, as #%d", sent, now.exchanges)
+	}
+	if w.wx.exchange[now.access] {
+		w.seen.exchanges = max(now.exchanges, sent)
+	}
+}
+
+// quiet ends all trouble: what is under way ends, callers are served at once, keepers do their work, and then the invariants hold.
+func (w *world) quiet() {
+	w.note("all trouble ends")
+	w.sqlDown, w.shelf.down = false, false
+	w.odds = odds{}
+	for _, r := range w.replicas {
+		r.paused, r.cut = false, false
+		if !r.hears {
+			r.miss()
+		}
+	}
+	w.finish(2 * time.Minute)
+	w.redeemAgain(w.replicas[0])
+	refused := w.wx.refused
+	for _, r := range w.replicas {
+		w.serve(r)
+	}
+	w.finish(10 * time.Minute)
+	if w.wx.refused == refused && !w.wx.ended && w.violation == "" {
+		w.served()
+	}
+	for round := 0; round < 40 && w.violation == "" && (round < 2 || !w.done()); round++ {
+		w.round(round)
+	}
+	if w.violation == "" {
+		w.final()
+	}
+}
+
+// finish lets all that waits go on, and time pass, until nothing is under way.
+func (w *world) finish(within time.Duration) {
+	deadline := w.passed() + within
+	for w.violation == "" {
+		w.settle()
+		w.check()
+		if open := w.open(); len(open) > 0 {
+			w.finishOne(open[0])
+			continue
+		}
+		if !w.busy() {
+			break
+		}
+		if w.passed() > deadline {
+			w.fail("something is under way %v after all trouble ended", within)
+			return
+		}
+		w.pass(500 * time.Millisecond)
+	}
+}
+
+func (w *world) finishOne(g *gate) {
+	switch {
+	case g.kind == atConnect:
+		w.let(g, through, "is sent and answered")
+	case g.kind == atAnswer && !g.q.acted:
+		w.wx.act(g.q)
+		w.let(g, answerComes, "comes")
+	default:
+		w.let(g, 0, "")
+	}
+}
+
+// serve is a caller on r who may have to wait for a back-off or for a pause of this replica, or until another refresh may be forced, and not for more.
+func (w *world) serve(r *process) {
+	w.spawn(r, "last caller", func(ctx context.Context) {
+		var err error
+		for _, rest := range []time.Duration{13 * time.Second, 13 * time.Second, 2 * time.Minute, 2 * time.Minute, 0} {
+			if _, err = r.call(ctx); err == nil {
+				break
+			}
+			time.Sleep(rest)
+		}
+		if err != nil {
+			w.answers = append(w.answers, fmt.Sprintf("%s: %v", r.name, err))
+		}
+		w.note("%s %s: %v", r.name, taskOf(ctx), err)
+	})
+}
+
+func (w *world) served() {
+	for _, answer := range w.answers {
+		w.fail("served: a caller was not served soon: %s", answer)
+	}
+}
+
+func (w *world) round(n int) {
+	w.pass(time.Duration(30+10*n) * time.Second)
+	for _, r := range w.replicas {
+		w.keeper(r)
+	}
+	w.finish(time.Minute)
+	if r := w.replicas[n%len(w.replicas)]; !w.done() {
+		w.walker(r)
+		w.finish(time.Minute)
+		w.checker(r)
+		w.finish(time.Minute)
+	}
+}
+
+func (w *world) done() bool {
+	return w.seen.unsettled.IsZero() && !w.seen.sought && !w.seen.checks && w.seen.state != Degraded
+}
+
+func (w *world) final() {
+	s := w.seen
+	gone := w.wx.withdrawn || w.wx.dead
+	switch {
+	case w.wx.withdrawn && !s.state.blocks():
+		w.fail("I3: %s long after WeChat's word", s.state)
+	case gone:
+	case s.state == Degraded || s.state == Quota || s.state == "" || s.state.blocks() && !w.wx.ended:
+		w.fail("I3: got %s in the end, want healthy", s.state)
+	case s.state.blocks():
+		w.fail("I3: %s although the merchant authorized again", s.state)
+	case s.access != w.wx.access.newest():
+		w.fail("I1: %q is stored, and WeChat gave %q", s.access, w.wx.access.newest())
+	case !s.unsettled.IsZero():
+		w.fail("I1: the row is still suspect")
+	case s.refresh != w.wx.refresh:
+		w.fail("I2: %q is stored, and WeChat gave %q", s.refresh, w.wx.refresh)
+	}
+}

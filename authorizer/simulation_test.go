@@ -1,0 +1,132 @@
+package authorizer
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"wxplatform/internal/db"
+	"wxplatform/internal/dbtest"
+	"wxplatform/migrations"
+)
+
+// TestSimulation replays seeded histories of the code that serves and holds the invariants of custody over each (docs/custody.md).
+// SIMULATE says how many, SIMULATE_SEED which is the first; a single one shows its trace.
+func TestSimulation(t *testing.T) {
+	n, first := setting(t, "SIMULATE", 1000), setting(t, "SIMULATE_SEED", 1)
+	began, spent := time.Now(), cpu()
+	total, broken := simulate(t, uint64(first), n)
+	used := cpu() - spent
+	for _, b := range broken {
+		b.report(t)
+	}
+	t.Logf("simulation: %d histories, seeds %d to %d, %d steps, %d calls, %d asks, %.0f CPU seconds (%.0f histories a CPU second, %v by the clock), violations %d; %s",
+		total.histories, first, first+n-1, total.steps, total.calls, total.asks, used.Seconds(), float64(total.histories)/used.Seconds(), time.Since(began).Round(time.Second), len(broken), total.spell())
+}
+
+func setting(t *testing.T, name string, otherwise int) int {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+func cpu() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func (c *tally) spell() string {
+	var some []string
+	for what, n := range c.faults {
+		some = append(some, fmt.Sprintf("%s %d", what, n))
+	}
+	slices.Sort(some)
+	return strings.Join(some, ", ")
+}
+
+const batchOf = 200 // histories before a bubble of time
+
+func simulate(t *testing.T, first uint64, n int) (*tally, []*world) {
+	total := &tally{faults: map[string]int{}}
+	var broken []*world
+	var mu sync.Mutex
+	var workers sync.WaitGroup
+	next, end := first, first+uint64(n)
+	for range min(runtime.GOMAXPROCS(0), n) {
+		workers.Go(func() {
+			for {
+				mu.Lock()
+				from := next
+				next = min(next+batchOf, end)
+				to := next
+				mu.Unlock()
+				if from == to {
+					return
+				}
+				counts, some := bubble(t, from, to)
+				mu.Lock()
+				total.add(counts)
+				broken = append(broken, some...)
+				mu.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	return total, broken
+}
+
+// bubble replays some histories in one bubble of time, before one database in memory. It hands back those that broke an invariant.
+func bubble(t *testing.T, from, to uint64) (counts *tally, broken []*world) {
+	counts = &tally{faults: map[string]int{}}
+	synctest.Test(t, func(t *testing.T) {
+		base := memory(t)
+		defer base.Close()
+		ring := dbtest.Ring(t)
+		for seed := from; seed < to; seed++ {
+			w := replay(t, base, ring, seed, counts)
+			if w.violation != "" || os.Getenv("SIMULATE") == "1" {
+				broken = append(broken, w)
+			}
+		}
+	})
+	return counts, broken
+}
+
+func memory(t *testing.T) *db.DB {
+	base, err := db.OpenMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := base.Migrate(context.Background(), migrations.Files); err != nil {
+		t.Fatal(err)
+	}
+	if err := base.Claim(context.Background(), dbtest.Component); err != nil {
+		t.Fatal(err)
+	}
+	return base
+}
+
+func (w *world) report(t *testing.T) {
+	if os.Getenv("SIMULATE") == "1" {
+		t.Log("the history:\n" + strings.Join(w.trace, "\n"))
+	}
+	if w.violation != "" {
+		t.Errorf("seed %d: %s\n\tSIMULATE=1 SIMULATE_SEED=%d go test ./authorizer -run 'TestSimulation$' -v", w.seed, w.violation, w.seed)
+	}
+}

@@ -1,0 +1,106 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+
+	sqlitedriver "modernc.org/sqlite"
+)
+
+// Fate is what becomes of a statement or a transaction in the simulation.
+type Fate int
+
+// The fates. Refused: the database was away before anything was done. Undone: it was away at the commit, which did not take place. Unheard: the commit took place, and its answer was lost.
+const (
+	Done Fate = iota
+	Refused
+	Undone
+	Unheard
+)
+
+var errSimulated = fmt.Errorf("%w: simulated", ErrUnavailable)
+
+// OpenMemory makes an empty database in this process, which lasts until Close: for the simulation, whose statements come one at a time. It keeps them prepared, for there are many.
+func OpenMemory() (*DB, error) {
+	options := url.Values{"_txlock": {"immediate"}, "_pragma": {"foreign_keys(1)"}}
+	pool := sql.OpenDB(memory{"file::memory:?" + options.Encode()})
+	pool.SetMaxOpenConns(1)
+	return &DB{pool: pool, engine: sqlite, losses: &losses{}, writing: make(chan struct{}, 1)}, nil
+}
+
+// Beside is the same database as another process sees it, with a Gate and a Clock of its own: for the simulation. It is not closed.
+func (d *DB) Beside() *DB {
+	return &DB{pool: d.pool, engine: d.engine, losses: d.losses, id: d.id, writing: make(chan struct{}, 1)}
+}
+
+// tx is what is done of a transaction that meets a fate.
+func (f Fate) tx(ctx context.Context, d *DB, work func(*Tx) error) error {
+	switch f {
+	case Refused:
+		return errSimulated
+	case Undone:
+		return d.within(ctx, transactionPatience, func(tx *Tx) error { return errors.Join(work(tx), errSimulated) })
+	case Unheard:
+		if err := d.within(ctx, transactionPatience, work); err != nil {
+			return err
+		}
+		return errSimulated
+	}
+	return d.within(ctx, transactionPatience, work)
+}
+
+type memory struct{ dsn string }
+
+func (m memory) Driver() driver.Driver { return &sqlitedriver.Driver{} }
+
+func (m memory) Connect(context.Context) (driver.Conn, error) {
+	conn, err := m.Driver().Open(m.dsn)
+	if err != nil {
+		return nil, err
+	}
+	return &preparing{Conn: conn, kept: map[string]driver.Stmt{}}, nil
+}
+
+// preparing is a connection that prepares each statement once. Closing it ends the database, so it lasts although a transaction on it was given up.
+type preparing struct {
+	driver.Conn
+	kept map[string]driver.Stmt
+}
+
+func (p *preparing) ResetSession(context.Context) error { return nil }
+func (p *preparing) IsValid() bool                      { return true }
+
+func (p *preparing) statement(text string) (driver.Stmt, error) {
+	if kept, ok := p.kept[text]; ok {
+		return kept, nil
+	}
+	fresh, err := p.Prepare(text)
+	if err == nil {
+		p.kept[text] = fresh
+	}
+	return fresh, err
+}
+
+func (p *preparing) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
+	kept, err := p.statement(text)
+	if err != nil {
+		return nil, err
+	}
+	return kept.(driver.StmtQueryContext).QueryContext(ctx, args)
+}
+
+func (p *preparing) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
+	kept, err := p.statement(text)
+	if err != nil {
+		return nil, err
+	}
+	return kept.(driver.StmtExecContext).ExecContext(ctx, args)
+}
+
+func (p *preparing) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
+	return p.Conn.(driver.ConnBeginTx).BeginTx(ctx, options)
+}
