@@ -162,16 +162,16 @@ func (w *world) finishOne(g *gate) {
 func (w *world) serve(r *process) {
 	w.spawn(r, "last caller", func(ctx context.Context) {
 		var err error
-		for _, rest := range []time.Duration{13 * time.Second, 13 * time.Second, 2 * time.Minute, 2 * time.Minute, 0} {
+		for _, wait := range []time.Duration{13 * time.Second, 13 * time.Second, 2 * time.Minute, 2 * time.Minute, 0} {
 			if _, err = r.call(ctx); err == nil {
 				break
 			}
-			time.Sleep(rest)
+			rest(ctx, wait)
 		}
 		if err != nil {
 			w.answers = append(w.answers, fmt.Sprintf("%s: %v", r.name, err))
 		}
-		w.note("%s %s: %v", r.name, taskOf(ctx), err)
+		w.tell(ctx, r, err)
 	})
 }
 
@@ -183,11 +183,10 @@ func (w *world) served() {
 
 func (w *world) round(n int) {
 	w.pass(time.Duration(30+10*n) * time.Second)
-	for _, r := range w.replicas {
-		w.keeper(r)
-	}
+	r := w.replicas[n%len(w.replicas)]
+	w.keeper(r)
 	w.finish(time.Minute)
-	if r := w.replicas[n%len(w.replicas)]; !w.done() {
+	if !w.done() {
 		w.walker(r)
 		w.finish(time.Minute)
 		w.checker(r)
@@ -196,7 +195,7 @@ func (w *world) round(n int) {
 }
 
 func (w *world) done() bool {
-	return w.seen.unsettled.IsZero() && !w.seen.sought && !w.seen.checks && w.seen.state != Degraded
+	return w.seen.lease.IsZero() && w.seen.unsettled.IsZero() && !w.seen.sought && !w.seen.checks && w.seen.state != Degraded
 }
 
 func (w *world) final() {
@@ -212,6 +211,8 @@ func (w *world) final() {
 		w.fail("I3: %s although the merchant authorized again", s.state)
 	case s.access != w.wx.access.newest():
 		w.fail("I1: %q is stored, and WeChat gave %q", s.access, w.wx.access.newest())
+	case !s.lease.IsZero():
+		w.fail("I1: nobody noticed a holder that vanished")
 	case !s.unsettled.IsZero():
 		w.fail("I1: the row is still suspect")
 	case s.refresh != w.wx.refresh:

@@ -167,7 +167,7 @@ func (w *world) acts() []act {
 	if w.odds.merchant {
 		some = append(some, act{1, w.merchant})
 	}
-	some = append(some, act{2, w.reject})
+	some = append(some, act{5, w.reject})
 	for _, r := range w.replicas {
 		if r.paused {
 			some = append(some, act{2, func() { r.paused = false; w.note("%s goes on", r.name) }})
@@ -179,15 +179,15 @@ func (w *world) acts() []act {
 }
 
 func (w *world) actsOf(r *process) []act {
-	some := []act{{4, func() { w.caller(r) }}, {4, func() { w.keeper(r) }}, {1, func() { w.walker(r) }}, {1, func() { w.checker(r) }}}
+	some := []act{{5, func() { w.caller(r) }}, {3, func() { w.keeper(r) }}, {1, func() { w.walker(r) }}, {1, func() { w.checker(r) }}}
 	if w.odds.exchanges {
 		some = append(some, act{2, func() { w.exchange(r, fmt.Sprint("code ", w.names)) }})
 	}
 	if w.odds.kills && !w.sqlDown {
-		some = append(some, act{1, func() { w.restart(r) }})
+		some = append(some, act{2, func() { w.restart(r) }})
 	}
 	if w.odds.pauses {
-		some = append(some, act{1, func() { r.paused = true; w.fault("processes stopped"); w.note("%s stands still", r.name) }})
+		some = append(some, act{2, func() { r.paused = true; w.fault("processes stopped"); w.note("%s stands still", r.name) }})
 	}
 	return append(some, r.rounds()...)
 }
@@ -235,7 +235,7 @@ func (r *process) miss() {
 func (w *world) caller(r *process) {
 	w.spawn(r, "caller", func(ctx context.Context) {
 		_, err := r.call(ctx)
-		w.note("%s %s: %v", r.name, taskOf(ctx), err)
+		w.tell(ctx, r, err)
 		if w.odds.calm && err != nil {
 			w.fail("I5: a caller was not served although nothing failed: %v", err)
 		}
@@ -252,7 +252,7 @@ func (r *process) call(ctx context.Context) (wechat.Reply, error) {
 func (w *world) keeper(r *process) {
 	w.spawn(r, "keeper", func(ctx context.Context) {
 		if err := r.keep(ctx); err != nil {
-			w.note("%s %s: %v", r.name, taskOf(ctx), err)
+			w.tell(ctx, r, err)
 		}
 	})
 }
@@ -268,7 +268,7 @@ func (r *process) keep(ctx context.Context) error {
 func (w *world) walker(r *process) {
 	w.spawn(r, "walker", func(ctx context.Context) {
 		if err := r.reg.walkDue(ctx); err != nil {
-			w.note("%s %s: %v", r.name, taskOf(ctx), err)
+			w.tell(ctx, r, err)
 		}
 	})
 }
@@ -278,7 +278,7 @@ func (w *world) checker(r *process) {
 }
 
 func (w *world) checkRound(ctx context.Context, r *process) {
-	report := func(err error) { w.note("%s %s: %v", r.name, taskOf(ctx), err) }
+	report := func(err error) { w.tell(ctx, r, err) }
 	if err := errors.Join(r.reg.checkDue(ctx, report), r.reg.attemptDue(ctx, report), r.reg.mendDue(ctx)); err != nil {
 		report(err)
 	}
@@ -289,7 +289,7 @@ func (w *world) exchange(r *process, code string) {
 	w.codes[code] = false
 	w.spawn(r, "exchange of "+code, func(ctx context.Context) {
 		err := r.redeem(ctx, code)
-		w.note("%s %s: %v", r.name, taskOf(ctx), err)
+		w.tell(ctx, r, err)
 		if err == nil {
 			w.mu.Lock()
 			w.codes[code] = true
@@ -358,7 +358,7 @@ func (r *process) grant(ctx context.Context, g Grant) error {
 		if err == nil || try == 3 {
 			return err
 		}
-		time.Sleep(time.Duration(try) * 100 * time.Millisecond)
+		rest(ctx, time.Duration(try)*100*time.Millisecond)
 	}
 }
 
@@ -510,11 +510,15 @@ func (w *world) toSQL(g *gate) {
 	switch {
 	case w.sqlDown, g.r.cut:
 		fate = db.Refused
-	case w.hits(w.odds.sql):
-		fate = db.Fate(1 + w.rng.IntN(3))
-		w.fault([]string{"", "SQL refused", "commits undone", "commits unheard"}[fate])
+	case !w.hits(w.odds.sql):
+	case g.writes():
+		fate = db.Fate(1 + w.rng.IntN(4))
+		w.fault([]string{"", "SQL refused", "commits undone", "commits unheard", "commits slow"}[fate])
+	default:
+		fate = db.Refused
+		w.fault("SQL refused")
 	}
-	w.let(g, int(fate), []string{"", "fails", "is undone", "is done, unheard"}[fate])
+	w.let(g, int(fate), []string{"", "fails", "is undone", "is done, unheard", "is done, the answer is late"}[fate])
 }
 
 func (w *world) toRedis(g *gate) {

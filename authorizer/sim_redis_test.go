@@ -3,7 +3,9 @@ package authorizer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -42,7 +44,7 @@ func (h hook) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, command redis.Cmder) error {
 		fate := redisDone
 		if !h.r.booting {
-			fate = h.r.wait(ctx, atRedis, "Redis "+command.Name())
+			fate = h.r.wait(ctx, atRedis, "Redis "+spell(command))
 		} else if h.r.w.shelf.down {
 			fate = redisFails
 		}
@@ -103,4 +105,21 @@ func (s *shelf) goDown() {
 	for _, r := range s.w.replicas {
 		r.hears, r.inbox = false, nil
 	}
+}
+
+// spell names a command with its key, without the database's id.
+func spell(command redis.Cmder) string {
+	args := command.Args()
+	switch command.Name() {
+	case "hget":
+		return "get " + unprefixed(args[1])
+	case "evalsha":
+		return fmt.Sprint("put ", unprefixed(args[3]), " ", args[5])
+	}
+	return command.Name()
+}
+
+func unprefixed(key any) string {
+	_, rest, _ := strings.Cut(key.(string), ":")
+	return rest
 }

@@ -51,7 +51,9 @@ type world struct {
 	mu      sync.Mutex
 	waiting []*gate
 	tasks   int
+	tied    bool // two gates could not be told apart: another replay may take the other one first
 	trace   []string
+	told    []string
 }
 
 // epoch is when every history begins, by all clocks.
@@ -60,10 +62,22 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 func (w *world) passed() time.Duration { return time.Since(w.began) }
 func (w *world) dbNow() time.Time      { return epoch.Add(w.passed() + w.dbOff) }
 
+// note writes down what happens.
 func (w *world) note(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.trace = append(w.trace, fmt.Sprintf("%10.3f  ", w.passed().Seconds())+fmt.Sprintf(format, args...))
+	w.trace = append(w.trace, w.line(format, args))
+}
+
+// tell writes down how what was begun ended. Several end at once, in no order, so they stand in that of their names.
+func (w *world) tell(ctx context.Context, r *process, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told = append(w.told, w.line("%s %s ends: %v", []any{r.name, taskOf(ctx), err}))
+}
+
+func (w *world) line(format string, args []any) string {
+	return fmt.Sprintf("%10.3f  ", w.passed().Seconds()) + fmt.Sprintf(format, args...)
 }
 
 func (w *world) fail(format string, args ...any) {
@@ -158,7 +172,8 @@ func (w *world) spawn(r *process, name string, act func(ctx context.Context)) {
 type kind int
 
 const (
-	atSQL kind = iota
+	atSQL      kind = iota
+	atAnswered      // by SQL
 	atRedis
 	atConnect // nothing was sent yet
 	atAnswer  // a request is under way
@@ -169,7 +184,7 @@ const (
 // gate is where a goroutine of a replica waits before something that others can see.
 type gate struct {
 	r     *process
-	task  string
+	task  string // of those for whom it is done, one: of several who share a flight any may have begun it
 	kind  kind
 	what  string
 	q     *request // atAnswer
@@ -182,11 +197,11 @@ type order struct {
 }
 
 func (g *gate) compare(h *gate) int {
-	return cmp.Or(cmp.Compare(g.r.name, h.r.name), cmp.Compare(g.task, h.task), cmp.Compare(g.kind, h.kind), cmp.Compare(g.what, h.what))
+	return cmp.Or(cmp.Compare(g.r.name, h.r.name), cmp.Compare(g.kind, h.kind), cmp.Compare(g.what, h.what), cmp.Compare(g.task, h.task))
 }
 
 // writes reports whether SQL may be another one behind g.
-func (g *gate) writes() bool { return g.kind == atSQL && !strings.HasPrefix(g.what, "SQL SELECT") }
+func (g *gate) writes() bool { return g.kind == atSQL && !strings.HasPrefix(g.what, "SELECT") }
 
 func (g *gate) String() string { return fmt.Sprintf("%s %s: %s", g.r.name, g.task, g.what) }
 
@@ -238,6 +253,9 @@ func (w *world) open() []*gate {
 		}
 	}
 	slices.SortStableFunc(some, (*gate).compare)
+	for i := 1; i < len(some); i++ {
+		w.tied = w.tied || some[i-1].compare(some[i]) == 0
+	}
 	return some
 }
 
@@ -268,19 +286,57 @@ func (w *world) kill(r *process) {
 	synctest.Wait()
 }
 
-// settle lets everything come to rest.
-func (w *world) settle() { synctest.Wait() }
-
-func (r *process) sqlGate(ctx context.Context, text string) db.Fate {
-	if r.booting {
-		return db.Done
+// rest is a sleep that a kill ends.
+func rest(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
-	return db.Fate(r.wait(ctx, atSQL, "SQL "+brief(text)))
 }
 
-func brief(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	return text[:min(len(text), 48)]
+// settle lets everything come to rest.
+func (w *world) settle() {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	slices.Sort(w.told)
+	w.trace, w.told = append(w.trace, w.told...), nil
+}
+
+func (r *process) sqlGate(ctx context.Context, text string, args []any) db.Fate {
+	switch {
+	case r.booting:
+		return db.Done
+	case text == "" && len(args) > 0:
+		return db.Fate(r.wait(ctx, atAnswered, "answer to "+caller()))
+	case text == "":
+		return db.Fate(r.wait(ctx, atSQL, "transaction of "+caller()))
+	}
+	return db.Fate(r.wait(ctx, atSQL, brief(text, args)))
+}
+
+// brief names a statement by its first word, its table and the row.
+func brief(text string, args []any) string {
+	words := strings.Fields(text)
+	for i, word := range words {
+		if word == "FROM" || word == "UPDATE" || word == "INTO" {
+			text = words[0] + " " + words[i+1]
+		}
+	}
+	return fmt.Sprint(text, " ", args[:min(len(args), 2)])
+}
+
+// caller is the function of ours that wants a transaction.
+func caller() string {
+	var some [8]uintptr
+	frames := runtime.CallersFrames(some[:runtime.Callers(3, some[:])])
+	for {
+		f, more := frames.Next()
+		name := f.Function[strings.LastIndex(f.Function, "/")+1:]
+		if !more || !strings.HasPrefix(name, "db.") && !strings.HasSuffix(name, ").change") {
+			return name
+		}
+	}
 }
 
 // tally is what histories had in them.

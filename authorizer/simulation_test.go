@@ -130,3 +130,40 @@ func (w *world) report(t *testing.T) {
 		t.Errorf("seed %d: %s\n\tSIMULATE=1 SIMULATE_SEED=%d go test ./authorizer -run 'TestSimulation$' -v", w.seed, w.violation, w.seed)
 	}
 }
+
+// TestASeedIsAHistory says that the same seed gives the same history, step by step, whatever went before it in its bubble.
+func TestASeedIsAHistory(t *testing.T) {
+	first, again := traces(t, 1, 400), traces(t, 31, 400)
+	if len(again) < 300 {
+		t.Errorf("got %d of 369 histories without a tie, want nearly all", len(again))
+	}
+	for seed, got := range again {
+		if want := first[seed]; got != want {
+			t.Fatalf("seed %d: got two histories that part at %q", seed, parting(got, want))
+		}
+	}
+}
+
+func traces(t *testing.T, from, to uint64) map[uint64]string {
+	all := map[uint64]string{}
+	synctest.Test(t, func(t *testing.T) {
+		base := memory(t)
+		defer base.Close()
+		for seed := from; seed < to; seed++ {
+			if w := replay(t, base, dbtest.Ring(t), seed, &tally{faults: map[string]int{}}); !w.tied {
+				all[seed] = strings.Join(w.trace, "\n")
+			}
+		}
+	})
+	return all
+}
+
+func parting(one, other string) string {
+	lines := strings.Split(other, "\n")
+	for i, line := range strings.Split(one, "\n") {
+		if i >= len(lines) || line != lines[i] {
+			return line
+		}
+	}
+	return "the end"
+}

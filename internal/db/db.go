@@ -34,8 +34,8 @@ const (
 type DB struct {
 	// Clock replaces the database's clock, in tests only. Nil is the database's own.
 	Clock func() time.Time
-	// Gate is asked before each statement that stands alone, and before each transaction, what is to become of it: in the simulation only. Nil lets all pass.
-	Gate func(ctx context.Context, text string) Fate
+	// Gate is asked before each statement that stands alone, and before each transaction, which has no text, what is to become of it: in the simulation only. Nil lets all pass.
+	Gate func(ctx context.Context, text string, args []any) Fate
 
 	pool    *sql.DB
 	engine  engine
@@ -179,7 +179,7 @@ func Value[T any](scan Scan) (T, error) {
 
 func (d *DB) exec(ctx context.Context, text string, args []any) (result sql.Result, err error) {
 	if d.Gate != nil {
-		switch d.Gate(ctx, text) {
+		switch d.Gate(ctx, text, args) {
 		case Refused, Undone:
 			return nil, errSimulated
 		case Unheard:
@@ -198,7 +198,7 @@ func (d *DB) exec(ctx context.Context, text string, args []any) (result sql.Resu
 }
 
 func (d *DB) query(ctx context.Context, text string, args []any) (*sql.Rows, error) {
-	if d.Gate != nil && d.Gate(ctx, text) != Done {
+	if d.Gate != nil && d.Gate(ctx, text, args) != Done {
 		return nil, errSimulated
 	}
 	return d.pool.QueryContext(ctx, text, args...)

@@ -15,11 +15,13 @@ import (
 type Fate int
 
 // The fates. Refused: the database was away before anything was done. Undone: it was away at the commit, which did not take place. Unheard: the commit took place, and its answer was lost.
+// Slow: the commit took place, and its answer takes its time: it waits at the Gate once more, without a text and with Slow as the argument.
 const (
 	Done Fate = iota
 	Refused
 	Undone
 	Unheard
+	Slow
 )
 
 var errSimulated = fmt.Errorf("%w: simulated", ErrUnavailable)
@@ -50,7 +52,11 @@ func (f Fate) tx(ctx context.Context, d *DB, work func(*Tx) error) error {
 		}
 		return errSimulated
 	}
-	return d.within(ctx, transactionPatience, work)
+	err := d.within(ctx, transactionPatience, work)
+	if err == nil && f == Slow && d.Gate(ctx, "", []any{Slow}) != Done {
+		return errSimulated
+	}
+	return err
 }
 
 type memory struct{ dsn string }

@@ -18,7 +18,7 @@ type Tx struct {
 // A transaction that PostgreSQL refuses as a deadlock or as not serializable is run again, a few times; one whose connection ended before its commit was sent, once.
 func (d *DB) Tx(ctx context.Context, work func(*Tx) error) error {
 	if d.Gate != nil {
-		return d.Gate(ctx, "transaction").tx(ctx, d, work)
+		return d.Gate(ctx, "", nil).tx(ctx, d, work)
 	}
 	return d.within(ctx, transactionPatience, work)
 }

@@ -1,0 +1,130 @@
+package authorizer
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mutant is the code without one guard. What the simulation finds then says what the guard is for, and that the simulation sees it.
+type mutant struct{ guard, file, old, new string }
+
+var mutants = []mutant{
+	{"an outcome that nobody knows makes the row suspect", "token/row.go", "if how == unknown {", "if false {"},
+	{"a holder that vanished makes the row suspect", "token/row.go", "	r.unsettle(end.Add(m.Unsettled-m.Call), m)\n", "	_ = end\n"},
+	{"a late success makes the row suspect", "token/row.go", "	if late {\n		r.unsettle(m.now, m)", "	if false {\n		r.unsettle(m.now, m)"},
+	{"a late success is not clean", "token/row.go", "clean := !late && !r.unsettled", "clean := !r.unsettled"},
+	{"a success is not clean if something became unsettled", "token/row.go", "clean := !late && !r.unsettled.After(r.claimed)", "clean := !late"},
+	{"an older success is not stored over a newer one", "token/row.go", "	if c.fence < r.version {\n", "	if false {\n"},
+	{"the refresh token of an older success becomes the spare", "token/row.go", "		r.keep(a.Refresh, c.fence)\n", ""},
+	{"the refresh token that an unclean success replaces becomes the spare", "token/row.go", "		r.keep(old, oldVersion)\n", "		_, _ = old, oldVersion\n"},
+	{"the spare is tried when the row's own is refused", "token/obtain.go", "c.refused && !c.spare.IsZero()", "c.refused && false"},
+	{"an exchange is clean only 12 s after the last claim", "token/row.go", "clean := sent.Sub(r.claimed) > m.Lease", "clean := true"},
+	{"an exchange ends the lease", "token/row.go", "	r.endLease(m) // a lease that was held leaves something unsettled\n", ""},
+	{"a lease holds", "token/row.go", "return m.now.Before(r.lease) && r.lease.Sub(m.now) <= m.Lease", "return false"},
+	{"a lease that ends too far ahead is over", "token/row.go", "m.now.Before(r.lease) && r.lease.Sub(m.now) <= m.Lease", "m.now.Before(r.lease)"},
+	{"a claimed row is due when its lease ends", "token/row.go", "	r.due = r.lease\n", "	r.due = time.Time{}\n"},
+	{"nothing is sent if a call no longer fits into the lease", "token/obtain.go", "if time.Since(began)+s.times.Call > s.times.Lease {", "if false {"},
+	{"callers back off", "token/row.go", "case m.now.Before(r.retry), m.now.Before(r.barred):", "case m.now.Before(r.barred):"},
+	{"callers name the version that is of no use", "token/row.go", "return r.version > w.useless && r.alive", "return r.alive"},
+	{"who waits reads the row each second", "token/obtain.go", "int64(s.version(id)), rereadEvery)", "int64(s.version(id)), time.Hour)"},
+	{"who may ask shares no flight with who may not", "token/obtain.go", "wanting, w, ask == nil}", "wanting, w, false}"},
+	{"fences come from the clock", "token/row.go", "db.Next(int64(max(r.fence, r.version)), m.now)", "db.Next(int64(max(r.fence, r.version)), time.UnixMilli(1))"},
+	{"a fence is above the rejected version", "token/row.go", ", bad+1)", ", 0*bad)"},
+	{"a fence is above what is stored", "token/row.go", "int64(max(r.fence, r.version))", "int64(r.fence)"},
+	{"an answer that SQL did not take is stored later", "token/obtain.go", "	s.insist(ctx, id, c, a)\n", ""},
+	{"SQL's return drops nothing newer", "internal/mirror/newest.go", "if found && old.Version >= v.Version {", "if found && old.Version == v.Version {"},
+	{"a clock that is set back uses up no allowance", "token/row.go", "		r.forced = m.now\n", "		r.forced = m.now.Add(forcedWithin)\n"},
+	{"a listed refresh token overwrites nothing", "token/row.go", "if r.refresh.IsZero() && !refresh.IsZero() {", "if !refresh.IsZero() {"},
+	{"only a walk begun after the refusal counts", "authorizer/state.go", "c.Sought.IsZero() || !c.Sought.Before(begun) || ", "c.Sought.IsZero() || "},
+	{"a walk's word is about the token that was refused", "authorizer/state.go", " || c.Version != version {", " {"},
+	{"a failure of an older token is of the past", "authorizer/fault.go", "if err != nil || stored != version {\n			return c, err\n", "if err != nil {\n			return c, err\n"},
+	{"a withdrawal is written only if no token came meanwhile", "authorizer/check.go", "if version != read {", "if false {"},
+	{"a recovery that was not noted is found", "authorizer/state.go", "if health[one.id].Version > one.Version {", "if false {"},
+}
+
+// TestEveryGuardIsWhereItsMutantTakesItAway keeps the list above true to the code.
+func TestEveryGuardIsWhereItsMutantTakesItAway(t *testing.T) {
+	for _, m := range mutants {
+		if _, err := m.source(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func (m mutant) source() ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join("..", m.file))
+	if err != nil {
+		return nil, err
+	}
+	if n := bytes.Count(text, []byte(m.old)); n != 1 {
+		return nil, fmt.Errorf("%s: got %q %d times in %s, want it once", m.guard, m.old, n, m.file)
+	}
+	return bytes.Replace(text, []byte(m.old), []byte(m.new), 1), nil
+}
+
+// TestMutants takes away each guard whose name MUTANT matches, and prints how many of MUTANTS histories broke an invariant without it, as a row of docs/custody.md. Without MUTANTS it does nothing.
+func TestMutants(t *testing.T) {
+	n := setting(t, "MUTANTS", 0)
+	which := regexp.MustCompile(os.Getenv("MUTANT"))
+	for _, m := range mutants {
+		if n > 0 && which.MatchString(m.guard) {
+			t.Logf("| %s | %s |", m.guard, m.run(t, n))
+		}
+	}
+}
+
+// run builds the package over the mutated file and simulates with it.
+func (m mutant) run(t *testing.T, n int) string {
+	text, err := m.source()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	mutated, overlay := filepath.Join(dir, "mutated.go"), filepath.Join(dir, "overlay.json")
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, _ := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, m.file): mutated}})
+	for name, content := range map[string][]byte{mutated: text, overlay: list} {
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	command := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-count=1", "-vet=off", "-run", "TestSimulation$", "-v", ".")
+	command.Env = append(os.Environ(), fmt.Sprint("SIMULATE=", n), "SIMULATE_SEED=1")
+	out, _ := command.CombinedOutput() // it fails where invariants are broken
+	return verdictOf(string(out))
+}
+
+var violations = regexp.MustCompile(`violations (\d+)`)
+var broken = regexp.MustCompile(`seed \d+: ([\w-]+)`)
+
+func verdictOf(out string) string {
+	found := violations.FindStringSubmatch(out)
+	if found == nil {
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		if os.Getenv("MUTANT") != "" {
+			fmt.Println(out)
+		}
+		return "it does not end: " + strings.Join(lines[:min(3, len(lines))], " ")
+	}
+	counts := map[string]int{}
+	for _, one := range broken.FindAllStringSubmatch(out, -1) {
+		counts[one[1]]++
+	}
+	var kinds []string
+	for kind, n := range counts {
+		kinds = append(kinds, fmt.Sprintf("%s %d", kind, n))
+	}
+	slices.Sort(kinds)
+	return found[1] + " | " + strings.Join(kinds, ", ")
+}
