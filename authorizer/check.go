@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
+	"wxplatform/internal/failpoint"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
@@ -49,9 +50,12 @@ func (r *Registry) check(ctx context.Context, c check, now time.Time) error {
 		return err
 	}
 	err = r.ReadProfile(ctx, c.AppID)
+	failpoint.Hit("check", "answered")
 	switch {
 	case wechat.Refused(err) == wechat.NotAuthorized:
-		return r.revoke(ctx, c, version)
+		err = r.revoke(ctx, c, version)
+		failpoint.Hit("check", "stored")
+		return err
 	case err != nil:
 		return err // the lease's end is the next try
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
+	"wxplatform/internal/failpoint"
 	"wxplatform/internal/seal"
 	"wxplatform/token"
 	"wxplatform/wechat"
@@ -159,6 +160,7 @@ func (w *walk) pages(ctx context.Context, visit func(authorizerList) (more bool,
 		if err != nil {
 			return fmt.Errorf("list of authorizers from %d: %w", offset, err)
 		}
+		failpoint.Hit("walk", "answered")
 		now, err := db.Now(ctx, w.r.db)
 		if err != nil {
 			return err
@@ -167,6 +169,7 @@ func (w *walk) pages(ctx context.Context, visit func(authorizerList) (more bool,
 			return errors.Join(err, errLostWalk(mine))
 		}
 		more, err := visit(page)
+		failpoint.Hit("walk", "compared")
 		if err != nil || !more || len(page.List) == 0 || offset+len(page.List) >= page.Total {
 			return err
 		}

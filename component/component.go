@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
+	"wxplatform/internal/failpoint"
 	"wxplatform/internal/seal"
 	"wxplatform/token"
 	"wxplatform/wechat"
@@ -54,9 +55,11 @@ func (c *Component) Keep(ctx context.Context, ticket Ticket) error {
 	case c.pushed <- struct{}{}:
 	default:
 	}
+	failpoint.Hit("ticket", "received")
 	if err := c.saveTicket(ctx, ticket); err != nil {
 		return fmt.Errorf("store the ticket: %w", err)
 	}
+	failpoint.Hit("ticket", "stored")
 	return nil
 }
 

@@ -9,22 +9,20 @@ import (
 	"testing"
 )
 
-// The ordinary binary knows neither the steps nor the settings of the fault suite; the tagged one, by the same search, does.
-func TestTheOrdinaryBinaryHasNoFailpoints(t *testing.T) {
-	for _, c := range []struct {
-		flags []string
-		has   bool
-	}{{nil, false}, {[]string{"-tags", "failpoints"}, true}} {
-		binary := filepath.Join(t.TempDir(), "platform")
-		build(t, binary, append(c.flags, "-ldflags=-s -w")...)
+// ordinaryBinary wants the binary that is shipped to know neither the steps nor the settings of the fault suite. The one that is struck, by the same search, does.
+func ordinaryBinary(t *testing.T, m *machine) string {
+	shipped := filepath.Join(t.TempDir(), "platform")
+	build(t, shipped, "-ldflags=-s -w")
+	for binary, has := range map[string]bool{shipped: false, m.platform: true} {
 		text, err := os.ReadFile(binary)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{"FAILPOINTS", "FAILPOINTS_CLOCK", "PLATFORM_TEST_TIMES", "failpoint.act"} {
-			if got := bytes.Contains(text, []byte(name)); got != c.has {
-				t.Errorf("flags %q: the binary holds %s: %v, want %v", c.flags, name, got, c.has)
+			if got := bytes.Contains(text, []byte(name)); got != has {
+				t.Errorf("%s holds %s: %v, want %v", binary, name, got, has)
 			}
 		}
 	}
+	return "no step and no setting of this suite is in it"
 }

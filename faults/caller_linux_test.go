@@ -89,8 +89,17 @@ func (w *world) shut(r *replica, id wechat.AppID, kf wechat.KFAccount, customer 
 	return w.send(r, http.MethodPost, id, "/customservice/kfsession/close", body, `"errcode":0`)
 }
 
+// send asks r, and counts what became of it, unless nobody was there.
 func (w *world) send(r *replica, method string, id wechat.AppID, path string, body []byte, wants string) (why string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 25*second)
+	began := time.Now()
+	if why = w.sendUncounted(r, method, id, path, body, wants); why != refused {
+		w.total.note(why, time.Since(began))
+	}
+	return why
+}
+
+func (w *world) sendUncounted(r *replica, method string, id wechat.AppID, path string, body []byte, wants string) (why string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 45*second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, "http://"+r.public+"/v1/authorizers/"+string(id)+path, bytes.NewReader(body))
 	if err != nil {
@@ -129,7 +138,7 @@ func trouble(err error) string {
 	return text
 }
 
-// crowd is n callers at once, spread over the replicas that live when it begins and over the merchants.
+// crowd is n callers at once, spread over the replicas that live and are not left out when it begins, and over the merchants.
 type crowd struct {
 	sync.WaitGroup
 	of map[*replica]*tally
@@ -140,7 +149,7 @@ func (w *world) crowd(n int, ids ...wechat.AppID) *crowd {
 	var living []*replica
 	for _, r := range w.replicas {
 		c.of[r] = &tally{}
-		if r.alive() {
+		if r.alive() && !r.out.Load() {
 			living = append(living, r)
 		}
 	}

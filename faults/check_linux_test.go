@@ -70,6 +70,8 @@ type watcher struct {
 	faults []string
 	strict bool                       // no row at rest may hold anything but the newest, at any time
 	wrong  map[wechat.AppID]wrongness // rows that did
+
+	sampling sync.Mutex // held for each sample
 }
 
 // wrongness is for how many samples a row has been at rest and wrong, in one version.
@@ -102,6 +104,8 @@ type state struct {
 }
 
 func (o *watcher) sample() {
+	o.sampling.Lock()
+	defer o.sampling.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*second)
 	defer cancel()
 	states, err := db.All(ctx, o.w.db, func(scan db.Scan) (s state, err error) { err = scan(&s.id, &s.state); return s, err }, `SELECT appid, state FROM authorizers`)
@@ -155,14 +159,24 @@ func (o *watcher) atRest(r stored) {
 	}
 }
 
+// allow says that a merchant withdraws.
+func (o *watcher) allow(id wechat.AppID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.broken[id] = true
+}
+
 func (o *watcher) fault(text string, args ...any) {
 	if said := fmt.Sprintf(text, args...); !slices.Contains(o.faults, said) {
 		o.faults = append(o.faults, said)
 	}
 }
 
-// forget lets the fences begin anew: an older dump was restored.
-func (o *watcher) forget() {
+// across lets the fences begin anew: an older state of the database is put in the place of the one that there is.
+func (o *watcher) across(restore func()) {
+	o.sampling.Lock()
+	defer o.sampling.Unlock()
+	restore()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.fences = map[wechat.AppID][2]int64{}
@@ -185,6 +199,7 @@ func (w *world) settled() {
 	if !quiet {
 		w.t.Errorf("not settled after %s: %q", time.Since(began).Round(second), open)
 	}
+	w.readHistory()
 	w.watch.mu.Lock()
 	defer w.watch.mu.Unlock()
 	for _, fault := range w.watch.faults {

@@ -5,6 +5,8 @@ package faults
 import (
 	"fmt"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,27 +23,71 @@ type scenario struct {
 // TestFaults strikes a platform that is built for it. FAULTS=all, as make faults sets it, runs every scenario; else the most telling ones are run.
 func TestFaults(t *testing.T) {
 	m := newMachine(t)
-	for _, s := range m.scenarios(os.Getenv("FAULTS") == "all") {
-		t.Run(s.name, func(t *testing.T) {
-			began := time.Now()
-			said := s.run(t, m)
-			verdict := "I1–I7 hold"
-			if t.Failed() {
-				verdict = "FAILED"
-			}
-			fmt.Printf("%-28s %5.1f s  %s: %s\n", s.name, time.Since(began).Seconds(), verdict, said)
-		})
+	sum := &figures{}
+	began := time.Now()
+	for _, s := range m.scenarios(os.Getenv("FAULTS")) {
+		t.Run(s.name, func(t *testing.T) { m.strike(t, s, sum) })
+	}
+	fmt.Printf("%d scenarios in %s: %s; %d violated\n", sum.scenarios, time.Since(began).Round(second), sum, sum.violated)
+}
+
+// strike runs a scenario, prints its line, and adds its figures to sum.
+func (m *machine) strike(t *testing.T, s scenario, sum *figures) {
+	began := time.Now()
+	verdict := "FAILED"
+	m.made = nil
+	f := &figures{scenarios: 1, violated: 1}
+	defer func() { // also where the scenario gave up
+		for _, w := range m.made {
+			f.calls.add(&w.total)
+			f.refreshes += w.asks()
+		}
+		fmt.Printf("%-28s %5.1f s  %s: %s\n", s.name, time.Since(began).Seconds(), verdict, f)
+		sum.add(f)
+	}()
+	f.said = s.run(t, m)
+	if !t.Failed() {
+		verdict, f.violated = "I1–I7 hold", 0
 	}
 }
 
-func (m *machine) scenarios(all bool) []scenario {
+// figures are those of one scenario, or of all.
+type figures struct {
+	scenarios, violated int
+	calls               tally
+	refreshes           int // of authorizers' tokens, as WeChat was asked for them
+	said                string
+}
+
+func (f *figures) add(one *figures) {
+	f.scenarios += one.scenarios
+	f.violated += one.violated
+	f.refreshes += one.refreshes
+	f.calls.add(&one.calls)
+}
+
+func (f *figures) String() string {
+	text := fmt.Sprintf("%d calls, %d not served, longest %s, %d refreshes", f.calls.served+f.calls.lost(), f.calls.lost(), f.calls.slowest.Round(time.Millisecond), f.refreshes)
+	if f.said != "" {
+		text += " | " + f.said
+	}
+	return text
+}
+
+// scenarios are the short list, all, or those whose names fit a regular expression.
+func (m *machine) scenarios(which string) (some []scenario) {
 	switch {
 	case m.postgres == nil:
 		return bare
-	case all:
-		return append(append([]scenario{}, bare...), full...)
+	case which == "":
+		return short
 	}
-	return short
+	for _, s := range append(slices.Clone(bare), full...) {
+		if which == "all" || regexp.MustCompile(which).MatchString(s.name) {
+			some = append(some, s)
+		}
+	}
+	return some
 }
 
 var (
@@ -51,8 +97,11 @@ var (
 	short = []scenario{
 		{"one refresh", refreshes(brisk, 300*time.Millisecond)},
 		{"holder struck", struck(brisk, []string{"authorizer.landing", "authorizer.stored"}, []string{"authorizer.answered"})},
+		{"exchange races refresh", exchangesRace},
+		{"suspended without SQL", suspended},
 		{"Redis struck", underRedisFaults(redisFaults[1:3], second)},
 		{"PostgreSQL gone at a commit", sqlAwayAtCommit},
+		{"everything killed at once", powerCut},
 		{"rolling restart", rolled},
 	}
 	full = []scenario{
@@ -66,16 +115,29 @@ var (
 		{"PostgreSQL gone at a commit", sqlAwayAtCommit},
 		{"PostgreSQL cut and restarted", sqlCut},
 		{"older dump restored", restored},
+		{"failed over", failedOver},
+		{"PostgreSQL struck", postgresStruck(postgresStrikes, 6*second)},
+		{"PostgreSQL's clock set", clockSet},
+		{"everything killed at once", powerCut},
+		{"out of file descriptors", descriptorsGone},
 		{"WeChat struck", wechatStruck},
+		{"the way to WeChat struck", wechatCut},
 		{"61023 for live merchants", refreshTokenReplaced},
 		{"61004, 45009", platformRefused},
 		{"pushes lost, workers killed", pushesLost},
+		{"browser's exchange killed", browserKilled},
+		{"exchange races refresh", exchangesRace},
+		{"ticket's keeper killed", ticketKilled},
+		{"revocation killed", revocationKilled},
+		{"walk through the list killed", walkKilled},
+		{"suspended without SQL", suspended},
 		{"killed while closing", closeKilled},
 		{"rolling restart", rolled},
 		{"clock 2 min ahead", clockOff("2m", func() plan { return plan{times: longer} })},
 		{"clock 2 min behind", clockOff("-2m", func() plan { return plan{times: longer} })},
 		{"clock a life ahead", clockOff("2m", func() plan { return plan{times: patience} })},
 		{"SQLite, disk full", sqliteFull},
+		{"the binary that is shipped", ordinaryBinary},
 	}
 	longer = token.Times{Call: 2 * second, Lease: 3 * second, Unsettled: 5 * second, Overlap: 15 * second, Life: 600 * second}
 )

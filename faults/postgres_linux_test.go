@@ -173,8 +173,7 @@ func restored(t *testing.T, m *machine) string {
 		t.Fatal(err)
 	}
 	l := w.load(6, 50*time.Millisecond, ids...)
-	w.postgres.restore(w.name, dump)
-	w.watch.forget()
+	w.watch.across(func() { w.postgres.restore(w.name, dump) })
 	time.Sleep(w.plan.times.Overlap + 5*second) // what the dump holds has died by now
 	for _, id := range ids {
 		if err := w.sim.Reject(id); err != nil {
@@ -185,18 +184,6 @@ func restored(t *testing.T, m *machine) string {
 	time.Sleep(2 * second)
 	l.stop()
 	w.settled()
-	after, err := w.rows()
-	if err != nil {
-		t.Fatal(err)
-	}
-	newer := map[wechat.AppID]int64{}
-	for _, r := range after {
-		newer[r.id] = r.fence
-	}
-	for _, r := range before {
-		if r.kind == "authorizer" && newer[r.id] <= r.fence {
-			t.Errorf("I4: %s has fence %d after the restore, %d before", r.id, newer[r.id], r.fence)
-		}
-	}
+	w.newerThan(before)
 	return fmt.Sprintf("%s; all served %s after the dump's tokens had died", &l.tally, heals)
 }

@@ -17,12 +17,13 @@ import (
 const (
 	authorizerToken = "/cgi-bin/component/api_authorizer_token"
 	componentToken  = "/cgi-bin/component/api_component_token"
+	queryAuth       = "/cgi-bin/component/api_query_auth"
 	callers         = 300
 	slack           = 4 * second // that a busy machine of two cores may add
 )
 
-// asked counts the asks for tokens of the given merchants since the calls were forgotten.
-func (w *world) asked(ids ...wechat.AppID) (n int) {
+// askedFor counts the asks for tokens of the given merchants since the calls were forgotten.
+func (w *world) askedFor(ids ...wechat.AppID) (n int) {
 	of := map[wechat.AppID]bool{}
 	for _, id := range ids {
 		of[id] = true
@@ -42,7 +43,7 @@ func (w *world) oneRefresh(delay time.Duration) string {
 	w.sim.ResetCalls()
 	w.sim.Fault(wechatsim.Fault{Path: authorizerToken, AppID: id, Count: wechatsim.Always, Delay: delay})
 	got := w.crowd(callers, id).all()
-	asks := w.asked(id)
+	asks := w.askedFor(id)
 	w.sim.ClearFaults()
 	if asks != 1 || got.served != callers {
 		w.t.Errorf("WeChat answers in %s: %d asks for one merchant, %s; want 1 and %d served", delay, asks, got, callers)

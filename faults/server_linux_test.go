@@ -169,9 +169,7 @@ func (p *postgres) must(name string, args ...string) {
 // start starts the server and waits until it answers. A crash of a process, unlike that of a machine, loses nothing that was not synced.
 func (p *postgres) start() {
 	p.t.Helper()
-	for _, left := range []string{"postmaster.pid"} {
-		_ = os.Remove(filepath.Join(p.dir, left))
-	}
+	_ = os.Remove(filepath.Join(p.dir, "postmaster.pid"))
 	cmd := p.command("postgres", "-D", p.dir, "-p", strconv.Itoa(p.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="+p.dir,
 		"-c", "max_connections=200", "-c", "fsync=off", "-c", "log_min_messages=fatal")
 	p.run = spawn(p.t, cmd)
@@ -188,6 +186,43 @@ func (p *postgres) stop(s syscall.Signal) {
 
 func (p *postgres) url(database string) string {
 	return fmt.Sprintf("postgres://test@127.0.0.1:%d/%s?sslmode=disable", p.port, database)
+}
+
+// giveClock has a new database's connections read a clock that setClock sets wrong: unqualified names are looked for in public first.
+func (p *postgres) giveClock(database string) {
+	p.t.Helper()
+	for _, text := range []string{
+		`CREATE TABLE clock (off INTERVAL)`,
+		`INSERT INTO clock (off) VALUES ('0')`,
+		`CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT pg_catalog.clock_timestamp() + off FROM public.clock'`,
+		`ALTER DATABASE ` + database + ` SET search_path = public, pg_catalog`,
+	} {
+		p.do(database, text)
+	}
+}
+
+func (p *postgres) setClock(database, off string) {
+	p.t.Helper()
+	p.do(database, `UPDATE clock SET off = '`+off+`'`)
+}
+
+// processes are the server and its children.
+func (p *postgres) processes() []int {
+	all := []int{p.run.Process.Pid}
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", all[0], all[0]))
+	for _, field := range strings.Fields(string(text)) {
+		if pid, err := strconv.Atoi(field); err == nil {
+			all = append(all, pid)
+		}
+	}
+	return all
+}
+
+// signalAll stops or continues the server and its children.
+func (p *postgres) signalAll(s syscall.Signal) {
+	for _, pid := range p.processes() {
+		_ = syscall.Kill(pid, s)
+	}
 }
 
 // query runs one statement on a connection of its own.
@@ -226,6 +261,31 @@ func (p *postgres) restore(database, file string) {
 	p.do("postgres", "DROP DATABASE "+database+" WITH (FORCE)")
 	p.do("postgres", "CREATE DATABASE "+database)
 	p.must("pg_restore", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "test", "-d", database, file)
+}
+
+// standby copies the cluster as it is now, as a replica has it that lags behind from now on.
+func (p *postgres) standby() (dir string) {
+	p.t.Helper()
+	dir = filepath.Join(filepath.Dir(p.dir), fmt.Sprintf("standby%d", time.Now().UnixNano()))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		p.t.Fatal(err)
+	}
+	if p.as != nil {
+		if err := os.Chown(dir, int(p.as.Uid), int(p.as.Gid)); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	p.must("pg_basebackup", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "test", "-D", dir, "-X", "stream", "--checkpoint=fast", "--no-sync")
+	return dir
+}
+
+// failOver kills the server and goes on with a standby.
+func (p *postgres) failOver(standby string) {
+	p.t.Helper()
+	p.stop(syscall.SIGKILL)
+	_ = os.RemoveAll(p.dir)
+	p.dir = standby
+	p.start()
 }
 
 // redisServer is a redis-server of this suite's own, without persistence: one that is started again is empty.

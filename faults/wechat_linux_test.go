@@ -237,10 +237,10 @@ func clockOff(off string, times func() plan) func(*testing.T, *machine) string {
 		p.clock = map[int]string{2: off}
 		w := m.world(t, p)
 		ids := w.merchants(6)
-		w.sim.ResetCalls()
+		asked := w.asks()
 		l := w.load(9, 20*time.Millisecond, ids...)
 		time.Sleep(20 * second)
-		asks := w.asks()
+		asks := w.asks() - asked
 		if l.stop(); l.lost() > 0 {
 			t.Errorf("%s: %s", off, &l.tally)
 		}

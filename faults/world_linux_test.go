@@ -45,6 +45,7 @@ type machine struct {
 	postgres *postgres
 	redis    *redisServer
 	worlds   int
+	made     []*world // in the scenario that runs
 }
 
 func newMachine(t *testing.T) *machine {
@@ -58,7 +59,7 @@ func newMachine(t *testing.T) *machine {
 		t.Fatal(err)
 	}
 	m := &machine{dir: dir, platform: filepath.Join(dir, "platform")}
-	build(t, m.platform, "-tags", "failpoints", "-ldflags=-s -w")
+	build(t, m.platform, tagged()...)
 	if postgresBin() == "" {
 		t.Log("without PostgreSQL: initdb is not on this machine; one replica on SQLite is all that is struck")
 		return m
@@ -69,6 +70,14 @@ func newMachine(t *testing.T) *machine {
 	}
 	m.postgres, m.redis = newPostgres(t, dir), newRedis(t, dir)
 	return m
+}
+
+// tagged are the flags of the build that is struck. FAULTS_RACE=1 has its races reported.
+func tagged() []string {
+	if os.Getenv("FAULTS_RACE") != "" {
+		return []string{"-tags", "failpoints", "-race"}
+	}
+	return []string{"-tags", "failpoints", "-ldflags=-s -w"}
 }
 
 func build(t *testing.T, to string, flags ...string) {
@@ -85,7 +94,9 @@ type plan struct {
 	replicas int
 	sqlite   string // the file; "" is PostgreSQL
 	clock    map[int]string
-	rotate   bool // WeChat gives another refresh token with each refresh
+	rotate   bool // WeChat gives another refresh token with each refresh, and with each exchange
+	wired    bool // each replica reaches PostgreSQL, Redis and WeChat by wires of its own
+	clocked  bool // PostgreSQL's clock can be set wrong
 }
 
 // world is some replicas of the platform before a WeChat, a tenant, and all that is known of them.
@@ -95,6 +106,8 @@ type world struct {
 	plan     plan
 	name     string // of the database
 	url      string // of the database
+	wechat   string // its address
+	public   string // the balancer's
 	sim      *wechatsim.Sim
 	replicas []*replica
 	ring     *seal.Ring
@@ -107,6 +120,10 @@ type world struct {
 	next     atomic.Int64
 	ids      []wechat.AppID
 	watch    *watcher
+	total    tally // of all calls that reached a replica
+	answers  answers
+	asked    atomic.Int64 // for tokens of authorizers, at WeChat
+	release  func()       // of PostgreSQL's connections
 }
 
 // replica is one process of the platform, or the place of one that is dead.
@@ -117,7 +134,11 @@ type replica struct {
 	public, operators string
 	log               string
 	out               atomic.Bool // the balancer sends nothing here
+	wires             wires
 }
+
+// wires are those of one replica, nil where it is not wired.
+type wires struct{ postgres, redis, wechat *link }
 
 func (m *machine) world(t *testing.T, p plan) *world {
 	t.Helper()
@@ -126,15 +147,19 @@ func (m *machine) world(t *testing.T, p plan) *world {
 		p.replicas = 3
 	}
 	w := &world{machine: m, t: t, plan: p, name: fmt.Sprintf("world%d", m.worlds), http: &http.Client{
-		Timeout:       30 * second,
+		Timeout:       60 * second,
 		Transport:     &http.Transport{MaxIdleConnsPerHost: 400, IdleConnTimeout: time.Minute},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+	m.made = append(m.made, w)
 	w.url = "sqlite:" + p.sqlite
 	if p.sqlite == "" {
 		m.postgres.t, m.redis.t = t, t
 		m.postgres.do("postgres", "CREATE DATABASE "+w.name)
 		w.url = m.postgres.url(w.name)
+		if p.clocked {
+			m.postgres.giveClock(w.name)
+		}
 	}
 	w.fire = filepath.Join(m.dir, w.name+"-failpoints")
 	if err := os.Mkdir(w.fire, 0o755); err != nil {
@@ -146,6 +171,9 @@ func (m *machine) world(t *testing.T, p plan) *world {
 		w.replicas = append(w.replicas, &replica{w: w, number: i, public: fmt.Sprintf("127.0.0.1:%d", freePort(t)), operators: fmt.Sprintf("127.0.0.1:%d", freePort(t)), log: filepath.Join(m.dir, fmt.Sprintf("%s-%d.log", w.name, i))})
 	}
 	for _, r := range w.replicas {
+		if p.wired {
+			r.wires = wires{newLink(t, host(w.url)), newLink(t, m.redis.address()), newLink(t, host(w.wechat))}
+		}
 		r.launch()
 	}
 	for _, r := range w.replicas {
@@ -155,6 +183,14 @@ func (m *machine) world(t *testing.T, p plan) *world {
 	return w
 }
 
+func host(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
 // serveWeChat starts the simulator, which pushes to whichever replica answers, as through a balancer.
 func (w *world) serveWeChat() {
 	balancer := httptest.NewServer(&httputil.ReverseProxy{
@@ -162,19 +198,21 @@ func (w *world) serveWeChat() {
 		Transport:    w.http.Transport,
 		ErrorHandler: func(rw http.ResponseWriter, _ *http.Request, _ error) { rw.WriteHeader(http.StatusBadGateway) },
 	})
+	w.public = balancer.URL
 	var err error
 	w.sim, err = wechatsim.New(wechatsim.Config{
 		EventURL: balancer.URL + "/wechat/events", NoSamples: true,
 		Times: wechatsim.Times{
 			AccessToken: w.plan.times.Life, ComponentToken: 2 * w.plan.times.Life, Overlap: w.plan.times.Overlap, RefreshGrace: w.plan.times.Overlap, TicketInterval: 20 * second,
 		},
-		Behaviour: wechatsim.Behaviour{RotateOnRefresh: w.plan.rotate, RetryEvents: true, AnyReferer: true},
+		Behaviour: wechatsim.Behaviour{RotateOnRefresh: w.plan.rotate, RotateOnExchange: w.plan.rotate, RetryEvents: true, AnyReferer: true},
 		Quotas:    map[string]wechatsim.Quota{"/cgi-bin/component/api_component_token": {}},
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	server := httptest.NewServer(w.sim)
+	server := httptest.NewServer(w.noted(w.sim))
+	w.wechat = server.URL
 	w.t.Cleanup(func() {
 		w.sim.Close()
 		server.CloseClientConnections()
@@ -229,11 +267,25 @@ func (w *world) close() {
 	if w.db != nil {
 		_ = w.db.Close()
 	}
+	if w.plan.sqlite == "" {
+		_ = w.postgres.query("postgres", "DROP DATABASE "+w.name+" WITH (FORCE)") // a standby copies what there is
+	}
 	w.http.CloseIdleConnections()
 	if w.t.Failed() {
 		for _, r := range w.replicas {
 			text, _ := os.ReadFile(r.log)
 			w.t.Logf("replica %d:\n%s", r.number, tail(text, 6000))
+		}
+	}
+	w.noRaces()
+}
+
+// noRaces reads the logs of replicas that were built to report races.
+func (w *world) noRaces() {
+	for _, r := range w.replicas {
+		text, _ := os.ReadFile(r.log)
+		if at := bytes.Index(text, []byte("DATA RACE")); at >= 0 {
+			w.t.Errorf("replica %d: %s", r.number, text[at:min(at+3000, len(text))])
 		}
 	}
 }
@@ -259,6 +311,9 @@ func (r *replica) launch() {
 	defer log.Close()
 	cmd := exec.Command(r.w.platform, "serve")
 	cmd.Env = append(r.w.env, "PLATFORM_LISTEN="+r.public, "PLATFORM_PRIVATE_LISTEN="+r.operators, "FAILPOINTS_CLOCK="+r.w.plan.clock[r.number])
+	if r.w.plan.wired {
+		cmd.Env = append(cmd.Env, "PLATFORM_DATABASE_URL="+r.wires.postgres.through(r.w.url), "PLATFORM_REDIS_URL=redis://"+r.wires.redis.address(), "PLATFORM_WECHAT_URL="+r.wires.wechat.through(r.w.wechat))
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	r.child = spawn(r.w.t, cmd)
 }
@@ -328,6 +383,7 @@ func (w *world) onboard() {
 		w.t.Fatalf("no JWT: %d, %v", answer.StatusCode, err)
 	}
 	w.jwt = got.JWT
+	w.keepHistory()
 	w.watch = watchOver(w)
 }
 
@@ -430,6 +486,6 @@ func (w *world) struck(step string) *replica {
 }
 
 // asks are how often WeChat was asked for an access token.
-func (w *world) asks() int { return w.sim.Calls("/cgi-bin/component/api_authorizer_token") }
+func (w *world) asks() int { return int(w.asked.Load()) }
 
 func (w *world) componentAsks() int { return w.sim.Calls("/cgi-bin/component/api_component_token") }

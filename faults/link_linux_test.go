@@ -1,0 +1,165 @@
+//go:build failpoints
+
+package faults
+
+import (
+	"io"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+)
+
+// link is the wire from one replica to one server. It may be slow, trickle, be dead, or refuse.
+type link struct {
+	on net.Listener
+	to string
+
+	mu     sync.Mutex
+	is     wire
+	change chan struct{}     // closed when the wire becomes another
+	conns  map[net.Conn]bool // both ends of all
+}
+
+// wire is what a link is like. The zero one passes everything on.
+type wire struct {
+	delay   time.Duration // of each piece, in each direction
+	trickle time.Duration // between the bytes of what comes back
+	dead    bool          // nothing passes and nobody is told, as where a cable is cut
+	refuses bool          // and resets what there is
+}
+
+func newLink(t testing.TB, to string) *link {
+	t.Helper()
+	on, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &link{on: on, to: to, change: make(chan struct{}), conns: map[net.Conn]bool{}}
+	var all sync.WaitGroup
+	all.Go(func() { l.accept(&all) })
+	t.Cleanup(func() {
+		_ = on.Close()
+		l.become(wire{refuses: true})
+		all.Wait()
+	})
+	return l
+}
+
+func (l *link) address() string { return l.on.Addr().String() }
+
+// through is an address of a server, by the link.
+func (l *link) through(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	u.Host = l.address()
+	return u.String()
+}
+
+// become makes another wire of it, also for the connections that there are.
+func (l *link) become(is wire) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.is = is
+	close(l.change)
+	l.change = make(chan struct{})
+	if is.refuses {
+		for c := range l.conns {
+			reset(c)
+		}
+	}
+}
+
+func reset(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = c.Close()
+}
+
+func (l *link) state() (wire, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.is, l.change
+}
+
+// passable waits until the wire is not dead, and is what it is like then.
+func (l *link) passable() wire {
+	for {
+		is, change := l.state()
+		if !is.dead {
+			return is
+		}
+		<-change
+	}
+}
+
+func (l *link) accept(all *sync.WaitGroup) {
+	for {
+		near, err := l.on.Accept()
+		if err != nil {
+			return
+		}
+		all.Go(func() { l.join(near, all) })
+	}
+}
+
+func (l *link) join(near net.Conn, all *sync.WaitGroup) {
+	if l.passable().refuses {
+		reset(near)
+		return
+	}
+	far, err := net.Dial("tcp", l.to)
+	if err != nil {
+		reset(near)
+		return
+	}
+	l.keep(near, far)
+	all.Go(func() { l.pump(far, near, false) })
+	l.pump(near, far, true)
+}
+
+func (l *link) keep(conns ...net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range conns {
+		l.conns[c] = true
+	}
+}
+
+// pump carries what comes from one end to the other, until one of them is closed.
+func (l *link) pump(to, from net.Conn, back bool) {
+	piece := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(piece)
+		if n > 0 && l.pass(to, piece[:n], back) != nil || err != nil {
+			break
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, to)
+	delete(l.conns, from)
+	_ = to.Close()
+	_ = from.Close()
+}
+
+func (l *link) pass(to io.Writer, piece []byte, back bool) error {
+	is := l.passable()
+	time.Sleep(is.delay)
+	l.passable()
+	if !back || is.trickle == 0 {
+		_, err := to.Write(piece)
+		return err
+	}
+	for i := range piece {
+		if _, err := to.Write(piece[i : i+1]); err != nil {
+			return err
+		}
+		time.Sleep(is.trickle)
+	}
+	return nil
+}

@@ -1,0 +1,309 @@
+//go:build failpoints
+
+package faults
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"wxplatform/wechat"
+	"wxplatform/wechat/wechatsim"
+)
+
+// strike is what happens to a server or to the wires to it, and what ends it.
+type strike struct {
+	name   string
+	do     func(*world)
+	undo   func(*world)
+	served bool // cold merchants too
+	gone   bool // nothing can be stored, so nothing may be refreshed
+}
+
+// wired makes the wires of all replicas to a server others.
+func wired(which func(wires) *link, is wire) func(*world) {
+	return func(w *world) {
+		for _, r := range w.replicas {
+			which(r.wires).become(is)
+		}
+	}
+}
+
+func toPostgres(w wires) *link { return w.postgres }
+func toRedis(w wires) *link    { return w.redis }
+func toWeChat(w wires) *link   { return w.wechat }
+
+var postgresStrikes = []strike{
+	{name: "0.1 s away", do: wired(toPostgres, wire{delay: 50 * time.Millisecond}), undo: wired(toPostgres, wire{}), served: true},
+	{name: "2 s away", do: wired(toPostgres, wire{delay: second}), undo: wired(toPostgres, wire{})},
+	{name: "behind a dead wire", do: wired(toPostgres, wire{dead: true}), undo: wired(toPostgres, wire{}), gone: true},
+	{name: "stopped", do: func(w *world) { w.postgres.signalAll(syscall.SIGSTOP) }, undo: func(w *world) { w.postgres.signalAll(syscall.SIGCONT) }, gone: true},
+	{name: "read-only", do: func(w *world) { w.readOnly("on") }, undo: func(w *world) { w.readOnly("off") }, gone: true},
+	{name: "out of connections", do: (*world).hog, undo: (*world).unhog},
+	{name: "gone, and Redis too", do: func(w *world) { wired(toRedis, wire{refuses: true})(w); wired(toPostgres, wire{refuses: true})(w) }, undo: func(w *world) { wired(toRedis, wire{})(w); wired(toPostgres, wire{})(w) }, gone: true},
+}
+
+// postgresStruck has callers of warm and of cold merchants meet each strike: those of warm ones are all served, those of cold ones served or told to try again, and all heals.
+func postgresStruck(strikes []strike, each time.Duration) func(*testing.T, *machine) string {
+	return func(t *testing.T, m *machine) string {
+		w := m.world(t, plan{times: brisk, wired: true})
+		l := w.load(9, 20*time.Millisecond, w.merchants(12)...)
+		time.Sleep(2 * second)
+		cold, heals := &tally{}, time.Duration(0)
+		for _, s := range strikes {
+			ids := w.merchants(4)
+			s.do(w)
+			time.Sleep(500 * time.Millisecond) // what was sent before is answered
+			began, asks := time.Now(), w.asks()
+			got := w.crowd(12, ids...).all()
+			time.Sleep(each - time.Since(began))
+			if unstored := w.asks() - asks; s.gone && unstored > 0 {
+				t.Errorf("PostgreSQL %s: %d refreshes that could not be stored", s.name, unstored)
+			}
+			s.undo(w)
+			heals = max(heals, w.heals(ids))
+			if s.served && got.lost() > 0 {
+				t.Errorf("PostgreSQL %s: cold merchants: %s", s.name, got)
+			}
+			w.onlyRetryable(got)
+			if lost := l.lost(); lost > 0 {
+				t.Errorf("PostgreSQL %s: %d calls for warm merchants failed by now", s.name, lost)
+			}
+			cold.add(got)
+			time.Sleep(2 * second)
+		}
+		if l.stop(); l.lost() > 0 {
+			t.Errorf("warm merchants: %s", &l.tally)
+		}
+		w.settled()
+		return fmt.Sprintf("%d strikes; warm: %s; cold: %s; healed within %s", len(strikes), &l.tally, cold, heals)
+	}
+}
+
+// readOnly is PostgreSQL as it is after a failover that left us with the old primary.
+func (w *world) readOnly(is string) {
+	w.t.Helper()
+	w.postgres.do("postgres", "ALTER DATABASE "+w.name+" SET default_transaction_read_only = "+is)
+	if err := w.postgres.cut(w.name); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// hog takes every connection that PostgreSQL gives, and cuts those of the replicas.
+func (w *world) hog() {
+	w.t.Helper()
+	pool, err := sql.Open("pgx", w.postgres.url("postgres"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	full := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer pool.Close()
+		for first := true; ctx.Err() == nil; {
+			if _, err := pool.Conn(ctx); err == nil {
+				continue
+			}
+			if first {
+				first = false
+				close(full)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	<-full
+	w.release = func() { cancel(); <-done }
+	_, _ = pool.Exec("SELECT 1") // there is none left: it is refused
+}
+
+func (w *world) unhog() { w.release() }
+
+var wechatWires = []strike{
+	{name: "not reachable", do: wired(toWeChat, wire{refuses: true}), undo: wired(toWeChat, wire{})},
+	{name: "behind a dead wire", do: wired(toWeChat, wire{dead: true}), undo: wired(toWeChat, wire{})},
+	{name: "trickling", do: wired(toWeChat, wire{trickle: 100 * time.Millisecond}), undo: wired(toWeChat, wire{})},
+}
+
+// wechatCut has the way to WeChat itself fail: callers are told to try again, in time, and all heals.
+func wechatCut(t *testing.T, m *machine) string {
+	w := m.world(t, plan{times: brisk, wired: true, rotate: true})
+	warm := w.merchants(3)
+	if got := w.crowd(18, warm...).all(); got.lost() > 0 {
+		t.Errorf("without a fault: %s", got)
+	}
+	sum, heals := &tally{}, time.Duration(0)
+	for _, s := range wechatWires {
+		ids := append(w.merchants(3), warm...)
+		for _, id := range warm[:2] {
+			if err := w.sim.Reject(id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.do(w)
+		got := w.crowd(36, ids...).all()
+		s.undo(w)
+		heals = max(heals, w.heals(ids))
+		w.onlyRetryable(got)
+		sum.add(got)
+		w.settled()
+	}
+	return fmt.Sprintf("%d strikes: %s; healed within %s", len(wechatWires), sum, heals)
+}
+
+// clockSet sets PostgreSQL's clock back and ahead while a holder waits for WeChat. His callers and all others are served within lease and call.
+func clockSet(t *testing.T, m *machine) string {
+	w := m.world(t, plan{times: longer, clocked: true, rotate: true})
+	warm := w.merchants(4)
+	if got := w.crowd(24, warm...).all(); got.lost() > 0 {
+		t.Errorf("without a fault: %s", got)
+	}
+	l := w.load(6, 30*time.Millisecond, warm...)
+	sum := &tally{}
+	for _, off := range []string{"-2 minutes", "0", "2 minutes", "0"} {
+		id := w.merchants(1)[0]
+		w.arm("token.authorizer.sending", "stop")
+		c := w.crowd(60, id)
+		holder := w.struck("token.authorizer.sending")
+		holder.out.Store(true)
+		w.postgres.setClock(w.name, off)
+		others := w.merchants(2)
+		sum.add(w.crowd(30, others...).all())
+		time.Sleep(w.plan.times.Lease + second)
+		holder.signal(syscall.SIGCONT)
+		holder.out.Store(false)
+		got := c.all()
+		if got.lost() > 0 || got.slowest > 2*(w.plan.times.Lease+w.plan.times.Call)+slack {
+			t.Errorf("the clock set to %s: %s", off, got)
+		}
+		sum.add(got)
+		time.Sleep(2 * second)
+	}
+	if l.stop(); l.lost() > 0 || sum.lost() > 0 {
+		t.Errorf("warm merchants: %s; cold ones: %s", &l.tally, sum)
+	}
+	w.settled()
+	return fmt.Sprintf("back, right, ahead, right: warm %s; cold %s", &l.tally, sum)
+}
+
+// failedOver kills PostgreSQL and goes on with a standby that has not got the last second: tokens were refreshed in it, and refresh tokens replaced.
+func failedOver(t *testing.T, m *machine) string {
+	w := m.world(t, plan{times: brisk, rotate: true})
+	ids := w.merchants(6)
+	w.crowd(36, ids...).all()
+	w.settled()
+	l := w.load(6, 30*time.Millisecond, ids...)
+	standby := w.postgres.standby()
+	for _, id := range ids {
+		if err := w.sim.Reject(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cold := w.merchants(2)
+	if got := w.crowd(36, ids...).all(); got.lost() > 0 {
+		t.Errorf("before the failover: %s", got)
+	}
+	before, err := w.rows()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.watch.across(func() { w.postgres.failOver(standby) })
+	w.ids = ids // the last second's merchants are lost with it: their exchange would be pushed again, or found in the list
+	time.Sleep(w.plan.times.Overlap)
+	for _, id := range ids {
+		if err := w.sim.Reject(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	heals := w.heals(ids)
+	if l.stop(); l.lost() > 0 {
+		w.onlyRetryable(&l.tally)
+	}
+	w.settled()
+	w.newerThan(before)
+	return fmt.Sprintf("%s; all served %s after what the standby had has died; %d merchants of the last second left to the list", &l.tally, heals, len(cold))
+}
+
+// newerThan wants each fence above the one before an older state of the database was put in its place.
+func (w *world) newerThan(before []stored) {
+	w.t.Helper()
+	after, err := w.rows()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	newer := map[wechat.AppID]int64{}
+	for _, r := range after {
+		newer[r.id] = r.fence
+	}
+	for _, r := range before {
+		if now, ok := newer[r.id]; ok && r.kind == "authorizer" && now <= r.fence {
+			w.t.Errorf("I4: %s has fence %d after the older state came back, %d before", r.id, now, r.fence)
+		}
+	}
+}
+
+// powerCut kills everything at once, in the middle of refreshes, and starts it again.
+func powerCut(t *testing.T, m *machine) string {
+	w := m.world(t, plan{times: brisk, rotate: true})
+	warm := w.merchants(6)
+	w.crowd(36, warm...).all()
+	w.sim.Fault(wechatsim.Fault{Path: authorizerToken, When: wechatsim.After, Delay: 500 * time.Millisecond, Count: wechatsim.Always})
+	c := w.crowd(40, w.merchants(10)...)
+	time.Sleep(300 * time.Millisecond)
+	w.redis.run.end(syscall.SIGKILL, second)
+	for _, r := range w.replicas {
+		r.signal(syscall.SIGKILL)
+	}
+	w.postgres.stop(syscall.SIGKILL)
+	c.Wait()
+	w.sim.ClearFaults()
+	w.postgres.start()
+	w.redis.start()
+	w.revive()
+	heals := w.heals(w.ids)
+	w.settled()
+	return fmt.Sprintf("in the middle of 10 refreshes; all served %s after the start", heals)
+}
+
+// descriptorsGone leaves one replica no file descriptor: what it has goes on, the others do not notice, and it heals.
+func descriptorsGone(t *testing.T, m *machine) string {
+	w := m.world(t, plan{times: brisk})
+	warm := w.merchants(6)
+	w.crowd(60, warm...).all()
+	poor := w.replicas[0]
+	l := w.load(6, 20*time.Millisecond, warm...)
+	time.Sleep(second)
+	w.descriptors(poor, "3") // it keeps those that it has
+	w.http.CloseIdleConnections()
+	time.Sleep(1500 * time.Millisecond)
+	poor.out.Store(true) // as a balancer does that gets no answer from /readyz
+	cold := &tally{}
+	for range 5 {
+		cold.add(w.crowd(12, w.merchants(2)...).all())
+		time.Sleep(second)
+	}
+	w.descriptors(poor, "20000")
+	poor.out.Store(false)
+	heals := w.heals(w.ids)
+	l.stop()
+	if !poor.alive() || cold.lost() > 0 {
+		t.Errorf("the replica lives: %v; cold merchants at the others: %s", poor.alive(), cold)
+	}
+	w.onlyRetryable(&l.tally)
+	w.settled()
+	return fmt.Sprintf("load on all: %s; cold at the others: %s; healed within %s", &l.tally, cold, heals)
+}
+
+func (w *world) descriptors(r *replica, most string) {
+	w.t.Helper()
+	if out, err := exec.Command("prlimit", "--pid", strconv.Itoa(r.Process.Pid), "--nofile="+most+":").CombinedOutput(); err != nil {
+		w.t.Fatalf("prlimit: %v %s", err, strings.TrimSpace(string(out)))
+	}
+}
