@@ -98,7 +98,7 @@ type claim struct {
 
 // mend undoes what a database's clock that was set back would make last: nothing waits for longer than it would have.
 func (r *row) mend(m moment) {
-	if most := m.now.Add(m.Lease - m.Call + m.Unsettled); r.unsettled.After(most) {
+	if most := m.settles(); r.unsettled.After(most) {
 		r.unsettled = most
 	}
 	if r.retry.After(m.now.Add(longestRetry)) {
@@ -111,6 +111,9 @@ func (r *row) mend(m moment) {
 		r.forced = m.now
 	}
 }
+
+// settles is the latest time until which anything that was sent by now may act.
+func (m moment) settles() time.Time { return m.now.Add(m.Lease - m.Call + m.Unsettled) }
 
 // held reports whether somebody has the row. A lease that ends later than any given now could is over: the clock was set back.
 func (r *row) held(m moment) bool {

@@ -441,6 +441,24 @@ func TestARetiredTokenIsAskedForNoMore(t *testing.T) {
 	})
 }
 
+func TestASuspectRowIsDueWithinAMinuteThoughTheClockWasSetBack(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		p.vanish(s)
+		p.pass(13 * time.Second)
+		if _, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil {
+			t.Fatal(err)
+		}
+		p.suspect(s, true)
+		p.pass(-10 * time.Minute)
+		p.due(s, "")
+		p.pass(65 * time.Second)
+		p.renewed(s, wx)
+		p.suspect(s, false)
+	})
+}
+
 func TestSQLGoesAwayBetweenClaimAndCommit(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, other, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
