@@ -149,6 +149,31 @@ func TestEachFaultHasItsPlaceInTheOrder(t *testing.T) {
 }
 
 // scoped is a JWT of the tenant's with fewer scopes.
+func TestACallerWhoHangsUpIsNoFaultOfOurs(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	w.sim.Fault(wechatsim.Fault{Path: refreshPath, Delay: time.Second})
+	if err := w.sim.Reject(service); err != nil {
+		t.Fatal(err)
+	}
+	ctx, hangUp := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer hangUp()
+	if _, err := newStranger().send(ctx, "GET", w.publicURL+"/v1/authorizers/"+string(service)+"/customservice/kfsession/getsession?openid="+string(customer), map[string]string{"Authorization": "Bearer " + w.jwt}, ""); err == nil {
+		t.Fatal("got an answer, want none in time")
+	}
+	w.eventually("the count", func() bool { return w.scrape(`wxplatform_problems_total{slug="caller-left"}`) == "1" })
+	if got := w.scrape(`wxplatform_problems_total{slug="internal-error"}`); got != "0" {
+		t.Errorf("got %s faults of ours counted, want none", got)
+	}
+}
+
+func TestWhatTookTooLongMayBeTriedAgain(t *testing.T) {
+	if r := find(fmt.Errorf("wait for another's refresh: %w", context.DeadlineExceeded)); r.status != 503 || !r.retryable {
+		t.Errorf("got %d, retryable: %v, want 503, retryable", r.status, r.retryable)
+	}
+}
+
 func (w *world) scoped(scope string) string {
 	w.t.Helper()
 	answer, err := w.out.send(context.Background(), "POST", w.publicURL+"/oauth/token", map[string]string{"Content-Type": "application/x-www-form-urlencoded"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"wxplatform/component"
 	"wxplatform/inbox"
 	"wxplatform/internal/db"
+	"wxplatform/internal/mirror"
 	"wxplatform/internal/problem"
 	"wxplatform/internal/requestlog"
 	"wxplatform/internal/strict"
@@ -84,6 +86,7 @@ func echoStatus(status int) func(error) bool {
 
 // rows are looked at from the top; the first that fits answers. What we found out stands before the refusal that told us.
 var rows = []row{
+	{sentinel(context.Canceled), 499, "caller-left", "The caller hung up before the answer", true, false}, // nobody reads it: it keeps the figures of our own faults right
 	{sentinel(tenant.ErrNoToken, tenant.ErrInvalidToken), 401, "invalid-token", "No valid access token", false, false},
 	{sentinel(tenant.ErrTokenExpired), 401, "token-expired", "The access token has expired", false, false},
 	{sentinel(tenant.ErrInsufficientScope), 403, "insufficient-scope", "The access token lacks the scope", false, false},
@@ -130,6 +133,7 @@ var rows = []row{
 	{sentinel(authorizer.ErrNoToken), 503, "wechat-unavailable", "WeChat could not be reached or did not do it", true, false},
 	{func(err error) bool { return wechat.Refusal(err) != nil }, 502, "wechat-refused", "WeChat refused", false, false},
 	{func(err error) bool { return wechat.NotSent(err) || wechat.MayHaveActed(err) }, 503, "wechat-unavailable", "WeChat could not be reached or did not do it", true, false},
+	{sentinel(context.DeadlineExceeded, mirror.ErrClosed), 503, "unavailable", "A part of the platform is away", true, false}, // what another is at took too long
 	{echoStatus(http.StatusNotFound), 404, "not-found", "No such route", false, false},
 	{echoStatus(http.StatusMethodNotAllowed), 405, "method-not-allowed", "The route has no such method", false, false},
 }
