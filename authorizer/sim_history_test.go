@@ -260,7 +260,8 @@ func (w *world) keeper(r *process) {
 func (r *process) keep(ctx context.Context) error {
 	due, err := r.reg.tokens.Due(ctx, 10)
 	for _, id := range due {
-		err = errors.Join(err, r.reg.Renew(ctx, id))
+		_, failed := r.reg.renew(ctx, id)
+		err = errors.Join(err, failed)
 	}
 	return err
 }
