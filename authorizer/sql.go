@@ -368,11 +368,19 @@ func (r *Registry) firstWalks(ctx context.Context, q db.Querier, now time.Time) 
 	return err
 }
 
-func (r *Registry) lockWalks(ctx context.Context, tx *db.Tx, now time.Time) (walks, error) {
-	if err := r.firstWalks(ctx, tx, now); err != nil {
-		return walks{}, err
+// lockWalks also reads the time, under the lock: one read before it was waited for may be earlier than what the last holder wrote.
+func (r *Registry) lockWalks(ctx context.Context, tx *db.Tx) (w walks, now time.Time, err error) {
+	if now, err = tx.Now(ctx); err != nil {
+		return walks{}, now, err
 	}
-	return db.One(ctx, tx, readWalks, r.db.For(lockOneWalks))
+	if err = r.firstWalks(ctx, tx, now); err != nil {
+		return walks{}, now, err
+	}
+	if w, err = db.One(ctx, tx, readWalks, r.db.For(lockOneWalks)); err != nil {
+		return walks{}, now, err
+	}
+	now, err = tx.Now(ctx)
+	return w, now, err
 }
 
 func (r *Registry) saveWalkBegun(ctx context.Context, tx *db.Tx, begun, lease time.Time) error {

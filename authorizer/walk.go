@@ -136,11 +136,7 @@ type listing struct {
 func (r *Registry) beginWalk(ctx context.Context, why purpose) (time.Time, error) {
 	var begun time.Time
 	err := r.db.Tx(ctx, func(tx *db.Tx) error {
-		now, err := tx.Now(ctx)
-		if err != nil {
-			return err
-		}
-		w, err := r.lockWalks(ctx, tx, now)
+		w, now, err := r.lockWalks(ctx, tx)
 		if err != nil {
 			return err
 		}

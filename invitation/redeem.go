@@ -136,15 +136,15 @@ type claim struct {
 func (d *Desk) claim(ctx context.Context, hash string, from source) (claim, error) {
 	var claimed claim
 	err := d.db.Tx(ctx, func(tx *db.Tx) error {
-		now, err := tx.Now(ctx)
-		if err != nil {
-			return err
-		}
 		invitation, err := d.locked(ctx, tx, from.invitation)
 		if err != nil {
 			return err
 		}
 		known, err := d.lockExchange(ctx, tx, hash, from.invitation)
+		if err != nil {
+			return err
+		}
+		now, err := tx.Now(ctx) // under the locks: read before they were waited for, it may be earlier than the lease that is held, and so take it for one of a clock that was set back
 		if err != nil {
 			return err
 		}
@@ -235,11 +235,11 @@ func (d *Desk) store(ctx context.Context, hash string, from source, got authoriz
 	var result Result
 	var granted authorizer.Granted
 	err := d.db.Tx(ctx, func(tx *db.Tx) error {
-		now, err := tx.Now(ctx)
+		i, err := d.locked(ctx, tx, from.invitation)
 		if err != nil {
 			return err
 		}
-		i, err := d.locked(ctx, tx, from.invitation)
+		now, err := tx.Now(ctx)
 		if err != nil {
 			return err
 		}
