@@ -196,7 +196,7 @@ func (s *Store) SetOwner(ctx context.Context, q db.Querier, id wechat.AppID, own
 // At most so many due rows are looked at, the longest due first, or so few where that took too long. PostgreSQL ranks a million in two to three seconds.
 const (
 	rankedMost  = 1_000_000
-	rankedLeast = 20_000
+	rankedLeast = 100_000
 )
 
 // listDue lists rows by urgency, fairly: each owner's first comes before anybody's second, so that nobody waits for another's many.
