@@ -196,7 +196,7 @@ func (s *scale) print(ctx context.Context) error {
 	}
 	_, _ = fmt.Fprintf(s.out, "\n%s\ntokens in use that expired: %d; that were renewed after they had: %d\n", s.callers.text(), expired, late)
 	if expired > 0 || late > 0 || s.callers.failed > 0 {
-		return fmt.Errorf("%d tokens in use expired, %d were renewed too late, %d calls failed (%w)\n%.2000s", expired, late, s.callers.failed, s.callers.why, logOf(s.binaries))
+		return fmt.Errorf("%d tokens in use expired, %d were renewed too late, %d calls failed (the last: %v)\n%.2000s", expired, late, s.callers.failed, s.callers.why, logOf(s.binaries))
 	}
 	return nil
 }
