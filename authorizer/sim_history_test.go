@@ -34,8 +34,8 @@ func (w *world) draw() {
 	w.wx.rotation = rotation(w.rng.IntN(3))
 	if !o.calm {
 		o.sql, o.cut, o.late = some(0, 0, 0.05, 0.2), some(0, 0.1, 0.4), some(0.1, 0.4, 0.9)
-		o.kills, o.pauses, o.outages, o.clocks = maybe(0.3), maybe(0.3), maybe(0.3), maybe(0.2)
-		o.exchanges, o.merchant, o.restores, o.idle = maybe(0.3), maybe(0.15), maybe(0.1), maybe(0.5)
+		o.kills, o.pauses, o.outages, o.clocks = maybe(0.3), maybe(0.3), maybe(0.2), maybe(0.2)
+		o.exchanges, o.merchant, o.restores, o.idle = maybe(0.3), maybe(0.15), maybe(0.1), maybe(0.25)
 		o.skew = time.Duration(some(0, 0, 0, -2, 2)) * time.Minute
 	}
 	w.odds = o
@@ -45,7 +45,7 @@ func (w *world) draw() {
 func replay(t *testing.T, base *db.DB, ring *seal.Ring, seed uint64, counts *tally) *world {
 	w := &world{codes: map[string]bool{}, t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), began: time.Now(), base: base, ring: ring, counts: counts}
 	w.shelf = &shelf{w: w, values: map[string]shelved{}}
-	w.wx = &weChat{w: w, component: issued{name: "component"}, access: issued{name: "access"}, refresh: "refresh 0", used: map[string]bool{}, sent: map[string]int{}, exchange: map[string]bool{}}
+	w.wx = &weChat{w: w, component: issued{name: "component"}, access: issued{name: "access"}, refresh: "refresh 0", used: map[string]bool{}, sent: map[string]int{}, exchange: map[string]bool{}, asks: map[string]int{}}
 	w.draw()
 	w.begin()
 	for step := 0; step < w.odds.steps && w.violation == ""; step++ {
@@ -154,7 +154,10 @@ func (w *world) calmActs() []act {
 }
 
 func (w *world) acts() []act {
-	some := []act{{8, w.passSome}, {2, w.trouble}}
+	some := []act{{12, w.passSome}, {2, w.trouble}}
+	if len(w.wx.requests) > 0 {
+		some = append(some, act{4, func() { w.wx.act(w.wx.requests[w.rng.IntN(len(w.wx.requests))]) }})
+	}
 	if w.odds.outages {
 		some = append(some, act{1, w.toggleSQL}, act{1, w.cutOne})
 	}
@@ -167,7 +170,7 @@ func (w *world) acts() []act {
 	if w.odds.merchant {
 		some = append(some, act{1, w.merchant})
 	}
-	some = append(some, act{5, w.reject})
+	some = append(some, act{12, w.reject})
 	for _, r := range w.replicas {
 		if r.paused {
 			some = append(some, act{2, func() { r.paused = false; w.note("%s goes on", r.name) }})
@@ -183,13 +186,24 @@ func (w *world) actsOf(r *process) []act {
 	if w.odds.exchanges {
 		some = append(some, act{2, func() { w.exchange(r, fmt.Sprint("code ", w.names)) }})
 	}
+	hot := 1 // for a process that has the row in its hands
+	if w.holds(r) {
+		hot = 12
+	}
 	if w.odds.kills && !w.sqlDown {
-		some = append(some, act{2, func() { w.restart(r) }})
+		some = append(some, act{hot, func() { w.restart(r) }})
 	}
 	if w.odds.pauses {
-		some = append(some, act{2, func() { r.paused = true; w.fault("processes stopped"); w.note("%s stands still", r.name) }})
+		some = append(some, act{hot, func() { r.paused = true; w.fault("processes stopped"); w.note("%s stands still", r.name) }})
 	}
 	return append(some, r.rounds()...)
+}
+
+// holds reports whether r is about to ask, has asked, or is about to store what it was given.
+func (w *world) holds(r *process) bool {
+	return slices.ContainsFunc(w.open(), func(g *gate) bool {
+		return g.r == r && (g.kind == atConnect || g.kind == atAnswer || g.kind == atAnswered || g.what == "transaction of token.(*Store).settle")
+	})
 }
 
 // rounds are what Run does by itself.
@@ -449,7 +463,7 @@ func (w *world) merchant() {
 }
 
 func (w *world) passSome() {
-	some := []time.Duration{10 * time.Millisecond, 300 * time.Millisecond, time.Second, time.Second, 3 * time.Second, 9 * time.Second, 13 * time.Second, 61 * time.Second}
+	some := []time.Duration{10 * time.Millisecond, 300 * time.Millisecond, time.Second, time.Second, 3 * time.Second, 9 * time.Second, 13 * time.Second, 13 * time.Second, 13 * time.Second, 61 * time.Second}
 	if w.odds.idle {
 		some = append(some, 6*time.Minute, 70*time.Minute)
 	}

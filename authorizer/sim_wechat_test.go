@@ -34,6 +34,7 @@ type weChat struct {
 	sent     map[string]int // when the request was sent that an access token came by
 	exchange map[string]bool
 	refused  int // 61023
+	asks     map[string]int
 }
 
 type rotation int
@@ -186,7 +187,7 @@ func (x *weChat) take(ctx context.Context, sent *http.Request) *request {
 	text, _ := io.ReadAll(sent.Body)
 	_ = json.Unmarshal(text, &q.body)
 	x.requests = append(x.requests, q)
-	if q.path == "api_authorizer_token" {
+	if x.asks[q.path]++; q.path == "api_authorizer_token" {
 		x.w.counts.asks++
 	}
 	return q
