@@ -276,9 +276,13 @@ func (r *row) hasten(m moment) {
 	r.schedule(m)
 }
 
-// rest is how long keepers leave a row alone whose ask failed. A dead refresh token, and one that nobody waits for, is tried once a day, unless another is found before.
+// rest is how long keepers leave a row alone whose ask failed. One that nobody waits for is tried once a day; a dead refresh token too, unless another is found before,
+// but sooner at first: what its refusal means is noted elsewhere, after the row, and a process that dies between the two leaves nobody looking for another one.
 func (r *row) rest(how outcome, m moment) time.Duration {
-	if how == dead || r.next(m).IsZero() || r.onlyWarm(m) {
+	switch {
+	case how == dead:
+		return wait(m.lately(), r.failures, m.idle())
+	case r.next(m).IsZero(), r.onlyWarm(m):
 		return m.idle()
 	}
 	return part(wait(firstRest, r.failures, min(longestRest, m.grain())), 0.5+m.spread)

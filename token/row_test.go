@@ -434,7 +434,13 @@ func TestADeadTokenIsKeptAndAnotherTriedAtOnce(t *testing.T) {
 		t.Errorf("got %q, want the row kept", got)
 	}
 	if r := h.r; r.wanted(at(3600)) || !r.wanted(at(2*86400)) {
-		t.Error("got it asked for again within the hour, or never, want a day's rest")
+		t.Error("got it asked for again within the hour, or never")
+	}
+	for range 5 {
+		h.r.fail(h.claim(0), dead, at(1))
+	}
+	if r := h.r; r.wanted(at(86400)) || !r.wanted(at(86402)) {
+		t.Error("got the sixth refusal followed by other than a day's rest")
 	}
 	if !h.r.offer(seal.NewSecret("refresh listed"), at(10)) || !h.r.wanted(at(11)) {
 		t.Error("got the listed one left, want it tried at once")
