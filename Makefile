@@ -1,14 +1,23 @@
-.PHONY: demo test faults lint bench scale build clean
+.PHONY: demo test faults simulate mutants lint bench scale build clean
 
 demo: ## the whole story, with a simulated WeChat and no configuration
 	go run ./cmd/platform demo --once
 
 test: ## everything, with the race detector, on SQLite and PostgreSQL, in-process Redis and a real one, and the most telling faults; skips nothing
-	scripts/with-servers.sh sh -c 'go test -race -count=1 -timeout 20m ./... && cd faults && exec go test -tags failpoints -count=1 -timeout 10m'
+	SIMULATE=400 scripts/with-servers.sh sh -c 'go test -race -count=1 -timeout 20m ./... && cd faults && exec go test -tags failpoints -count=1 -timeout 10m'
 
 # Go prints a package's lines as they come only where no package is named. FAULTS='Redis|killed' make faults runs the scenarios of such names alone, FAULTS_RACE=1 has the platforms report races.
-faults: ## every fault: processes killed and stopped at each step, Redis, PostgreSQL and WeChat struck; a line for each, and failure if an invariant is violated; about 16 minutes
+faults: ## every fault: processes killed and stopped at each step, Redis, PostgreSQL and WeChat struck; a line for each, and failure if an invariant is violated; then the simulation; about half an hour
 	FAULTS=$${FAULTS:-all} scripts/with-servers.sh sh -c 'cd faults && exec go test -tags failpoints -count=1 -timeout 60m'
+	$(MAKE) simulate
+
+SIMULATE ?= 200000
+simulate: ## seeded histories of the code that serves, as many as SIMULATE says (see docs/custody.md)
+	cd authorizer && SIMULATE=$(SIMULATE) go test -count=1 -timeout 120m -run 'TestSimulation$$'
+
+MUTANTS ?= 20000
+mutants: ## what each guard of custody is worth: violations in as many histories as MUTANTS says, without it (see docs/custody.md)
+	cd authorizer && MUTANTS=$(MUTANTS) go test -count=1 -timeout 300m -run 'TestMutants$$'
 
 lint: ## what CI checks besides the tests
 	@test -z "$$(gofmt -l .)" || { gofmt -l . ; echo "gofmt would change these files"; exit 1; }
