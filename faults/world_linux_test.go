@@ -61,11 +61,11 @@ func newMachine(t *testing.T) *machine {
 	m := &machine{dir: dir, platform: filepath.Join(dir, "platform")}
 	build(t, m.platform, tagged()...)
 	if postgresBin() == "" {
-		t.Log("without PostgreSQL: initdb is not on this machine; one replica on SQLite is all that is struck")
+		fmt.Println("without PostgreSQL: initdb is not on this machine; one replica on SQLite is all that is struck")
 		return m
 	}
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Log("without Redis: redis-server is not on this machine; one replica on SQLite is all that is struck")
+		fmt.Println("without Redis: redis-server is not on this machine; one replica on SQLite is all that is struck")
 		return m
 	}
 	m.postgres, m.redis = newPostgres(t, dir), newRedis(t, dir)
