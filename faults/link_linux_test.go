@@ -3,10 +3,10 @@
 package faults
 
 import (
-	"io"
 	"net"
 	"net/url"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -135,7 +135,7 @@ func (l *link) pump(to, from net.Conn, back bool) {
 	piece := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(piece)
-		if n > 0 && l.pass(to, piece[:n], back) != nil || err != nil {
+		if n > 0 && l.pass(to, from, piece[:n], back) != nil || err != nil {
 			break
 		}
 	}
@@ -147,8 +147,25 @@ func (l *link) pump(to, from net.Conn, back bool) {
 	_ = from.Close()
 }
 
-func (l *link) pass(to io.Writer, piece []byte, back bool) error {
+// wasReset reports whether the other end has given a connection up, and reads nothing of it.
+func wasReset(c net.Conn) (is bool) {
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return true
+	}
+	failed := raw.Control(func(fd uintptr) {
+		code, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR)
+		is = err != nil || code == int(syscall.ECONNRESET)
+	})
+	return is || failed != nil
+}
+
+func (l *link) pass(to, from net.Conn, piece []byte, back bool) error {
+	held, _ := l.state()
 	is := l.passable()
+	if held.dead && wasReset(from) {
+		return net.ErrClosed // its kernel has dropped what it could not send, where one that was closed in order goes on sending
+	}
 	time.Sleep(is.delay)
 	l.passable()
 	if !back || is.trickle == 0 {

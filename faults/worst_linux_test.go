@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -95,7 +96,7 @@ func (w *world) readOnly(is string) {
 	}
 }
 
-// hog takes every connection that PostgreSQL gives, and cuts those of the replicas.
+// hog takes every connection that PostgreSQL gives, and those of the replicas, which are cut for it.
 func (w *world) hog() {
 	w.t.Helper()
 	pool, err := sql.Open("pgx", w.postgres.url("postgres"))
@@ -103,25 +104,29 @@ func (w *world) hog() {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	full := make(chan struct{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer pool.Close()
-		for first := true; ctx.Err() == nil; {
-			if _, err := pool.Conn(ctx); err == nil {
-				continue
+	first, err := pool.Conn(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var taking sync.WaitGroup
+	for range 4 {
+		taking.Go(func() {
+			for ctx.Err() == nil {
+				if c, err := pool.Conn(ctx); err == nil {
+					defer c.Close()
+				} else {
+					time.Sleep(2 * time.Millisecond)
+				}
 			}
-			if first {
-				first = false
-				close(full)
-			}
-			time.Sleep(5 * time.Millisecond)
+		})
+	}
+	w.release = func() { cancel(); taking.Wait(); _ = first.Close(); _ = pool.Close() }
+	for range 20 {
+		time.Sleep(100 * time.Millisecond)
+		if _, err := first.ExecContext(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1`, w.name); err != nil {
+			w.t.Error(err)
 		}
-	}()
-	<-full
-	w.release = func() { cancel(); <-done }
-	_, _ = pool.Exec("SELECT 1") // there is none left: it is refused
+	}
 }
 
 func (w *world) unhog() { w.release() }

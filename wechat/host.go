@@ -83,7 +83,11 @@ func (h *host) send(ctx context.Context, request []byte) (a answer, left bool, e
 			return answer{}, false, err
 		}
 		a, left, err := c.converse(ctx, request)
-		h.done(c, err != nil || a.last)
+		if err != nil {
+			c.abort()
+		} else {
+			h.done(c, a.last)
+		}
 		if fresh := c.since.IsZero(); err == nil || left || fresh || ctx.Err() != nil {
 			return a, left, err
 		}
@@ -168,6 +172,19 @@ type connection struct {
 	in    *bufio.Reader
 	room  int       // how much of an answer is still read
 	since time.Time // when it became idle; zero for a new one
+}
+
+// abort closes a connection whose call was given up, with what was not sent yet. Closed in order, the kernel would go on sending it to a host that it cannot reach, for minutes,
+// and the request could land when nobody expects it any more (unsettled_until, DESIGN.md §4 rule 2).
+func (c *connection) abort() {
+	raw := c.Conn
+	if secured, is := raw.(*tls.Conn); is {
+		raw = secured.NetConn()
+	}
+	if tcp, is := raw.(*net.TCPConn); is {
+		_ = tcp.SetLinger(0)
+	}
+	_ = raw.Close()
 }
 
 // Read is Conn's within the room that an answer has.

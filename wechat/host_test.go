@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -13,6 +14,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -213,6 +215,37 @@ func TestWhoWaitsForAConnectionInVainHasSentNothing(t *testing.T) {
 }
 
 // A host that cuts connections at random gets each call at most once, and every call that it did not get is known not to have been sent or is answered.
+func TestWhatWasGivenUpIsNotSentAfterwards(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	ctx, giveUp := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		c, err := listener.Accept()
+		if err != nil {
+			ended <- err
+			return
+		}
+		defer c.Close()
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+			ended <- err
+			return
+		}
+		giveUp()
+		_, err = c.Read(make([]byte, 1))
+		ended <- err
+	}()
+	if _, err := NewClient("http://"+listener.Addr().String(), func(string, Code, time.Duration, error) {}).Do(ctx, Call{Method: "GET", Path: "/"}); !MayHaveActed(err) {
+		t.Errorf("got %v, want that nobody knows", err)
+	}
+	if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the host saw %v, want a reset, by which the kernel drops what it holds", err)
+	}
+}
+
 func TestNoCallIsSentTwiceWhenConnectionsAreCut(t *testing.T) {
 	const calls = 2000
 	var got atomic.Int64
