@@ -9,7 +9,7 @@ test: ## everything, with the race detector, on SQLite and PostgreSQL, in-proces
 # Go prints a package's lines as they come only where no package is named. FAULTS='Redis|killed' make faults runs the scenarios of such names alone, FAULTS_RACE=1 has the platforms report races.
 faults: ## every fault: processes killed and stopped at each step, Redis, PostgreSQL and WeChat struck; a line for each, and failure if an invariant is violated; then the simulation; about half an hour
 	FAULTS=$${FAULTS:-all} scripts/with-servers.sh sh -c 'cd faults && exec go test -tags failpoints -count=1 -timeout 60m'
-	$(MAKE) simulate
+	test -n "$$FAULTS" || $(MAKE) simulate
 
 SIMULATE ?= 200000
 simulate: ## seeded histories of the code that serves, as many as SIMULATE says (see docs/custody.md)
