@@ -108,7 +108,7 @@ func (l *link) accept(all *sync.WaitGroup) {
 }
 
 func (l *link) join(near net.Conn, all *sync.WaitGroup) {
-	if l.passable().refuses {
+	if l.passable().refuses || wasReset(near) { // what came by a dead wire and was given up did not come
 		reset(near)
 		return
 	}
