@@ -93,12 +93,21 @@ func (c *Component) Newest() Ticket {
 
 // Token is the component token, asked of WeChat only if none lives. It fails with ErrNoTicket, db.ErrUnavailable, or an error of the wire.
 func (c *Component) Token(ctx context.Context) (token.Token, error) {
+	c.lookForTicket(ctx)
 	return c.tokens.Get(ctx, c.AppID, c.ask)
 }
 
 // Replace is the component token after bad was rejected.
 func (c *Component) Replace(ctx context.Context, bad token.Version) (token.Token, error) {
+	c.lookForTicket(ctx)
 	return c.tokens.Replace(ctx, c.AppID, bad, c.ask)
+}
+
+// lookForTicket reads the first ticket, which may have been pushed to another replica a moment ago, before an ask wants it. Where SQL does not tell, it does not let anybody ask either.
+func (c *Component) lookForTicket(ctx context.Context) {
+	if c.Newest().Value.IsZero() {
+		_ = c.Refresh(ctx)
+	}
 }
 
 // Send sends call with the given component token, once.
