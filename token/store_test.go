@@ -856,7 +856,7 @@ func TestAWarmTokenIsListedApartAndIsHotAgainWhenItIsUsed(t *testing.T) {
 		}
 		wx.asked(t, 1)
 		warm(0)
-		p.pass(105 * time.Minute)
+		p.pass(110 * time.Minute)
 		warm(1)
 		if _, err := s.Get(t.Context(), id, wx.ask); err != nil {
 			t.Fatal(err)

@@ -65,6 +65,7 @@ func TestReadySaysThatThePlatformIsMisconfiguredUntilItIsNot(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
+	w.settles()
 	w.open(kfAccount)
 	w.sim.SetAllowedIPs("10.9.9.9")
 	w.wants(w.shut(kfAccount), 503, "platform-misconfigured")
@@ -155,4 +156,22 @@ func TestSQLIsAskedForMetricsOnceInAWhile(t *testing.T) {
 	if got := w.scrape("wxplatform_events_waiting"); got != before || before == "" {
 		t.Errorf("got %q and then %q, want the first kept for a while", before, got)
 	}
+}
+
+// A profile that was never read cannot be while the platform is at fault: that is the operator's, not WeChat's.
+func TestWithoutAProfileThePlatformsOwnFaultIsTold(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	w.settles()
+	w.sim.SetAllowedIPs("10.9.9.9")
+	err := w.platform.db.Tx(anyContext, func(tx *db.Tx) error {
+		tx.Changed()
+		_, err := db.Exec(anyContext, tx, `UPDATE authorizers SET kind = '', profile_at = 0, profile_tried_at = 0`)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.wants(w.shut(kfAccount), 503, "platform-misconfigured")
 }
