@@ -45,9 +45,9 @@ var mutants = []mutant{
 	{"a listed refresh token overwrites nothing", "token/row.go", "if r.refresh.IsZero() && !refresh.IsZero() {", "if !refresh.IsZero() {"},
 	{"only a walk begun after the refusal counts", "authorizer/state.go", "c.Sought.IsZero() || !c.Sought.Before(begun) || ", "c.Sought.IsZero() || "},
 	{"a walk's word is about the token that was refused", "authorizer/state.go", " || c.Version != version {", " {"},
-	{"a failure of an older token is of the past", "authorizer/fault.go", "if err != nil || stored != version {\n			return c, err\n", "if err != nil {\n			return c, err\n"},
-	{"a withdrawal is written only if no token came meanwhile", "authorizer/check.go", "if version != read {", "if false {"},
-	{"a recovery that was not noted is found", "authorizer/state.go", "if health[one.id].Version > one.Version {", "if false {"},
+	{"a failure of an older token is of the past", "authorizer/fault.go", "if err != nil || stored != version {\n			return c, err\n", "if _ = stored; err != nil {\n			return c, err\n"},
+	{"a withdrawal is written only if no token came meanwhile", "authorizer/check.go", "if version != read {", "if _ = version; false {"},
+	{"a recovery that was not noted is found", "authorizer/state.go", "if health[one.id].Version > one.Version {", "if _ = health; false {"},
 }
 
 // TestEveryGuardIsWhereItsMutantTakesItAway keeps the list above true to the code.

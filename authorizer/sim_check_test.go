@@ -101,7 +101,7 @@ func (w *world) quiet() {
 	w.note("all trouble ends")
 	calm := w.odds.calm
 	w.sqlDown, w.shelf.down = false, false
-	w.odds = odds{}
+	w.odds = odds{calm: calm} // so that a caller who is not served still counts
 	for _, r := range w.replicas {
 		r.paused, r.cut = false, false
 		if !r.hears {
