@@ -83,12 +83,12 @@ func (h *host) send(ctx context.Context, request []byte) (a answer, left bool, e
 			return answer{}, false, err
 		}
 		a, left, err := c.converse(ctx, request)
-		if err != nil {
-			c.abort()
-		} else {
+		if err == nil {
 			h.done(c, a.last)
+			return a, left, nil
 		}
-		if fresh := c.since.IsZero(); err == nil || left || fresh || ctx.Err() != nil {
+		c.abort()
+		if fresh := c.since.IsZero(); left || fresh || ctx.Err() != nil {
 			return a, left, err
 		}
 	}
