@@ -50,7 +50,7 @@ func keep(t *testing.T, d *db.DB) *keeping {
 	}
 	client := wechat.NewClient(server.URL, nil)
 	t.Cleanup(client.CloseIdle)
-	c := component.New(dbtest.Component, seal.NewSecret("s"), d, ring, componentTokens, client)
+	c := component.New(dbtest.Component, seal.NewSecret("s"), d, ring, componentTokens, mirror.NewNewest(m, "ticket", 1), client)
 	if err := c.Keep(ctx, component.Ticket{Value: seal.NewSecret("ticket"), Created: time.Now(), Received: time.Now()}); err != nil {
 		t.Fatal(err)
 	}

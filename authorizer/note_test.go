@@ -39,7 +39,7 @@ func replica(t *testing.T, d *db.DB, ring *seal.Ring) *Registry {
 		t.Fatal(err)
 	}
 	client := wechat.NewClient("http://127.0.0.1:1", nil)
-	return New(d, m, component.New(dbtest.Component, seal.NewSecret("s"), d, ring, tokens, client), tokens, client)
+	return New(d, m, component.New(dbtest.Component, seal.NewSecret("s"), d, ring, tokens, mirror.NewNewest(m, "ticket", 1), client), tokens, client)
 }
 
 func authorize(t *testing.T, r *Registry) token.Version {

@@ -132,7 +132,7 @@ func (w *world) boot(number int) *process {
 		w.t.Fatal(err)
 	}
 	componentTokens.Spread, tokens.Spread = w.spread, w.spread
-	c := component.New(dbtest.Component, seal.NewSecret("secret"), r.db, w.ring, componentTokens, client)
+	c := component.New(dbtest.Component, seal.NewSecret("secret"), r.db, w.ring, componentTokens, mirror.NewNewest(r.mirror, "ticket", 1), client)
 	if err := c.Keep(r.ctx, component.Ticket{Value: seal.NewSecret("ticket"), Created: epoch, Received: epoch}); err != nil {
 		w.t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/failpoint"
+	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
 	"wxplatform/token"
 	"wxplatform/wechat"
@@ -29,6 +30,7 @@ type Component struct {
 	db     *db.DB
 	ring   *seal.Ring
 	tokens *token.Store
+	shared *mirror.Newest // the ticket in Redis, for when SQL cannot take it
 	wechat *wechat.Client
 	pushed chan struct{} // wakes the keeper: with the first ticket everything begins
 
@@ -36,9 +38,9 @@ type Component struct {
 	newest Ticket // the newest that this process has seen: what it asks with, also while SQL is away
 }
 
-// New is the component appid with its secret. tokens keeps its token.
-func New(appid wechat.AppID, secret seal.Secret, d *db.DB, ring *seal.Ring, tokens *token.Store, client *wechat.Client) *Component {
-	return &Component{AppID: appid, secret: secret, db: d, ring: ring, tokens: tokens, wechat: client, pushed: make(chan struct{}, 1)}
+// New is the component appid with its secret. tokens keeps its token, and tickets its ticket while SQL is away.
+func New(appid wechat.AppID, secret seal.Secret, d *db.DB, ring *seal.Ring, tokens *token.Store, tickets *mirror.Newest, client *wechat.Client) *Component {
+	return &Component{AppID: appid, secret: secret, db: d, ring: ring, tokens: tokens, shared: tickets, wechat: client, pushed: make(chan struct{}, 1)}
 }
 
 // Ticket is what WeChat pushes every ten minutes, valid for TicketLife.
@@ -48,7 +50,7 @@ type Ticket struct {
 	Received time.Time // by ours
 }
 
-// Keep stores a pushed ticket, unless a newer one is known. The process uses it even when SQL cannot take it (db.ErrUnavailable).
+// Keep stores a pushed ticket, unless a newer one is known. Where SQL cannot take it (db.ErrUnavailable) it is in the process and in Redis all the same.
 func (c *Component) Keep(ctx context.Context, ticket Ticket) error {
 	c.see(ticket)
 	select {
@@ -57,23 +59,32 @@ func (c *Component) Keep(ctx context.Context, ticket Ticket) error {
 	}
 	failpoint.Hit("ticket", "received")
 	if err := c.saveTicket(ctx, ticket); err != nil {
+		c.shared.Put(ctx, string(c.AppID), mirror.Versioned{Secret: ticket.Value, Version: ticket.Created.Unix(), Expires: ticket.Created.Add(TicketLife)})
 		return fmt.Errorf("store the ticket: %w", err)
 	}
 	failpoint.Hit("ticket", "stored")
 	return nil
 }
 
-// Refresh reads what another replica may have stored. It fails with db.ErrUnavailable and keeps what is known.
+// Refresh reads what another replica may have stored, from Redis while SQL is away. It fails with db.ErrUnavailable and keeps what is known.
 func (c *Component) Refresh(ctx context.Context) error {
 	ticket, err := c.loadTicket(ctx)
 	if errors.Is(err, db.ErrNone) {
 		return nil
 	}
 	if err != nil {
+		c.seeShared(ctx)
 		return fmt.Errorf("read the ticket: %w", err)
 	}
 	c.see(ticket)
 	return nil
+}
+
+func (c *Component) seeShared(ctx context.Context) {
+	if v, ok := c.shared.Shared(ctx, string(c.AppID)); ok {
+		created := time.Unix(v.Version, 0)
+		c.see(Ticket{Value: v.Secret, Created: created, Received: created})
+	}
 }
 
 func (c *Component) see(ticket Ticket) {

@@ -24,7 +24,7 @@ func greeting(ctx context.Context, c config) []finding {
 	client := wechat.NewClient(c.wechatURL, nil)
 	defer client.CloseIdle()
 	began := time.Now()
-	at, err := component.New(c.component, c.secret, nil, c.ring, nil, client).Greet(ctx)
+	at, err := component.New(c.component, c.secret, nil, c.ring, nil, nil, client).Greet(ctx)
 	if err != nil {
 		return []finding{trouble("wechat", err)}
 	}

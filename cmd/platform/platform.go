@@ -80,7 +80,7 @@ func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
 		return nil, errors.Join(err, p.close())
 	}
 	p.tokens = stores{componentTokens, authorizerTokens}
-	p.component = component.New(c.component, c.secret, p.db, c.ring, componentTokens, p.client)
+	p.component = component.New(c.component, c.secret, p.db, c.ring, componentTokens, mirror.NewNewest(p.mirror, "ticket", 1), p.client)
 	p.authorizers = authorizer.New(p.db, p.mirror, p.component, authorizerTokens, p.client)
 	p.authorizers.RefreshBudget = c.refreshBudget
 	p.invitations = invitation.New(p.db, p.tenants, p.authorizers, p.component, c.publicURL, c.consentURL)
