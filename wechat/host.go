@@ -2,6 +2,7 @@ package wechat
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -45,20 +46,13 @@ func newHost(base *url.URL) (*host, error) {
 		return nil, errors.New("the base URL names no host")
 	case base.Scheme == "https":
 		h.secure = &tls.Config{ServerName: base.Hostname(), MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
-		h.address = net.JoinHostPort(base.Hostname(), or(port, "443"))
+		h.address = net.JoinHostPort(base.Hostname(), cmp.Or(port, "443"))
 	case base.Scheme == "http":
-		h.address = net.JoinHostPort(base.Hostname(), or(port, "80"))
+		h.address = net.JoinHostPort(base.Hostname(), cmp.Or(port, "80"))
 	default:
 		return nil, errors.New("the base URL is neither http nor https")
 	}
 	return h, nil
-}
-
-func or(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
 
 // answer is what came back. Its body is whole.

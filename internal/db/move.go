@@ -27,7 +27,7 @@ const (
 
 // Move copies all of a SQLite database into d, which is empty and perhaps has no tables yet, in one transaction: it is there whole or not at all. Then the old one is marked, so that no platform serves from it any more; nothing in
 // it is deleted. progress is told how many rows of a table have been copied. Sealed values stay as they are, for what they are bound to is copied with them.
-// It fails with ErrInUse, ErrMoved, ErrNotEmpty or ErrUnavailable; then both databases are as they were. If the mark alone fails, d is complete, and the error says so.
+// It fails with ErrInUse, ErrMoved, ErrNotEmpty or ErrUnavailable; then the old one serves as before. If the mark alone fails, d is complete, and the error says so; if it is the end of d's commit that nobody knows, or the process dies before the mark, d may be complete and the old one unmarked: the next Move says ErrNotEmpty then.
 func (d *DB) Move(ctx context.Context, from *DB, files fs.FS, progress func(table string, rows int)) error {
 	ctx, cancel := context.WithTimeout(ctx, movePatience)
 	defer cancel()
