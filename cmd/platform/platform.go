@@ -18,6 +18,7 @@ import (
 	"wxplatform/inbox"
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
+	"wxplatform/internal/plainhttp"
 	"wxplatform/internal/requestlog"
 	"wxplatform/internal/seal"
 	"wxplatform/invitation"
@@ -158,8 +159,8 @@ func (p *platform) run(ctx context.Context, on listeners) error {
 	defer stop()
 	keepers, _ := errgroup.WithContext(background)
 	p.keep(background, keepers)
-	group.Go(func() error { return p.serve(serving, p.public(), on.public) })
-	group.Go(func() error { return p.serve(serving, p.private(), on.private) })
+	group.Go(func() error { return p.serve(serving, plainhttp.New(p.server(p.public())), on.public) })
+	group.Go(func() error { return p.serve(serving, p.server(p.private()), on.private) })
 	err := group.Wait()
 	stop()
 	return errors.Join(err, keepers.Wait())
@@ -191,9 +192,9 @@ func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
 	keepers.Go(func() error { return p.watch(ctx) })
 }
 
-// serve answers on one listener until ctx ends, gives notice, and then gives the requests under way their time.
-func (p *platform) serve(ctx context.Context, handler http.Handler, on net.Listener) error {
-	server := &http.Server{
+// server has the limits that both listeners have.
+func (p *platform) server(handler http.Handler) *http.Server {
+	return &http.Server{
 		Handler:           p.farewell(handler),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
@@ -202,6 +203,17 @@ func (p *platform) serve(ctx context.Context, handler http.Handler, on net.Liste
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // its lines can hold what strangers sent
 	}
+}
+
+// server is net/http's, for the operations listener, or plainhttp's, for the world.
+type server interface {
+	Serve(net.Listener) error
+	Shutdown(context.Context) error
+	Close() error
+}
+
+// serve answers on one listener until ctx ends, gives notice, and then gives the requests under way their time.
+func (p *platform) serve(ctx context.Context, server server, on net.Listener) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(on) }()
 	select {

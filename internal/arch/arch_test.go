@@ -42,6 +42,7 @@ var leaves = map[string][]string{
 	"internal/seal":       {},
 	"internal/failpoint":  {},
 	"internal/problem":    {},
+	"internal/plainhttp":  {},
 	"internal/requestlog": {},
 	"internal/strict":     {},
 	"internal/arch":       {},

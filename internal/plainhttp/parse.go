@@ -1,0 +1,162 @@
+package plainhttp
+
+import (
+	"errors"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+var (
+	errMore = errors.New("the request has not come whole yet")
+	errOdd  = errors.New("the request is not of the plain shape")
+)
+
+const (
+	mostFields = 32
+	endOfLine  = "\r\n"
+)
+
+// parse reads text as one request of the plain shape with nothing behind it, or fails with errMore or errOdd. Of what it takes net/http's server makes the same (FuzzPlain).
+// The request shares no memory with anything but text.
+func parse(text string) (*http.Request, error) {
+	head, body, whole := strings.Cut(text, endOfLine+endOfLine)
+	if !whole {
+		return nil, errMore
+	}
+	line, fields, _ := strings.Cut(head, endOfLine)
+	r := &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
+	if !readLine(r, line) || !readFields(r, fields) || r.Host == "" {
+		return nil, errOdd
+	}
+	return r, readBody(r, body)
+}
+
+// readLine takes a request line of a known method and a path without escapes, which can be read in one way only.
+func readLine(r *http.Request, line string) bool {
+	method, rest, _ := strings.Cut(line, " ")
+	target, version, _ := strings.Cut(rest, " ")
+	path, query, queried := strings.Cut(target, "?")
+	switch {
+	case method != http.MethodGet && method != http.MethodPost && method != http.MethodDelete, version != r.Proto:
+		return false
+	case !strings.HasPrefix(path, "/") || !only(inPath, path) || strings.Contains(path, "//") || strings.Contains(path, ".."):
+		return false
+	case queried && (query == "" || !only(inQuery, query)):
+		return false
+	}
+	r.Method, r.RequestURI, r.URL = method, target, &url.URL{Path: path, RawQuery: query}
+	return true
+}
+
+func readFields(r *http.Request, fields string) bool {
+	r.Header = make(http.Header, 8)
+	values := make([]string, 0, 8)
+	for more := true; more; {
+		var line string
+		line, fields, more = strings.Cut(fields, endOfLine)
+		name, value, _ := strings.Cut(line, ":")
+		if len(line) == len(name) || name == "" || !only(inName, name) || !only(inValue, value) || len(r.Header) >= mostFields {
+			return false
+		}
+		values = append(values, strings.Trim(value, " "))
+		last := len(values) - 1
+		if !take(r, textproto.CanonicalMIMEHeaderKey(name), values[last:last+1:last+1]) {
+			return false
+		}
+	}
+	return true
+}
+
+// take takes a field, unless it is there twice or says anything about how the connection or the request goes on that is not the plainest.
+func take(r *http.Request, name string, value []string) bool {
+	if _, twice := r.Header[name]; twice {
+		return false
+	}
+	switch name {
+	case "Host":
+		twice := r.Host != ""
+		r.Host = value[0]
+		return !twice && r.Host != "" && only(inHost, r.Host)
+	case "Connection":
+		if value[0] != "keep-alive" {
+			return false
+		}
+	case "Content-Length":
+		if !readLength(r, value[0]) {
+			return false
+		}
+	case "Expect", "Http2-Settings", "Keep-Alive", "Pragma", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return false
+	}
+	r.Header[name] = value
+	return true
+}
+
+// A length is digits as strconv writes them, of a POST; how much of it there may be is the connection's room.
+func readLength(r *http.Request, value string) bool {
+	n, err := strconv.ParseUint(value, 10, 31)
+	r.ContentLength = int64(n)
+	return err == nil && r.Method == http.MethodPost && value == strconv.FormatUint(n, 10)
+}
+
+func readBody(r *http.Request, body string) error {
+	given := int64(len(body))
+	switch {
+	case r.Method == http.MethodPost && r.Header["Content-Length"] == nil, given > r.ContentLength:
+		return errOdd
+	case given < r.ContentLength:
+		return errMore
+	case given > 0:
+		r.Body = &content{*strings.NewReader(body)}
+	}
+	return nil
+}
+
+// content is a body that came whole.
+type content struct{ strings.Reader }
+
+func (*content) Close() error { return nil }
+
+// set is which bytes may stand somewhere.
+type set [256]bool
+
+const (
+	lettersAndDigits = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	unreserved       = lettersAndDigits + "-._~"
+)
+
+var (
+	inPath  = of(unreserved + "/")
+	inQuery = of(unreserved + "/=&%+@:,")
+	inName  = of(lettersAndDigits + "-")
+	inHost  = of(lettersAndDigits + "-.:[]")
+	inValue = printable()
+)
+
+func of(bytes string) *set {
+	var s set
+	for _, b := range []byte(bytes) {
+		s[b] = true
+	}
+	return &s
+}
+
+func printable() *set {
+	var s set
+	for b := ' '; b <= '~'; b++ {
+		s[b] = true
+	}
+	return &s
+}
+
+func only(s *set, text string) bool {
+	for i := range len(text) {
+		if !s[text[i]] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,487 @@
+package plainhttp
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func dial(t *testing.T, address string) *net.TCPConn {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	return c.(*net.TCPConn)
+}
+
+func say(t *testing.T, c net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hear reads one answer.
+func hear(t *testing.T, c net.Conn) (status int, body string) {
+	t.Helper()
+	response, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("got %v, want an answer", err)
+	}
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+// left counts the connections that net/http gets.
+func left(count *atomic.Int32) func(*http.Server) server {
+	return func(s *http.Server) server {
+		s.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				count.Add(1)
+			}
+		}
+		return New(s)
+	}
+}
+
+func TestPlainRequestsNeverReachNetHTTP(t *testing.T) {
+	var handed atomic.Int32
+	address := serving(t, &witness{}, left(&handed))
+	c := dial(t, address)
+	for range 3 {
+		for _, r := range plain[:len(plain)-1] { // the last ends the connection
+			say(t, c, r)
+			if status, _ := hear(t, c); status != 200 {
+				t.Fatalf("%q: got %d", r, status)
+			}
+		}
+	}
+	split := dial(t, address) // as curl and many libraries send it
+	say(t, split, closing[:len(closing)-2])
+	time.Sleep(20 * time.Millisecond)
+	say(t, split, "{}")
+	hear(t, split)
+	if n := handed.Load(); n != 0 {
+		t.Errorf("got %d connections handed over, want none", n)
+	}
+}
+
+func TestAConnectionThatIsHandedOverGoesOn(t *testing.T) {
+	var handed atomic.Int32
+	c := dial(t, serving(t, &witness{}, left(&handed)))
+	say(t, c, closing)
+	hear(t, c)
+	say(t, c, strings.Replace(closing, "POST", "PUT", 1))
+	hear(t, c)
+	say(t, c, closing)
+	hear(t, c)
+	if n := handed.Load(); n != 1 {
+		t.Errorf("got %d connections handed over, want one", n)
+	}
+}
+
+func TestARequestEndsWithItsCaller(t *testing.T) {
+	t.Parallel()
+	for name, hangUp := range map[string]func(*net.TCPConn){
+		"closed":      func(c *net.TCPConn) { _ = c.Close() },
+		"reset":       func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() },
+		"half closed": func(c *net.TCPConn) { _ = c.CloseWrite() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			begun, ended := make(chan struct{}), make(chan error, 1)
+			handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				close(begun)
+				select {
+				case <-r.Context().Done():
+					ended <- nil
+				case <-time.After(5 * time.Second):
+					ended <- errors.New("nobody said that the caller had hung up")
+				}
+			})
+			c := dial(t, serving(t, handler, ours))
+			say(t, c, closing)
+			<-begun
+			hangUp(c)
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestACallerWhoWaitsOrSaysMoreHasNotHungUp(t *testing.T) {
+	t.Parallel()
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+			w.WriteHeader(http.StatusTeapot)
+		case <-time.After(5 * glance):
+		}
+	})
+	c := dial(t, serving(t, handler, ours))
+	say(t, c, closing)
+	time.Sleep(glance)
+	say(t, c, closing)
+	in := bufio.NewReader(c)
+	for range 2 {
+		response, err := http.ReadResponse(in, nil)
+		if err != nil || response.StatusCode != 200 {
+			t.Fatalf("got %v %v, want 200", response, err)
+		}
+	}
+}
+
+func TestAContextEndsWithItsRequest(t *testing.T) {
+	var last context.Context
+	c := dial(t, serving(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { last = r.Context() }), ours))
+	say(t, c, closing)
+	hear(t, c)
+	select {
+	case <-last.Done():
+	case <-time.After(5 * time.Second):
+		t.Error("the context of an answered request did not end")
+	}
+}
+
+// ends is after how long the server ends a connection on which parts were said.
+func ends(t *testing.T, address string, parts ...string) time.Duration {
+	t.Helper()
+	c := dial(t, address)
+	began := time.Now()
+	for _, part := range parts {
+		say(t, c, part)
+		time.Sleep(20 * time.Millisecond)
+	}
+	_, _ = io.Copy(io.Discard, c)
+	return time.Since(began)
+}
+
+// Who keeps a connection and says nothing, or his request too slowly, is cut off when net/http would do it, and at most a moment later.
+func TestSlowCallersAreCutOffAsByNetHTTP(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	for name, parts := range map[string][]string{
+		"nothing":            nil,
+		"half a head":        {"POST / HTTP/1.1\r\nHost"},
+		"half a body":        {closing[:len(closing)-1]},
+		"idle":               {closing},
+		"half a second head": {closing, "POST / HTTP/1.1\r\nHost"},
+		"half a second body": {closing, closing[:len(closing)-1]},
+		"odd and idle":       {strings.Replace(closing, "POST", "PUT", 1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want := make(chan time.Duration, 1)
+			go func() { want <- ends(t, p.theirs, parts...) }()
+			got, theirs := ends(t, p.ours, parts...), <-want
+			if got < theirs*2/3 || got > theirs+moment+time.Second {
+				t.Errorf("got %v, net/http %v", got, theirs)
+			}
+		})
+	}
+}
+
+func TestManySlowCallersHoldNobodyUp(t *testing.T) {
+	t.Parallel()
+	address := serving(t, &witness{}, ours)
+	for range 200 {
+		say(t, dial(t, address), "POST / HTTP/1.1\r\nHost: a\r\nX-")
+	}
+	began := time.Now()
+	c := dial(t, address)
+	say(t, c, closing)
+	hear(t, c)
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("got %v for a plain request among slow ones", took)
+	}
+}
+
+func TestShutdownAnswersWhatIsUnderWayAndClosesWhatIsIdle(t *testing.T) {
+	t.Parallel()
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete {
+			close(begun)
+			<-goOn
+		}
+		_, _ = io.WriteString(w, "done")
+	})
+	address, s := started(t, handler, ours)
+	idle, busy := dial(t, address), dial(t, address)
+	say(t, idle, closing)
+	hear(t, idle)
+	say(t, busy, "DELETE / HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-begun
+	ended := make(chan error, 1)
+	go func() { ended <- s.Shutdown(context.Background()) }()
+	wantEnd(t, idle)
+	select {
+	case err := <-ended:
+		t.Fatalf("Shutdown returned %v while a request was under way", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(goOn)
+	if status, body := hear(t, busy); status != 200 || body != "done" {
+		t.Errorf("got %d %q, want the answer", status, body)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if _, err := net.Dial("tcp", address); err == nil {
+		t.Error("the listener is open still")
+	}
+}
+
+func TestShutdownGivesUpWithItsContext(t *testing.T) {
+	begun := make(chan struct{})
+	address, s := started(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-r.Context().Done()
+	}), ours)
+	c := dial(t, address)
+	say(t, c, closing)
+	<-begun
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the deadline", err)
+	}
+	_ = s.Close()
+	wantEnd(t, c)
+}
+
+// A connection that was opened for a request which is on its way when the server stops is waited for.
+func TestShutdownWaitsForTheFirstRequestOfANewConnection(t *testing.T) {
+	t.Parallel()
+	address, s := started(t, &witness{}, ours)
+	c := dial(t, address)
+	used := dial(t, address) // when this one is answered the first has been accepted
+	say(t, used, closing)
+	hear(t, used)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Shutdown(context.Background()) }()
+	time.Sleep(50 * time.Millisecond)
+	say(t, c, closing)
+	if status, _ := hear(t, c); status != 200 {
+		t.Errorf("got %d", status)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAConnectionAcceptedWhileStoppingIsAnsweredOnce(t *testing.T) {
+	address, s := started(t, &witness{}, ours)
+	s.(*Server).ending.Store(true)
+	c := dial(t, address)
+	say(t, c, closing)
+	if status, _ := hear(t, c); status != 200 {
+		t.Errorf("got %d", status)
+	}
+	wantEnd(t, c)
+}
+
+// wantEnd fails where the server does not end a connection before any time-out would.
+func wantEnd(t *testing.T, c net.Conn) {
+	t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+	if _, err := c.Read(make([]byte, 1)); err != io.EOF && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("got %v, want the connection ended", err)
+	}
+}
+
+func TestACallerWhoDoesNotReadIsCutOff(t *testing.T) {
+	t.Parallel()
+	large := strings.Repeat("x", 32<<20)
+	address, s := started(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, large) }), ours)
+	say(t, dial(t, address), closing)
+	for began := time.Now(); time.Since(began) < 8*time.Second; time.Sleep(20 * time.Millisecond) {
+		if time.Since(began) > 500*time.Millisecond && s.(*Server).count() == 0 {
+			return
+		}
+	}
+	t.Error("the connection is open still, want it cut after WriteTimeout")
+}
+
+func TestAPanicCutsTheConnection(t *testing.T) {
+	for _, value := range []any{http.ErrAbortHandler, "secret"} {
+		var lines lines
+		c := dial(t, serving(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "half")
+			panic(value)
+		}), func(s *http.Server) server {
+			s.ErrorLog.SetOutput(&lines)
+			return New(s)
+		}))
+		say(t, c, closing)
+		if text, _ := io.ReadAll(c); len(text) > 0 {
+			t.Errorf("%v: got %q, want nothing", value, text)
+		}
+		if said := lines.String(); (value == http.ErrAbortHandler) != (said == "") || strings.Contains(said, "secret") {
+			t.Errorf("%v: the log says %q", value, said)
+		}
+	}
+}
+
+// Handlers answer through both servers the same.
+func TestAnswersAreThoseOfNetHTTP(t *testing.T) {
+	for name, handler := range map[string]http.HandlerFunc{
+		"nothing":      func(http.ResponseWriter, *http.Request) {},
+		"no content":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) },
+		"not modified": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304); _, _ = io.WriteString(w, "x") },
+		"twice": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(404)
+			w.Header().Set("Late", "x")
+			w.WriteHeader(200)
+		},
+		"unknown status": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(599); _, _ = io.WriteString(w, "x") },
+		"typed": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, "{}")
+		},
+		"guessed": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<!doctype html><p>") },
+		"many values": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Set-Cookie"] = []string{"a=b", "c=d"}
+			w.Header().Set("Empty", "")
+		},
+		"split answer": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "/x\r\nSet-Cookie: a=b\r\n\r\n<p>")
+			w.WriteHeader(302)
+		},
+		"bad name": func(w http.ResponseWriter, _ *http.Request) { w.Header()["X\r\nY"] = []string{"z"} },
+		"last":     func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Connection", "close") },
+		"own length": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "2")
+			_, _ = io.WriteString(w, "ok")
+		},
+		"own date": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Date", "today") },
+		"no date":  func(w http.ResponseWriter, _ *http.Request) { w.Header()["Date"] = nil },
+		"no type": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Content-Type"] = nil
+			_, _ = io.WriteString(w, "x")
+		},
+		"two writes": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "a")
+			_, _ = io.WriteString(w, "b")
+		},
+		"early hints": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); w.WriteHeader(103) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, request := range []string{closing, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"} {
+				got, want := said(t, serving(t, handler, ours), request), said(t, serving(t, handler, theirs), request)
+				if got != want {
+					t.Errorf("got  %q\nwant %q", got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestAnInterimStatusIsNotTheAnswer(t *testing.T) {
+	c := dial(t, serving(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusEarlyHints)
+		w.WriteHeader(http.StatusNotFound)
+	}), ours))
+	say(t, c, closing)
+	if status, _ := hear(t, c); status != http.StatusNotFound {
+		t.Errorf("got %d, want 404", status)
+	}
+}
+
+func TestWhatIsHandedOverTooLateIsClosed(t *testing.T) {
+	l := newSplit(nowhere{})
+	_ = l.Close()
+	near, far := net.Pipe()
+	l.hand(far)
+	if _, err := near.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("got %v, want the connection closed", err)
+	}
+}
+
+func TestALargeAnswerArrivesWhole(t *testing.T) {
+	c := dial(t, serving(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for range 1000 {
+			_, _ = io.WriteString(w, strings.Repeat(r.URL.RawQuery, 1000))
+		}
+	}), ours))
+	for _, letter := range []string{"a", "b"} {
+		say(t, c, "GET /?"+letter+" HTTP/1.1\r\nHost: a\r\n\r\n")
+		if _, body := hear(t, c); body != strings.Repeat(letter, 1000*1000) {
+			t.Errorf("got %d bytes", len(body))
+		}
+	}
+}
+
+// Without file descriptors nobody is accepted for a while; the listener is not given up for that.
+func TestAcceptIsTriedAgain(t *testing.T) {
+	real, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	on := &exhausted{Listener: real}
+	on.times.Store(3)
+	s := New(&http.Server{Handler: &witness{}, ErrorLog: log.New(io.Discard, "", 0)})
+	done := begin(s, on)
+	c := dial(t, real.Addr().String())
+	say(t, c, closing)
+	if status, _ := hear(t, c); status != 200 {
+		t.Errorf("got %d", status)
+	}
+	_ = s.Close()
+	if err := <-done; err != http.ErrServerClosed {
+		t.Errorf("got %v, want http.ErrServerClosed", err)
+	}
+}
+
+type exhausted struct {
+	net.Listener
+	times atomic.Int32
+}
+
+func (l *exhausted) Accept() (net.Conn, error) {
+	if l.times.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+func TestOverTLSAllIsNetHTTPs(t *testing.T) {
+	var handed atomic.Int32
+	real, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := left(&handed)(&http.Server{Handler: &witness{}})
+	done := begin(s, wrapped{real})
+	c := dial(t, real.Addr().String())
+	say(t, c, closing)
+	hear(t, c)
+	if handed.Load() != 1 {
+		t.Error("a connection that is not plainly TCP was read here")
+	}
+	_ = s.Close()
+	<-done
+}
+
+// wrapped is a listener whose connections are more than TCP's, as TLS's are.
+type wrapped struct{ net.Listener }
+
+func (l wrapped) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return struct{ net.Conn }{c}, err
+}
