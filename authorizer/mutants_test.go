@@ -18,7 +18,7 @@ type mutant struct{ guard, file, old, new string }
 
 var mutants = []mutant{
 	{"an outcome that nobody knows makes the row suspect", "token/row.go", "if how == unknown {", "if false {"},
-	{"a holder that vanished makes the row suspect", "token/row.go", "	r.unsettle(end.Add(m.Unsettled-m.Call), m)\n", "	_ = end\n"},
+	{"a holder that vanished makes the row suspect", "token/row.go", "	r.lease = time.Time{}\n	r.unsettle(m.settles(), m)\n", "	r.lease = time.Time{}\n"},
 	{"a late success makes the row suspect", "token/row.go", "	if late {\n		r.unsettle(m.now, m)", "	if false {\n		r.unsettle(m.now, m)"},
 	{"a late success is not clean", "token/row.go", "clean := !late && !r.unsettled", "clean := !r.unsettled"},
 	{"a success is not clean if something became unsettled", "token/row.go", "clean := !late && !r.unsettled.After(r.claimed)", "clean := !late"},
@@ -26,7 +26,9 @@ var mutants = []mutant{
 	{"the refresh token of an older success becomes the spare", "token/row.go", "		r.keep(a.Refresh, c.fence)\n", ""},
 	{"the refresh token that an unclean success replaces becomes the spare", "token/row.go", "		r.keep(old, oldVersion)\n", "		_, _ = old, oldVersion\n"},
 	{"the spare is tried when the row's own is refused", "token/obtain.go", "c.refused && !c.spare.IsZero()", "c.refused && false"},
-	{"an exchange is clean only 12 s after the last claim", "token/row.go", "clean := sent.Sub(r.claimed) > m.Lease", "clean := true"},
+	{"an exchange is clean only 12 s after the last claim", "token/row.go", "clean := sent.Sub(r.claimed) > m.Lease &&", "clean :="},
+	{"an exchange is not clean where the clock was set", "token/row.go", " && !m.jumped\n", "\n"},
+	{"what is unsettled is waited for anew where the clock was set", "token/row.go", " || m.jumped && !r.unsettled.IsZero() {", " {"},
 	{"an exchange ends the lease", "token/row.go", "	r.endLease(m) // a lease that was held leaves something unsettled\n", ""},
 	{"a lease holds", "token/row.go", "return m.now.Before(r.lease) && r.lease.Sub(m.now) <= m.Lease", "return false"},
 	{"a lease that ends too far ahead is over", "token/row.go", "m.now.Before(r.lease) && r.lease.Sub(m.now) <= m.Lease", "m.now.Before(r.lease)"},

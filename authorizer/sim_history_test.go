@@ -420,9 +420,8 @@ func (w *world) cutOne() {
 	}
 }
 
-// setClock sets the database's clock back. One that is set forward while a request is under way makes what may still happen seem past: docs/custody.md says so.
 func (w *world) setClock() {
-	w.dbOff += []time.Duration{-2 * time.Minute, -10 * time.Second, -time.Hour}[w.rng.IntN(3)]
+	w.dbOff += []time.Duration{-2 * time.Minute, -10 * time.Second, 10 * time.Second, 2 * time.Minute, -time.Hour}[w.rng.IntN(5)]
 	w.fault("database's clock set")
 	w.note("the database's clock is set to %v of the truth", w.dbOff)
 }

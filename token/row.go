@@ -80,6 +80,7 @@ type row struct {
 type moment struct {
 	Times
 	now    time.Time
+	jumped bool // the clock was set a moment ago, so that nothing can be told by how long ago it was
 	spread float64
 }
 
@@ -97,8 +98,9 @@ type claim struct {
 }
 
 // mend undoes what a database's clock that was set back would make last: nothing waits for longer than it would have.
+// Where it was set forward, what may still happen at WeChat seems past, so that is waited for anew.
 func (r *row) mend(m moment) {
-	if most := m.settles(); r.unsettled.After(most) {
+	if most := m.settles(); r.unsettled.After(most) || m.jumped && !r.unsettled.IsZero() {
 		r.unsettled = most
 	}
 	if r.retry.After(m.now.Add(longestRetry)) {
@@ -137,14 +139,13 @@ func (r *row) claim(m moment, bad Version) claim {
 	return claim{fence: fence, at: m.now, refresh: r.refresh, spare: r.spare}
 }
 
-// endLease takes the row from a holder of whom nothing was heard. He may have sent as late as a call before the lease's end, and WeChat may still act on that.
+// endLease takes the row from a holder of whom nothing was heard. WeChat may still act on what he sent, as if he had sent it now: how long ago his lease ended says nothing, for the clock may have been set since, and nobody need have noticed.
 func (r *row) endLease(m moment) {
 	if r.lease.IsZero() {
 		return
 	}
-	end := earlier(r.lease, m.now.Add(m.Lease))
 	r.lease = time.Time{}
-	r.unsettle(end.Add(m.Unsettled-m.Call), m)
+	r.unsettle(m.settles(), m)
 }
 
 // unsettle makes the row suspect. It always shows to whoever claimed before, be it in the same millisecond.
@@ -400,9 +401,9 @@ func (r *row) force(version Version, m moment) bool {
 }
 
 // grant takes an answer that no claim asked for: an exchange, sent at the time given by the database's clock. It ends whatever lease is set, so that a refresh under way is late by that alone.
-// It is clean only if no refresh can have been under way when it was sent. An answer without an access token comes from WeChat's list, so where there is a refresh token already its own is only the spare.
+// It is clean only if no refresh can have been under way when it was sent, as far as clocks can tell. An answer without an access token comes from WeChat's list, so where there is a refresh token already its own is only the spare.
 func (r *row) grant(a Answer, sent time.Time, m moment) {
-	clean := sent.Sub(r.claimed) > m.Lease
+	clean := sent.Sub(r.claimed) > m.Lease && !m.jumped
 	r.endLease(m) // a lease that was held leaves something unsettled
 	clean = clean && r.unsettled.Before(sent) && !a.Access.IsZero()
 	version := r.issue(m, 0)

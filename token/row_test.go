@@ -99,7 +99,7 @@ func TestAStallsBClaimsAndACommitsFirst(t *testing.T) {
 	h.r.succeed(b, answer("B"), at(14))
 	h.stored("B")
 	h.spare("A")
-	h.suspectUntil(64) // A's lease ended at 12: sent at 4 at the latest, acted on until 64
+	h.suspectUntil(77) // A's lease was over at 13, by a clock that may have been set: sent by 17 at the latest, acted on until 77
 }
 
 func TestALateSuccessIsNotStoredOverANewerOne(t *testing.T) {
@@ -120,7 +120,7 @@ func TestAHolderWhoVanishedMayStillHaveSent(t *testing.T) {
 	b := h.claim(12)
 	h.r.succeed(b, answer("B"), at(13))
 	h.stored("B")
-	h.suspectUntil(64)
+	h.suspectUntil(76)
 }
 
 func TestAVanishedHolderIsNoticedWhenHisLeaseEnds(t *testing.T) {
@@ -137,12 +137,39 @@ func TestAVanishedHolderIsNoticedWhenHisLeaseEnds(t *testing.T) {
 	}
 }
 
-func TestAVanishedHolderOfLongAgoCanDoNothingAnyMore(t *testing.T) {
+// Nobody need have noticed that the clock was set: who reads it for the first time cannot.
+func TestAHolderVanishedJustNowAlthoughTheClockWasSetForwardSince(t *testing.T) {
 	h := granted(t)
 	h.claim(0)
 	h.r.succeed(h.claim(600), answer("B"), at(601))
 	h.stored("B")
-	h.clean()
+	h.suspectUntil(664)
+}
+
+func TestWhatIsUnsettledSeemsPastWhereTheClockWasSetForward(t *testing.T) {
+	h := granted(t)
+	h.r.fail(h.claim(0), unknown, at(8))
+	jumped := at(3600)
+	jumped.jumped = true
+	h.r.mend(jumped)
+	if r := h.r; r.wanted(jumped) {
+		t.Error("got the refresh for good at once, want it to wait for what may still act")
+	}
+	b := h.r.claim(jumped, 0) // a caller's
+	h.r.succeed(b, answer("B"), at(3601))
+	h.stored("B")
+	h.suspectUntil(3664)
+}
+
+func TestAnExchangeIsUncleanWhereTheClockWasSet(t *testing.T) {
+	h := granted(t)
+	h.r.succeed(h.claim(-600), answer("A"), at(-599)) // by a clock that was set back, just after the exchange was sent at 0
+	jumped := at(-598)
+	jumped.jumped = true
+	h.r.grant(answer("X"), at(0).now, jumped)
+	h.stored("X")
+	h.spare("A")
+	h.refreshedAlone(-597)
 }
 
 func TestAfterATimeOutACallersRefreshIsUnclean(t *testing.T) {
@@ -158,11 +185,11 @@ func TestAfterATimeOutACallersRefreshIsUnclean(t *testing.T) {
 func TestAnUnknownOutcomeDuringTheClaimOfAnotherMakesItUnclean(t *testing.T) {
 	h := granted(t)
 	a := h.claim(0)
-	b := h.claim(100) // A's lease is long over, and all that it sent
-	h.r.fail(a, unknown, at(101))
-	h.r.succeed(b, answer("B"), at(102))
+	b := h.claim(100)
+	h.r.fail(a, unknown, at(110)) // A was paused
+	h.r.succeed(b, answer("B"), at(111))
 	h.stored("B")
-	h.suspectUntil(161)
+	h.suspectUntil(170)
 }
 
 func TestASuccessAfterTheLeaseIsUnclean(t *testing.T) {
@@ -176,11 +203,12 @@ func TestASuccessAfterTheLeaseIsUnclean(t *testing.T) {
 func TestALateSuccessShowsToTheHolderInTheSameMillisecond(t *testing.T) {
 	h := granted(t)
 	a := h.claim(0)
-	b := h.claim(200)
-	h.r.succeed(a, answer("A"), at(200))
-	h.r.succeed(b, answer("B"), at(201))
-	h.stored("B")
-	h.refreshedAlone(202)
+	h.r.succeed(h.claim(200), answer("B"), at(201))
+	c := h.claim(264) // the refresh for good, all that was sent before being settled
+	h.r.succeed(a, answer("A"), at(264))
+	h.r.succeed(c, answer("C"), at(265))
+	h.stored("C")
+	h.refreshedAlone(266)
 }
 
 func TestACommitThatSeemedToFailIsNotTakenForALateOne(t *testing.T) {
@@ -214,7 +242,7 @@ func TestAnExchangeMakesARefreshUnderWayLate(t *testing.T) {
 	h.r.succeed(a, answer("A"), at(3))
 	h.stored("X")
 	h.spare("A")
-	h.suspectUntil(64)
+	h.suspectUntil(66)
 }
 
 func TestAnExchangeIsCleanOnlyIfTheLastClaimIsLongAgo(t *testing.T) {
@@ -244,7 +272,7 @@ func TestAnExchangeIsUncleanWhereAHolderVanished(t *testing.T) {
 	h := granted(t)
 	h.claim(0)
 	h.r.grant(answer("X"), at(30).now, at(31))
-	h.suspectUntil(64)
+	h.suspectUntil(95)
 }
 
 func TestTwoExchangesThatCommitInTheOtherOrderLeaveTheRowSuspect(t *testing.T) {
@@ -409,7 +437,7 @@ func TestARefusedTokenThatWasReplacedMeanwhileIsNotDead(t *testing.T) {
 	if !h.r.fail(b, dead, at(15)) || h.r.failures != 0 {
 		t.Error("got the row taken for dead, want A's refresh token tried")
 	}
-	h.suspectUntil(64)
+	h.suspectUntil(77)
 }
 
 func TestASpareThatCameMeanwhileIsTriedAtOnce(t *testing.T) {

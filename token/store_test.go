@@ -231,7 +231,7 @@ func TestAHolderThatVanishedDoesNotHoldCallersUpForLonger(t *testing.T) {
 		if due, _ := s.Due(t.Context(), 10); len(due) != 0 {
 			t.Error("got the suspect row due at once, want it to wait for what may still act")
 		}
-		p.pass(time.Minute)
+		p.pass(64 * time.Second)
 		p.renewed(s, wx)
 		p.suspect(s, false)
 	})
@@ -997,7 +997,7 @@ func (p *platform) pass(d time.Duration) { p.offset.Add(int64(d)) }
 func (p *platform) replica(kind Kind) *Store {
 	p.t.Helper()
 	d := dbtest.Open(p.t, p.url)
-	d.Clock = p.now
+	d.Clock, d.Own = p.now, p.now
 	if p.first == nil {
 		p.first = d
 	}

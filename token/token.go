@@ -238,7 +238,7 @@ func (s *Store) publish(id wechat.AppID, stored row) Publish {
 }
 
 func (s *Store) moment(now time.Time) moment {
-	return moment{Times: s.times, now: now, spread: s.Spread()}
+	return moment{Times: s.times, now: now, jumped: s.db.Jumped(s.times.Lease + s.times.Unsettled), spread: s.Spread()}
 }
 
 // lives reports whether a version may be used by this process's clock.

@@ -34,6 +34,8 @@ const (
 type DB struct {
 	// Clock replaces the database's clock, in tests only. Nil is the database's own.
 	Clock func() time.Time
+	// Own replaces this process's own clock, which is never set: in tests that replace Clock, and have time pass. Nil is time.Now.
+	Own func() time.Time
 	// Gate is asked before each statement that stands alone, and before each transaction, which has no text, what is to become of it: in the simulation only. Nil lets all pass.
 	Gate func(ctx context.Context, text string, args []any) Fate
 
@@ -44,6 +46,7 @@ type DB struct {
 	writing chan struct{} // SQLite has one writer, so writers of this process queue here instead of polling the file's lock
 	behind  chan struct{} // the connections that background work may have
 	changes atomic.Int64
+	jumps   jumps
 }
 
 // Text is one statement where the engines must differ, both spelled out side by side.

@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -13,11 +14,54 @@ var now = Text{
 // Now is the database's time, in whole milliseconds: the clock by which leases are held and numbers are made.
 func Now(ctx context.Context, q Querier) (time.Time, error) {
 	d := q.database()
+	read, err := d.read(ctx, q)
+	if err == nil {
+		d.jumps.note(read, d.own())
+	}
+	return read, err
+}
+
+func (d *DB) read(ctx context.Context, q Querier) (time.Time, error) {
 	if d.Clock != nil {
 		return Time(Millis(d.Clock())), nil
 	}
 	ms, err := One(ctx, q, Value[int64], d.For(now))
 	return Time(ms), err
+}
+
+func (d *DB) own() time.Time {
+	if d.Own != nil {
+		return d.Own()
+	}
+	return time.Now()
+}
+
+// Jumped reports whether this process noticed within a time that the database's clock was set, forward or back. A process that had not read it before cannot know.
+// Before that time is over, nothing can be told by how long ago something was by the database's clock.
+func (d *DB) Jumped(within time.Duration) bool { return d.jumps.noticed(d.own(), within) }
+
+// jumps compares the database's clock with this process's own, which is never set.
+type jumps struct {
+	mu   sync.Mutex
+	read time.Time // the database's time as it was read last
+	at   time.Time // when that was by the own clock
+	last time.Time // when a jump was noticed last, by the own clock
+}
+
+// note is told each reading. A statement is given up after patience, so that a slow answer does not look like a jump, and a jump by less than that does not show.
+func (j *jumps) note(read, at time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.at.IsZero() && (read.Sub(j.read)-at.Sub(j.at)).Abs() > patience {
+		j.last = at
+	}
+	j.read, j.at = read, at
+}
+
+func (j *jumps) noticed(now time.Time, within time.Duration) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return !j.last.IsZero() && now.Sub(j.last) < within
 }
 
 // Millis is how a time stands in SQL: Unix milliseconds, 0 for the zero time.
