@@ -30,7 +30,7 @@ func (w *world) draw() {
 	some := func(values ...float64) float64 { return values[w.rng.IntN(len(values))] }
 	maybe := func(share float64) bool { return w.rng.Float64() < share }
 	o := odds{redis: some(0, 0, 0.1, 0.5), calm: maybe(0.1), steps: 20 + w.rng.IntN(60)}
-	w.wx.overlap = []time.Duration{0, 5 * time.Minute}[w.rng.IntN(2)]
+	w.wx.overlap = []time.Duration{0, overlap}[w.rng.IntN(2)]
 	w.wx.rotation = rotation(w.rng.IntN(3))
 	if !o.calm {
 		o.sql, o.cut, o.late = some(0, 0, 0.05, 0.2), some(0, 0.1, 0.4), some(0.1, 0.4, 0.9)
@@ -99,8 +99,10 @@ func (w *world) reject() {
 	}
 }
 
+var tables = []string{"tokens", "authorizers", "walks", "pauses", "tickets"}
+
 func (w *world) reset() {
-	for _, table := range []string{"tokens", "authorizers", "walks", "pauses", "tickets"} {
+	for _, table := range tables {
 		w.exec(`DELETE FROM ` + table)
 	}
 	w.exec(`UPDATE meta SET changes = 1`)
@@ -165,7 +167,7 @@ func (w *world) acts() []act {
 		some = append(some, act{1, w.setClock})
 	}
 	if w.odds.restores {
-		some = append(some, act{1, w.dumpOrRestore})
+		some = append(some, act{4, w.dumpOrRestore})
 	}
 	if w.odds.merchant {
 		some = append(some, act{1, w.merchant})
@@ -429,20 +431,21 @@ func (w *world) setClock() {
 func (w *world) dumpOrRestore() {
 	if !w.dumped {
 		w.note("a dump is taken")
-		w.exec(`DROP TABLE IF EXISTS dumped_tokens`)
-		w.exec(`DROP TABLE IF EXISTS dumped_authorizers`)
-		w.exec(`CREATE TABLE dumped_tokens AS SELECT * FROM tokens`)
-		w.exec(`CREATE TABLE dumped_authorizers AS SELECT * FROM authorizers`)
+		for _, table := range append(tables, "meta") {
+			w.exec(`DROP TABLE IF EXISTS dumped_` + table)
+			w.exec(`CREATE TABLE dumped_` + table + ` AS SELECT * FROM ` + table)
+		}
 		w.dumped = true
 		return
 	}
 	w.note("the dump is restored")
 	w.fault("dumps restored")
-	w.exec(`DELETE FROM tokens`)
-	w.exec(`DELETE FROM authorizers`)
-	w.exec(`INSERT INTO tokens SELECT * FROM dumped_tokens`)
-	w.exec(`INSERT INTO authorizers SELECT * FROM dumped_authorizers`)
-	w.seen = w.look()
+	for _, table := range tables {
+		w.exec(`DELETE FROM ` + table)
+		w.exec(`INSERT INTO ` + table + ` SELECT * FROM dumped_` + table)
+	}
+	w.exec(`UPDATE meta SET changes = (SELECT changes FROM dumped_meta)`)
+	w.seen, w.restored = w.look(), true
 }
 
 // merchant does, or WeChat for him, what only an authorization undoes. Or an event says so that is not true.

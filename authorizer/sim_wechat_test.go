@@ -54,7 +54,10 @@ type issued struct {
 	previous time.Duration // when the one before expires
 }
 
-const tokenLife = 2 * time.Hour
+const (
+	tokenLife = 2 * time.Hour
+	overlap   = 5 * time.Minute
+)
 
 func (i *issued) give(now time.Duration) string {
 	i.count++

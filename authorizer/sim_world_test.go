@@ -39,6 +39,7 @@ type world struct {
 	dbOff    time.Duration // by how much the database's clock was set
 	sqlDown  bool
 	dumped   bool
+	restored bool
 	names    int
 	counts   *tally
 

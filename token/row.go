@@ -80,7 +80,8 @@ type row struct {
 type moment struct {
 	Times
 	now    time.Time
-	jumped bool // the clock was set a moment ago, so that nothing can be told by how long ago it was
+	jumped bool    // the clock was set a moment ago, so that nothing can be told by how long ago it was
+	known  Version // the newest that this process knows
 	spread float64
 }
 
@@ -99,7 +100,12 @@ type claim struct {
 
 // mend undoes what a database's clock that was set back would make last: nothing waits for longer than it would have.
 // Where it was set forward, what may still happen at WeChat seems past, so that is waited for anew.
+// And it notices the restore of an older dump: the row never issued a version that is known. What was known of it and what was under way is lost with the row that did, so this one is suspect.
 func (r *row) mend(m moment) {
+	if r.fence < m.known {
+		r.fence = m.known
+		r.unsettle(m.settles(), m)
+	}
 	if most := m.settles(); r.unsettled.After(most) || m.jumped && !r.unsettled.IsZero() {
 		r.unsettled = most
 	}

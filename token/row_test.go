@@ -295,6 +295,24 @@ func TestAfterARestoreTheNextFenceIsNewerThanAllBefore(t *testing.T) {
 	}
 }
 
+func TestARowThatNeverIssuedWhatIsKnownIsSuspect(t *testing.T) {
+	h := granted(t)
+	dump := h.r
+	h.r.succeed(h.claim(0), answer("A"), at(1))
+	restored := at(100)
+	restored.known = h.r.version
+	mended := h.r
+	if mended.mend(restored); mended != h.r {
+		t.Error("got the row changed that issued it")
+	}
+	h.r = dump
+	h.r.mend(restored)
+	if h.r.fence < restored.known {
+		t.Errorf("got fence %d, want it raised to %d", h.r.fence, restored.known)
+	}
+	h.suspectUntil(164)
+}
+
 func TestAVersionNeverFallsThoughItsHolderClaimedBeforeTheRestore(t *testing.T) {
 	h := granted(t)
 	dump := h.r

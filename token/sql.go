@@ -28,6 +28,7 @@ func (s *Store) changeIn(ctx context.Context, tx *db.Tx, id wechat.AppID, create
 		return err
 	}
 	m := s.moment(now)
+	m.known = s.version(id)
 	before := r
 	r.mend(m)
 	if err := work(&r, m); err != nil {
@@ -241,25 +242,52 @@ var touch = db.Text{
 		SET used_at = $1, warm = 0,
 			due = CASE WHEN lease_until = 0 AND unsettled_until = 0 AND failures = 0 AND renew_early > 0 AND (due = 0 OR due > renew_early)
 				THEN renew_early ELSE due END
-		WHERE kind = $2 AND retired_at = 0 AND id IN (SELECT value FROM json_each($3))`,
+		WHERE kind = $2 AND retired_at = 0 AND id IN (SELECT key FROM json_each($3))`,
 	Postgres: `
 		UPDATE tokens
 		SET used_at = $1, warm = 0,
 			due = CASE WHEN lease_until = 0 AND unsettled_until = 0 AND failures = 0 AND renew_early > 0 AND (due = 0 OR due > renew_early)
 				THEN renew_early ELSE due END
-		WHERE kind = $2 AND retired_at = 0 AND id IN (SELECT json_array_elements_text(CAST($3 AS json)))`,
+		WHERE kind = $2 AND retired_at = 0 AND id IN (SELECT json_object_keys(CAST($3 AS json)))`,
 }
 
-// noteUse writes down that ids were asked for.
-func (s *Store) noteUse(ctx context.Context, now time.Time, ids []wechat.AppID) error {
-	list, err := json.Marshal(ids)
+// noteUse writes down that tokens were asked for, by their ids, with the versions that are known of them.
+func (s *Store) noteUse(ctx context.Context, now time.Time, used map[wechat.AppID]Version) error {
+	list, err := json.Marshal(used)
 	if err != nil {
 		return err
 	}
-	return s.db.Tx(ctx, func(tx *db.Tx) error { // which PostgreSQL runs again where two replicas lock these rows in another order
+	err = s.db.Tx(ctx, func(tx *db.Tx) error { // which PostgreSQL runs again where two replicas lock these rows in another order
 		_, err := db.Exec(ctx, tx, s.db.For(touch), db.Millis(now), s.kind, string(list))
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return s.mendRestored(ctx, string(list))
+}
+
+// Rows that never issued the version that is known.
+var selectRestored = db.Text{
+	SQLite: `
+		SELECT tokens.id
+		FROM tokens, json_each($2) AS known
+		WHERE kind = $1 AND tokens.id = known.key AND fence < known.value`,
+	Postgres: `
+		SELECT tokens.id
+		FROM tokens, json_each_text(CAST($2 AS json)) AS known
+		WHERE kind = $1 AND tokens.id = known.key AND fence < CAST(known.value AS BIGINT)`,
+}
+
+func (s *Store) mendRestored(ctx context.Context, known string) error {
+	restored, err := db.All(ctx, s.db, db.Value[wechat.AppID], s.db.For(selectRestored), s.kind, known)
+	for _, id := range restored {
+		err = errors.Join(err, s.change(ctx, id, func(r *row, m moment) error {
+			r.schedule(m) // as it is mended
+			return nil
+		}))
+	}
+	return err
 }
 
 // Version is the version that is stored for id, 0 where there is none. It differs after each refresh, grant and retirement.

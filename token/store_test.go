@@ -756,6 +756,30 @@ func TestUsesThatSQLDidNotTakeAreWrittenLater(t *testing.T) {
 	}
 }
 
+// Where replicas run on while an older dump is restored, as with a failover to a standby that lags behind, they know what the row has lost.
+func TestARowOfAnOlderDumpIsSuspectOnceItsTokenIsUsed(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		p.exec(`CREATE TABLE dump AS SELECT * FROM tokens`)
+		if _, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil {
+			t.Fatal(err)
+		}
+		p.due(s, "")
+		p.suspect(s, false)
+		p.exec(`DELETE FROM tokens`)
+		p.exec(`INSERT INTO tokens SELECT * FROM dump`)
+		p.pass(6 * time.Minute)
+		s.Known(id)
+		p.due(s, "")
+		p.suspect(s, true)
+		p.pass(64 * time.Second)
+		p.renewed(s, wx)
+		p.suspect(s, false)
+		p.newestStored(s, wx)
+	})
+}
+
 func TestTheMostUrgentComesFirst(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s := p.replica(Authorizer)

@@ -247,10 +247,7 @@ func (s *Store) lives(v mirror.Versioned) bool {
 }
 
 // version is the newest that this process knows, be it dead, or 0.
-func (s *Store) version(id wechat.AppID) Version {
-	v, _, _ := s.newest.Local(string(id))
-	return Version(v.Version)
-}
+func (s *Store) version(id wechat.AppID) Version { return Version(s.newest.Version(string(id))) }
 
 func token(v mirror.Versioned) Token { return Token{v.Secret, Version(v.Version), v.Expires} }
 

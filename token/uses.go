@@ -56,7 +56,11 @@ func (s *Store) flushUses(ctx context.Context, now time.Time) error {
 		noted = append(noted, wechat.AppID(id))
 	}
 	for some := range slices.Chunk(noted, usesAtOnce) {
-		if err := s.noteUse(ctx, now, some); err != nil {
+		used := make(map[wechat.AppID]Version, len(some))
+		for _, id := range some {
+			used[id] = s.version(id)
+		}
+		if err := s.noteUse(ctx, now, used); err != nil {
 			s.uses.note(noted...)
 			return err
 		}

@@ -66,6 +66,15 @@ func (n *Newest) Local(key string) (v Versioned, fresh, ok bool) {
 	return known.Versioned, known.generation.Load() == n.m.generation.Load(), true
 }
 
+// Version is the newest that the process knows, or 0. It is no use.
+func (n *Newest) Version(key string) int64 {
+	known, ok := n.known.GetEntryQuietly(key)
+	if !ok {
+		return 0
+	}
+	return known.Value.Version
+}
+
 // TakeUsed returns the keys that Local was asked for since the last call.
 func (n *Newest) TakeUsed() []string {
 	var keys []string
@@ -114,7 +123,7 @@ func (n *Newest) Shared(ctx context.Context, key string) (Versioned, bool) {
 func (n *Newest) Wait(ctx context.Context, key string, older int64, atMost time.Duration) {
 	news := n.watch(key)
 	defer n.unwatch(key)
-	if known, ok := n.known.GetEntryQuietly(key); ok && known.Value.Version > older {
+	if n.Version(key) > older {
 		return
 	}
 	timer := time.NewTimer(atMost)
