@@ -73,43 +73,61 @@ func (m mutant) source() ([]byte, error) {
 	return bytes.Replace(text, []byte(m.old), []byte(m.new), 1), nil
 }
 
-// TestMutants takes away each guard whose name MUTANT matches, and prints how many of MUTANTS histories broke an invariant without it, as a row of docs/custody.md. Without MUTANTS it does nothing.
+// TestMutants takes away each guard whose name MUTANT matches, and prints what that does as a row of docs/custody.md: how many of MUTANTS histories broke an invariant, and which test of the guard's package goes red. Without MUTANTS it does nothing.
 func TestMutants(t *testing.T) {
 	n := setting(t, "MUTANTS", 0)
 	which := regexp.MustCompile(os.Getenv("MUTANT"))
 	for _, m := range mutants {
-		if n > 0 && which.MatchString(m.guard) {
-			fmt.Printf("| %s | %s |\n", m.guard, m.run(t, n))
+		if n == 0 || !which.MatchString(m.guard) {
+			continue
 		}
+		overlay := m.overlay(t)
+		found := red.FindStringSubmatch(m.goTest(overlay, "-timeout", "2m", "-failfast", "-skip", "^("+strings.Join(notOfTheGuard, "|")+")$", "./"+filepath.Dir(m.file)))
+		if found == nil {
+			t.Errorf("%s: got no test of %s red without it", m.guard, filepath.Dir(m.file))
+			found = []string{"", "none"}
+		}
+		fmt.Printf("| %s | `%s` | %s |\n", m.guard, found[1], verdictOf(m.goTest(overlay, "-timeout", "60m", "-run", "TestSimulation$", "-v", "./authorizer")))
 	}
 }
 
-// run builds the package over the mutated file and simulates with it.
-func (m mutant) run(t *testing.T, n int) string {
+// The simulation has its own column; these tests are of histories too, or of the list above.
+var notOfTheGuard = []string{"TestSimulation", "TestASeedIsAHistory", "TestTheNewestTokenIsStoredWhateverHappens", "TestEveryGuardIsWhereItsMutantTakesItAway", "TestMutants"}
+
+// overlay is a file by which go builds the package over the mutated file.
+func (m mutant) overlay(t *testing.T) string {
 	text, err := m.source()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	mutated, overlay := filepath.Join(dir, "mutated.go"), filepath.Join(dir, "overlay.json")
-	root, err := filepath.Abs("..")
+	original, err := filepath.Abs(filepath.Join("..", m.file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, _ := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, m.file): mutated}})
+	list, _ := json.Marshal(map[string]any{"Replace": map[string]string{original: mutated}})
 	for name, content := range map[string][]byte{mutated: text, overlay: list} {
 		if err := os.WriteFile(name, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	command := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-count=1", "-vet=off", "-run", "TestSimulation$", "-v", ".")
-	command.Env = append(os.Environ(), fmt.Sprint("SIMULATE=", n), "SIMULATE_SEED=1")
-	out, _ := command.CombinedOutput() // it fails where invariants are broken
-	return verdictOf(string(out))
+	return overlay
 }
 
-var violations = regexp.MustCompile(`violations (\d+)`)
-var broken = regexp.MustCompile(`seed \d+: ([\w-]+)`)
+func (m mutant) goTest(overlay string, args ...string) string {
+	command := exec.Command("go", append([]string{"test", "-overlay", overlay, "-count=1", "-vet=off"}, args...)...)
+	command.Dir = ".."
+	command.Env = append(os.Environ(), "SIMULATE="+os.Getenv("MUTANTS"), "SIMULATE_SEED=1", "MUTANTS=")
+	out, _ := command.CombinedOutput() // it fails where the guard is missed
+	return string(out)
+}
+
+var (
+	violations = regexp.MustCompile(`violations (\d+)`)
+	broken     = regexp.MustCompile(`seed \d+: ([\w-]+)`)
+	red        = regexp.MustCompile(`(?m)^(?:--- FAIL: |\s+)(Test\w+) \(\S+\)$`) // also one that was running when the time was over
+)
 
 func verdictOf(out string) string {
 	found := violations.FindStringSubmatch(out)
