@@ -90,7 +90,7 @@ func TestWhenWeChatIsAskedForItsQuota(t *testing.T) {
 func TestAllReplicasSpendOneBudget(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		ring := dbtest.Ring(t)
-		one, other := replica(t, d, ring), replica(t, d, ring)
+		one, other := replica(t, d, ring, nobody), replica(t, d, ring, nobody)
 		other.RefreshBudget = 10
 		for range 3 {
 			one.spending.spend()

@@ -14,7 +14,6 @@ import (
 	"wxplatform/component"
 	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
-	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
 	"wxplatform/token"
 	"wxplatform/wechat"
@@ -34,27 +33,10 @@ func keep(t *testing.T, d *db.DB) *keeping {
 	k := &keeping{}
 	server := httptest.NewServer(http.HandlerFunc(k.answer))
 	t.Cleanup(server.Close)
-	ring := dbtest.Ring(t)
-	m, err := mirror.Open(ctx, seal.Secret{}, d, ring)
-	if err != nil {
+	k.Registry = replica(t, d, dbtest.Ring(t), server.URL)
+	if err := k.component.Keep(ctx, component.Ticket{Value: seal.NewSecret("ticket"), Created: time.Now(), Received: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = m.Close() })
-	tokens, err := token.New(token.Authorizer, d, m, ring, token.DefaultTimes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	componentTokens, err := token.New(token.Component, d, m, ring, token.DefaultTimes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := wechat.NewClient(server.URL, nil)
-	t.Cleanup(client.CloseIdle)
-	c := component.New(dbtest.Component, seal.NewSecret("s"), d, ring, componentTokens, mirror.NewNewest(m, "ticket", 1), client)
-	if err := c.Keep(ctx, component.Ticket{Value: seal.NewSecret("ticket"), Created: time.Now(), Received: time.Now()}); err != nil {
-		t.Fatal(err)
-	}
-	k.Registry = New(d, m, c, tokens, client)
 	return k
 }
 

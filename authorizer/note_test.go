@@ -22,24 +22,39 @@ var ctx = context.Background()
 // registry is one before no WeChat, with one authorizer.
 func registry(t *testing.T, d *db.DB) *Registry {
 	t.Helper()
-	r := replica(t, d, dbtest.Ring(t))
+	r := replica(t, d, dbtest.Ring(t), nobody)
 	authorize(t, r)
 	return r
 }
 
-func replica(t *testing.T, d *db.DB, ring *seal.Ring) *Registry {
+const nobody = "http://127.0.0.1:1" // listens there
+
+func replica(t *testing.T, d *db.DB, ring *seal.Ring, url string) *Registry {
 	t.Helper()
 	m, err := mirror.Open(ctx, seal.Secret{}, d, ring)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = m.Close() })
-	tokens, err := token.New(token.Authorizer, d, m, ring, token.DefaultTimes())
-	if err != nil {
-		t.Fatal(err)
+	client := wechat.NewClient(url, nil)
+	t.Cleanup(client.CloseIdle)
+	r, _ := wire(t, d, m, ring, client)
+	return r
+}
+
+// wire makes a registry over d and m, as serve does, and the tokens of its component.
+func wire(t *testing.T, d *db.DB, m *mirror.Mirror, ring *seal.Ring, client *wechat.Client) (*Registry, *token.Store) {
+	t.Helper()
+	var stores []*token.Store
+	for _, kind := range []token.Kind{token.Component, token.Authorizer} {
+		s, err := token.New(kind, d, m, ring, token.DefaultTimes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		stores = append(stores, s)
 	}
-	client := wechat.NewClient("http://127.0.0.1:1", nil)
-	return New(d, m, component.New(dbtest.Component, seal.NewSecret("s"), d, ring, tokens, mirror.NewNewest(m, "ticket", 1), client), tokens, client)
+	c := component.New(dbtest.Component, seal.NewSecret("s"), d, ring, stores[0], mirror.NewNewest(m, "ticket", 1), client)
+	return New(d, m, c, stores[1], client), stores[0]
 }
 
 func authorize(t *testing.T, r *Registry) token.Version {
@@ -159,7 +174,7 @@ func TestNothingIsNotedOfAStranger(t *testing.T) {
 func TestAProbeIsTakenOnceByAllReplicasAndMayBeGivenBack(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		ring := dbtest.Ring(t)
-		one, other := replica(t, d, ring), replica(t, d, ring)
+		one, other := replica(t, d, ring, nobody), replica(t, d, ring, nobody)
 		p := Pause{Code: wechat.DayQuota, Since: time.Now(), Until: time.Now().Add(time.Hour), probe: time.Now().Add(-time.Second)}
 		if err := one.savePause(ctx, p); err != nil {
 			t.Fatal(err)

@@ -15,10 +15,8 @@ import (
 
 	"wxplatform/component"
 	"wxplatform/internal/db"
-	"wxplatform/internal/dbtest"
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
-	"wxplatform/token"
 	"wxplatform/wechat"
 )
 
@@ -123,21 +121,11 @@ func (w *world) boot(number int) *process {
 	r.db = w.base.Beside()
 	r.db.Clock, r.db.Gate = w.dbNow, r.sqlGate
 	r.mirror = mirror.Simulated(r.ctx, hook{r}, func() time.Time { return epoch.Add(w.passed() + r.skew) }, r.db, w.ring)
-	client := wechat.Simulated(r.send)
-	componentTokens, err := token.New(token.Component, r.db, r.mirror, w.ring, token.DefaultTimes())
-	if err != nil {
+	reg, componentTokens := wire(w.t, r.db, r.mirror, w.ring, wechat.Simulated(r.send))
+	r.reg, componentTokens.Spread, reg.tokens.Spread = reg, w.spread, w.spread
+	if err := reg.component.Keep(r.ctx, component.Ticket{Value: seal.NewSecret("ticket"), Created: epoch, Received: epoch}); err != nil {
 		w.t.Fatal(err)
 	}
-	tokens, err := token.New(token.Authorizer, r.db, r.mirror, w.ring, token.DefaultTimes())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	componentTokens.Spread, tokens.Spread = w.spread, w.spread
-	c := component.New(dbtest.Component, seal.NewSecret("secret"), r.db, w.ring, componentTokens, mirror.NewNewest(r.mirror, "ticket", 1), client)
-	if err := c.Keep(r.ctx, component.Ticket{Value: seal.NewSecret("ticket"), Created: epoch, Received: epoch}); err != nil {
-		w.t.Fatal(err)
-	}
-	r.reg = New(r.db, r.mirror, c, tokens, client)
 	r.booting = false
 	return r
 }

@@ -9,7 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // names the driver "pgx"
 
@@ -137,4 +140,32 @@ func Overtaken(t *testing.T, d *db.DB, table db.SealedTable, save string) {
 	if rows, err = table.Read(ctx, d, "", 10); err != nil || len(rows) != 1 || string(rows[0].Sealed[0]) != "newer" {
 		t.Errorf("got %q, %v, want the newer value", rows, err)
 	}
+}
+
+// TimeReadEarly has two act at once, of whom the first is told an earlier time than the second, but late: when the second has ended, or after 300 ms where that one waits for the first.
+// So one who reads the time before he waits for a lock, rather than under it, acts on what the other left there as if that were in the future. act is told who acts, 0 or 1.
+func TimeReadEarly(d *db.DB, act func(who int)) {
+	began, second := time.Now(), make(chan struct{})
+	var asked atomic.Int64
+	d.Clock = func() time.Time {
+		if asked.Add(1) > 1 {
+			return began.Add(time.Millisecond)
+		}
+		select {
+		case <-second:
+		case <-time.After(300 * time.Millisecond):
+		}
+		return began
+	}
+	var both sync.WaitGroup
+	for who := range 2 {
+		both.Go(func() {
+			act(who)
+			if who == 1 {
+				close(second)
+			}
+		})
+		time.Sleep(50 * time.Millisecond)
+	}
+	both.Wait()
 }
