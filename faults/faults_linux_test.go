@@ -137,6 +137,7 @@ var (
 		{"clock 2 min behind", clockOff("-2m", func() plan { return plan{times: longer} })},
 		{"clock a life ahead", clockOff("2m", func() plan { return plan{times: patience} })},
 		{"SQLite, disk full", sqliteFull},
+		{"move to PostgreSQL killed", moveKilled},
 		{"the binary that is shipped", ordinaryBinary},
 	}
 	longer = token.Times{Call: 2 * second, Lease: 3 * second, Unsettled: 5 * second, Overlap: 15 * second, Life: 600 * second}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"wxplatform/internal/db"
@@ -9,7 +10,8 @@ import (
 )
 
 type migrateCmd struct {
-	From string `placeholder:"sqlite:FILE" help:"First copy everything from this SQLite database, from which nothing serves any more, into the empty one of PLATFORM_DATABASE_URL. 先把此 SQLite 数据库的全部内容复制到目标空库；须先停止服务。"`
+	From   string `placeholder:"sqlite:FILE" help:"First copy everything from this SQLite database, from which nothing serves any more, into the empty one of PLATFORM_DATABASE_URL. 先把此 SQLite 数据库的全部内容复制到目标空库；须先停止服务。"`
+	Cancel bool   `help:"With --from: take back a move into PLATFORM_DATABASE_URL that was cut off, so that the SQLite database serves again. 与 --from 同用：取消中断的迁移，恢复旧库。"`
 }
 
 // Run brings the tables up to date, after it has filled them from another database where one is named.
@@ -23,8 +25,11 @@ func (m migrateCmd) Run(s stage) error {
 		return fmt.Errorf("PLATFORM_DATABASE_URL: %w", err)
 	}
 	defer d.Close()
-	if m.From != "" {
+	switch {
+	case m.From != "":
 		return m.move(s, d)
+	case m.Cancel:
+		return errors.New("--cancel goes with --from")
 	}
 	if err := d.Migrate(s.ctx, migrations.Files); err != nil {
 		return err
@@ -39,6 +44,13 @@ func (m migrateCmd) move(s stage, into *db.DB) error {
 		return fmt.Errorf("--from: %w", err)
 	}
 	defer from.Close()
+	if m.Cancel {
+		if err := into.CancelMove(s.ctx, from, migrations.Files); err != nil {
+			return fmt.Errorf("cancel the move: %w", err)
+		}
+		_, err := fmt.Fprintln(s.out, "the move is cancelled; the old database serves again.\n已取消迁移，旧库可继续使用。")
+		return err
+	}
 	err = into.Move(s.ctx, from, migrations.Files, func(table string, rows int) {
 		_, _ = fmt.Fprintf(s.errOut, "%s: %d rows\n", table, rows)
 	})

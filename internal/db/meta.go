@@ -11,7 +11,7 @@ import (
 // ErrOtherComponent says that the database belongs to another component.
 var ErrOtherComponent = errors.New("database belongs to another component")
 
-// Claim makes the database the component's, or fails with ErrOtherComponent or ErrMoved. It gives the database its id when it has none.
+// Claim makes the database the component's, or fails with ErrOtherComponent, ErrMoved or ErrMoving. It gives the database its id when it has none.
 func (d *DB) Claim(ctx context.Context, component string) error {
 	id := strings.ToLower(rand.Text()[:12])
 	_, err := Exec(ctx, d, `
@@ -27,6 +27,9 @@ func (d *DB) Claim(ctx context.Context, component string) error {
 	}
 	if row.component == movedAway {
 		return ErrMoved
+	}
+	if row.moving() {
+		return ErrMoving
 	}
 	if row.component != component {
 		return fmt.Errorf("%w: it was made for %s, not for %s", ErrOtherComponent, row.component, component)

@@ -8,11 +8,15 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+
+	"wxplatform/internal/failpoint"
 )
 
 var (
 	// ErrMoved says that what was in this database lives in another one now. Two of one component would each refresh what the other has.
 	ErrMoved = errors.New("database was moved to another one")
+	// ErrMoving says that a move from or to this database was begun and cut off, so that the other one may be the one that serves.
+	ErrMoving = errors.New("a move between this database and another one was cut off: run the same `platform migrate --from` again, which ends it, or with --cancel")
 	// ErrInUse says that another process has the database open.
 	ErrInUse = errors.New("another process has the database open")
 	// ErrNotEmpty says that there is something in a database that was to be filled.
@@ -21,37 +25,154 @@ var (
 
 const (
 	movePatience = 2 * time.Hour
-	moveAtOnce   = 100 // rows a statement
-	movedAway    = "moved"
+	moveAtOnce   = 100       // rows a statement
+	movedAway    = "moved"   // in the place of the component
+	moving       = "moving:" // in front of it
 )
 
-// Move copies all of a SQLite database into d, which is empty and perhaps has no tables yet, in one transaction: it is there whole or not at all. Then the old one is marked, so that no platform serves from it any more; nothing in
-// it is deleted. progress is told how many rows of a table have been copied. Sealed values stay as they are, for what they are bound to is copied with them.
-// It fails with ErrInUse, ErrMoved, ErrNotEmpty or ErrUnavailable; then the old one serves as before. If the mark alone fails, d is complete, and the error says so; if it is the end of d's commit that nobody knows, or the process dies before the mark, d may be complete and the old one unmarked: the next Move says ErrNotEmpty then.
+// Move copies all of a SQLite database into d, which is empty and perhaps has no tables yet, in one transaction: it is there whole or not at all. At no moment could both serve: first both are marked, then the copy takes the mark off d,
+// then the old one is marked as moved. Nothing in it is deleted. progress is told how many rows of a table have been copied. Sealed values stay as they are, for what they are bound to is copied with them.
+// It fails with ErrInUse, ErrMoved, ErrNotEmpty or ErrUnavailable; then the old one serves as before. Where the process dies, or nobody knows whether d has committed (ErrMoving), neither serves until Move into the same d ends it,
+// copying only what is not there yet, or CancelMove does.
 func (d *DB) Move(ctx context.Context, from *DB, files fs.FS, progress func(table string, rows int)) error {
 	ctx, cancel := context.WithTimeout(ctx, movePatience)
 	defer cancel()
-	if from.engine != sqlite {
-		return errors.New("only a SQLite database is moved like this; PostgreSQL has pg_dump")
-	}
-	if err := from.alone(ctx); err != nil {
+	was, err := d.meet(ctx, from, files)
+	if err != nil {
 		return err
 	}
-	for _, each := range []*DB{from, d} {
-		if err := each.Migrate(ctx, files); err != nil {
+	if err := d.expect(ctx, was); err != nil {
+		return err
+	}
+	if err := from.become(ctx, moving+was.owner()); err != nil {
+		return err
+	}
+	failpoint.Hit("move", "marked")
+	err = d.copyAll(ctx, from, was, progress)
+	failpoint.Hit("move", "copied")
+	var unknown uncertain
+	if err != nil && !errors.As(err, &unknown) {
+		ctx := context.WithoutCancel(ctx)
+		return errors.Join(err, from.become(ctx, was.owner()), d.forget(ctx, was))
+	}
+	if err == nil {
+		err = from.become(ctx, movedAway)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrMoving, err)
+	}
+	return nil
+}
+
+// CancelMove lets a SQLite database serve again whose move into d was cut off before d had it. It fails with ErrInUse, with ErrMoved where d has it, or with ErrUnavailable; then nothing has changed.
+func (d *DB) CancelMove(ctx context.Context, from *DB, files fs.FS) error {
+	was, err := d.meet(ctx, from, files)
+	if err != nil {
+		return err
+	}
+	return d.Tx(ctx, func(tx *Tx) error {
+		is, err := tx.locked(ctx)
+		switch {
+		case err != nil:
 			return err
+		case is.id != was.id:
+			return errNotHere
+		case !is.moving():
+			return ErrMoved
 		}
+		return errors.Join(from.become(ctx, was.owner()), tx.forget(ctx, was))
+	})
+}
+
+var errNotHere = errors.New("the move was not begun into this database")
+
+// meet makes sure that the old database is for us alone and that both have the same tables, and reads whose the old one is.
+func (d *DB) meet(ctx context.Context, from *DB, files fs.FS) (was meta, err error) {
+	if from.engine != sqlite {
+		return was, errors.New("only a SQLite database is moved like this; PostgreSQL has pg_dump")
+	}
+	if err := from.alone(ctx); err != nil {
+		return was, err
+	}
+	if err := errors.Join(from.Migrate(ctx, files), d.Migrate(ctx, files)); err != nil {
+		return was, err
+	}
+	was, err = from.meta(ctx, from)
+	switch {
+	case err == nil && was.id == "":
+		err = errors.New("there is nothing in the old database")
+	case err == nil && was.component == movedAway:
+		err = ErrMoved
+	}
+	return was, err
+}
+
+// expect marks d as where was is moved to, or finds that it was marked so before. One whose move was begun into another database is moved nowhere else.
+func (d *DB) expect(ctx context.Context, was meta) error {
+	return d.Tx(ctx, func(tx *Tx) error {
+		is, err := tx.locked(ctx)
+		switch {
+		case err != nil:
+			return err
+		case is.id == was.id && (is.moving() || was.moving()):
+			return nil
+		case was.moving():
+			return errNotHere
+		case is.id != "":
+			return fmt.Errorf("%w: a platform has served from it", ErrNotEmpty)
+		}
+		_, err = Exec(ctx, tx, `INSERT INTO meta (one, component, database_id, changes) VALUES (1, $1, $2, 0)`, moving+was.component, was.id)
+		return err
+	})
+}
+
+// copyAll copies what is in the old database, unless it is here already. Who opened the old one since it was marked has found the mark; who had it open before is found now.
+func (d *DB) copyAll(ctx context.Context, from *DB, was meta, progress func(table string, rows int)) error {
+	if err := from.alone(ctx); err != nil {
+		return err
 	}
 	source, err := from.pool.BeginTx(ctx, nil)
 	if err != nil {
 		return from.classify(err)
 	}
 	defer func() { _ = source.Rollback() }()
-	m := mover{from: source, progress: progress}
-	if err := d.within(ctx, movePatience, func(tx *Tx) error { return m.copy(ctx, tx) }); err != nil {
-		return err
+	m := mover{from: source, was: was, progress: progress}
+	return d.within(ctx, movePatience, func(tx *Tx) error { return m.copy(ctx, tx) })
+}
+
+func (m meta) moving() bool  { return strings.HasPrefix(m.component, moving) }
+func (m meta) owner() string { return strings.TrimPrefix(m.component, moving) }
+
+// meta is empty where nobody has claimed the database yet.
+func (d *DB) meta(ctx context.Context, q Querier) (meta, error) {
+	is, err := One(ctx, q, readMeta, `SELECT component, database_id FROM meta WHERE one = 1`)
+	if errors.Is(err, ErrNone) {
+		return meta{}, nil
 	}
-	return from.leave(ctx, source)
+	return is, err
+}
+
+// locked is whose the database is, and stays until the transaction ends.
+func (t *Tx) locked(ctx context.Context) (meta, error) {
+	if err := t.lock(ctx); err != nil {
+		return meta{}, err
+	}
+	return t.db.meta(ctx, t)
+}
+
+func (d *DB) become(ctx context.Context, component string) error {
+	_, err := Exec(ctx, d, `UPDATE meta SET component = $1 WHERE one = 1`, component)
+	return err
+}
+
+// forget takes the mark of a move that came to nothing off the database that was to be filled.
+func (d *DB) forget(ctx context.Context, was meta) error {
+	return d.Tx(ctx, func(tx *Tx) error { return tx.forget(ctx, was) })
+}
+
+func (t *Tx) forget(ctx context.Context, was meta) error {
+	_, err := Exec(ctx, t, `DELETE FROM meta WHERE component = $1 AND database_id = $2`, moving+was.owner(), was.id)
+	return err
 }
 
 // alone makes sure that no other process has the file open: only then does SQLite leave its write-ahead log.
@@ -64,24 +185,18 @@ func (d *DB) alone(ctx context.Context) error {
 	return nil
 }
 
-func (d *DB) leave(ctx context.Context, source *sql.Tx) error {
-	_, err := source.ExecContext(ctx, `UPDATE meta SET component = $1 WHERE one = 1`, movedAway)
-	if err == nil {
-		err = source.Commit()
-	}
-	if err != nil {
-		return fmt.Errorf("everything is copied, but the old database could not be marked, so see to it that nothing serves from it: %w", err)
-	}
-	return nil
-}
-
 type mover struct {
 	from     *sql.Tx
+	was      meta
 	progress func(table string, rows int)
 }
 
 func (m mover) copy(ctx context.Context, to *Tx) error {
-	if err := to.lock(ctx); err != nil {
+	is, err := to.locked(ctx)
+	if err != nil || is.id == m.was.id && !is.moving() {
+		return err
+	}
+	if err := to.forget(ctx, m.was); err != nil {
 		return err
 	}
 	tables, err := m.tables(ctx)
@@ -96,18 +211,12 @@ func (m mover) copy(ctx context.Context, to *Tx) error {
 			return fmt.Errorf("copy %s: %w", table, err)
 		}
 	}
-	return nil
+	_, err = Exec(ctx, to, `UPDATE meta SET component = $1 WHERE one = 1`, m.was.owner())
+	return err
 }
 
 // tables are those with something of ours, in the order in which they were made: none refers to a later one.
 func (m mover) tables(ctx context.Context) ([]string, error) {
-	var component sql.NullString
-	if err := m.from.QueryRowContext(ctx, `SELECT MAX(component) FROM meta`).Scan(&component); err != nil {
-		return nil, err
-	}
-	if component.String == movedAway {
-		return nil, ErrMoved
-	}
 	return texts(m.from.QueryContext(ctx, `
 		SELECT name FROM sqlite_schema
 		WHERE type = 'table' AND name <> 'migrations' AND name NOT LIKE 'sqlite_%'

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -152,6 +153,40 @@ func TestADatabaseInUseIsNotMoved(t *testing.T) {
 	})
 }
 
+// opening has something happen when a file is opened.
+type opening struct {
+	fs.FS
+	happen func()
+}
+
+func (o opening) Open(name string) (fs.File, error) {
+	o.happen()
+	return o.FS.Open(name)
+}
+
+// A platform that starts after the first look and before the mark is found by the second.
+func TestADatabaseThatComesIntoUseMeanwhileIsNotMoved(t *testing.T) {
+	targets(t, func(t *testing.T, url string) {
+		source := zoo(t)
+		from, to := unmigrated(t, source), unmigrated(t, url)
+		var serving *db.DB
+		files := opening{moving, func() {
+			if serving == nil {
+				serving = unmigrated(t, source)
+				if err := serving.Claim(ctx, "wx1"); err != nil {
+					t.Error(err)
+				}
+			}
+		}}
+		if err := to.Move(ctx, from, files, quiet); !errors.Is(err, db.ErrInUse) {
+			t.Errorf("got %v, want it to say that it is in use", err)
+		}
+		if err := serving.Claim(ctx, "wx1"); err != nil {
+			t.Errorf("got %v, want it to serve on", err)
+		}
+	})
+}
+
 // What cannot be copied whole is not there at all.
 func TestAMoveThatFailsLeavesBothAsTheyWere(t *testing.T) {
 	targets(t, func(t *testing.T, url string) {
@@ -168,6 +203,9 @@ func TestAMoveThatFailsLeavesBothAsTheyWere(t *testing.T) {
 		}
 		if got := content(t, to); got != "" {
 			t.Errorf("got %d bytes moved, want nothing", len(got))
+		}
+		if marks, err := db.One(ctx, to, db.Value[int], `SELECT COUNT(*) FROM meta`); err != nil || marks != 0 {
+			t.Errorf("got %d marks, %v, want none left on what was to be filled", marks, err)
 		}
 		if err := from.Claim(ctx, "wx1"); err != nil {
 			t.Errorf("got %v, want the old database to serve on", err)
@@ -186,4 +224,121 @@ func TestAFileThatIsNotThereIsNotMade(t *testing.T) {
 	if _, err := os.Stat(strings.TrimPrefix(url, "sqlite:")); !os.IsNotExist(err) {
 		t.Errorf("got %v, want no file", err)
 	}
+}
+
+// cutOff has the process of a move die when a table is copied: nothing of it runs any more.
+func cutOff(t *testing.T, from, to *db.DB) {
+	t.Helper()
+	defer func() {
+		if recover() == nil {
+			t.Error("got the move to its end, want it cut off")
+		}
+	}()
+	_ = to.Move(ctx, from, moving, func(table string, rows int) { panic("killed") })
+}
+
+func TestAMoveThatWasCutOffLeavesNoneServing(t *testing.T) {
+	targets(t, func(t *testing.T, url string) {
+		from, to := unmigrated(t, zoo(t)), unmigrated(t, url)
+		cutOff(t, from, to)
+		neitherServes(t, from, to)
+		if err := unmigrated(t, dbtest.SQLiteURL(t)).Move(ctx, from, moving, quiet); err == nil {
+			t.Error("got it moved to a third database, want it refused, for the second may be complete")
+		}
+		neitherServes(t, from, to)
+		if err := to.Move(ctx, from, moving, quiet); err != nil {
+			t.Fatal(err)
+		}
+		servesAlone(t, to, from)
+	})
+}
+
+func neitherServes(t *testing.T, both ...*db.DB) {
+	t.Helper()
+	for _, d := range both {
+		if err := d.Claim(ctx, "wx1"); !errors.Is(err, db.ErrMoving) {
+			t.Errorf("%s: got %v, want it to say that a move was cut off", d.Engine(), err)
+		}
+	}
+}
+
+func servesAlone(t *testing.T, to, from *db.DB) {
+	t.Helper()
+	if got, want := content(t, to), content(t, from); got != want || strings.Count(got, "\n") != animals-1 {
+		t.Error("got other rows than there were")
+	}
+	if err := to.Claim(ctx, "wx1"); err != nil {
+		t.Errorf("got %v, want the new database to serve", err)
+	}
+	if err := from.Claim(ctx, "wx1"); !errors.Is(err, db.ErrMoved) {
+		t.Errorf("got %v, want the old database to say that it was moved", err)
+	}
+}
+
+// The process died between the copy's commit and the last mark: the new database serves, and the old one does not.
+func TestAMoveThatWasCutOffBeforeItsLastMarkIsEnded(t *testing.T) {
+	targets(t, func(t *testing.T, url string) {
+		from, to := unmigrated(t, zoo(t)), unmigrated(t, url)
+		if err := to.Move(ctx, from, moving, quiet); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Exec(ctx, from, `UPDATE meta SET component = 'moving:wx1'`); err != nil {
+			t.Fatal(err)
+		}
+		neitherServes(t, from)
+		if _, err := db.Exec(ctx, to, `DELETE FROM animals WHERE id = 0`); err != nil { // it has served since
+			t.Fatal(err)
+		}
+		if err := to.CancelMove(ctx, from, moving); !errors.Is(err, db.ErrMoved) {
+			t.Errorf("got %v, want it not to be cancelled, for both would serve", err)
+		}
+		neitherServes(t, from)
+		if err := to.Move(ctx, from, moving, func(string, int) { t.Error("copied again") }); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(to.Claim(ctx, "wx1"), from.Claim(ctx, "wx1")); !errors.Is(err, db.ErrMoved) {
+			t.Errorf("got %v, want the old database alone to say that it was moved", err)
+		}
+	})
+}
+
+func TestAMoveThatWasCutOffIsCancelled(t *testing.T) {
+	targets(t, func(t *testing.T, url string) {
+		from, to := unmigrated(t, zoo(t)), unmigrated(t, url)
+		cutOff(t, from, to)
+		if err := unmigrated(t, dbtest.SQLiteURL(t)).CancelMove(ctx, from, moving); err == nil || errors.Is(err, db.ErrMoved) {
+			t.Errorf("got %v, want it not cancelled by the word of a third database", err)
+		}
+		neitherServes(t, from, to)
+		if err := to.CancelMove(ctx, from, moving); err != nil {
+			t.Fatal(err)
+		}
+		if err := from.Claim(ctx, "wx1"); err != nil {
+			t.Errorf("got %v, want the old database to serve again", err)
+		}
+		if err := to.Move(ctx, from, moving, quiet); err != nil {
+			t.Errorf("got %v, want it to be moved later", err)
+		}
+	})
+}
+
+// A trial with a copy of the file leaves a database that looks complete, and is old.
+func TestAnEarlierCopyIsNotTakenForTheMove(t *testing.T) {
+	targets(t, func(t *testing.T, url string) {
+		source := zoo(t)
+		from, to := unmigrated(t, source), unmigrated(t, url)
+		trial := dbtest.SQLiteURL(t)
+		if _, err := db.Exec(ctx, from, `VACUUM INTO $1`, strings.TrimPrefix(trial, "sqlite:")); err != nil {
+			t.Fatal(err)
+		}
+		if err := to.Move(ctx, unmigrated(t, trial), moving, quiet); err != nil {
+			t.Fatal(err)
+		}
+		if err := to.Move(ctx, from, moving, quiet); !errors.Is(err, db.ErrNotEmpty) {
+			t.Errorf("got %v, want it to say that it is not empty", err)
+		}
+		if err := from.Claim(ctx, "wx1"); err != nil {
+			t.Errorf("got %v, want the old database to serve on", err)
+		}
+	})
 }
