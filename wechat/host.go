@@ -143,7 +143,7 @@ func (h *host) closeIdle() {
 func (h *host) dial(ctx context.Context) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialPatience)
 	defer cancel()
-	dialer := net.Dialer{KeepAlive: 30 * time.Second}
+	dialer := net.Dialer{KeepAlive: 30 * time.Second, Control: bound}
 	raw, err := dialer.DialContext(ctx, "tcp", h.address)
 	if err != nil {
 		return nil, err

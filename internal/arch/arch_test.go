@@ -61,6 +61,7 @@ var homes = map[string][]string{
 	"github.com/golang-jwt/jwt":     {"tenant/"},
 	"github.com/alecthomas/kong":    {"cmd/"},
 	"github.com/prometheus":         {"cmd/platform/", "internal/requestlog/"},
+	"golang.org/x/sys":              {"wechat/dial_linux.go"},
 	"wxplatform/wechat/wechatsim":   {"cmd/", "bench/"}, // tests may use it everywhere
 	"wxplatform/internal/dbtest":    {},
 }

@@ -1,0 +1,33 @@
+package wechat
+
+import (
+	"context"
+	"io"
+	"net"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a process wrote before it died is not sent to a host that cannot be reached for longer than a call takes: the kernel says so itself.
+func TestTheKernelDropsWhatTheHostDoesNotAcknowledge(t *testing.T) {
+	base, _ := answers(t, func(_ int64, w io.Writer) bool {
+		_, _ = io.WriteString(w, plainAnswer)
+		return true
+	})
+	client := NewClient(base, nil)
+	if _, err := client.Do(context.Background(), call()); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := client.host.idle[0].Conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ms int
+	if failed := raw.Control(func(fd uintptr) { ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) }); failed != nil || err != nil {
+		t.Fatal(failed, err)
+	}
+	if want := int(CallPatience.Milliseconds()); ms != want {
+		t.Errorf("got %d ms, want %d", ms, want)
+	}
+}
