@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,6 +58,10 @@ func (r *Registry) Views(ctx context.Context, all []Authorizer) ([]View, error) 
 		ids[i] = a.AppID
 	}
 	health, err := r.tokens.Health(ctx, ids)
+	var walk time.Time
+	if err == nil {
+		walk, err = r.nextWalk(ctx, all)
+	}
 	if err != nil && !errors.Is(err, db.ErrUnavailable) {
 		return nil, fmt.Errorf("health of tokens: %w", err)
 	}
@@ -64,7 +69,7 @@ func (r *Registry) Views(ctx context.Context, all []Authorizer) ([]View, error) 
 	for i, a := range all {
 		views[i] = a.view()
 		if err == nil {
-			views[i].addHealth(a, health[a.AppID])
+			views[i].addHealth(a, health[a.AppID], walk)
 		}
 	}
 	return views, nil
@@ -76,19 +81,35 @@ type TokenView struct {
 	Expires *time.Time      `json:"expires_at"`
 }
 
-func (v *View) addHealth(a Authorizer, h token.Health) {
+// nextWalk is when another walk through WeChat's list may begin; zero where none of all waits for one.
+func (r *Registry) nextWalk(ctx context.Context, all []Authorizer) (time.Time, error) {
+	if !slices.ContainsFunc(all, func(a Authorizer) bool { return !a.Seek.IsZero() }) {
+		return time.Time{}, nil
+	}
+	now, err := db.Now(ctx, r.db)
+	if err != nil {
+		return time.Time{}, err
+	}
+	w, err := r.walks(ctx, now)
+	return w.begun.Add(walkEvery), err
+}
+
+func (v *View) addHealth(a Authorizer, h token.Health, walk time.Time) {
 	if h.Freshness == "" {
 		h.Freshness = token.Missing
 	}
 	v.Token = &TokenView{h.Freshness, moment(h.Expires)}
-	v.NextAttempt = moment(a.nextAttempt(h))
+	v.NextAttempt = moment(a.nextAttempt(h, walk))
 }
 
-// nextAttempt is when we try next to get a token, by ourselves; zero where nothing is wrong, or only the merchant can help.
-func (a Authorizer) nextAttempt(h token.Health) time.Time {
+// nextAttempt is when we try next to get a token, by ourselves; zero where nothing is wrong, or only the merchant can help. What is looked for in WeChat's list waits for the next walk.
+func (a Authorizer) nextAttempt(h token.Health, walk time.Time) time.Time {
 	next := time.Time{}
 	if a.State == Healthy || a.State == Revoked {
 		return next
+	}
+	if !a.Seek.IsZero() && walk.After(a.Seek) {
+		a.Seek = walk
 	}
 	for _, at := range []time.Time{a.Attempt, a.Seek, h.Retry} {
 		if !at.IsZero() && (next.IsZero() || at.Before(next)) {

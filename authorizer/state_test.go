@@ -142,16 +142,19 @@ func TestTheNextAttemptIsTheFirstThatComes(t *testing.T) {
 	for _, c := range []struct {
 		a    Authorizer
 		h    token.Health
+		walk time.Time
 		want time.Time
 	}{
-		{Authorizer{State: Healthy, Attempt: at(1)}, token.Health{Retry: at(1)}, time.Time{}},
-		{Authorizer{State: Revoked}, token.Health{Retry: at(1)}, time.Time{}},
-		{Authorizer{State: Degraded}, token.Health{Retry: at(9)}, at(9)},
-		{Authorizer{State: Degraded, Seek: at(5)}, token.Health{Retry: at(9)}, at(5)},
-		{Authorizer{State: Reauthorize, Attempt: at(7)}, token.Health{Retry: at(9)}, at(7)},
-		{Authorizer{State: Quota}, token.Health{}, time.Time{}},
+		{a: Authorizer{State: Healthy, Attempt: at(1)}, h: token.Health{Retry: at(1)}},
+		{a: Authorizer{State: Revoked}, h: token.Health{Retry: at(1)}},
+		{a: Authorizer{State: Degraded}, h: token.Health{Retry: at(9)}, walk: at(1), want: at(9)},
+		{a: Authorizer{State: Degraded, Seek: at(5)}, h: token.Health{Retry: at(9)}, walk: at(1), want: at(5)},
+		{a: Authorizer{State: Degraded, Seek: at(5)}, h: token.Health{Retry: at(9)}, walk: at(7), want: at(7)},
+		{a: Authorizer{State: Degraded, Seek: at(5)}, h: token.Health{Retry: at(9)}, walk: at(11), want: at(9)},
+		{a: Authorizer{State: Reauthorize, Attempt: at(7)}, h: token.Health{Retry: at(9)}, want: at(7)},
+		{a: Authorizer{State: Quota}},
 	} {
-		if got := c.a.nextAttempt(c.h); got != c.want {
+		if got := c.a.nextAttempt(c.h, c.walk); got != c.want {
 			t.Errorf("%+v %+v: got %v, want %v", c.a, c.h, got, c.want)
 		}
 	}
