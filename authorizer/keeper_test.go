@@ -252,6 +252,43 @@ func TestCallersGoBeforeRenewals(t *testing.T) {
 	})
 }
 
+// While a keeper has as much under way as it ever has and WeChat answers none of it, two thirds of the connections to WeChat are the callers'.
+func TestAKeeperHasAThirdOfWeChatsConnectionsAtMost(t *testing.T) {
+	const callers = 340 // of 512
+	k := keep(t, dbtest.SQLite(t))
+	ids, gate := k.due(t, manyAtOnce+40, time.Minute), make(chan struct{})
+	for _, id := range append(ids, "caller") {
+		k.stall.Store(string(id), gate)
+	}
+	background, stop := context.WithCancel(db.Background(ctx))
+	var all sync.WaitGroup
+	fast := newPace()
+	for range 10 {
+		fast.went(1, 1)
+	}
+	all.Go(func() { _ = k.renewAllDue(background, fast, func(error) {}) })
+	atWeChat := func(n int64) {
+		t.Helper()
+		for end := time.Now().Add(5 * time.Second); k.asks.Load() < n && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		}
+		if got := k.asks.Load(); got != n {
+			t.Errorf("got %d calls at WeChat, want %d", got, n)
+		}
+	}
+	atWeChat(manyAtOnce)
+	for range callers {
+		all.Go(func() {
+			if _, err := k.wechat.Do(ctx, wechat.Call{Method: "POST", Path: "/customservice", Body: map[string]string{"authorizer_refresh_token": "caller"}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	atWeChat(manyAtOnce + callers)
+	stop()
+	close(gate)
+	all.Wait()
+}
+
 func contextFor(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, d)
 }

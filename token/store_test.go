@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -849,6 +850,27 @@ func TestTheOwnerIsWhoeverWasWrittenDownLast(t *testing.T) {
 			if got, err := db.One(t.Context(), s.db, db.Value[Owner], `SELECT owner FROM tokens WHERE id = $1`, id); err != nil || got != owner {
 				t.Errorf("got %q, %v, want %q", got, err, owner)
 			}
+		}
+	})
+}
+
+// A backlog whose ranking takes too long is listed all the same, by those that are due for longest.
+func TestABacklogThatIsTooLargeToBeRankedIsListedInPart(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		p.grant(s, wx)
+		p.pass(time.Hour)
+		slow := int64(rankedLeast) // statements that look at more than so many rows are given up
+		s.db.Gate = func(_ context.Context, _ string, args []any) db.Fate {
+			if len(args) == 6 && slices.ContainsFunc(args, func(arg any) bool { n, is := arg.(int); return is && int64(n) > slow }) {
+				return db.Refused
+			}
+			return db.Done
+		}
+		p.due(s, string(id))
+		slow = 0
+		if due, err := s.Due(t.Context(), 10); !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("got %v, %v, want it said that nothing could be listed", due, err)
 		}
 	})
 }
