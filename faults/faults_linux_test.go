@@ -122,6 +122,7 @@ var (
 		{"out of file descriptors", descriptorsGone},
 		{"WeChat struck", wechatStruck},
 		{"the way to WeChat struck", wechatCut},
+		{"WeChat's name not found", wechatUnnamed},
 		{"61023 for live merchants", refreshTokenReplaced},
 		{"61004, 45009", platformRefused},
 		{"pushes lost, workers killed", pushesLost},

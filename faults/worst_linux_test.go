@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -161,6 +162,32 @@ func wechatCut(t *testing.T, m *machine) string {
 		w.settled()
 	}
 	return fmt.Sprintf("%d strikes: %s; healed within %s", len(wechatWires), sum, heals)
+}
+
+// wechatUnnamed restarts every replica where nobody knows WeChat's name: they start and say so, callers are told to try again, and what is stored stays as it is. With the name back all is served.
+func wechatUnnamed(t *testing.T, m *machine) string {
+	w := m.world(t, plan{times: brisk})
+	if got := w.crowd(18, w.merchants(6)...).all(); got.lost() > 0 {
+		t.Errorf("without a fault: %s", got)
+	}
+	w.merchants(3)
+	named := w.env
+	w.env = append(slices.Clone(named), "PLATFORM_WECHAT_URL=http://nowhere.invalid")
+	w.killAll()
+	w.revive()
+	got := w.crowd(54, w.ids...).all()
+	w.onlyRetryable(got)
+	for _, r := range w.replicas {
+		if said, err := r.ready(); err != nil || got.served > 0 || !strings.Contains(said, "WeChat is not to be reached") {
+			t.Errorf("%s; /readyz says %s, %v", got, said, err)
+		}
+	}
+	w.env = named
+	w.killAll()
+	w.revive()
+	heals := w.heals(w.ids)
+	w.settled()
+	return fmt.Sprintf("%s; healed within %s", got, heals)
 }
 
 // clockSet sets PostgreSQL's clock back and ahead while a holder waits for WeChat. His callers and all others are served within lease and call.

@@ -84,6 +84,7 @@ func TestDoctorSaysWhatToDo(t *testing.T) {
 		"no secret":         {map[string]string{"PLATFORM_COMPONENT_SECRET": ""}, "configuration", "failure", "PLATFORM_COMPONENT_SECRET is not set"},
 		"wrong secret":      {map[string]string{"PLATFORM_COMPONENT_SECRET": "x"}, "wechat", "failure", "PLATFORM_COMPONENT_SECRET is not the component's AppSecret"},
 		"no WeChat":         {map[string]string{"PLATFORM_WECHAT_URL": "http://" + gone}, "wechat", "failure", "DNS"},
+		"no such host":      {map[string]string{"PLATFORM_WECHAT_URL": "http://nowhere.invalid"}, "wechat", "failure", "check DNS"},
 		"not WeChat":        {map[string]string{"PLATFORM_WECHAT_URL": other.URL}, "wechat", "failure", "something between us"},
 		"no platform":       {map[string]string{"PLATFORM_PRIVATE_LISTEN": gone}, "serve", "warning", "start `platform serve`"},
 		"URL leads nowhere": {map[string]string{"PLATFORM_PUBLIC_URL": "http://" + gone}, "callback", "failure", "from here only"},

@@ -19,6 +19,7 @@ const (
 	lookEvery      = 5 * time.Second
 	sealsEvery     = 30 * time.Second
 	fellSilent     = 15 * time.Minute // a refusal that was not repeated for this long is over
+	unsentMost     = 3                // calls of WeChat in a row that could not be sent say that it is not to be reached
 	readyPatience  = 2 * time.Second
 	ticketPatience = component.TicketMissing
 )
@@ -26,7 +27,9 @@ const (
 // health is what is wrong around this process, and since when.
 type health struct {
 	sql, redis outage
-	refusing   atomic.Bool // some refusal is kept: looked at before the lock, for every good answer comes by
+	wechat     outage
+	unsent     atomic.Int64 // calls of WeChat, one after the other
+	refusing   atomic.Bool  // some refusal is kept: looked at before the lock, for every good answer comes by
 
 	mu       sync.Mutex
 	refusals map[string]refusal // by API
@@ -64,12 +67,25 @@ func (o *outage) up() float64 {
 func (h *health) watched(next func(string, wechat.Code, time.Duration, error)) func(string, wechat.Code, time.Duration, error) {
 	return func(path string, code wechat.Code, took time.Duration, err error) {
 		next(path, code, took, err)
+		h.reached(err)
 		switch {
 		case isOperators(err):
 			h.refused(path, wechat.Refusal(err), time.Now())
 		case err == nil && h.refusing.Load():
 			h.answered(path)
 		}
+	}
+}
+
+// reached takes how a call of WeChat ended. Every call comes by here, so where all is well nothing is written.
+func (h *health) reached(err error) {
+	switch {
+	case wechat.NotSent(err):
+		h.unsent.Add(1)
+		h.wechat.note(err)
+	case h.unsent.Load() > 0:
+		h.unsent.Store(0)
+		h.wechat.note(nil)
 	}
 }
 
@@ -162,6 +178,7 @@ func (p *platform) ready(ctx context.Context) readiness {
 	reasons := slices.Concat(
 		reasonIf(!sql.IsZero(), "the database is away since %s: known merchants are served from what is known", clock(sql)),
 		reasonIf(!redis.IsZero(), "Redis is away since %s: tokens come from the database", clock(redis)),
+		p.wechatReason(),
 		p.ticketReason(now),
 		p.misconfiguredReason(now),
 		p.keysReason(),
@@ -177,6 +194,10 @@ func reasonIf(is bool, text string, args ...any) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf(text, args...)}
+}
+
+func (p *platform) wechatReason() []string {
+	return reasonIf(p.health.unsent.Load() >= unsentMost, "WeChat is not to be reached since %s: look at DNS, the firewall and the way out", clock(db.Time(p.health.wechat.since.Load())))
 }
 
 func (p *platform) ticketReason(now time.Time) []string {

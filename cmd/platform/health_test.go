@@ -9,6 +9,7 @@ import (
 	"wxplatform/component"
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
+	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
 )
 
@@ -58,6 +59,50 @@ func TestReadySaysThatNoTicketCame(t *testing.T) {
 		if p.degraded("no component_verify_ticket for") != missed {
 			t.Errorf("%v old: got %+v, want it missed: %v", age, p.ready(anyContext), missed)
 		}
+	}
+}
+
+// A replica whose resolver does not know WeChat starts, says so, tells callers to try again, and harms no token.
+func TestWithoutDNSThePlatformStartsAndSaysSo(t *testing.T) {
+	t.Parallel()
+	engines(t, func(w *world) {
+		w.grant(service, "1")
+		w.grant(official, "1")
+		w.settles()
+		w.open(kfAccount)
+		lost := w.replica(map[string]string{"PLATFORM_WECHAT_URL": "http://nowhere.invalid"})
+		for range unsentMost {
+			answer := lost.shut(kfAccount)
+			lost.wants(answer, 503, "wechat-unavailable")
+			if answer.field("retryable") != "true" {
+				w.t.Errorf("got %s, want it to be tried again", answer.body)
+			}
+		}
+		if !lost.platform.degraded("WeChat is not to be reached since ") || w.platform.degraded("WeChat is not to be reached") {
+			w.t.Errorf("got %+v and %+v, want that one replica to say it", lost.platform.ready(anyContext), w.platform.ready(anyContext))
+		}
+		asked := w.sim.Calls(refreshPath)
+		w.ok(w.shut(kfAccount))
+		if got := w.authorizer(service).field("state"); got != "healthy" || w.sim.Calls(refreshPath) != asked {
+			w.t.Errorf("got %s and %d refreshes, want the token as it was", got, w.sim.Calls(refreshPath)-asked)
+		}
+	})
+}
+
+func TestWeChatIsReachedAgainWithTheFirstCallThatGetsThrough(t *testing.T) {
+	h, unsent := &health{}, wechat.NewClient("http://nowhere.invalid", nil)
+	_, away := unsent.Do(anyContext, wechat.Call{Method: "GET", Path: "/"})
+	for range unsentMost - 1 {
+		h.reached(away)
+	}
+	since := h.wechat.since.Load()
+	if h.unsent.Load() >= unsentMost || since == 0 {
+		t.Error("got it out of reach before the third call")
+	}
+	h.reached(away)
+	h.reached(nil)
+	if h.unsent.Load() != 0 || h.wechat.since.Load() != 0 {
+		t.Error("got it out of reach after a call that got through")
 	}
 }
 
