@@ -69,7 +69,11 @@ func (d *Door) list(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	page, err := d.page(c.Request().Context(), caller.Tenant, wechat.AppID(query.Get("after")), limit)
+	after := wechat.AppID(query.Get("after"))
+	if after != "" && !after.Plausible() {
+		return &strict.Fault{Field: "after", Why: "is no appid"}
+	}
+	page, err := d.page(c.Request().Context(), caller.Tenant, after, limit)
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,9 @@ func orUnknown(err error) error {
 
 // One statement for what nobody has and for what another tenant has: neither can be told from the other.
 func (r *Registry) load(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
+	if !id.Plausible() {
+		return Authorizer{}, ErrUnknown // a stranger's path can hold anything, also what no SQL can
+	}
 	a, err := db.One(ctx, r.db, readAuthorizer, `
 		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
 		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at

@@ -114,6 +114,8 @@ func (r Request) check(owner tenant.Tenant) error {
 		return &strict.Fault{Field: "kind", Why: `is neither "pc" nor "mobile"`}
 	case utf8.RuneCountInString(r.State) > stateMost:
 		return &strict.Fault{Field: "state", Why: fmt.Sprintf("is over %d characters", stateMost)}
+	case strings.ContainsRune(r.State, 0):
+		return &strict.Fault{Field: "state", Why: "holds U+0000"}
 	case r.ExpiresIn != 0 && (r.ExpiresIn < int64(lifeLeast.Seconds()) || r.ExpiresIn > int64(lifeMost.Seconds())):
 		return &strict.Fault{Field: "expires_in", Why: fmt.Sprintf("is not from %d to %d seconds", int64(lifeLeast.Seconds()), int64(lifeMost.Seconds()))}
 	}

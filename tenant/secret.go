@@ -29,11 +29,16 @@ func newSecret(id ClientID) seal.Secret {
 // The checksum protects nothing: it tells a slip of the hand from a wrong secret before SQL is asked.
 func checksum(body string) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(body))) }
 
+// plain reports whether id has only what newID writes. SQL is asked for nothing else: a stranger's may hold anything, also what no SQL can.
+func (id ClientID) plain() bool {
+	return !strings.ContainsFunc(string(id), func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'z') })
+}
+
 // wellTyped reports whether secret is one that newSecret could have made for the client.
 func wellTyped(id ClientID, secret seal.Secret) bool {
 	text := secret.Reveal()
 	body := text[:max(0, len(text)-1-checksumLength)]
-	return len(id) == idLength &&
+	return id.plain() && len(id) == idLength &&
 		strings.HasPrefix(text, secretPrefix+string(id)+"_") &&
 		len(text) == len(secretPrefix)+idLength+1+randomLength+1+checksumLength &&
 		text == body+"_"+checksum(body)

@@ -382,6 +382,7 @@ func TestInvitationsAreReadStrictly(t *testing.T) {
 		`{"redirect_url":"` + redirect + `","kind":"pc","permission_sets":[0]}`:                      "permission_sets",
 		`{"redirect_url":"` + redirect + `","kind":"pc","permission_sets":"1"}`:                      "permission_sets",
 		`{"redirect_url":"` + redirect + `","kind":"pc","state":"` + strings.Repeat("状", 129) + `"}`: "state",
+		`{"redirect_url":"` + redirect + `","kind":"pc","state":"a\u0000"}`:                          "state",
 		`{"redirect_url":"` + redirect + `","kind":"pc","tenant":"t1"}`:                              "tenant",
 	} {
 		answer := w.ask("POST", "/v1/invitations", body)

@@ -98,6 +98,7 @@ var rows = []row{
 	{as[*authorizer.PermissionError], 403, "permission-set-missing", "The merchant granted none of the permission sets needed", false, false},
 	{sentinel(strict.ErrTooLarge), 413, "too-large", "The body is too large", false, false},
 	{sentinel(strict.ErrContentType), 415, "wrong-content-type", "The body must be application/json", false, false},
+	{sentinel(db.ErrText), 400, "invalid-request", "The request is not as it should be", false, false},
 	{as[*strict.Fault], 400, "invalid-request", "The request is not as it should be", false, false},
 	{sentinel(invitation.ErrUnknown), 404, "unknown-invitation", "No such invitation", false, false},
 	{sentinel(invitation.ErrEnded), 409, "invitation-ended", "The invitation is no longer pending", false, false},

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"wxplatform/internal/seal"
 )
@@ -23,6 +25,9 @@ var ErrNone = errors.New("no such row")
 
 // ErrConflict says that a unique key is taken already.
 var ErrConflict = errors.New("already exists")
+
+// ErrText says that a text holds what PostgreSQL's cannot: U+0000, or what is no UTF-8. It was refused before SQL was asked, so it says nothing about SQL.
+var ErrText = errors.New("a text that SQL cannot hold")
 
 // Every statement is given up after patience, a whole transaction after transactionPatience.
 const (
@@ -112,6 +117,9 @@ func (d *DB) For(t Text) string {
 
 // Exec runs a statement and returns how many rows it touched. Where its connection ends meanwhile nobody knows whether it did, so it is not repeated.
 func Exec(ctx context.Context, q Querier, text string, args ...any) (int64, error) {
+	if err := holdable(args); err != nil {
+		return 0, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	leave, err := admit(ctx, q)
@@ -142,6 +150,9 @@ func One[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text
 
 // All reads every row with read. The statement bounds how many there are. Where its connection ends meanwhile it is repeated, once, unless a transaction ended with it.
 func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text string, args ...any) ([]T, error) {
+	if err := holdable(args); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	leave, err := admit(ctx, q)
@@ -154,6 +165,16 @@ func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text
 		all, err = readAll(ctx, q, read, text, args)
 	}
 	return all, err
+}
+
+// Only PostgreSQL refuses such a text, and in words that look like SQL's own failure: a stranger who sends one must not have SQL taken for away.
+func holdable(args []any) error {
+	for _, arg := range args {
+		if v := reflect.ValueOf(arg); v.Kind() == reflect.String && (!utf8.ValidString(v.String()) || strings.IndexByte(v.String(), 0) >= 0) {
+			return ErrText
+		}
+	}
+	return nil
 }
 
 func readAll[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text string, args []any) ([]T, error) {
