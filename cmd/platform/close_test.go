@@ -254,7 +254,10 @@ func TestEveryRefusalOfWeChatHasItsProblem(t *testing.T) {
 		slug   string
 	}{
 		40003: {422, "invalid-openid"}, 65413: {409, "no-session"}, 65414: {409, "served-by-another"},
-		65400: {409, "kf-not-enabled"}, 65401: {409, "unknown-kf-account"}, 65402: {409, "kf-account-not-bound"}, 65415: {409, "kf-offline"},
+		65400: {409, "kf-not-enabled"}, 65401: {409, "unknown-kf-account"}, 65402: {409, "kf-account-not-bound"}, 65403: {409, "kf-nickname-invalid"},
+		65404: {409, "kf-account-invalid"}, 65405: {409, "kf-account-limit"}, 65406: {409, "kf-account-exists"}, 65407: {409, "kf-worker-exists"},
+		65408: {409, "kf-already-invited"}, 65409: {409, "kf-wechat-id-invalid"}, 65410: {409, "kf-worker-limit"}, 65411: {409, "kf-invitation-pending"},
+		65412: {409, "kf-account-bound"}, 65415: {409, "kf-offline"}, 65416: {409, "kf-parameter-invalid"}, 65417: {409, "kf-span-too-long"},
 		45009: {429, "wechat-quota"}, 45011: {429, "wechat-quota"}, 61007: {403, "permission-set-missing"}, 48001: {403, "permission-set-missing"},
 		61004: {503, "platform-misconfigured"}, 40125: {503, "platform-misconfigured"}, 61003: {503, "wechat-unavailable"},
 		48004: {502, "wechat-refused"}, 12345: {502, "wechat-refused"},
