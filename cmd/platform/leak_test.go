@@ -1,15 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"html"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +45,8 @@ func spellings(secret string) map[string]string {
 	quoted, _ := json.Marshal(secret)
 	all := map[string]string{
 		"raw": secret, "url": url.QueryEscape(secret), "path": url.PathEscape(secret), "hex": hex.EncodeToString([]byte(secret)),
-		"json": strings.Trim(string(quoted), `"`),
+		"json": strings.Trim(string(quoted), `"`), "HEX": strings.ToUpper(hex.EncodeToString([]byte(secret))), "html": html.EscapeString(secret),
+		"go": strings.Trim(strconv.Quote(secret), `"`), "bytes": strings.Trim(fmt.Sprint([]byte(secret)), "[]"),
 	}
 	// In base64 a secret looks different at each of three offsets, and its ends depend on its neighbours.
 	for offset := range 3 {
@@ -128,6 +133,13 @@ func (w *world) liveThrough() canaries {
 		"component secret": about.Secret, "AES key": about.AESKey, "push token": about.Token, "sealing key": w.env["PLATFORM_SEALING_KEYS"],
 		"client secret": strings.Split(w.basic, ":")[1], "JWT": w.jwt, "ticket": w.sim.Ticket(),
 	}
+	for name, text := range map[string]string{"sealing key, decoded": w.env["PLATFORM_SEALING_KEYS"], "AES key, decoded": about.AESKey + "="} {
+		key, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		secrets[name] = string(key)
+	}
 	said := w.talk(secrets)
 	secrets["component token"] = w.sim.LastComponentToken()
 	secrets["access token"] = w.sim.LastAccessToken(service)
@@ -143,9 +155,59 @@ func (w *world) liveThrough() canaries {
 		w.t.Fatalf("got no metrics: %v", err)
 	}
 	w.clean(secrets, "the metrics", string(metrics.body))
+	w.clean(secrets, "what the operator reads", w.operated())
+	w.clean(but(secrets, "invitation"), "a page", w.pages(secrets)) // a page's button leads back to the link that its reader has
 	w.clean(secrets, "the log", w.log.String())
 	w.clean(secrets, "an answer", said)
 	return secrets
+}
+
+// operated is what the operator's commands and his listener show.
+func (w *world) operated() string {
+	w.t.Helper()
+	var shown bytes.Buffer
+	for _, args := range [][]string{
+		{"doctor"}, {"doctor", "--json"}, {"tenant", "list"}, {"tenant", "show", w.tenant}, {"client", "list", w.tenant, "--json"}, {"key", "list", "--json"}, {"key", "sealing"},
+		{"authorizer", "list"}, {"authorizer", "show", string(service), "--json"}, {"authorizer", "refresh", string(service)}, {"reconcile"}, {"reseal", "--check"}, {"help", "config"},
+	} {
+		_ = run(stage{anyContext, &shown, &shown, w.lookup}, args) // doctor's warnings are an exit status too
+	}
+	for _, path := range []string{"/readyz", "/healthz", "/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1"} {
+		answer, err := w.out.send(anyContext, "GET", "http://"+w.on.private.Addr().String()+path, nil, "")
+		if err != nil || answer.status != 200 {
+			w.t.Fatalf("%s: got %d, %v", path, answer.status, err)
+		}
+		shown.Write(answer.body)
+	}
+	if shown.Len() < 10000 {
+		w.t.Fatalf("got %d characters of what the operator reads, want all of it", shown.Len())
+	}
+	return shown.String()
+}
+
+// pages are those that no merchant needs a secret on: but for a pending invitation's own, whose button holds the pre-auth code.
+func (w *world) pages(secrets canaries) string {
+	w.t.Helper()
+	var said strings.Builder
+	used := w.publicURL + "/authorize/" + secrets["invitation"]
+	_, pending := w.invitation("")
+	w.sim.Fault(wechatsim.Fault{Path: "/cgi-bin/component/api_create_preauthcode", Do: wechatsim.Cut, Count: wechatsim.Always})
+	for _, link := range []string{used, used + "/done", used + "/done?auth_code=" + secrets["auth code"], pending, pending + "/done?auth_code=" + secrets["auth code"], w.publicURL + "/authorize/" + secrets["client secret"]} {
+		page, err := newStranger().send(anyContext, "GET", link, nil, "")
+		if err != nil || page.status == 303 && !strings.HasPrefix(link, used) {
+			w.t.Fatalf("got %d, %v", page.status, err)
+		}
+		said.Write(page.body)
+		_ = page.header.Write(&said)
+	}
+	return said.String()
+}
+
+// but is all canaries besides one.
+func but(secrets canaries, name string) canaries {
+	rest := maps.Clone(secrets)
+	delete(rest, name)
+	return rest
 }
 
 // talk returns what the platform answered where it should have answered no secret.
