@@ -91,7 +91,7 @@ func (b *Inbox) Waiting(ctx context.Context) (int, error) {
 
 // Reseal moves a page of the events to the newest sealing key. One that is worked off meanwhile stays empty.
 func (b *Inbox) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
-	return b.db.Reseal(ctx, b.ring, db.SealedTable{Read: readSealed, Replace: replaceSealed}, page)
+	return b.db.Reseal(ctx, b.ring, db.SealedTable{Read: readSealed, Replace: replaceSealed, Delete: deleteSealed}, page)
 }
 
 func readSealed(ctx context.Context, q db.Querier, after string, most int) ([]db.SealedRow, error) {
@@ -107,6 +107,11 @@ func places(key string) []seal.Place { return []seal.Place{place(key)} }
 
 func replaceSealed(ctx context.Context, tx *db.Tx, row db.SealedRow, fresh [][]byte) (bool, error) {
 	rows, err := db.Exec(ctx, tx, `UPDATE events SET body = $2 WHERE hash = $1 AND body = $3`, row.Key, fresh[0], row.Sealed[0])
+	return rows > 0, err
+}
+
+func deleteSealed(ctx context.Context, tx *db.Tx, row db.SealedRow) (bool, error) {
+	rows, err := db.Exec(ctx, tx, `DELETE FROM events WHERE hash = $1 AND body = $2`, row.Key, row.Sealed[0])
 	return rows > 0, err
 }
 

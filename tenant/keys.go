@@ -102,7 +102,7 @@ func (r *Registry) ListKeys(ctx context.Context) ([]Key, error) {
 
 // Reseal moves a page of the private keys to the newest sealing key.
 func (r *Registry) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
-	done, err := r.db.Reseal(ctx, r.ring, db.SealedTable{Read: readSealed, Replace: replaceSealed}, page)
+	done, err := r.db.Reseal(ctx, r.ring, db.SealedTable{Read: readSealed, Replace: replaceSealed, Delete: deleteSealed}, page)
 	if err != nil {
 		return done, fmt.Errorf("reseal signing keys: %w", err)
 	}

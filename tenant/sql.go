@@ -168,6 +168,12 @@ func replaceSealed(ctx context.Context, tx *db.Tx, row db.SealedRow, fresh [][]b
 	return rows > 0, err
 }
 
+func deleteSealed(ctx context.Context, tx *db.Tx, row db.SealedRow) (bool, error) {
+	tx.Changed()
+	rows, err := db.Exec(ctx, tx, `DELETE FROM signing_keys WHERE kid = $1 AND private = $2`, row.Key, row.Sealed[0])
+	return rows > 0, err
+}
+
 func deleteSigningKey(ctx context.Context, q db.Querier, id KeyID) error {
 	_, err := db.Exec(ctx, q, `
 		DELETE FROM signing_keys

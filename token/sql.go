@@ -305,7 +305,7 @@ func (s *Store) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
 }
 
 func (s *Store) sealedTable() db.SealedTable {
-	return db.SealedTable{Read: s.readSealed, Replace: s.replaceSealed}
+	return db.SealedTable{Read: s.readSealed, Replace: s.replaceSealed, Delete: s.deleteSealed}
 }
 
 func (s *Store) readSealed(ctx context.Context, q db.Querier, after string, most int) ([]db.SealedRow, error) {
@@ -331,6 +331,15 @@ func (s *Store) replaceSealed(ctx context.Context, tx *db.Tx, row db.SealedRow, 
 		SET access = $3, refresh = $4, spare = $5
 		WHERE kind = $1 AND id = $2 AND access = $6 AND refresh = $7 AND spare = $8`,
 		s.kind, row.Key, fresh[0], fresh[1], fresh[2], row.Sealed[0], row.Sealed[1], row.Sealed[2])
+	return rows > 0, err
+}
+
+// What comes in the place of the row is newer than it: a fence is never below the database's time.
+func (s *Store) deleteSealed(ctx context.Context, tx *db.Tx, row db.SealedRow) (bool, error) {
+	rows, err := db.Exec(ctx, tx, `
+		DELETE FROM tokens
+		WHERE kind = $1 AND id = $2 AND access = $3 AND refresh = $4 AND spare = $5`,
+		s.kind, row.Key, row.Sealed[0], row.Sealed[1], row.Sealed[2])
 	return rows > 0, err
 }
 

@@ -13,7 +13,8 @@ import (
 
 type resealCmd struct {
 	format
-	Check bool `help:"Count only, change nothing. 只统计，不修改。"`
+	Check  bool   `help:"Count only, change nothing. 只统计，不修改。" xor:"what"`
+	GiveUp string `help:"Instead delete what is sealed under this key, which is lost for good: reconcile and WeChat bring back what they can. 放弃已永久丢失的密钥，删除用它封存的内容。" placeholder:"KEY" xor:"what"`
 }
 
 // resealPage is how many rows are moved in one transaction: so few that no refresh waits for long.
@@ -45,6 +46,7 @@ type resealedTable struct {
 	Moved     int                `json:"values_moved"`
 	Overtaken int                `json:"rows_overtaken"` // by a refresh meanwhile, which sealed them itself
 	Stuck     []string           `json:"stuck,omitempty"`
+	Deleted   int                `json:"rows_deleted,omitempty"` // for their key is lost
 	Under     map[seal.KeyID]int `json:"values_under"`
 }
 
@@ -56,6 +58,9 @@ type resealView struct {
 // Run moves everything in SQL to the newest sealing key. It may be stopped at any moment and begun again: what is moved is passed over.
 func (c resealCmd) Run(s stage) error {
 	return withSealed(s, func(ctx context.Context, p *platform) error {
+		if c.GiveUp != "" {
+			return c.giveUp(ctx, s, p)
+		}
 		view, err := c.run(ctx, s, p)
 		if err != nil {
 			return fmt.Errorf("%w. What was moved stays so: run it again, and it passes over that", err)
@@ -80,7 +85,7 @@ func (c resealCmd) run(ctx context.Context, s stage, p *platform) (resealView, e
 	var view resealView
 	counts := map[seal.KeyID]int{}
 	for _, table := range p.sealedTables() {
-		done, err := c.table(ctx, s, table)
+		done, err := resealTable(ctx, s, table, db.Page{Most: resealPage, CountOnly: c.Check})
 		if err != nil {
 			return view, fmt.Errorf("table %s: %w", table.name, err)
 		}
@@ -94,10 +99,10 @@ func (c resealCmd) run(ctx context.Context, s stage, p *platform) (resealView, e
 	return view, err
 }
 
-func (c resealCmd) table(ctx context.Context, s stage, table sealedTable) (*resealedTable, error) {
+func resealTable(ctx context.Context, s stage, table sealedTable, page db.Page) (*resealedTable, error) {
 	done := &resealedTable{Table: table.name, Under: map[seal.KeyID]int{}}
 	told := time.Now()
-	for page := (db.Page{Most: resealPage, CountOnly: c.Check}); ; {
+	for {
 		step, err := patiently(ctx, func() (db.Resealed, error) { return table.reseal(ctx, page) })
 		if err != nil {
 			return done, err
@@ -130,6 +135,7 @@ func patiently(ctx context.Context, step func() (db.Resealed, error)) (db.Reseal
 func (t *resealedTable) add(step db.Resealed) {
 	t.Rows += step.Rows
 	t.Moved += step.Moved
+	t.Deleted += step.Deleted
 	t.Overtaken += step.Overtaken
 	t.Stuck = append(t.Stuck, step.Stuck...)
 	for id, n := range step.Under {

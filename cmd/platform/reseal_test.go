@@ -383,3 +383,43 @@ func TestAKeyIsKeptWhileSomethingIsUnderIt(t *testing.T) {
 		t.Errorf("got %q, want the start refused still", got)
 	}
 }
+
+// The way out when a key is lost for good: what was sealed under it goes, WeChat gives back what it has, and the tenants, their clients and whose a merchant is are as they were.
+func TestAKeyThatIsLostForGoodIsGivenUp(t *testing.T) {
+	t.Parallel()
+	engines(t, func(w *world) {
+		w.lived()
+		lost, young := w.platform.ring.Keys()[0].String(), seal.NewKey()
+		for name, c := range map[string]struct{ keys, key, said string }{
+			"still sealed with": {young, lost, "a process sealed with " + lost},
+			"configured":        {w.env["PLATFORM_SEALING_KEYS"], lost, "is configured"},
+			"unknown":           {young, "00000001", "no key 00000001"},
+		} {
+			if _, said, code := w.reseal(c.keys, "--give-up", c.key); code != 1 || !strings.Contains(said, c.said) {
+				w.t.Errorf("%s: got status %d, %q, want %q", name, code, said, c.said)
+			}
+		}
+		if stuck := w.opens("tokens (authorizer)"); len(w.cells()) < 9 || len(stuck) > 0 {
+			w.t.Errorf("got %q stuck, want nothing deleted", stuck)
+		}
+		w.exec(`UPDATE sealing_keys SET seen_at = seen_at - 100000`) // as a while after the last process with it ended
+		var out, errOut bytes.Buffer
+		if code := run(stage{anyContext, &out, &errOut, w.with("PLATFORM_SEALING_KEYS", young)}, []string{"reseal", "--give-up", lost}); code != 0 || !strings.Contains(errOut.String(), "platform reconcile") {
+			w.t.Fatalf("got status %d, %s %s, want it given up", code, &out, &errOut)
+		}
+		for _, table := range []string{"signing_keys", "tickets", "tokens", "events WHERE length(body) > 0", "sealing_keys"} {
+			if n := w.number(`SELECT COUNT(*) FROM ` + table); n != 0 {
+				w.t.Errorf("got %d rows left in %s, want all that was under the lost key deleted", n, table)
+			}
+		}
+		after := w.replica(map[string]string{"PLATFORM_SEALING_KEYS": young}) // to which the next ticket comes
+		after.must(after.getJWT(anyContext))
+		after.wants(after.shut(kfAccount), 410, "reauthorization-required")
+		after.command(&struct{}{}, "reconcile")
+		after.open(kfAccount)
+		after.ok(after.shut(kfAccount))
+		if got := after.authorizer(service).field("state"); got != "healthy" {
+			w.t.Errorf("got %s, want healthy", got)
+		}
+	})
+}

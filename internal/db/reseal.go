@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"wxplatform/internal/seal"
 )
@@ -13,6 +14,8 @@ type SealedTable struct {
 	Read func(ctx context.Context, q Querier, after string, most int) ([]SealedRow, error)
 	// Replace stores fresh in the place of what Read gave, if all of that still stands there; false says that somebody was quicker.
 	Replace func(ctx context.Context, tx *Tx, row SealedRow, fresh [][]byte) (bool, error)
+	// Delete deletes what Read gave, if all of that still stands there; false says that somebody was quicker.
+	Delete func(ctx context.Context, tx *Tx, row SealedRow) (bool, error)
 }
 
 // SealedRow is the sealed values of one row.
@@ -44,7 +47,8 @@ func ReadSealed(places func(key string) []seal.Place) func(Scan) (SealedRow, err
 type Page struct {
 	After     string // "" begins with the first row
 	Most      int
-	CountOnly bool // changes nothing
+	CountOnly bool       // changes nothing
+	Lost      seal.KeyID // where it is not 0 nothing is moved, and the rows that have a value under this key are deleted
 }
 
 // Resealed is what became of a page.
@@ -54,6 +58,7 @@ type Resealed struct {
 	Moved     int                // values that are under the newest key now and were not
 	Overtaken int                // rows that somebody else saved meanwhile, and sealed in doing so
 	Stuck     []string           // keys of rows that do not open
+	Deleted   int                // rows with a value under the key that is lost
 	Under     map[seal.KeyID]int // values by the key under which they are now
 }
 
@@ -62,6 +67,9 @@ const overtakings = 5
 
 // Reseal moves a page of values to the ring's newest key, all at once or not at all. Nobody's newer value is ever replaced, and a page that was moved stays as it is, so it may be stopped and begun again at will.
 func (d *DB) Reseal(ctx context.Context, ring *seal.Ring, table SealedTable, page Page) (Resealed, error) {
+	if page.Lost != 0 {
+		return d.giveUp(ctx, table, page)
+	}
 	var done Resealed
 	for try := 1; ; try++ {
 		rows, err := table.Read(ctx, d, page.After, page.Most)
@@ -170,4 +178,38 @@ func differing(old, fresh [][]byte) (n int) {
 		}
 	}
 	return n
+}
+
+func (d *DB) giveUp(ctx context.Context, table SealedTable, page Page) (Resealed, error) {
+	rows, err := table.Read(ctx, d, page.After, page.Most)
+	if err != nil {
+		return Resealed{}, err
+	}
+	done := Resealed{Rows: len(rows)}
+	err = d.Tx(ctx, func(tx *Tx) error {
+		done.Deleted, done.Overtaken = 0, 0
+		for _, row := range rows {
+			if !row.isUnder(page.Lost) {
+				continue
+			}
+			mine, err := table.Delete(ctx, tx, row)
+			if err != nil {
+				return err
+			}
+			if mine {
+				done.Deleted++
+			} else {
+				done.Overtaken++
+			}
+		}
+		return nil
+	})
+	if len(rows) == page.Most {
+		done.Next = rows[len(rows)-1].Key
+	}
+	return done, err
+}
+
+func (r SealedRow) isUnder(key seal.KeyID) bool {
+	return slices.ContainsFunc(r.Sealed, func(sealed []byte) bool { id, ok := seal.KeyOf(sealed); return ok && id == key })
 }
