@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +81,27 @@ func TestEveryAlertHasItsHeading(t *testing.T) {
 		if !strings.Contains(explained, "*What to do:*") || strings.IndexFunc(explained, func(r rune) bool { return r >= 0x4e00 && r <= 0x9fff }) < 0 {
 			t.Errorf("%s: got %q, want what to do, and a line in Chinese", alert, explained)
 		}
+	}
+}
+
+// Each alert fires in Prometheus' own test of it, and none fires while all is well.
+func TestEveryAlertFires(t *testing.T) {
+	t.Parallel()
+	alerts, tests := found(`(?m)^\s+- alert: (\w+)$`, document(t, "docs/alerts.yml")), document(t, "docs/alerts_test.yml")
+	for _, alert := range alerts {
+		if !strings.Contains(tests, "- {alertname: "+alert+", ") || !strings.Contains(tests, "- alertname: "+alert+"\n") {
+			t.Errorf("docs/alerts_test.yml has no case in which %s fires, or none in which it does not", alert)
+		}
+	}
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Log("without promtool: the rules are not run; it comes with Prometheus")
+		return
+	}
+	cmd := exec.Command(promtool, "test", "rules", "alerts_test.yml")
+	cmd.Dir = "../../docs"
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("promtool: %v\n%s", err, out)
 	}
 }
 
