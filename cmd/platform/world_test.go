@@ -113,7 +113,7 @@ func newWorldWith(t *testing.T, settings map[string]string, wechat ...wechatsim.
 	w.must(w.ticket(ctx))
 	w.must(w.makeTenant(ctx))
 	w.must(w.getJWT(ctx))
-	w.worksOff()
+	w.eventually("the ticket to be stored", func() bool { return w.number(`SELECT COUNT(*) FROM tickets`) == 1 })
 	return w
 }
 
@@ -199,14 +199,8 @@ func (w *world) eventually(what string, is func() bool) {
 // settles waits until all pushes are worked off and all profiles are read, which a grant does not wait for.
 func (w *world) settles() {
 	w.t.Helper()
-	w.worksOff()
-	w.eventually("the profiles to be read", func() bool { return w.number(`SELECT COUNT(*) FROM authorizers WHERE profile_at = 0`) == 0 })
-}
-
-// worksOff waits until nothing that WeChat pushed is left to be worked off.
-func (w *world) worksOff() {
-	w.t.Helper()
 	w.eventually("the events to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
+	w.eventually("the profiles to be read", func() bool { return w.number(`SELECT COUNT(*) FROM authorizers WHERE profile_at = 0`) == 0 })
 }
 
 // command runs one of the operator's commands and reads its JSON.
