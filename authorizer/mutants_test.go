@@ -28,7 +28,7 @@ var mutants = []mutant{
 	{"the spare is tried when the row's own is refused", "token/obtain.go", "c.refused && !c.spare.IsZero()", "c.refused && false"},
 	{"an exchange is clean only 12 s after the last claim", "token/row.go", "clean := sent.Sub(r.claimed) > m.Lease &&", "clean :="},
 	{"an exchange is not clean where the clock was set", "token/row.go", " && !m.jumped\n", "\n"},
-	{"what is unsettled is waited for anew where the clock was set", "token/row.go", " || m.jumped && !r.unsettled.IsZero() {", " {"},
+	{"what is unsettled stays that where the clock was set", "token/row.go", "if m.jumped && !r.unsettled.IsZero() {", "if false {"},
 	{"an exchange ends the lease", "token/row.go", "	r.endLease(m) // a lease that was held leaves something unsettled\n", ""},
 	{"a lease holds", "token/row.go", "return m.now.Before(r.lease) && r.lease.Sub(m.now) <= m.Lease", "return false"},
 	{"a lease that ends too far ahead is over", "token/row.go", "m.now.Before(r.lease) && r.lease.Sub(m.now) <= m.Lease", "m.now.Before(r.lease)"},

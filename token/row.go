@@ -99,14 +99,13 @@ type claim struct {
 }
 
 // mend undoes what a database's clock that was set back would make last: nothing waits for longer than it would have.
-// Where it was set forward, what may still happen at WeChat seems past, so that is waited for anew.
-// And it notices the restore of an older dump: the row never issued a version that is known. What was known of it and what was under way is lost with the row that did, so this one is suspect.
+// And it notices the restore of an older dump: the row never issued a version that is known. What was known of it and what was under way is lost with the row that did, so this one is suspect, and whoever has it is late.
 func (r *row) mend(m moment) {
 	if r.fence < m.known {
-		r.fence = m.known
+		r.fence, r.lease = m.known, time.Time{}
 		r.unsettle(m.settles(), m)
 	}
-	if most := m.settles(); r.unsettled.After(most) || m.jumped && !r.unsettled.IsZero() {
+	if most := m.settles(); r.unsettled.After(most) {
 		r.unsettled = most
 	}
 	if r.retry.After(m.now.Add(longestRetry)) {
@@ -137,8 +136,12 @@ func (r *row) issue(m moment, bad Version) Version {
 }
 
 // claim gives the row to a caller until the lease ends. Then it is due, so that a holder who vanished is noticed.
+// Where the clock was set forward, what may still happen at WeChat seems past. So what is unsettled stays that, and the row is refreshed once more after this.
 func (r *row) claim(m moment, bad Version) claim {
 	r.endLease(m)
+	if m.jumped && !r.unsettled.IsZero() {
+		r.unsettle(m.settles(), m)
+	}
 	fence := r.issue(m, bad)
 	r.lease = m.now.Add(m.Lease)
 	r.due = r.lease

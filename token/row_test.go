@@ -151,12 +151,7 @@ func TestWhatIsUnsettledSeemsPastWhereTheClockWasSetForward(t *testing.T) {
 	h.r.fail(h.claim(0), unknown, at(8))
 	jumped := at(3600)
 	jumped.jumped = true
-	h.r.mend(jumped)
-	if r := h.r; r.wanted(jumped) {
-		t.Error("got the refresh for good at once, want it to wait for what may still act")
-	}
-	b := h.r.claim(jumped, 0) // a caller's
-	h.r.succeed(b, answer("B"), at(3601))
+	h.r.succeed(h.r.claim(jumped, 0), answer("B"), at(3601))
 	h.stored("B")
 	h.suspectUntil(3664)
 }
@@ -306,10 +301,13 @@ func TestARowThatNeverIssuedWhatIsKnownIsSuspect(t *testing.T) {
 		t.Error("got the row changed that issued it")
 	}
 	h.r = dump
+	b := h.claim(-1) // by a clock that is behind, so that the newest known is newer
 	h.r.mend(restored)
-	if h.r.fence < restored.known {
-		t.Errorf("got fence %d, want it raised to %d", h.r.fence, restored.known)
+	if h.r.fence < restored.known || !h.r.lease.IsZero() {
+		t.Errorf("got fence %d and lease %v, want it raised to %d, and nobody to have the row", h.r.fence, h.r.lease, restored.known)
 	}
+	h.r.succeed(b, answer("B"), at(101))
+	h.stored("B")
 	h.suspectUntil(164)
 }
 

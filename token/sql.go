@@ -225,13 +225,27 @@ func (s *Store) listDue(ctx context.Context, now time.Time, warm bool, n int) (i
 	return ids, err
 }
 
-// hastenSuspects mends suspect rows that would be due later than they can be: the clock was set back. Nobody else looks at them before they are due. It reads the index of suspect rows.
-func (s *Store) hastenSuspects(ctx context.Context, m moment) error {
-	_, err := db.Exec(ctx, s.db, `
-		UPDATE tokens
-		SET unsettled_until = $2,
-			due = CASE WHEN lease_until = 0 AND failures = 0 AND due > $2 THEN $2 ELSE due END
-		WHERE kind = $1 AND unsettled_until > $2 AND retired_at = 0`, s.kind, db.Millis(m.settles()))
+// mendSuspects mends suspect rows that would be due later than they can be: the clock was set back. Nobody else looks at them before they are due. It reads the index of suspect rows, and each again under its lock:
+// one who stood still since he read the time takes a row that became suspect meanwhile for such a one.
+func (s *Store) mendSuspects(ctx context.Context, m moment) error {
+	ids, err := db.All(ctx, s.db, db.Value[wechat.AppID], `
+		SELECT id
+		FROM tokens
+		WHERE kind = $1 AND unsettled_until > 0 AND unsettled_until > $2 AND retired_at = 0
+		LIMIT $3`, s.kind, db.Millis(m.settles()), mendedAtOnce)
+	return errors.Join(err, s.mend(ctx, ids))
+}
+
+const mendedAtOnce = 500
+
+// mend has rows mended that nobody asks for.
+func (s *Store) mend(ctx context.Context, ids []wechat.AppID) (err error) {
+	for _, id := range ids {
+		err = errors.Join(err, s.change(ctx, id, func(r *row, m moment) error {
+			r.schedule(m)
+			return nil
+		}))
+	}
 	return err
 }
 
@@ -279,15 +293,10 @@ var selectRestored = db.Text{
 		WHERE kind = $1 AND tokens.id = known.key AND fence < CAST(known.value AS BIGINT)`,
 }
 
+// mendRestored mends rows that were restored from an older dump.
 func (s *Store) mendRestored(ctx context.Context, known string) error {
-	restored, err := db.All(ctx, s.db, db.Value[wechat.AppID], s.db.For(selectRestored), s.kind, known)
-	for _, id := range restored {
-		err = errors.Join(err, s.change(ctx, id, func(r *row, m moment) error {
-			r.schedule(m) // as it is mended
-			return nil
-		}))
-	}
-	return err
+	ids, err := db.All(ctx, s.db, db.Value[wechat.AppID], s.db.For(selectRestored), s.kind, known)
+	return errors.Join(err, s.mend(ctx, ids))
 }
 
 // Version is the version that is stored for id, 0 where there is none. It differs after each refresh, grant and retirement.

@@ -442,6 +442,25 @@ func TestARetiredTokenIsAskedForNoMore(t *testing.T) {
 	})
 }
 
+func TestWhoStoodStillTakesNoSuspectRowForOneOfAClockThatWasSetBack(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		before := s.moment(p.now())
+		p.pass(3 * time.Minute)
+		if _, err := s.Replace(t.Context(), id, bad, failing(errors.New("cut off"))); err == nil {
+			t.Fatal("got a token, want an outcome that nobody knows")
+		}
+		if err := s.mendSuspects(t.Context(), before); err != nil {
+			t.Fatal(err)
+		}
+		p.pass(59 * time.Second)
+		p.due(s, "")
+		p.pass(time.Second)
+		p.due(s, string(id))
+	})
+}
+
 func TestASuspectRowIsDueWithinAMinuteThoughTheClockWasSetBack(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}

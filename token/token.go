@@ -182,7 +182,7 @@ func (s *Store) Due(ctx context.Context, n int) ([]wechat.AppID, error) {
 	if err := s.flushUses(ctx, now); err != nil {
 		return nil, err
 	}
-	if err := s.hastenSuspects(ctx, s.moment(now)); err != nil {
+	if err := s.mendSuspects(ctx, s.moment(now)); err != nil {
 		return nil, err
 	}
 	return s.listDue(ctx, now, false, n)
