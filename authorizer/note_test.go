@@ -162,6 +162,33 @@ func TestWhatBlocksCallsIsAnnouncedAndNothingElse(t *testing.T) {
 	})
 }
 
+func TestARecoveryThatNobodyNotedIsFound(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := registry(t, d)
+		version, err := r.tokens.Version(ctx, d, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.note(ctx, id, passwordChanged, version); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.mendDue(ctx); err != nil {
+			t.Fatal(err)
+		}
+		r.is(t, Reauthorize)
+		renewed, err := r.tokens.Replace(ctx, id, version, func(context.Context, seal.Secret) (token.Answer, error) {
+			return token.Answer{Access: seal.NewSecret("b"), ExpiresIn: time.Hour}, nil
+		})
+		if err != nil || renewed.Version <= version {
+			t.Fatalf("got version %d after %d, %v, want a newer one, that the process which got it did not live to note", renewed.Version, version, err)
+		}
+		if err := r.mendDue(ctx); err != nil {
+			t.Fatal(err)
+		}
+		r.is(t, Healthy)
+	})
+}
+
 func TestNothingIsNotedOfAStranger(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		r := registry(t, d)
