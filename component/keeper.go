@@ -3,6 +3,7 @@ package component
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -13,6 +14,9 @@ const (
 
 // TicketMissing is when a ticket is overdue: pushes come every ten minutes, so two were missed.
 const TicketMissing = 25 * time.Minute
+
+// ErrTicketMissed is reported while a ticket is overdue, each time that WeChat is asked to push again. The last one is used meanwhile.
+var ErrTicketMissed = errors.New("a ticket is overdue")
 
 // Run keeps the ticket and the component token fresh until ctx ends. report is told what went wrong; the next round tries again.
 func (c *Component) Run(ctx context.Context, report func(error)) error {
@@ -44,7 +48,16 @@ func (c *Component) nudge(ctx context.Context, last *time.Time) error {
 		return nil
 	}
 	*last = time.Now()
-	return c.StartPush(ctx)
+	return errors.Join(c.missed(), c.StartPush(ctx))
+}
+
+// missed says that there should be a newer ticket.
+func (c *Component) missed() error {
+	newest := c.Newest()
+	if newest.Value.IsZero() {
+		return fmt.Errorf("%w: no ticket yet, WeChat is asked to push", ErrTicketMissed)
+	}
+	return fmt.Errorf("%w: no ticket for %s, WeChat is asked to push again", ErrTicketMissed, time.Since(newest.Received).Round(time.Minute))
 }
 
 func (c *Component) renew(ctx context.Context) error {

@@ -184,7 +184,7 @@ func (w *world) walkAgain() {
 	w.change(`UPDATE walks SET begun_at = 0, lease_until = 0, reconciled_at = CASE WHEN reconciled_at > 0 THEN reconciled_at ELSE 1 END`)
 }
 
-// suspended has a tenant suspended, and resumed, while one replica alone has lost SQL: it obeys, by what Redis says.
+// suspended has a tenant suspended, and resumed, and a merchant moved away, and back, while one replica alone has lost SQL: it obeys, by what Redis says.
 func suspended(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk, wired: true})
 	ids := w.merchants(3)
@@ -201,17 +201,25 @@ func suspended(t *testing.T, m *machine) string {
 		if !within(20*second, func() bool { said, _ := alone.ready(); return strings.Contains(strings.ToLower(said), "database") }) {
 			t.Error("the replica without SQL does not say so")
 		}
-		var shown struct{ State string }
-		for _, step := range []struct{ command, want string }{{"suspend", "403 tenant-suspended"}, {"resume", ""}} {
-			w.operate(&shown, "tenant", step.command, w.tenant)
+		for _, step := range []struct {
+			command          []string
+			want, withoutSQL string // without SQL nobody can tell that a merchant is not the tenant's, only that he is not known to be
+		}{
+			{[]string{"tenant", "suspend", w.tenant}, "403 tenant-suspended", "403 tenant-suspended"}, {[]string{"tenant", "resume", w.tenant}, "", ""},
+			{[]string{"authorizer", "move", string(ids[0]), "--none"}, "404 unknown-authorizer", "503 unavailable"}, {[]string{"authorizer", "move", string(ids[0]), w.tenant}, "", ""},
+		} {
+			w.operate(&struct{}{}, step.command...)
 			at := time.Now()
 			for _, r := range w.replicas {
-				var why string
-				if !within(5*second, func() bool { why = w.read(r, ids[0]); return why == step.want }) {
-					t.Errorf("SQL %s to replica 2, tenant %sd: replica %d answers %q, want %q", is.name, step.command, r.number, why, step.want)
+				why, want := "", step.want
+				if r == alone {
+					want = step.withoutSQL
+				}
+				if !within(8*second, func() bool { why = w.read(r, ids[0]); return why == want }) {
+					t.Errorf("SQL %s to replica 2, %s: replica %d answers %q, want %q", is.name, step.command[1], r.number, why, want)
 				}
 			}
-			said = append(said, fmt.Sprintf("SQL %s: %s obeyed after %s", is.name, step.command, time.Since(at).Round(10*time.Millisecond)))
+			said = append(said, fmt.Sprintf("SQL %s: %s obeyed after %s", is.name, step.command[1], time.Since(at).Round(10*time.Millisecond)))
 		}
 		alone.wires.postgres.become(wire{})
 		if !within(20*second, func() bool {
