@@ -61,7 +61,7 @@ func (d *demo) tell(ctx context.Context, s stage) error {
 			t.say("✗", "%2d. %s %s: %v", i+1, step.en, step.zh, err)
 			return errSilent
 		}
-		t.say("✓", "%2d. %s %s  (%s)\n             %s", i+1, step.en, step.zh, time.Since(began).Round(time.Millisecond), what)
+		t.say("✓", "%2d. %s %s  (%s)\n             %s", i+1, step.en, step.zh, time.Since(began).Round(10*time.Microsecond), what)
 	}
 	t.say("", "every step did what it says 全部步骤成功")
 	d.basic = t.basic
@@ -214,7 +214,7 @@ func expect(answer heard, status int, slug, code string) (string, error) {
 	if answer.status != status || answer.field("type") != "/problems/"+slug || answer.field("errcode") != code {
 		return "", fmt.Errorf("got %d %s, want %d %s %s", answer.status, answer.body, status, slug, code)
 	}
-	return fmt.Sprintf("%d %s %s", status, slug, strings.TrimSpace(code+" "+answer.field("errmsg"))), nil
+	return strings.Join(strings.Fields(fmt.Sprint(status, " ", slug, " ", code, " ", answer.field("errmsg"))), " "), nil
 }
 
 func (t *story) refusedClose(kf wechat.KFAccount, customer wechat.OpenID, status int, slug, code string) func(context.Context) (string, error) {
@@ -247,7 +247,7 @@ func (t *story) permission(ctx context.Context) (string, error) {
 	if err == nil && t.sim.Calls(closePath) != before {
 		err = errors.New("WeChat was called all the same")
 	}
-	return fmt.Sprintf("%s: %s; closeSession never reached WeChat", said, answer.field("detail")), err
+	return fmt.Sprintf("%s: %s (closeSession never reached WeChat)", said, answer.field("detail")), err
 }
 
 func (t *story) stranger(ctx context.Context) (string, error) {

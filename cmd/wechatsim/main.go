@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"strconv"
@@ -92,9 +93,23 @@ func parse(args []string, out io.Writer) (*flags, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w (see wechatsim --help)", err)
 	}
-	return f, f.readFiles()
+	return f, errors.Join(f.readFiles(), f.check())
+}
+
+// check finds what would only show as pushes that never arrive, or as a platform that does not start.
+func (f *flags) check() error {
+	var faults []error
+	for name, text := range map[string]string{"event-url": f.EventURL, "message-url": f.MessageURL} {
+		if u, err := url.Parse(text); text != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			faults = append(faults, fmt.Errorf("--%s is no http or https URL", name))
+		}
+	}
+	if f.AppID != "" && !wechat.AppID(f.AppID).Plausible() {
+		faults = append(faults, errors.New("--appid is no appid: wx and 16 letters and digits"))
+	}
+	return errors.Join(faults...)
 }
 
 // help puts the control API below the flags.

@@ -104,6 +104,7 @@ func TestHelpHasTheControlAPI(t *testing.T) {
 func TestRefusesFaultyFlags(t *testing.T) {
 	for _, args := range [][]string{
 		{"--fault={"}, {`--fault={"do":"explode"}`}, {"--aes-key=short"}, {"--listen=nowhere"}, {"--nonsense"},
+		{"--event-url=nonsense"}, {"--message-url=ftp://x/$APPID$"}, {"--appid=wx1"},
 	} {
 		if err := run(t.Context(), args, io.Discard); err == nil {
 			t.Errorf("%v: got nil, want an error", args)
