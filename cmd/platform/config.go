@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +27,7 @@ type setting struct {
 var settings = []setting{
 	{"PLATFORM_LISTEN", ":8080", false, "public listener: tenants, WeChat, merchants' browsers"},
 	{"PLATFORM_PRIVATE_LISTEN", "127.0.0.1:9090", false, "operations listener: /healthz /readyz /metrics /debug/pprof"},
-	{"PLATFORM_PUBLIC_URL", "", true, "how the world reaches the public listener: issuer of JWTs, base of callback and invitation URLs"},
+	{"PLATFORM_PUBLIC_URL", "", true, "how the world reaches the public listener: issuer of JWTs, base of callback and invitation URLs; scheme and host, no path"},
 	{"PLATFORM_COMPONENT_APPID", "", true, "the component's appid, as in WeChat's console"},
 	{"PLATFORM_COMPONENT_SECRET", "", true, "the component's secret"},
 	{"PLATFORM_COMPONENT_TOKEN", "", true, "the token that signs pushes; may be two, newest first, comma-separated"},
@@ -129,6 +130,9 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 	return c, nil
 }
 
+// What WeChat's console takes for a Token: anything else was copied amiss, and would only show as pushes that are not authentic.
+var tokenForm = regexp.MustCompile(`^[A-Za-z0-9]{3,32}$`)
+
 // build makes what the values are for, so that a bad one is found at the start.
 func (c *config) build(e *environment, need needs) {
 	var err error
@@ -138,6 +142,14 @@ func (c *config) build(e *environment, need needs) {
 	if need >= needsTenants && !c.sealingKeys.IsZero() {
 		if c.ring, err = seal.NewRing(c.sealingKeys); err != nil {
 			e.fault("PLATFORM_SEALING_KEYS: %w", err)
+		}
+	}
+	if u, err := url.Parse(c.publicURL); err == nil && u.Path != "" {
+		e.fault("PLATFORM_PUBLIC_URL has a path: the platform is at the root of its host")
+	}
+	for i, token := range c.tokens {
+		if need == needsAll && !tokenForm.MatchString(token) {
+			e.fault("PLATFORM_COMPONENT_TOKEN: token %d is not 3 to 32 letters and digits", i+1)
 		}
 	}
 	if need == needsAll && c.component != "" && len(c.tokens) > 0 && len(c.aesKeys) > 0 {

@@ -89,7 +89,7 @@ func TestDoctorSaysWhatToDo(t *testing.T) {
 		"no platform":       {map[string]string{"PLATFORM_PRIVATE_LISTEN": gone}, "serve", "warning", "start `platform serve`"},
 		"URL leads nowhere": {map[string]string{"PLATFORM_PUBLIC_URL": "http://" + gone}, "callback", "failure", "from here only"},
 		"URL leads astray":  {map[string]string{"PLATFORM_PUBLIC_URL": other.URL}, "callback", "failure", "something else stands there"},
-		"other token":       {map[string]string{"PLATFORM_COMPONENT_TOKEN": "x"}, "callback", "failure", "PLATFORM_COMPONENT_TOKEN there is another"},
+		"other token":       {map[string]string{"PLATFORM_COMPONENT_TOKEN": "another"}, "callback", "failure", "PLATFORM_COMPONENT_TOKEN there is another"},
 		"no database":       {map[string]string{"PLATFORM_DATABASE_URL": "postgres://" + gone + "/x"}, "database", "failure", "PLATFORM_DATABASE_URL"},
 		"fresh database":    {map[string]string{"PLATFORM_DATABASE_URL": "sqlite:" + filepath.Join(t.TempDir(), "new.db")}, "database", "warning", "platform migrate"},
 		"other component":   {map[string]string{"PLATFORM_COMPONENT_APPID": "wxffffffffffffffff"}, "database", "failure", "belongs to another component"},
