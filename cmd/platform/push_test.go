@@ -193,3 +193,45 @@ func TestEventsInAnyOrderEndTheSame(t *testing.T) {
 		}
 	})
 }
+
+// A merchant authorizes, withdraws, authorizes again and changes its sets, and all that WeChat tells of it comes twice, the withdrawal last.
+func TestAWithdrawalThatComesLateEndsNothing(t *testing.T) {
+	t.Parallel()
+	engines(t, func(w *world) {
+		w.grant(service, "3")
+		w.settles()
+		for _, kind := range []string{"authorized", "updateauthorized", "unauthorized"} {
+			if err := w.sim.FaultPushes(wechatsim.PushFault{Kind: kind, Count: 10, Do: wechatsim.Lose}); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		if err := w.sim.Unauthorize(service); err != nil {
+			w.t.Fatal(err)
+		}
+		w.grant(service, "1")
+		w.sim.ClearFaults()
+		if err := w.sim.FaultPushes(wechatsim.PushFault{Count: 10, Do: wechatsim.Repeat}); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := w.sim.ChangeSets(service, 1, 6); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := w.sim.Settle(anyContext); err != nil {
+			w.t.Fatal(err)
+		}
+		late := w.event("unauthorized", "<AuthorizerAppid>"+string(service)+"</AuthorizerAppid>")
+		for range 2 {
+			if got := w.push(eventsPath, late, time.Now()); string(got.body) != "success" {
+				w.t.Fatalf("got %d %s", got.status, got.body)
+			}
+		}
+		w.settles()
+		w.later(61 * time.Second)
+		w.eventually("WeChat to be asked", func() bool { return w.checks() >= 1 })
+		w.open(kfAccount)
+		w.ok(w.shut(kfAccount))
+		if got := w.authorizer(service); got.field("state") != "healthy" || !strings.Contains(string(got.body), `"permission_sets":[1,6]`) {
+			w.t.Errorf("got %s, want it healthy, with the newest sets", got.body)
+		}
+	})
+}
