@@ -81,7 +81,7 @@ func take(r *http.Request, name string, value []string) bool {
 		r.Host = value[0]
 		return !twice && r.Host != "" && only(inHost, r.Host)
 	case "Connection":
-		if value[0] != "keep-alive" {
+		if !strings.EqualFold(value[0], "keep-alive") {
 			return false
 		}
 	case "Content-Length":

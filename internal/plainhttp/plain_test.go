@@ -15,6 +15,7 @@ var plain = []string{
 	"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
 	"GET /a/b.c?openid=o%201&x=%zz HTTP/1.1\r\nhost: [::1]:80\r\nx-a:   b  c  \r\nX-B:\r\n\r\n",
 	"GET /.hidden/./x HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
+	"GET / HTTP/1.1\r\nHost: a\r\nConnection: Keep-Alive\r\nAccept: */*\r\n\r\n",
 	"DELETE /v1/invitations/i HTTP/1.1\r\nHost: a\r\nUser-Agent: \"x\" (y; z)\r\n\r\n",
 	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
 	"POST /?a=b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Encoding: gzip\r\nCookie: a=b; c=d\r\n\r\n\x00\xff\n",
