@@ -16,7 +16,7 @@ simulate: ## seeded histories of the code that serves, as many as SIMULATE says 
 	cd authorizer && SIMULATE=$(SIMULATE) go test -count=1 -timeout 120m -run 'TestSimulation$$'
 
 MUTANTS ?= 20000
-mutants: ## what each guard of custody is worth: violations in as many histories as MUTANTS says, without it (see docs/custody.md)
+mutants: ## what each guard of custody is worth: the test that goes red without it, and violations in as many histories as MUTANTS says (see docs/custody.md)
 	cd authorizer && MUTANTS=$(MUTANTS) go test -count=1 -timeout 300m -run 'TestMutants$$'
 
 lint: ## what CI checks besides the tests

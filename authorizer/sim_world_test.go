@@ -41,8 +41,9 @@ type world struct {
 	names    int
 	counts   *tally
 
-	seen      seen // what the checks saw last
-	wrote     bool // since then
+	seen      seen  // what the checks saw last
+	issued    int64 // the highest fence that they saw
+	wrote     bool  // since then
 	answers   []string
 	codes     map[string]bool // auth codes: whether what they gave is stored
 	violation string
