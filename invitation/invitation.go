@@ -55,6 +55,7 @@ const (
 	lifeMost    = 30 * 24 * time.Hour
 	lifeLeast   = time.Minute
 	stateMost   = 128 // characters
+	setsMost    = 100 // WeChat has some eighty; they stand in the link to its consent page
 )
 
 // Invitation is a link for one authorization. Its id is a secret: who has it may authorize for the tenant.
@@ -114,6 +115,8 @@ func (r Request) check(owner tenant.Tenant) error {
 		return &strict.Fault{Field: "kind", Why: `is neither "pc" nor "mobile"`}
 	case utf8.RuneCountInString(r.State) > stateMost:
 		return &strict.Fault{Field: "state", Why: fmt.Sprintf("is over %d characters", stateMost)}
+	case len(r.PermissionSets) > setsMost:
+		return &strict.Fault{Field: "permission_sets", Why: fmt.Sprintf("are over %d", setsMost)}
 	case strings.ContainsRune(r.State, 0):
 		return &strict.Fault{Field: "state", Why: "holds U+0000"}
 	case r.ExpiresIn != 0 && (r.ExpiresIn < int64(lifeLeast.Seconds()) || r.ExpiresIn > int64(lifeMost.Seconds())):

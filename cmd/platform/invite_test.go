@@ -373,17 +373,18 @@ func TestInvitationsAreReadStrictly(t *testing.T) {
 	w := sqliteWorld(t)
 	for body, named := range map[string]string{
 		`{"kind":"pc"}`: "redirect_url",
-		`{"redirect_url":"https://evil.example","kind":"pc"}`:                                        "redirect_url",
-		`{"redirect_url":"` + redirect + `?x=1","kind":"pc"}`:                                        "redirect_url",
-		`{"redirect_url":"` + redirect + `"}`:                                                        "kind",
-		`{"redirect_url":"` + redirect + `","kind":"tv"}`:                                            "kind",
-		`{"redirect_url":"` + redirect + `","kind":"pc","expires_in":1}`:                             "expires_in",
-		`{"redirect_url":"` + redirect + `","kind":"pc","expires_in":2592001}`:                       "expires_in",
-		`{"redirect_url":"` + redirect + `","kind":"pc","permission_sets":[0]}`:                      "permission_sets",
-		`{"redirect_url":"` + redirect + `","kind":"pc","permission_sets":"1"}`:                      "permission_sets",
-		`{"redirect_url":"` + redirect + `","kind":"pc","state":"` + strings.Repeat("状", 129) + `"}`: "state",
-		`{"redirect_url":"` + redirect + `","kind":"pc","state":"a\u0000"}`:                          "state",
-		`{"redirect_url":"` + redirect + `","kind":"pc","tenant":"t1"}`:                              "tenant",
+		`{"redirect_url":"https://evil.example","kind":"pc"}`:                                                    "redirect_url",
+		`{"redirect_url":"` + redirect + `?x=1","kind":"pc"}`:                                                    "redirect_url",
+		`{"redirect_url":"` + redirect + `"}`:                                                                    "kind",
+		`{"redirect_url":"` + redirect + `","kind":"tv"}`:                                                        "kind",
+		`{"redirect_url":"` + redirect + `","kind":"pc","expires_in":1}`:                                         "expires_in",
+		`{"redirect_url":"` + redirect + `","kind":"pc","expires_in":2592001}`:                                   "expires_in",
+		`{"redirect_url":"` + redirect + `","kind":"pc","permission_sets":[0]}`:                                  "permission_sets",
+		`{"redirect_url":"` + redirect + `","kind":"pc","permission_sets":[` + strings.Repeat("1,", 100) + `1]}`: "permission_sets",
+		`{"redirect_url":"` + redirect + `","kind":"pc","permission_sets":"1"}`:                                  "permission_sets",
+		`{"redirect_url":"` + redirect + `","kind":"pc","state":"` + strings.Repeat("状", 129) + `"}`:             "state",
+		`{"redirect_url":"` + redirect + `","kind":"pc","state":"a\u0000"}`:                                      "state",
+		`{"redirect_url":"` + redirect + `","kind":"pc","tenant":"t1"}`:                                          "tenant",
 	} {
 		answer := w.ask("POST", "/v1/invitations", body)
 		w.wants(answer, 400, "invalid-request")
