@@ -25,12 +25,17 @@ func sqlAway(t *testing.T, m *machine) string {
 	time.Sleep(3 * second)
 	w.postgres.stop(syscall.SIGINT)
 	time.Sleep(500 * time.Millisecond) // what was sent before is answered
-	asks, elsewhere := w.asks(), &tally{}
+	asks, elsewhere, jwts := w.asks(), &tally{}, &tally{}
 	for began := time.Now(); time.Since(began) < w.plan.times.Life/2-8*second; time.Sleep(second) {
 		for _, id := range once {
 			at := time.Now()
 			elsewhere.note(w.read(w.replicas[1], id), time.Since(at))
 			elsewhere.note(w.read(w.replicas[2], id), time.Since(at))
+		}
+		for _, r := range w.replicas { // the client was seen by the first
+			at := time.Now()
+			_, why := w.getJWT(r)
+			jwts.note(why, time.Since(at))
 		}
 	}
 	for _, r := range w.replicas {
@@ -48,11 +53,11 @@ func sqlAway(t *testing.T, m *machine) string {
 	heals := time.Since(healed).Round(time.Millisecond)
 	time.Sleep(2 * second)
 	l.stop()
-	if l.lost() > 0 || elsewhere.lost() > 0 || unstored > 0 || !back {
-		t.Errorf("SQL away: %s; on replicas that never met the merchant: %s; %d refreshes that could not be stored; ready again: %v", &l.tally, elsewhere, unstored, back)
+	if l.lost() > 0 || elsewhere.lost() > 0 || jwts.lost() > 0 || unstored > 0 || !back {
+		t.Errorf("SQL away: %s; on replicas that never met the merchant: %s; JWTs: %s; %d refreshes that could not be stored; ready again: %v", &l.tally, elsewhere, jwts, unstored, back)
 	}
 	w.settled()
-	return fmt.Sprintf("%s; on replicas that never met the merchant: %s; 0 refreshes; ready again after %s", &l.tally, elsewhere, heals)
+	return fmt.Sprintf("%s; on replicas that never met the merchant: %s; JWTs: %s; 0 refreshes; ready again after %s", &l.tally, elsewhere, jwts, heals)
 }
 
 // sqlAwayForLong stops PostgreSQL for longer than a token lives: then calls are 503 and nothing else, and its return heals all by itself.

@@ -115,6 +115,7 @@ type world struct {
 	env      []string
 	fire     string // the folder of failpoints
 	tenant   string
+	client   url.Values // what the tenant's client sends for a JWT
 	jwt      string
 	http     *http.Client
 	next     atomic.Int64
@@ -370,21 +371,29 @@ func (w *world) onboard() {
 	if !within(15*second, func() bool { return w.sim.LastComponentToken() != "" }) {
 		w.t.Fatal("no component token")
 	}
-	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {made.ID}, "client_secret": {made.Secret}}
-	answer, err := w.http.PostForm("http://"+w.replicas[0].public+"/oauth/token", form)
+	w.client = url.Values{"grant_type": {"client_credentials"}, "client_id": {made.ID}, "client_secret": {made.Secret}}
+	var why string
+	if w.jwt, why = w.getJWT(w.replicas[0]); why != "" {
+		w.t.Fatalf("no JWT: %s", why)
+	}
+	w.keepHistory()
+	w.watch = watchOver(w)
+}
+
+// getJWT asks r for one, as the tenant's client. It says what the client was told instead, or nothing.
+func (w *world) getJWT(r *replica) (jwt, why string) {
+	answer, err := w.http.PostForm("http://"+r.public+"/oauth/token", w.client)
 	if err != nil {
-		w.t.Fatal(err)
+		return "", trouble(err)
 	}
 	defer answer.Body.Close()
 	var got struct {
 		JWT string `json:"access_token"`
 	}
 	if err := json.NewDecoder(answer.Body).Decode(&got); err != nil || got.JWT == "" {
-		w.t.Fatalf("no JWT: %d, %v", answer.StatusCode, err)
+		return "", fmt.Sprintf("%d from /oauth/token, %v", answer.StatusCode, err)
 	}
-	w.jwt = got.JWT
-	w.keepHistory()
-	w.watch = watchOver(w)
+	return got.JWT, ""
 }
 
 // open opens the database beside the replicas.
