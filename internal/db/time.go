@@ -36,7 +36,7 @@ func (d *DB) own() time.Time {
 	return time.Now()
 }
 
-// Jumped reports whether this process noticed within a time that the database's clock was set, forward or back. A process that had not read it before cannot know.
+// Jumped reports whether this process noticed within a time that the database's clock was set, forward or back. A process that had not read it before takes it for set where it is not the time of day by its own.
 // Before that time is over, nothing can be told by how long ago something was by the database's clock.
 func (d *DB) Jumped(within time.Duration) bool { return d.jumps.noticed(d.own(), within) }
 
@@ -52,10 +52,18 @@ type jumps struct {
 func (j *jumps) note(read, at time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.at.IsZero() && (read.Sub(j.read)-at.Sub(j.at)).Abs() > patience {
+	if j.parted(read, at).Abs() > patience {
 		j.last = at
 	}
 	j.read, j.at = read, at
+}
+
+// parted is by how much the clocks went apart since they were read last. Who reads the database's for the first time has only the time of day by its own to compare it with: where they differ, a jump may have been a moment ago.
+func (j *jumps) parted(read, at time.Time) time.Duration {
+	if j.at.IsZero() {
+		return read.Sub(at.Round(0))
+	}
+	return read.Sub(j.read) - at.Sub(j.at)
 }
 
 func (j *jumps) noticed(now time.Time, within time.Duration) bool {

@@ -36,10 +36,12 @@ func TestAClockThatIsSetIsNoticedByWhoReadItBefore(t *testing.T) {
 	}
 }
 
-func TestWhoReadsAClockForTheFirstTimeCannotKnowThatItWasSet(t *testing.T) {
-	d := dbtest.SQLite(t)
-	d.Clock = func() time.Time { return time.UnixMilli(1_000_000) }
-	if _, err := db.Now(ctx, d); err != nil || d.Jumped(time.Hour) {
-		t.Errorf("got a jump noticed %v, %v, want none", d.Jumped(time.Hour), err)
+func TestWhoReadsAClockForTheFirstTimeTakesItForSetWhereItIsNotHisOwn(t *testing.T) {
+	for off, want := range map[time.Duration]bool{0: false, time.Second: false, time.Minute: true, -time.Minute: true} {
+		d := dbtest.SQLite(t)
+		d.Clock = func() time.Time { return time.Now().Add(off) }
+		if _, err := db.Now(ctx, d); err != nil || d.Jumped(time.Hour) != want {
+			t.Errorf("%v off: got a jump noticed %v, %v, want %v", off, d.Jumped(time.Hour), err, want)
+		}
 	}
 }
