@@ -4,7 +4,7 @@ demo: ## the whole story, with a simulated WeChat and no configuration
 	go run ./cmd/platform demo --once
 
 test: ## everything, with the race detector, on SQLite and PostgreSQL, in-process Redis and a real one, and the most telling faults; skips nothing
-	SIMULATE=400 scripts/with-servers.sh sh -c 'go test -race -count=1 -timeout 20m ./... && cd faults && exec go test -tags failpoints -count=1 -timeout 10m'
+	WITH_PROMTOOL=1 SIMULATE=400 scripts/with-servers.sh sh -c 'go test -race -count=1 -timeout 20m ./... && cd faults && exec go test -tags failpoints -count=1 -timeout 10m'
 
 # Go prints a package's lines as they come only where no package is named. FAULTS='Redis|killed' make faults runs the scenarios of such names alone, FAULTS_RACE=1 has the platforms report races.
 faults: ## every fault: processes killed and stopped at each step, Redis, PostgreSQL and WeChat struck; a line for each, and failure if an invariant is violated; then the simulation; about half an hour

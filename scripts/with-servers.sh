@@ -15,11 +15,13 @@ postgres_bin() {
 need_postgres() { [ -z "${TEST_POSTGRES_URL:-}" ] && [ ! -x "$(postgres_bin)/initdb" ]; }
 need_redis() { [ -z "${TEST_REDIS_URL:-}" ] && ! command -v redis-server >/dev/null; }
 need_gcc() { ! command -v gcc >/dev/null; }
+need_promtool() { [ -n "${WITH_PROMTOOL:-}" ] && ! command -v promtool >/dev/null; }
 
 missing=()
 need_gcc && missing+=(gcc libc6-dev)
 need_postgres && missing+=(postgresql)
 need_redis && missing+=(redis-server)
+need_promtool && missing+=(prometheus)
 if [ ${#missing[@]} -gt 0 ]; then
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 		echo "installing ${missing[*]}" >&2
