@@ -61,7 +61,7 @@ func (j *jumps) note(read, at time.Time) {
 // parted is by how much the clocks went apart since they were read last. Who reads the database's for the first time has only the time of day by its own to compare it with: where they differ, a jump may have been a moment ago.
 func (j *jumps) parted(read, at time.Time) time.Duration {
 	if j.at.IsZero() {
-		return read.Sub(at.Round(0))
+		return read.Sub(at)
 	}
 	return read.Sub(j.read) - at.Sub(j.at)
 }

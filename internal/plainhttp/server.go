@@ -27,6 +27,7 @@ type Server struct {
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
+	from  net.Listener // nil before Serve
 }
 
 // New serves with rest's handler, time-outs and ErrorLog. ConnState, ConnContext and BaseContext are asked only for connections that are left to rest. Answers are sent when the handler returns: it cannot flush or hijack.
@@ -37,6 +38,9 @@ func New(rest *http.Server) *Server {
 // Serve answers on a listener until Shutdown or Close; then it returns http.ErrServerClosed. It closes the listener.
 func (s *Server) Serve(on net.Listener) error {
 	odd := newSplit(on)
+	s.mu.Lock()
+	s.from = on
+	s.mu.Unlock()
 	watching, stop := context.WithCancel(context.Background())
 	defer stop()
 	go s.watch(watching)
@@ -47,11 +51,19 @@ func (s *Server) Serve(on net.Listener) error {
 // Shutdown closes the listener and what is idle, and waits until what is under way is answered. It fails when ctx ends before that.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.ending.Store(true)
-	rest := make(chan error, 1)
-	go func() { rest <- s.rest.Shutdown(ctx) }()
+	s.refuse()
 	s.each((*conn).wake)
-	err := s.drained(ctx)
-	return errors.Join(<-rest, err)
+	err := s.drained(ctx) // into rest, which so ends last
+	return errors.Join(err, s.rest.Shutdown(ctx))
+}
+
+// refuse has nobody accepted any more.
+func (s *Server) refuse() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.from != nil {
+		_ = s.from.Close()
+	}
 }
 
 func (s *Server) drained(ctx context.Context) error {

@@ -285,6 +285,25 @@ func TestShutdownWaitsForTheFirstRequestOfANewConnection(t *testing.T) {
 	}
 }
 
+// One that is not for here is net/http's still.
+func TestShutdownHandsOverTheFirstRequestOfANewConnection(t *testing.T) {
+	t.Parallel()
+	address, s := started(t, &witness{}, ours)
+	c, used := dial(t, address), dial(t, address)
+	say(t, used, closing)
+	hear(t, used)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Shutdown(context.Background()) }()
+	time.Sleep(50 * time.Millisecond)
+	say(t, c, "GET / HTTP/1.0\r\n\r\n")
+	if status, _ := hear(t, c); status != 200 {
+		t.Errorf("got %d", status)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAConnectionAcceptedWhileStoppingIsAnsweredOnce(t *testing.T) {
 	address, s := started(t, &witness{}, ours)
 	s.(*Server).ending.Store(true)

@@ -1,6 +1,7 @@
 package plainhttp
 
 import (
+	"errors"
 	"net"
 	"sync"
 )
@@ -22,6 +23,9 @@ func newSplit(on net.Listener) *split {
 func (l *split) accept(plain func(*net.TCPConn)) {
 	for {
 		c, err := l.Listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
 		if err != nil {
 			select {
 			case l.failed <- err:
@@ -61,7 +65,10 @@ func (l *split) Accept() (net.Conn, error) {
 
 func (l *split) Close() error {
 	l.once.Do(func() { close(l.closed) })
-	return l.Listener.Close()
+	if err := l.Listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil // Shutdown has nobody accepted before it ends this
 }
 
 // begun is a connection of which something was read already.
