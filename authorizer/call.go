@@ -24,7 +24,7 @@ func (r *Registry) Call(ctx context.Context, a Admitted, call wechat.Call) (wech
 }
 
 func (r *Registry) send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Reply, error) {
-	call.As, call.Token = wechat.AsAccess, with.Access
+	call.As, call.Token = wechat.AccessToken, with.Access
 	return r.wechat.Do(ctx, call)
 }
 

@@ -22,7 +22,7 @@ func answered(t *testing.T, body string) error {
 	} else {
 		defer server.Close()
 	}
-	_, err := wechat.NewClient(server.URL, nil).Do(context.Background(), wechat.Call{Method: http.MethodGet, Path: "/x"})
+	_, err := wechat.NewClient(server.URL, wechat.Observer{}).Do(context.Background(), wechat.Call{Method: http.MethodGet, Path: "/x"})
 	return err
 }
 

@@ -36,7 +36,7 @@ func replica(t *testing.T, d *db.DB, ring *seal.Ring, url string) *Registry {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = m.Close() })
-	client := wechat.NewClient(url, nil)
+	client := wechat.NewClient(url, wechat.Observer{})
 	t.Cleanup(client.CloseIdle)
 	r, _ := wire(t, d, m, ring, client)
 	return r

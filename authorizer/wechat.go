@@ -184,7 +184,7 @@ func (r *Registry) readQuota(ctx context.Context) (limit, used int64, err error)
 	_, err = r.wechat.Do(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/openapi/quota/get",
-		As:     wechat.AsAccess, // though it is the component token
+		As:     wechat.ComponentTokenAsAccess,
 		Token:  with.Access,
 		Body:   map[string]string{"cgi_path": refreshPath},
 		Into:   &answer,

@@ -123,7 +123,7 @@ func (c *Component) lookForTicket(ctx context.Context) {
 
 // Send sends call with the given component token, once.
 func (c *Component) Send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Reply, error) {
-	call.As, call.Token = wechat.AsComponent, with.Access
+	call.As, call.Token = wechat.ComponentToken, with.Access
 	return c.wechat.Do(ctx, call)
 }
 

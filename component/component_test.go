@@ -74,7 +74,7 @@ func replicaOn(t *testing.T, d *db.DB, ring *seal.Ring, host, redisURL string) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := wechat.NewClient(host, func(string, wechat.Code, time.Duration, error) {})
+	client := wechat.NewClient(host, wechat.Observer{})
 	t.Cleanup(client.CloseIdle)
 	return New(dbtest.Component, seal.NewSecret("s"), d, ring, tokens, mirror.NewNewest(m, "ticket", 1), client)
 }

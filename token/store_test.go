@@ -1212,7 +1212,7 @@ func (p *platform) unreachable(t *testing.T) error {
 }
 
 func (p *platform) call(t *testing.T, base string) error {
-	client := wechat.NewClient(base, nil)
+	client := wechat.NewClient(base, wechat.Observer{})
 	defer client.CloseIdle()
 	_, err := client.Do(t.Context(), wechat.Call{Method: http.MethodPost, Path: "/cgi-bin/component/api_authorizer_token"})
 	if err == nil {

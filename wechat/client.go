@@ -26,27 +26,24 @@ const (
 
 // Client sends calls to WeChat. It follows no redirect, for a redirect would carry the token in its Referer, and sends no header but those it makes itself.
 type Client struct {
-	host    *host
-	fault   error // why there is no host
-	send    func(ctx context.Context, request []byte) (a answer, left bool, err error)
-	observe func(path string, code Code, took time.Duration, err error)
+	host     *host
+	fault    error // why there is no host
+	send     func(ctx context.Context, request []byte, how delivery) (a answer, left bool, err error)
+	observer Observer
 }
 
-// NewClient speaks to base, or to WeChat itself where base is empty. observe, where not nil, is told of every call and must be quick; its err never holds a secret.
-func NewClient(base string, observe func(path string, code Code, took time.Duration, err error)) *Client {
+// NewClient returns a client of the host that base names, or of WeChat itself where base is empty.
+func NewClient(base string, observer Observer) *Client {
 	if base == "" {
 		base = DefaultBase
 	}
-	if observe == nil {
-		observe = func(string, Code, time.Duration, error) {}
-	}
-	c := &Client{observe: observe}
+	c := &Client{observer: observer}
 	parsed, err := url.Parse(strings.TrimSuffix(base, "/"))
 	if err != nil {
 		c.fault = errors.New("the base URL cannot be read")
 		return c
 	}
-	c.host, c.fault = newHost(parsed)
+	c.host, c.fault = newHost(parsed, observer.surplus)
 	c.send = c.host.send
 	return c
 }
@@ -63,17 +60,48 @@ type Call struct {
 	Method string
 	Path   string     // begins with "/", fixed in our code
 	Query  url.Values // without the token
-	As     string     // the token's parameter, AsAccess or AsComponent; "" sends none
+	As     Credential // what Token is
 	Token  seal.Secret
-	Body   any // sent as JSON; nil sends none. It may hold secrets in plain, so it is never kept
-	Into   any // filled from the answer's JSON; nil passes it over
+	// Repeatable says that the call may be sent again on another connection where a kept one ends
+	// before the first byte of an answer: it reads, and spends nothing.
+	Repeatable bool
+	Body       any // sent as JSON; nil sends none. It may hold secrets in plain, so it is never kept
+	Into       any // filled from the answer's JSON; nil passes it over
 }
 
-// The two names that WeChat has for a token's parameter (wechat-protocol §3, common rules).
+// Credential says what a call's token is, and so how it is sent and over which connections.
+type Credential int
+
 const (
-	AsAccess    = "access_token"
-	AsComponent = "component_access_token"
+	// NoToken is for calls whose credentials are in their body.
+	NoToken Credential = iota
+	// ComponentToken is the component's token, sent as component_access_token.
+	ComponentToken
+	// ComponentTokenAsAccess is the component's token, sent as access_token.
+	ComponentTokenAsAccess
+	// AccessToken is an authorizer's access token. Only its calls share connections.
+	AccessToken
 )
+
+// parameter is the name under which WeChat takes the token (wechat-protocol §3, common rules).
+func (c Credential) parameter() string {
+	if c == ComponentToken {
+		return "component_access_token"
+	}
+	return "access_token"
+}
+
+// delivery is how a request travels.
+type delivery struct {
+	once       bool // on a connection of its own, closed after the answer
+	repeatable bool
+}
+
+// delivery keeps every call that presents the component's own credentials, and so every answer that
+// can hold a token, off the connections that tenants' calls share.
+func (call Call) delivery() delivery {
+	return delivery{once: call.As != AccessToken, repeatable: call.Repeatable}
+}
 
 // Reply is what else an answer told.
 type Reply struct{ header http.Header }
@@ -90,7 +118,7 @@ func (c *Client) Do(ctx context.Context, call Call) (Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, CallPatience)
 	defer cancel()
 	reply, err := c.do(ctx, call)
-	c.observe(call.Path, codeOf(err), time.Since(began), err)
+	c.observer.called(call.Path, time.Since(began), err)
 	return reply, err
 }
 
@@ -106,7 +134,7 @@ func (c *Client) do(ctx context.Context, call Call) (Reply, error) {
 	if err != nil {
 		return Reply{}, &Error{path: call.Path, result: notSent, cause: err}
 	}
-	answer, left, err := c.send(ctx, request)
+	answer, left, err := c.send(ctx, request, call.delivery())
 	switch {
 	case err == nil:
 		return read(call, answer)
@@ -157,10 +185,10 @@ func query(call Call) string {
 	if len(call.Query) > 0 {
 		rest = call.Query.Encode()
 	}
-	if call.As == "" {
+	if call.As == NoToken {
 		return rest
 	}
-	token := call.As + "=" + url.QueryEscape(call.Token.Reveal())
+	token := call.As.parameter() + "=" + url.QueryEscape(call.Token.Reveal())
 	if rest == "" {
 		return token
 	}

@@ -46,7 +46,7 @@ func TestAnAnswerIsReadFromItsBody(t *testing.T) {
 				_, _ = io.WriteString(w, c.body)
 			}))
 			defer server.Close()
-			_, err := NewClient(server.URL, nil).Do(context.Background(), call())
+			_, err := NewClient(server.URL, Observer{}).Do(context.Background(), call())
 			if got := codeOf(err); got != c.code {
 				t.Errorf("got code %d, want %d", got, c.code)
 			}
@@ -76,7 +76,7 @@ func TestACallThatNeverLeftIsNotSent(t *testing.T) {
 	}
 	address := listener.Addr().String()
 	_ = listener.Close()
-	_, err = NewClient("http://"+address, nil).Do(context.Background(), call())
+	_, err = NewClient("http://"+address, Observer{}).Do(context.Background(), call())
 	if !NotSent(err) || MayHaveActed(err) {
 		t.Errorf("got %v, want not sent", err)
 	}
@@ -88,7 +88,7 @@ func TestAConnectionCutAfterTheRequestMayHaveActed(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	}))
 	defer server.Close()
-	_, err := NewClient(server.URL, nil).Do(context.Background(), call())
+	_, err := NewClient(server.URL, Observer{}).Do(context.Background(), call())
 	if !MayHaveActed(err) {
 		t.Errorf("got %v, want an unknown outcome", err)
 	}
@@ -104,7 +104,7 @@ func TestAPostIsNeverSentTwice(t *testing.T) {
 		_, _ = io.WriteString(w, `{"errcode":0}`)
 	}))
 	defer server.Close()
-	client := NewClient(server.URL, nil)
+	client := NewClient(server.URL, Observer{})
 	for range 2 {
 		_, _ = client.Do(context.Background(), call())
 	}
@@ -125,7 +125,7 @@ func TestConnectionsAreKept(t *testing.T) {
 	}
 	server.Start()
 	defer server.Close()
-	client := NewClient(server.URL, nil)
+	client := NewClient(server.URL, Observer{})
 	for range 20 {
 		if _, err := client.Do(context.Background(), call()); err != nil {
 			t.Fatal(err)
@@ -143,7 +143,7 @@ func TestATimeOutMayHaveActed(t *testing.T) {
 	defer close(release)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	_, err := NewClient(server.URL, nil).Do(ctx, call())
+	_, err := NewClient(server.URL, Observer{}).Do(ctx, call())
 	if !MayHaveActed(err) {
 		t.Errorf("got %v, want an unknown outcome", err)
 	}
@@ -153,7 +153,7 @@ func TestNoErrorShowsTheToken(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	defer server.Close()
 	for _, base := range []string{server.URL, "http://127.0.0.1:1", "http://nowhere.invalid", "ht tp://x"} {
-		_, err := NewClient(base, nil).Do(context.Background(), call())
+		_, err := NewClient(base, Observer{}).Do(context.Background(), call())
 		if err == nil || strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), canary) {
 			t.Errorf("got %v from %s, want an error without the token", err, base)
 		}
@@ -169,7 +169,7 @@ func TestTheTokenIsOurs(t *testing.T) {
 	defer server.Close()
 	c := call()
 	c.Query = url.Values{"openid": {"a&access_token=forged"}}
-	if _, err := NewClient(server.URL, nil).Do(context.Background(), c); err != nil {
+	if _, err := NewClient(server.URL, Observer{}).Do(context.Background(), c); err != nil {
 		t.Fatal(err)
 	}
 	got := <-seen
@@ -196,5 +196,5 @@ func FuzzRead(f *testing.F) {
 }
 
 func call() Call {
-	return Call{Method: "POST", Path: "/customservice/kfsession/close", As: AsAccess, Token: seal.NewSecret(canary), Body: map[string]string{"a": "b"}}
+	return Call{Method: "POST", Path: "/customservice/kfsession/close", As: AccessToken, Token: seal.NewSecret(canary), Body: map[string]string{"a": "b"}}
 }

@@ -15,7 +15,7 @@ func TestTheKernelDropsWhatTheHostDoesNotAcknowledge(t *testing.T) {
 		_, _ = io.WriteString(w, plainAnswer)
 		return true
 	})
-	client := NewClient(base, nil)
+	client := NewClient(base, Observer{})
 	if _, err := client.Do(context.Background(), call()); err != nil {
 		t.Fatal(err)
 	}

@@ -32,14 +32,15 @@ type host struct {
 	prefix  string      // of every path
 	secure  *tls.Config // nil speaks in plain
 	open    chan struct{}
+	surplus func() // is told of a kept connection that held bytes nobody asked for
 
 	mu   sync.Mutex
 	idle []*connection // the one that was used last is the last
 }
 
 // newHost speaks to the host of base, which is http or https.
-func newHost(base *url.URL) (*host, error) {
-	h := &host{name: base.Host, prefix: base.EscapedPath(), open: make(chan struct{}, mostConnections)}
+func newHost(base *url.URL, surplus func()) (*host, error) {
+	h := &host{surplus: surplus, name: base.Host, prefix: base.EscapedPath(), open: make(chan struct{}, mostConnections)}
 	port := base.Port()
 	switch {
 	case base.Hostname() == "":
@@ -64,7 +65,7 @@ type answer struct {
 }
 
 // send sends a request, at most once, and reads the answer, all within ctx. Where it fails, left says whether a byte of the request may have left.
-func (h *host) send(ctx context.Context, request []byte) (a answer, left bool, err error) {
+func (h *host) send(ctx context.Context, request []byte, how delivery) (a answer, left bool, err error) {
 	select {
 	case h.open <- struct{}{}:
 		defer func() { <-h.open }()

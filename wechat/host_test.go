@@ -86,7 +86,7 @@ func TestAnAnswerMayComeInEveryShapeOfHTTP(t *testing.T) {
 				_, _ = io.WriteString(w, c.text)
 				return !c.hangsUp
 			})
-			client := NewClient(base, nil)
+			client := NewClient(base, Observer{})
 			for range 2 {
 				_, err := client.Do(context.Background(), call())
 				switch {
@@ -109,7 +109,7 @@ func TestAConnectionThatTheHostClosedIsNotUsed(t *testing.T) {
 		_, _ = io.WriteString(w, plainAnswer)
 		return false
 	})
-	client := NewClient(base, nil)
+	client := NewClient(base, Observer{})
 	for range 3 {
 		if _, err := client.Do(context.Background(), call()); err != nil {
 			t.Fatal(err)
@@ -126,7 +126,7 @@ func TestAnIdleConnectionThatStandsIsUsed(t *testing.T) {
 		_, _ = io.WriteString(w, plainAnswer)
 		return true
 	})
-	client := NewClient(base, nil)
+	client := NewClient(base, Observer{})
 	for range 3 {
 		if _, err := client.Do(context.Background(), call()); err != nil {
 			t.Fatal(err)
@@ -148,7 +148,7 @@ func TestAnAnswerThatNobodyAskedForAnswersNothing(t *testing.T) {
 		}
 		return true
 	})
-	client := NewClient(base, nil)
+	client := NewClient(base, Observer{})
 	for range 2 {
 		if _, err := client.Do(context.Background(), call()); err != nil {
 			t.Errorf("got %v, want success", err)
@@ -167,7 +167,7 @@ func TestACallEndsWithItsContext(t *testing.T) {
 		_, _ = io.WriteString(w, plainAnswer)
 		return true
 	})
-	client := NewClient(base, nil)
+	client := NewClient(base, Observer{})
 	ctx, cancel := context.WithCancel(context.Background())
 	var calling errgroup.Group
 	calling.Go(func() error { _, err := client.Do(ctx, call()); return err })
@@ -195,7 +195,7 @@ func TestAnAnswerThatTricklesIsNotWaitedForForever(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	_, err := NewClient(base, nil).Do(ctx, call())
+	_, err := NewClient(base, Observer{}).Do(ctx, call())
 	if !MayHaveActed(err) || time.Since(began) > 500*time.Millisecond {
 		t.Errorf("got %v after %v, want an unknown outcome in 100 ms", err, time.Since(began))
 	}
@@ -203,7 +203,7 @@ func TestAnAnswerThatTricklesIsNotWaitedForForever(t *testing.T) {
 
 func TestWhoWaitsForAConnectionInVainHasSentNothing(t *testing.T) {
 	base, _ := answers(t, func(_ int64, w io.Writer) bool { return true })
-	client := NewClient(base, nil)
+	client := NewClient(base, Observer{})
 	for range mostConnections {
 		client.host.open <- struct{}{}
 	}
@@ -238,7 +238,7 @@ func TestWhatWasGivenUpIsNotSentAfterwards(t *testing.T) {
 		_, err = c.Read(make([]byte, 1))
 		ended <- err
 	}()
-	if _, err := NewClient("http://"+listener.Addr().String(), func(string, Code, time.Duration, error) {}).Do(ctx, Call{Method: "GET", Path: "/"}); !MayHaveActed(err) {
+	if _, err := NewClient("http://"+listener.Addr().String(), Observer{}).Do(ctx, Call{Method: "GET", Path: "/"}); !MayHaveActed(err) {
 		t.Errorf("got %v, want that nobody knows", err)
 	}
 	if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
@@ -257,7 +257,7 @@ func TestNoCallIsSentTwiceWhenConnectionsAreCut(t *testing.T) {
 		_, _ = io.WriteString(w, plainAnswer)
 		return rand.IntN(4) > 0
 	})
-	client := NewClient(base, nil)
+	client := NewClient(base, Observer{})
 	var answered, unsure, unsent atomic.Int64
 	var calling errgroup.Group
 	calling.SetLimit(16)
@@ -285,11 +285,11 @@ func TestTheCertificateOfTheHostIsChecked(t *testing.T) {
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	defer server.Close()
-	stranger := NewClient(server.URL, nil)
+	stranger := NewClient(server.URL, Observer{})
 	if _, err := stranger.Do(context.Background(), call()); !NotSent(err) || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("got %v, want the certificate refused and nothing sent", err)
 	}
-	trusting := NewClient(server.URL, nil)
+	trusting := NewClient(server.URL, Observer{})
 	trusting.host.secure.RootCAs = x509.NewCertPool()
 	trusting.host.secure.RootCAs.AddCert(server.Certificate())
 	for range 3 {
@@ -307,7 +307,7 @@ func TestTheCertificateOfTheHostIsChecked(t *testing.T) {
 
 func TestABaseThatCannotBeUsedSendsNothing(t *testing.T) {
 	for _, base := range []string{"ftp://api.weixin.qq.com", "https://", "api.weixin.qq.com", "ht tp://x"} {
-		if _, err := NewClient(base, nil).Do(context.Background(), call()); !NotSent(err) {
+		if _, err := NewClient(base, Observer{}).Do(context.Background(), call()); !NotSent(err) {
 			t.Errorf("got %v from %s, want not sent", err, base)
 		}
 	}
@@ -319,7 +319,7 @@ func TestConnectionsThatAreIdleForLongAreClosed(t *testing.T) {
 		_, _ = io.WriteString(w, plainAnswer)
 		return true
 	})
-	client := NewClient(base, nil)
+	client := NewClient(base, Observer{})
 	var calling errgroup.Group
 	for range 3 {
 		calling.Go(func() error { _, err := client.Do(context.Background(), call()); return err })

@@ -21,7 +21,7 @@ const callbackPatience = 5 * time.Second // WeChat's own
 
 // greeting asks WeChat for something harmless: whether it is there, knows the secret, takes calls from this address, and what time it is.
 func greeting(ctx context.Context, c config) []finding {
-	client := wechat.NewClient(c.wechatURL, nil)
+	client := wechat.NewClient(c.wechatURL, wechat.Observer{})
 	defer client.CloseIdle()
 	began := time.Now()
 	at, err := component.New(c.component, c.secret, nil, c.ring, nil, nil, client).Greet(ctx)

@@ -90,7 +90,7 @@ func TestWithoutDNSThePlatformStartsAndSaysSo(t *testing.T) {
 }
 
 func TestWeChatIsReachedAgainWithTheFirstCallThatGetsThrough(t *testing.T) {
-	h, unsent := &health{}, wechat.NewClient("http://nowhere.invalid", nil)
+	h, unsent := &health{}, wechat.NewClient("http://nowhere.invalid", wechat.Observer{})
 	_, away := unsent.Do(anyContext, wechat.Call{Method: "GET", Path: "/"})
 	for range unsentMost - 1 {
 		h.reached(away)
