@@ -11,36 +11,36 @@ import (
 
 // Call sends call with the authorizer's access token, and once more with a newer one if WeChat rejected that: a call that was rejected was not executed.
 // It fails with an error of the wire as it is, or with ErrRejected, ErrUnconfirmed, ErrReauthorize, *PermissionError or ErrNotEligible where the refusal means that, or with why there is no token.
-func (r *Registry) Call(ctx context.Context, a Admitted, call wechat.Call) (wechat.Reply, error) {
+func (r *Registry) Call(ctx context.Context, a Admitted, call wechat.Call) (wechat.Answer, error) {
 	with, err := r.token(ctx, a.AppID)
 	if err != nil {
-		return wechat.Reply{}, r.whyNoToken(ctx, a.AppID, err)
+		return wechat.Answer{}, r.whyNoToken(ctx, a.AppID, err)
 	}
-	reply, err := r.send(ctx, with, call)
+	answer, err := r.send(ctx, with, call)
 	if wechat.IsRejectedToken(err) {
 		return r.again(ctx, a, with.Version, call, err)
 	}
-	return reply, r.meaning(ctx, a, with.Version, err)
+	return answer, r.meaning(ctx, a, with.Version, err)
 }
 
-func (r *Registry) send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Reply, error) {
+func (r *Registry) send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Answer, error) {
 	call.As, call.Token = wechat.AccessToken, with.Access
 	return r.wechat.Do(ctx, call)
 }
 
-func (r *Registry) again(ctx context.Context, a Admitted, bad token.Version, call wechat.Call, rejection error) (wechat.Reply, error) {
+func (r *Registry) again(ctx context.Context, a Admitted, bad token.Version, call wechat.Call, rejection error) (wechat.Answer, error) {
 	with, err := r.replace(ctx, a.AppID, bad)
 	if errors.Is(err, token.ErrLimited) {
-		return wechat.Reply{}, fmt.Errorf("%w: %w", ErrRejected, rejection)
+		return wechat.Answer{}, fmt.Errorf("%w: %w", ErrRejected, rejection)
 	}
 	if err != nil {
-		return wechat.Reply{}, r.whyNoToken(ctx, a.AppID, err)
+		return wechat.Answer{}, r.whyNoToken(ctx, a.AppID, err)
 	}
-	reply, err := r.send(ctx, with, call)
+	answer, err := r.send(ctx, with, call)
 	if wechat.IsRejectedToken(err) {
 		err = fmt.Errorf("%w: %w", ErrRejected, err)
 	}
-	return reply, r.meaning(ctx, a, with.Version, err)
+	return answer, r.meaning(ctx, a, with.Version, err)
 }
 
 // meaning says what WeChat's answer to a call tells about the authorizer, after that was noted (DESIGN.md §4 rules 7 and 9).

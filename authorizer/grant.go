@@ -15,9 +15,26 @@ import (
 type Grant struct {
 	AppID          wechat.AppID
 	Answer         token.Answer
-	PermissionSets wechat.PermissionSets
-	Sent           time.Time // when the exchange was sent, by the database's clock
-	Inviter        tenant.ID // whose pending invitation the code came by; "" where none may bind
+	PermissionSets wechat.PermissionSets // nil where WeChat did not say: then those that are known stay
+	Sent           time.Time             // when the exchange was sent, by the database's clock
+	Inviter        tenant.ID             // whose pending invitation the code came by; "" where none may bind
+}
+
+// Read takes what an answer of api_query_auth gives, which WeChat gives only once: the appid and the
+// tokens count whatever the rest of it looks like. Tokens are missing where the account has no API.
+// It returns the member that is missing without which nobody knows whose the tokens are, or "".
+func (g *Grant) Read(answer wechat.Object) (lacks string) {
+	info, _ := answer.Object("authorization_info")
+	id, ok := info.AppID("authorizer_appid")
+	if !ok {
+		return "authorization_info.authorizer_appid"
+	}
+	g.AppID = id
+	g.Answer.Access, _ = info.Secret("authorizer_access_token")
+	g.Answer.Refresh, _ = info.Secret("authorizer_refresh_token")
+	g.Answer.ExpiresIn = info.Life("expires_in")
+	g.PermissionSets, _ = info.PermissionSets("func_info")
+	return ""
 }
 
 // Granted is what became of a grant.
@@ -60,6 +77,9 @@ func (a Authorizer) granted(g Grant, now time.Time) Authorizer {
 	if a.State != Healthy {
 		a.State, a.Reason, a.Since = Healthy, "", now
 	}
-	a.PermissionSets, a.AuthorizedAt = g.PermissionSets, now
+	if len(g.PermissionSets) > 0 {
+		a.PermissionSets = g.PermissionSets
+	}
+	a.AuthorizedAt = now
 	return a
 }

@@ -278,7 +278,7 @@ func TestAKeeperHasAThirdOfWeChatsConnectionsAtMost(t *testing.T) {
 	atWeChat(manyAtOnce)
 	for range callers {
 		all.Go(func() {
-			if _, err := k.wechat.Do(ctx, wechat.Call{Method: "POST", Path: "/customservice", Body: map[string]string{"authorizer_refresh_token": "caller"}}); err != nil {
+			if _, err := k.wechat.Do(ctx, wechat.Call{Method: "POST", Path: "/customservice", Body: wechat.JSON(map[string]string{"authorizer_refresh_token": "caller"})}); err != nil {
 				t.Error(err)
 			}
 		})

@@ -17,7 +17,9 @@ func (r *Registry) SendText(ctx context.Context, id wechat.AppID, to wechat.Open
 	_, err = r.send(ctx, with, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/message/custom/send",
-		Body:   map[string]any{"touser": to, "msgtype": "text", "text": map[string]string{"content": text}},
+		Body:   wechat.JSON(map[string]any{"touser": to, "msgtype": "text", "text": map[string]string{"content": text}}),
+
+		Explicit: true,
 	})
 	return err
 }

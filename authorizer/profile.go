@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"wxplatform/internal/db"
@@ -33,26 +34,27 @@ func (r *Registry) reread(ctx context.Context, a Authorizer) (Authorizer, error)
 
 // ReadProfile reads the profile of id from WeChat and stores it. It fails with an error of the wire, or db.ErrUnavailable; then what was stored is kept.
 func (r *Registry) ReadProfile(ctx context.Context, id wechat.AppID) error {
-	profile, err := r.readProfile(ctx, id)
+	answer, err := r.readProfile(ctx, id)
 	if err != nil {
 		return err
 	}
-	err = r.db.Tx(ctx, func(tx *db.Tx) error { return r.storeProfile(ctx, tx, id, profile) })
+	err = r.db.Tx(ctx, func(tx *db.Tx) error { return r.storeProfile(ctx, tx, id, answer) })
 	if err != nil {
 		return fmt.Errorf("store the profile of %s: %w", id, err)
 	}
 	return nil
 }
 
-func (r *Registry) storeProfile(ctx context.Context, tx *db.Tx, id wechat.AppID, profile Profile) error {
+func (r *Registry) storeProfile(ctx context.Context, tx *db.Tx, id wechat.AppID, answer wechat.Object) error {
 	now, err := tx.Now(ctx)
 	if err != nil {
 		return err
 	}
-	before, err := r.find(ctx, tx, id)
+	before, err := r.findLocked(ctx, tx, id)
 	if err != nil {
 		return err
 	}
+	profile := before.Profile.with(answer)
 	if !before.Profile.equal(profile) {
 		tx.Changed()
 	}
@@ -60,9 +62,7 @@ func (r *Registry) storeProfile(ctx context.Context, tx *db.Tx, id wechat.AppID,
 }
 
 func (p Profile) equal(other Profile) bool {
-	sets, others := p.PermissionSets.String(), other.PermissionSets.String()
-	p.PermissionSets, other.PermissionSets = nil, nil
-	return sets == others && fmt.Sprint(p) == fmt.Sprint(other)
+	return reflect.DeepEqual(p, other)
 }
 
 // doubt has the authorization of id asked about: WeChat said 61003 or told that the merchant withdrew. Only api_get_authorizer_info decides (DESIGN.md §4 rule 7).
@@ -90,5 +90,6 @@ func (r *Registry) Ensure(ctx context.Context, id wechat.AppID) error {
 
 // Profile is what WeChat says of id now; nothing is stored.
 func (r *Registry) Profile(ctx context.Context, id wechat.AppID) (Profile, error) {
-	return r.readProfile(ctx, id)
+	answer, err := r.readProfile(ctx, id)
+	return Profile{}.with(answer), err
 }

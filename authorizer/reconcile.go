@@ -67,11 +67,11 @@ func (r *Registry) reconcile(ctx context.Context, why purpose, progress func(Rec
 		return Reconciled{}, err
 	}
 	w := walk{r: r, begun: begun, found: Reconciled{Begun: begun.UTC(), Counts: map[Finding]int{}, Findings: []Found{}}}
-	err = w.pages(ctx, func(page authorizerList) (bool, error) {
-		if err := errors.Join(w.compare(ctx, page.List), w.mark(ctx, page.List)); err != nil {
+	err = w.pages(ctx, func(page authorizerPage) (bool, error) {
+		if err := errors.Join(w.compare(ctx, page.entries), w.mark(ctx, page.entries)); err != nil {
 			return false, err
 		}
-		w.found.Listed, w.found.Total = w.found.Listed+len(page.List), page.Total
+		w.found.Listed, w.found.Total = w.found.Listed+page.len, int(max(0, page.total))
 		progress(w.found)
 		return true, nil
 	})

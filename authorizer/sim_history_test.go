@@ -261,7 +261,7 @@ func (w *world) caller(r *process) {
 	})
 }
 
-func (r *process) call(ctx context.Context) (wechat.Reply, error) {
+func (r *process) call(ctx context.Context) (wechat.Answer, error) {
 	return r.reg.Call(ctx, Admitted{Authorizer: Authorizer{AppID: id}}, wechat.Call{Method: http.MethodGet, Path: "/cgi-bin/merchant"})
 }
 
@@ -351,15 +351,12 @@ func (r *process) redeem(ctx context.Context, code string) error {
 }
 
 func (r *process) queryAuth(ctx context.Context, code string) (token.Answer, error) {
-	var answer struct {
-		Info struct {
-			Access  string `json:"authorizer_access_token"`
-			Refresh string `json:"authorizer_refresh_token"`
-			Expires int64  `json:"expires_in"`
-		} `json:"authorization_info"`
-	}
-	_, err := r.reg.component.Call(ctx, wechat.Call{Method: http.MethodPost, Path: "/cgi-bin/component/api_query_auth", Body: map[string]string{"authorization_code": code}, Into: &answer})
-	return token.Answer{Access: seal.NewSecret(answer.Info.Access), Refresh: seal.NewSecret(answer.Info.Refresh), ExpiresIn: time.Duration(answer.Info.Expires) * time.Second}, err
+	var got Grant
+	_, err := r.reg.component.Call(ctx, wechat.Call{
+		Method: http.MethodPost, Path: "/cgi-bin/component/api_query_auth", Body: wechat.JSON(map[string]string{"authorization_code": code}),
+		Once: true, Read: got.Read,
+	})
+	return got.Answer, err
 }
 
 func (r *process) grant(ctx context.Context, g Grant) error {

@@ -280,6 +280,6 @@ func (x *weChat) redeem(q *request) string {
 		x.before = ""
 	}
 	x.withdrawn, x.dead = false, false
-	return answerOf(map[string]any{"authorization_info": map[string]any{
+	return answerOf(map[string]any{"authorization_info": map[string]any{"authorizer_appid": id,
 		"authorizer_access_token": x.give(q, true), "authorizer_refresh_token": x.refresh, "expires_in": int(tokenLife.Seconds())}})
 }

@@ -96,8 +96,13 @@ func (r *Registry) lock(ctx context.Context, tx *db.Tx, id wechat.AppID, now tim
 	if err != nil {
 		return Authorizer{}, err
 	}
+	return r.findLocked(ctx, tx, id)
+}
+
+// findLocked holds the row until the transaction ends. It fails with ErrUnknown.
+func (r *Registry) findLocked(ctx context.Context, tx *db.Tx, id wechat.AppID) (Authorizer, error) {
 	if _, err := db.One(ctx, tx, db.Value[string], r.db.For(lockAuthorizer), string(id)); err != nil {
-		return Authorizer{}, err
+		return Authorizer{}, orUnknown(err)
 	}
 	return r.find(ctx, tx, id)
 }

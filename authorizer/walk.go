@@ -107,9 +107,9 @@ func (r *Registry) seek(ctx context.Context, sought []wechat.AppID) error {
 		left[id] = true
 	}
 	w := walk{r: r, begun: begun}
-	err = w.pages(ctx, func(page authorizerList) (more bool, err error) {
+	err = w.pages(ctx, func(page authorizerPage) (more bool, err error) {
 		var some []listing
-		for _, one := range page.List {
+		for _, one := range page.entries {
 			if left[one.AppID] {
 				delete(left, one.AppID)
 				some = append(some, one)
@@ -129,8 +129,8 @@ type walk struct {
 
 // listing is one entry of WeChat's list. Its refresh token is empty until a code was exchanged.
 type listing struct {
-	AppID   wechat.AppID `json:"authorizer_appid"`
-	Refresh string       `json:"refresh_token"`
+	AppID   wechat.AppID
+	Refresh seal.Secret
 }
 
 func (r *Registry) beginWalk(ctx context.Context, why purpose) (time.Time, error) {
@@ -150,11 +150,11 @@ func (r *Registry) beginWalk(ctx context.Context, why purpose) (time.Time, error
 }
 
 // pages has visit read each page until it wants no more. The lease is renewed with each, so that a walk whose process stood still is over when another one has begun.
-func (w *walk) pages(ctx context.Context, visit func(authorizerList) (more bool, err error)) error {
-	for offset := 0; ; offset += listPage {
-		page, err := w.r.readPage(ctx, offset)
+func (w *walk) pages(ctx context.Context, visit func(authorizerPage) (more bool, err error)) error {
+	for seen := 0; ; {
+		page, err := w.r.readPage(ctx, seen)
 		if err != nil {
-			return fmt.Errorf("list of authorizers from %d: %w", offset, err)
+			return fmt.Errorf("list of authorizers from %d: %w", seen, err)
 		}
 		failpoint.Hit("walk", "answered")
 		now, err := db.Now(ctx, w.r.db)
@@ -166,7 +166,11 @@ func (w *walk) pages(ctx context.Context, visit func(authorizerList) (more bool,
 		}
 		more, err := visit(page)
 		failpoint.Hit("walk", "compared")
-		if err != nil || !more || len(page.List) == 0 || offset+len(page.List) >= page.Total {
+		if err != nil || !more {
+			return err
+		}
+		seen += page.len
+		if last, err := page.last(seen); last || err != nil {
 			return err
 		}
 	}
@@ -180,7 +184,7 @@ func errLostWalk(mine bool) error {
 }
 
 // readPage tries a few times where WeChat gave no answer.
-func (r *Registry) readPage(ctx context.Context, offset int) (authorizerList, error) {
+func (r *Registry) readPage(ctx context.Context, offset int) (authorizerPage, error) {
 	for try := 1; ; try++ {
 		page, err := r.readList(ctx, offset)
 		if err == nil || try == pageTries || !wechat.MayHaveActed(err) && !wechat.NotSent(err) {
@@ -215,7 +219,7 @@ func (w *walk) compare(ctx context.Context, some []listing) error {
 	}
 	ids, refresh := make([]wechat.AppID, len(some)), make(map[wechat.AppID]seal.Secret, len(some))
 	for i, one := range some {
-		ids[i], refresh[one.AppID] = one.AppID, seal.NewSecret(one.Refresh)
+		ids[i], refresh[one.AppID] = one.AppID, one.Refresh
 	}
 	known, err := w.r.conditions(ctx, ids)
 	if err != nil {
@@ -327,7 +331,7 @@ func (w *walk) returned(ctx context.Context, id wechat.AppID, c condition, refre
 	if !c.Since.Before(w.begun) {
 		return nil
 	}
-	profile, err := w.r.readProfile(ctx, id)
+	profile, err := w.r.Profile(ctx, id)
 	if wechat.Refused(err) == wechat.NotAuthorized {
 		return nil
 	}

@@ -1,8 +1,8 @@
 package authorizer
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -19,114 +19,107 @@ const refreshPath = "/cgi-bin/component/api_authorizer_token"
 // asking asks for an access token of id with the component token given (wechat-protocol §3.5).
 func (r *Registry) asking(with token.Token, id wechat.AppID) token.Ask {
 	return func(ctx context.Context, refresh seal.Secret) (token.Answer, error) {
-		var answer struct {
-			Access  string `json:"authorizer_access_token"`
-			Refresh string `json:"authorizer_refresh_token"`
-			Expires int64  `json:"expires_in"`
-		}
+		var answer token.Answer
 		_, err := r.component.Send(ctx, with, wechat.Call{
 			Method: http.MethodPost,
 			Path:   refreshPath,
-			Body: map[string]string{
+			Body: wechat.JSON(map[string]string{
 				"component_appid":          string(r.component.AppID),
 				"authorizer_appid":         string(id),
 				"authorizer_refresh_token": refresh.Reveal(),
+			}),
+			Once: true,
+			Read: func(o wechat.Object) (lacks string) {
+				answer.Refresh, _ = o.Secret("authorizer_refresh_token")
+				answer.ExpiresIn = o.Life("expires_in")
+				var ok bool
+				if answer.Access, ok = o.Secret("authorizer_access_token"); !ok {
+					return "authorizer_access_token"
+				}
+				return ""
 			},
-			Into: &answer,
 		})
 		if !wechat.NotSent(err) {
 			r.spending.spend()
 		}
-		return token.Answer{
-			Access:    seal.NewSecret(answer.Access),
-			Refresh:   seal.NewSecret(answer.Refresh),
-			ExpiresIn: time.Duration(answer.Expires) * time.Second,
-		}, asAskError(err, time.Now(), rand.Float64())
+		return answer, asAskError(err, time.Now(), rand.Float64())
 	}
 }
 
-// FuncInfo is how WeChat spells the permission sets that a merchant granted (wechat-protocol §3.4).
-type FuncInfo []struct {
-	Category struct {
-		ID int `json:"id"`
-	} `json:"funcscope_category"`
-}
-
-// PermissionSets are the sets' numbers.
-func (f FuncInfo) PermissionSets() wechat.PermissionSets {
-	sets := make(wechat.PermissionSets, len(f))
-	for i, entry := range f {
-		sets[i] = wechat.PermissionSet(entry.Category.ID)
-	}
-	return sets
-}
-
-type authorizerInfo struct {
-	Info struct {
-		NickName      string          `json:"nick_name"`
-		UserName      string          `json:"user_name"`
-		Alias         string          `json:"alias"`
-		PrincipalName string          `json:"principal_name"`
-		AccountStatus int             `json:"account_status"`
-		ServiceType   typeID          `json:"service_type_info"`
-		VerifyType    *typeID         `json:"verify_type_info"`
-		MiniProgram   json.RawMessage `json:"MiniProgramInfo"`
-	} `json:"authorizer_info"`
-	Authorization struct {
-		FuncInfo FuncInfo `json:"func_info"`
-	} `json:"authorization_info"`
-}
-
-type typeID struct {
-	ID int `json:"id"`
-}
-
-// readProfile asks api_get_authorizer_info (wechat-protocol §3.6).
-func (r *Registry) readProfile(ctx context.Context, id wechat.AppID) (Profile, error) {
-	var answer authorizerInfo
+// readProfile asks api_get_authorizer_info (wechat-protocol §3.6). Its answer has authorizer_info;
+// what else it tells is Profile.with's to read.
+func (r *Registry) readProfile(ctx context.Context, id wechat.AppID) (wechat.Object, error) {
+	var answer wechat.Object
 	_, err := r.component.Call(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_get_authorizer_info",
-		Body:   map[string]string{"component_appid": string(r.component.AppID), "authorizer_appid": string(id)},
-		Into:   &answer,
+		Body:   wechat.JSON(map[string]string{"component_appid": string(r.component.AppID), "authorizer_appid": string(id)}),
+		Read: func(o wechat.Object) (lacks string) {
+			answer = o
+			if _, ok := o.Object("authorizer_info"); !ok {
+				return "authorizer_info"
+			}
+			authorization, _ := o.Object("authorization_info")
+			if other, ok := authorization.AppID("authorizer_appid"); ok && other != id {
+				return "authorization_info.authorizer_appid" // it is another account's
+			}
+			return ""
+		},
 	})
 	if err != nil {
-		return Profile{}, fmt.Errorf("profile of %s: %w", id, err)
+		return wechat.Object{}, fmt.Errorf("profile of %s: %w", id, err)
 	}
-	return answer.profile(), nil
+	return answer, nil
 }
 
-func (a authorizerInfo) profile() Profile {
-	return Profile{
-		UserName:       wechat.UserName(a.Info.UserName),
-		Alias:          a.Info.Alias,
-		NickName:       a.Info.NickName,
-		PrincipalName:  a.Info.PrincipalName,
-		Kind:           a.kind(),
-		VerifyType:     a.verifyType(),
-		AccountStatus:  a.Info.AccountStatus,
-		PermissionSets: a.Authorization.FuncInfo.PermissionSets(),
+// with is p after an answer of api_get_authorizer_info. What the answer does not tell stays as it
+// was.
+func (p Profile) with(answer wechat.Object) Profile {
+	info, _ := answer.Object("authorizer_info")
+	take(info, "user_name", &p.UserName)
+	take(info, "alias", &p.Alias)
+	take(info, "nick_name", &p.NickName)
+	take(info, "principal_name", &p.PrincipalName)
+	p.Kind = p.kind(info)
+	if verify, ok := info.Object("verify_type_info"); ok {
+		takeInt(verify, "id", &p.VerifyType)
+	}
+	takeInt(info, "account_status", &p.AccountStatus)
+	authorization, _ := answer.Object("authorization_info")
+	if sets, ok := authorization.PermissionSets("func_info"); ok {
+		p.PermissionSets = sets
+	}
+	return p
+}
+
+func take[T ~string](o wechat.Object, name string, into *T) {
+	if text, ok := o.Name(name); ok {
+		*into = T(text)
 	}
 }
 
-// The presence of MiniProgramInfo is WeChat's own test for a mini program, for the numbers of service types overlap.
-func (a authorizerInfo) kind() Kind {
+func takeInt(o wechat.Object, name string, into *int) {
+	if n, ok := o.Int(name); ok && n == int64(int32(n)) {
+		*into = int(n)
+	}
+}
+
+// kind is the kind of account that info tells of. The presence of MiniProgramInfo is WeChat's own
+// test for a mini program, for the numbers of service types overlap. A mini program stays one where
+// that member is missing: an account never changes into one of another kind.
+func (p Profile) kind(info wechat.Object) Kind {
+	program, ok := info.Object("MiniProgramInfo")
+	service, _ := info.Object("service_type_info")
+	id, told := service.Int("id")
 	switch {
-	case len(a.Info.MiniProgram) > 0 && string(a.Info.MiniProgram) != "null":
+	case ok && !program.Empty(), p.Kind == MiniProgram:
 		return MiniProgram
-	case a.Info.ServiceType.ID == 2:
+	case id == 2:
 		return Service
-	default:
+	case told, p.Kind == Unread:
 		return Official
 	}
-}
-
-// An answer that says nothing of verification does not say "verified", which is 0.
-func (a authorizerInfo) verifyType() int {
-	if a.Info.VerifyType == nil {
-		return -1
-	}
-	return a.Info.VerifyType.ID
+	return p.Kind
 }
 
 // ErrNotListed says that api_get_authorizer_list has no refresh token for an account. By itself that changes nothing.
@@ -137,36 +130,75 @@ const listPage = 500
 
 // Listed is the refresh token that WeChat lists for id, or ErrNotListed.
 func (r *Registry) Listed(ctx context.Context, id wechat.AppID) (seal.Secret, error) {
-	for offset := 0; ; offset += listPage {
-		page, err := r.readList(ctx, offset)
+	for seen := 0; ; {
+		page, err := r.readList(ctx, seen)
 		if err != nil {
 			return seal.Secret{}, fmt.Errorf("list of authorizers: %w", err)
 		}
-		for _, entry := range page.List {
-			if entry.AppID == id && entry.Refresh != "" {
-				return seal.NewSecret(entry.Refresh), nil
+		for _, entry := range page.entries {
+			if entry.AppID == id && !entry.Refresh.IsZero() {
+				return entry.Refresh, nil
 			}
 		}
-		if len(page.List) == 0 || offset+len(page.List) >= page.Total {
-			return seal.Secret{}, ErrNotListed
+		seen += page.len
+		if last, err := page.last(seen); last || err != nil {
+			return seal.Secret{}, cmp.Or(err, ErrNotListed)
 		}
 	}
 }
 
-type authorizerList struct {
-	Total int       `json:"total_count"`
-	List  []listing `json:"list"`
+// authorizerPage is one page of WeChat's list of the accounts that authorized the component.
+type authorizerPage struct {
+	entries []listing
+	len     int   // of the page as it came, with the entries that say nothing
+	total   int64 // of all pages, by WeChat's count; negative where it did not say
 }
 
-func (r *Registry) readList(ctx context.Context, offset int) (authorizerList, error) {
-	var page authorizerList
+// last reports whether this page, which ends behind seen entries, is the last one. That is for
+// WeChat's count to say, and where more was seen than it counts, for an empty page. An empty page
+// before that is errListCut: an account that was not seen on such a walk may still be listed.
+func (p authorizerPage) last(seen int) (bool, error) {
+	if p.len == 0 && (p.total < 0 || int64(seen) < p.total) {
+		return true, fmt.Errorf("%w: %d entries, of %d by its own count", errListCut, seen, p.total)
+	}
+	return p.len == 0 || int64(seen) == p.total, nil
+}
+
+// errListCut says that WeChat's list ended before its end.
+var errListCut = errors.New("WeChat's list ended early")
+
+// readList reads the page that begins behind as many entries. WeChat may list fewer at once than it
+// is asked for.
+func (r *Registry) readList(ctx context.Context, offset int) (authorizerPage, error) {
+	var page authorizerPage
 	_, err := r.component.Call(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_get_authorizer_list",
-		Body:   map[string]any{"component_appid": r.component.AppID, "offset": offset, "count": listPage},
-		Into:   &page,
+		Body:   wechat.JSON(map[string]any{"component_appid": r.component.AppID, "offset": offset, "count": listPage}),
+		Read: func(o wechat.Object) (lacks string) {
+			list, ok := o.List("list")
+			if !ok {
+				return "list"
+			}
+			page = authorizerPage{listings(list), list.Len, -1}
+			if total, ok := o.Int("total_count"); ok {
+				page.total = total
+			}
+			return ""
+		},
 	})
 	return page, err
+}
+
+func listings(list wechat.List) []listing {
+	entries := make([]listing, 0, len(list.Objects))
+	for _, entry := range list.Objects {
+		if id, ok := entry.AppID("authorizer_appid"); ok {
+			refresh, _ := entry.Secret("refresh_token")
+			entries = append(entries, listing{id, refresh})
+		}
+	}
+	return entries
 }
 
 // readQuota asks what WeChat's own quota for access tokens is, and how much of it is used up (wechat-protocol §3.10). It is 0 where WeChat tells none.
@@ -175,19 +207,18 @@ func (r *Registry) readQuota(ctx context.Context) (limit, used int64, err error)
 	if err != nil {
 		return 0, 0, fmt.Errorf("component token: %w", err)
 	}
-	var answer struct {
-		Quota struct {
-			Limit int64 `json:"daily_limit"`
-			Used  int64 `json:"used"`
-		} `json:"quota"`
-	}
 	_, err = r.wechat.Do(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/openapi/quota/get",
 		As:     wechat.ComponentTokenAsAccess,
 		Token:  with.Access,
-		Body:   map[string]string{"cgi_path": refreshPath},
-		Into:   &answer,
+		Body:   wechat.JSON(map[string]string{"cgi_path": refreshPath}),
+		Read: func(o wechat.Object) (lacks string) {
+			quota, _ := o.Object("quota")
+			limit, _ = quota.Int("daily_limit")
+			used, _ = quota.Int("used")
+			return ""
+		},
 	})
-	return max(0, answer.Quota.Limit), max(0, answer.Quota.Used), err
+	return max(0, limit), max(0, used), err
 }

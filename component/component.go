@@ -122,24 +122,24 @@ func (c *Component) lookForTicket(ctx context.Context) {
 }
 
 // Send sends call with the given component token, once.
-func (c *Component) Send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Reply, error) {
+func (c *Component) Send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Answer, error) {
 	call.As, call.Token = wechat.ComponentToken, with.Access
 	return c.wechat.Do(ctx, call)
 }
 
 // Call sends call with the component token, and once more if WeChat rejected that token: a call that was rejected was not executed.
-func (c *Component) Call(ctx context.Context, call wechat.Call) (wechat.Reply, error) {
+func (c *Component) Call(ctx context.Context, call wechat.Call) (wechat.Answer, error) {
 	with, err := c.Token(ctx)
 	if err != nil {
-		return wechat.Reply{}, fmt.Errorf("component token: %w", err)
+		return wechat.Answer{}, fmt.Errorf("component token: %w", err)
 	}
-	reply, err := c.Send(ctx, with, call)
+	answer, err := c.Send(ctx, with, call)
 	if !RejectsToken(err) {
-		return reply, err
+		return answer, err
 	}
 	with, replacing := c.Replace(ctx, with.Version)
 	if replacing != nil {
-		return wechat.Reply{}, fmt.Errorf("replace the component token: %w", replacing)
+		return wechat.Answer{}, fmt.Errorf("replace the component token: %w", replacing)
 	}
 	return c.Send(ctx, with, call)
 }

@@ -17,21 +17,26 @@ func (c *Component) ask(ctx context.Context, _ seal.Secret) (token.Answer, error
 	if ticket.Value.IsZero() {
 		return token.Answer{}, fmt.Errorf("%w: %w", token.ErrNotAsked, ErrNoTicket)
 	}
-	var answer struct {
-		Token   string `json:"component_access_token"`
-		Expires int64  `json:"expires_in"`
-	}
+	var answer token.Answer
 	_, err := c.wechat.Do(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_component_token",
-		Body: map[string]string{
+		Body: wechat.JSON(map[string]string{
 			"component_appid":         string(c.AppID),
 			"component_appsecret":     c.secret.Reveal(),
 			"component_verify_ticket": ticket.Value.Reveal(),
+		}),
+		Once: true,
+		Read: func(o wechat.Object) (lacks string) {
+			var ok bool
+			if answer.Access, ok = o.Secret("component_access_token"); !ok {
+				return "component_access_token"
+			}
+			answer.ExpiresIn = o.Life("expires_in")
+			return ""
 		},
-		Into: &answer,
 	})
-	return token.Answer{Access: seal.NewSecret(answer.Token), ExpiresIn: time.Duration(answer.Expires) * time.Second}, err
+	return answer, err
 }
 
 // StartPush asks WeChat to push tickets again (wechat-protocol §1.3).
@@ -43,10 +48,10 @@ func (c *Component) StartPush(ctx context.Context) error {
 // Greet is StartPush for whoever wants to know whether WeChat is there, knows the secret and takes calls from this address: it changes nothing while tickets are pushed. It returns WeChat's clock.
 // The secret is named component_secret here, and component_appsecret above.
 func (c *Component) Greet(ctx context.Context) (time.Time, error) {
-	reply, err := c.wechat.Do(ctx, wechat.Call{
+	answer, err := c.wechat.Do(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_start_push_ticket",
-		Body:   map[string]string{"component_appid": string(c.AppID), "component_secret": c.secret.Reveal()},
+		Body:   wechat.JSON(map[string]string{"component_appid": string(c.AppID), "component_secret": c.secret.Reveal()}),
 	})
-	return reply.Date(), err
+	return answer.Date(), err
 }

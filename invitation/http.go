@@ -51,7 +51,7 @@ func (d Door) create(c echo.Context) error {
 		return err
 	}
 	var body Request
-	if err := strict.Body(c.Request(), &body); err != nil {
+	if _, err := strict.Body(c.Request(), &body); err != nil {
 		return err
 	}
 	if _, err := strict.Query(c.Request()); err != nil {

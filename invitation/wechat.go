@@ -10,51 +10,46 @@ import (
 
 	"wxplatform/authorizer"
 	"wxplatform/internal/seal"
-	"wxplatform/token"
 	"wxplatform/wechat"
 )
 
 // preAuthCode fetches one; it is good for one authorization and as long as WeChat says (wechat-protocol §3.2).
 func (d *Desk) preAuthCode(ctx context.Context) (seal.Secret, time.Duration, error) {
-	var answer struct {
-		Code    string `json:"pre_auth_code"`
-		Expires int64  `json:"expires_in"`
-	}
+	var code seal.Secret
+	var life time.Duration
 	_, err := d.component.Call(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_create_preauthcode",
-		Body:   map[string]string{"component_appid": string(d.component.AppID)},
-		Into:   &answer,
+		Body:   wechat.JSON(map[string]string{"component_appid": string(d.component.AppID)}),
+		Read: func(o wechat.Object) (lacks string) {
+			var ok bool
+			if code, ok = o.Secret("pre_auth_code"); !ok {
+				return "pre_auth_code"
+			}
+			life = o.Life("expires_in")
+			return ""
+		},
 	})
 	if err != nil {
 		return seal.Secret{}, 0, fmt.Errorf("pre-auth code: %w", err)
 	}
-	return seal.NewSecret(answer.Code), time.Duration(answer.Expires) * time.Second, nil
+	return code, life, nil
 }
 
-// queryAuth exchanges an auth code, which burns it (wechat-protocol §3.4). Tokens are missing where the account has no API.
+// queryAuth exchanges an auth code, which burns it (wechat-protocol §3.4).
 func (d *Desk) queryAuth(ctx context.Context, code seal.Secret) (authorizer.Grant, error) {
-	var answer struct {
-		Info struct {
-			AppID    wechat.AppID        `json:"authorizer_appid"`
-			Access   string              `json:"authorizer_access_token"`
-			Expires  int64               `json:"expires_in"`
-			Refresh  string              `json:"authorizer_refresh_token"`
-			FuncInfo authorizer.FuncInfo `json:"func_info"`
-		} `json:"authorization_info"`
-	}
+	var got authorizer.Grant
 	_, err := d.component.Call(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_query_auth",
-		Body:   map[string]string{"component_appid": string(d.component.AppID), "authorization_code": code.Reveal()},
-		Into:   &answer,
+		Body:   wechat.JSON(map[string]string{"component_appid": string(d.component.AppID), "authorization_code": code.Reveal()}),
+		Once:   true,
+		Read:   got.Read,
 	})
 	if err != nil {
 		return authorizer.Grant{}, fmt.Errorf("exchange an auth code: %w", err)
 	}
-	info := answer.Info
-	given := token.Answer{Access: seal.NewSecret(info.Access), Refresh: seal.NewSecret(info.Refresh), ExpiresIn: time.Duration(info.Expires) * time.Second}
-	return authorizer.Grant{AppID: info.AppID, Answer: given, PermissionSets: info.FuncInfo.PermissionSets()}, nil
+	return got, nil
 }
 
 // WeChat's consent pages (wechat-protocol §3.3): one to scan from a computer, one inside WeChat on a phone.

@@ -43,7 +43,7 @@ func (d Door) close(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	outcome, err := d.Desk.Close(c.Request().Context(), a, body.KFAccount, body.OpenID)
+	outcome, err := d.Desk.Close(c.Request().Context(), a, body)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (d Door) create(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.Desk.Create(c.Request().Context(), a, body.KFAccount, body.OpenID); err != nil {
+	if err := d.Desk.Create(c.Request().Context(), a, body); err != nil {
 		return err
 	}
 	return c.JSONBlob(http.StatusOK, ok)
@@ -120,19 +120,20 @@ func (d Door) admit(c echo.Context, scope tenant.Scope) (authorizer.Admitted, er
 	return d.Authorizers.Admit(c, authorizer.Need{Scope: scope, AnyOf: granting, Verified: true})
 }
 
-func readPair(c echo.Context) (pair, error) {
-	var body pair
-	if err := strict.Body(c.Request(), &body); err != nil {
-		return pair{}, err
+func readPair(c echo.Context) (Pair, error) {
+	var body Pair
+	var err error
+	if body.text, err = strict.Body(c.Request(), &body); err != nil {
+		return Pair{}, err
 	}
 	if _, err := strict.Query(c.Request()); err != nil {
-		return pair{}, err
+		return Pair{}, err
 	}
 	if fault := checked("kf_account", string(body.KFAccount)); fault != nil {
-		return pair{}, fault
+		return Pair{}, fault
 	}
 	if fault := checked("openid", string(body.OpenID)); fault != nil {
-		return pair{}, fault
+		return Pair{}, fault
 	}
 	return body, nil
 }

@@ -2,6 +2,7 @@ package wechat
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -55,18 +56,40 @@ func (c *Client) CloseIdle() {
 	}
 }
 
-// Call is one request to WeChat.
+// Call is one request to WeChat. Its query and its body are sent as they are.
 type Call struct {
-	Method string
-	Path   string     // begins with "/", fixed in our code
-	Query  url.Values // without the token
-	As     Credential // what Token is
-	Token  seal.Secret
+	Method      string
+	Path        string // begins with "/", fixed in our code
+	Query       string // raw, without the token
+	As          Credential
+	Token       seal.Secret   // what As says it is
+	ContentType string        // of Body; "" is application/json
+	Body        []byte        // nil sends none. It may hold secrets in plain, so it is never kept
+	Timeout     time.Duration // 0 is CallPatience
+
 	// Repeatable says that the call may be sent again on another connection where a kept one ends
 	// before the first byte of an answer: it reads, and spends nothing.
 	Repeatable bool
-	Body       any // sent as JSON; nil sends none. It may hold secrets in plain, so it is never kept
-	Into       any // filled from the answer's JSON; nil passes it over
+	// Explicit says that only an answer that states errcode 0 is a success: WeChat's to a call that
+	// writes.
+	Explicit bool
+	// Read, where not nil, reads the answer to a call that was not refused. It returns the name of a
+	// member that the answer must have and has not, which makes the outcome unknown, or "".
+	Read func(Object) (lacks string)
+	// Once says that WeChat gives what the answer holds only once. Where Read finds all that it must
+	// have, the call succeeded whatever else the answer says.
+	Once bool
+}
+
+// JSON is the body that says v. It panics where v cannot be encoded.
+func JSON(v any) []byte {
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false) // WeChat shows \u003c literally to users in old clients
+	if err := encoder.Encode(v); err != nil {
+		panic("wechat: a body of our own cannot be encoded: " + err.Error())
+	}
+	return bytes.TrimRight(out.Bytes(), "\n")
 }
 
 // Credential says what a call's token is, and so how it is sent and over which connections.
@@ -103,23 +126,36 @@ func (call Call) delivery() delivery {
 	return delivery{once: call.As != AccessToken, repeatable: call.Repeatable}
 }
 
-// Reply is what else an answer told.
-type Reply struct{ header http.Header }
-
-// Date is WeChat's clock when it answered, whole seconds; zero where it did not say.
-func (r Reply) Date() time.Time {
-	t, _ := http.ParseTime(r.header.Get("Date"))
-	return t
+// Answer is what WeChat answered, as it came.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
 }
 
-// Do sends one call, at most once. Every error is an *Error: refused, not sent, or WeChat may have acted.
-func (c *Client) Do(ctx context.Context, call Call) (Reply, error) {
+// clockSlack is how far WeChat's clock may differ from ours. A Date that is further off comes from
+// something between us that has a clock, or a cache, of its own.
+const clockSlack = 10 * time.Minute
+
+// Date is WeChat's clock when it answered, in whole seconds. It is zero where the answer does not
+// say, or says a time that is more than ten minutes from now.
+func (a Answer) Date() time.Time {
+	date, err := http.ParseTime(a.Header.Get("Date"))
+	if err != nil || time.Since(date).Abs() > clockSlack {
+		return time.Time{}
+	}
+	return date
+}
+
+// Do sends one call, at most once unless it is Repeatable. Every error is an *Error: refused, not
+// sent, or WeChat may have acted.
+func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, CallPatience)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(call.Timeout, CallPatience))
 	defer cancel()
-	reply, err := c.do(ctx, call)
+	a, err := c.do(ctx, call)
 	c.observer.called(call.Path, time.Since(began), err)
-	return reply, err
+	return a, err
 }
 
 func codeOf(err error) Code {
@@ -129,36 +165,26 @@ func codeOf(err error) Code {
 	return 0
 }
 
-func (c *Client) do(ctx context.Context, call Call) (Reply, error) {
-	request, err := c.request(call)
-	if err != nil {
-		return Reply{}, &Error{path: call.Path, result: notSent, cause: err}
+func (c *Client) do(ctx context.Context, call Call) (Answer, error) {
+	if c.fault != nil {
+		return Answer{}, &Error{path: call.Path, result: notSent, cause: c.fault}
 	}
-	answer, left, err := c.send(ctx, request, call.delivery())
+	got, left, err := c.send(ctx, c.request(call), call.delivery())
 	switch {
 	case err == nil:
-		return read(call, answer)
+		a := Answer{Status: got.status, Header: got.header, Body: got.body}
+		return a, c.read(call, a)
 	case left:
-		return Reply{}, &Error{path: call.Path, result: unknown, cause: err}
+		return Answer{}, &Error{path: call.Path, result: unknown, cause: err}
 	default:
-		return Reply{}, &Error{path: call.Path, result: notSent, cause: err}
+		return Answer{}, &Error{path: call.Path, result: notSent, cause: err}
 	}
 }
 
 // request writes what is sent, in one piece. The token is added last, so that no parameter of a caller's can stand before it.
-func (c *Client) request(call Call) ([]byte, error) {
-	if c.fault != nil {
-		return nil, c.fault
-	}
-	var body []byte
-	if call.Body != nil {
-		var err error
-		if body, err = marshal(call.Body); err != nil {
-			return nil, fmt.Errorf("body of %s: %w", call.Path, err)
-		}
-	}
+func (c *Client) request(call Call) []byte {
 	query := query(call)
-	out := make([]byte, 0, 160+len(c.host.prefix)+len(call.Path)+len(query)+len(c.host.name)+len(body))
+	out := make([]byte, 0, 160+len(c.host.prefix)+len(call.Path)+len(query)+len(c.host.name)+len(call.Body))
 	out = append(out, call.Method...)
 	out = append(out, ' ')
 	out = append(out, c.host.prefix...)
@@ -170,85 +196,73 @@ func (c *Client) request(call Call) ([]byte, error) {
 	out = append(out, " HTTP/1.1\r\nHost: "...)
 	out = append(out, c.host.name...)
 	if call.Method != http.MethodGet {
-		if body != nil {
-			out = append(out, "\r\nContent-Type: application/json"...)
+		if call.Body != nil {
+			out = append(out, "\r\nContent-Type: "...)
+			out = append(out, cmp.Or(call.ContentType, "application/json")...)
 		}
 		out = append(out, "\r\nContent-Length: "...)
-		out = strconv.AppendInt(out, int64(len(body)), 10)
+		out = strconv.AppendInt(out, int64(len(call.Body)), 10)
 	}
 	out = append(out, "\r\n\r\n"...)
-	return append(out, body...), nil
+	return append(out, call.Body...)
 }
 
 func query(call Call) string {
-	rest := ""
-	if len(call.Query) > 0 {
-		rest = call.Query.Encode()
-	}
 	if call.As == NoToken {
-		return rest
+		return call.Query
 	}
 	token := call.As.parameter() + "=" + url.QueryEscape(call.Token.Reveal())
-	if rest == "" {
+	if call.Query == "" {
 		return token
 	}
-	return rest + "&" + token
-}
-
-// WeChat shows \u003c literally to users in old clients, so HTML is not escaped.
-func marshal(v any) ([]byte, error) {
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimRight(out.Bytes(), "\n"), nil
-}
-
-// WeChat answers 200 even when it refuses, so the error is read from the body; a missing errcode is success.
-func read(call Call, a answer) (Reply, error) {
-	failed := func(why string) (Reply, error) {
-		return Reply{}, &Error{path: call.Path, result: unknown, cause: errors.New(why)}
-	}
-	switch {
-	case len(a.body) > answerLimit:
-		return failed("answer too large")
-	case a.status != http.StatusOK:
-		return failed(fmt.Sprintf("answered HTTP %d", a.status))
-	}
-	if call.Into == nil && string(a.body) == plainOK {
-		return Reply{a.header}, nil
-	}
-	var head struct {
-		Code looseCode `json:"errcode"`
-		Msg  string    `json:"errmsg"`
-	}
-	body := bytes.TrimPrefix(a.body, []byte("\xef\xbb\xbf"))
-	if err := json.Unmarshal(body, &head); err != nil {
-		return failed("answer is not JSON")
-	}
-	if head.Code != 0 {
-		return Reply{}, answered(call.Path, Code(head.Code), head.Msg)
-	}
-	if call.Into != nil {
-		if err := json.Unmarshal(body, call.Into); err != nil {
-			return failed("answer is not of its form")
-		}
-	}
-	return Reply{a.header}, nil
+	return call.Query + "&" + token
 }
 
 // plainOK is what WeChat answers to nearly every call that writes; it need not be parsed.
 const plainOK = `{"errcode":0,"errmsg":"ok"}`
 
-// looseCode reads errcode as the number that WeChat documents, or as a string of one.
-type looseCode int
-
-func (l *looseCode) UnmarshalJSON(text []byte) error {
-	text = bytes.Trim(text, `"`)
-	if string(text) == "null" {
+// read says what an answer means. WeChat answers 200 even when it refuses, so a refusal is read from
+// the body; where that states no errcode, the call succeeded unless something is missing.
+func (c *Client) read(call Call, a Answer) error {
+	if a.Status == http.StatusOK && call.Explicit && string(a.Body) == plainOK {
 		return nil
 	}
-	return json.Unmarshal(text, (*int)(l))
+	if len(a.Body) > answerLimit {
+		return unknownOutcome(call, "answer too large")
+	}
+	o, is := parseObject(a.Body, "", c.observer.oddIn(call.Path))
+	if is && call.Once && call.Read(o) == "" {
+		return nil
+	}
+	if a.Status != http.StatusOK {
+		return unknownOutcome(call, fmt.Sprintf("answered HTTP %d", a.Status))
+	}
+	code, stated := o.Int("errcode")
+	if code != 0 {
+		msg, _ := o.Text("errmsg")
+		return answered(call.Path, Code(code), msg)
+	}
+	return lacking(call, o, is, stated)
+}
+
+// lacking says what is missing in an answer that refuses nothing, or nil.
+func lacking(call Call, o Object, is, stated bool) error {
+	switch {
+	case call.Explicit && !(stated && o.Whole()):
+		o.Odd("errcode", OddMissing)
+		return unknownOutcome(call, "the answer does not say errcode 0")
+	case call.Read == nil:
+		return nil
+	case !is:
+		return unknownOutcome(call, "the answer is not a JSON object")
+	}
+	if lacks := call.Read(o); lacks != "" {
+		o.Odd(lacks, OddMissing)
+		return unknownOutcome(call, "the answer lacks "+lacks)
+	}
+	return nil
+}
+
+func unknownOutcome(call Call, why string) error {
+	return &Error{path: call.Path, result: unknown, cause: errors.New(why)}
 }

@@ -26,7 +26,17 @@ func TestAnAnswerIsReadFromItsBody(t *testing.T) {
 		refused, unsure bool
 	}{
 		"ok":                      {200, `{"errcode":0,"errmsg":"ok"}`, 0, false, false},
-		"no errcode":              {200, `{"count":1}`, 0, false, false},
+		"errcode as text":         {200, `{"errcode":"0","errmsg":"ok"}`, 0, false, false},
+		"errcode as a float":      {200, `{"errcode":0.0}`, 0, false, false},
+		"a control byte":          {200, "{\"errcode\":0,\"errmsg\":\"o\x14k\"}", 0, false, false},
+		"no errcode":              {200, `{"count":1}`, 0, false, true},
+		"an empty object":         {200, `{}`, 0, false, true},
+		"null":                    {200, `null`, 0, false, true},
+		"a null errcode":          {200, `{"errcode":null}`, 0, false, true},
+		"an errcode in capitals":  {200, `{"ErrCode":0}`, 0, false, true},
+		"a list":                  {200, `[{"errcode":0}]`, 0, false, true},
+		"two answers":             {200, plainOK + plainOK, 0, false, true},
+		"cut":                     {200, plainOK[:20], 0, false, true},
 		"byte order mark":         {200, "\xef\xbb\xbf" + `{"errcode":0}`, 0, false, false},
 		"refused":                 {200, `{"errcode":65413,"errmsg":"no effective session for the customer rid: 666188b4-774b1b9f-5cbb8e23"}`, 65413, true, false},
 		"errcode as a string":     {200, `{"errcode":"40001","errmsg":"x"}`, 40001, true, false},
@@ -164,11 +174,11 @@ func TestTheTokenIsOurs(t *testing.T) {
 	seen := make(chan *http.Request, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen <- r
-		_, _ = io.WriteString(w, `{}`)
+		_, _ = io.WriteString(w, plainOK)
 	}))
 	defer server.Close()
 	c := call()
-	c.Query = url.Values{"openid": {"a&access_token=forged"}}
+	c.Query = url.Values{"openid": {"a&access_token=forged"}}.Encode()
 	if _, err := NewClient(server.URL, Observer{}).Do(context.Background(), c); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +198,7 @@ func FuzzRead(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		_, err := read(Call{Path: "/x"}, answer{status: 200, body: body})
+		err := (&Client{}).read(call(), Answer{Status: 200, Body: body})
 		if err != nil && Refusal(err) == nil && !MayHaveActed(err) {
 			t.Errorf("got %v, want it refused or unknown", err)
 		}
@@ -196,5 +206,8 @@ func FuzzRead(f *testing.F) {
 }
 
 func call() Call {
-	return Call{Method: "POST", Path: "/customservice/kfsession/close", As: AccessToken, Token: seal.NewSecret(canary), Body: map[string]string{"a": "b"}}
+	return Call{
+		Method: "POST", Path: "/customservice/kfsession/close", As: AccessToken, Token: seal.NewSecret(canary),
+		Body: JSON(map[string]string{"a": "b"}), Explicit: true,
+	}
 }

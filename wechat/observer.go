@@ -8,6 +8,9 @@ type Observer struct {
 	// Called is told of every call: its path, WeChat's errcode or 0, how long it took, and its
 	// error, an *Error, if it failed.
 	Called func(path string, code Code, took time.Duration, err error)
+	// Odd is told of a member of an answer that was tolerated, passed over or missing: the call's
+	// path, the member's name with those of the objects around it, and one of the Odd words.
+	Odd func(path, field, what string)
 	// Surplus is told that a kept connection was closed because it held bytes that no call had
 	// asked for.
 	Surplus func()
@@ -17,6 +20,14 @@ func (o Observer) called(path string, took time.Duration, err error) {
 	if o.Called != nil {
 		o.Called(path, codeOf(err), took, err)
 	}
+}
+
+// oddIn is Odd for the answers to one path.
+func (o Observer) oddIn(path string) func(field, what string) {
+	if o.Odd == nil {
+		return nil
+	}
+	return func(field, what string) { o.Odd(path, field, what) }
 }
 
 func (o Observer) surplus() {

@@ -72,7 +72,10 @@ func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
 	if p.requests, err = requestlog.New(log, p.metrics); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
-	p.client = wechat.NewClient(c.wechatURL, wechat.Observer{Called: p.health.watched(observeWeChat(p.metrics))})
+	p.client = wechat.NewClient(c.wechatURL, wechat.Observer{
+		Called: p.health.watched(observeWeChat(p.metrics)),
+		Odd:    newOddAnswers(log, p.metrics).note,
+	})
 	p.tenants = tenant.New(p.db, p.mirror, c.ring, c.publicURL)
 	times, errTimes := custodyTimes()
 	componentTokens, errComponent := token.New(token.Component, p.db, p.mirror, c.ring, times)

@@ -47,22 +47,23 @@ func (f *Fault) Detail() string {
 	return f.Field + ": " + f.Why
 }
 
-// Body reads the JSON object in r's body into a struct: ErrTooLarge, ErrContentType or a *Fault.
-func Body(r *http.Request, into any) error {
+// Body reads the JSON object in r's body into a struct and returns the body as it came:
+// ErrTooLarge, ErrContentType or a *Fault.
+func Body(r *http.Request, into any) ([]byte, error) {
 	if r.ContentLength > BodyLimit {
-		return ErrTooLarge
+		return nil, ErrTooLarge
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, BodyLimit+1))
 	if err != nil {
-		return &Fault{Why: "body could not be read"}
+		return nil, &Fault{Why: "body could not be read"}
 	}
 	if len(body) > BodyLimit {
-		return ErrTooLarge
+		return nil, ErrTooLarge
 	}
 	if !isJSON(r.Header.Get("Content-Type")) {
-		return ErrContentType
+		return nil, ErrContentType
 	}
-	return Object(body, into)
+	return body, Object(body, into)
 }
 
 func isJSON(contentType string) bool {

@@ -43,7 +43,8 @@ func TestABodyHasALimitAndALabel(t *testing.T) {
 	read := func(contentType string, body io.Reader) error {
 		r := httptest.NewRequest("POST", "/", body)
 		r.Header.Set("Content-Type", contentType)
-		return Body(r, &form{})
+		_, err := Body(r, &form{})
+		return err
 	}
 	large := `{"kf_account":"` + strings.Repeat("a", BodyLimit) + `"}`
 	if err := read("application/json", strings.NewReader(large)); !errors.Is(err, ErrTooLarge) {

@@ -1,0 +1,288 @@
+package wechat
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"wxplatform/internal/seal"
+)
+
+const (
+	nameLimit   = 256 // characters of a name that are kept
+	defaultLife = 2 * time.Hour
+	longestLife = 24 * time.Hour
+)
+
+// Object is a JSON object that WeChat sent. Its members are read one by one, so that an odd one
+// costs nothing but itself: each method says whether the member is present and readable as what was
+// asked for. Names are compared exactly; of members with the same name the last readable one counts.
+//
+// Real answers are odder than WeChat's documents: numbers come as text or as floats, names hold raw
+// control bytes, members are null or missing, and an answer can be cut. What a method tolerates or
+// cannot read is noted with the Observer, by the member's name and without its value.
+type Object struct {
+	text    []byte
+	members []member
+	within  string // the names of the objects around it, each with a dot behind it
+	odd     func(field, what string)
+}
+
+// What can be odd about a member, as Observer.Odd is told.
+const (
+	OddMissing     = "missing"     // it is needed
+	OddUnreadable  = "unreadable"  // of a type that says nothing, or cut
+	OddType        = "type"        // a number as text, or text as a number
+	OddControl     = "control"     // held control characters or broken UTF-8
+	OddImplausible = "implausible" // cannot be what it is said to be
+	OddClamped     = "clamped"     // out of bounds, so that another value was taken
+)
+
+// ParseObject finds the members of the object in text, also where the JSON is broken or ends early.
+// It returns false if text does not begin with an object.
+func ParseObject(text []byte) (Object, bool) { return parseObject(text, "", nil) }
+
+func parseObject(text []byte, within string, odd func(field, what string)) (Object, bool) {
+	clean := scrub(text)
+	if len(clean) == 0 || clean[0] != '{' {
+		return Object{}, false
+	}
+	return Object{text: clean, members: scanMembers(clean), within: within, odd: odd}, true
+}
+
+// Whole reports whether the object is valid JSON with nothing behind it.
+func (o Object) Whole() bool { return json.Valid(o.text) }
+
+// JSON is the object's text, without what no JSON holds.
+func (o Object) JSON() []byte { return o.text }
+
+// Mentions reports whether a member of one of these names stands anywhere in the object.
+func (o Object) Mentions(names ...string) bool {
+	for _, name := range names {
+		if bytes.Contains(o.text, []byte(`"`+name+`"`)) {
+			return true
+		}
+	}
+	return false
+}
+
+// Empty reports whether the object has no members.
+func (o Object) Empty() bool { return len(o.members) == 0 }
+
+// Has reports whether there is a member of that name, readable or not.
+func (o Object) Has(name string) bool {
+	for _, m := range o.members {
+		if m.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Odd notes something about the member of that name.
+func (o Object) Odd(name, what string) {
+	if o.odd != nil {
+		o.odd(o.within+name, what)
+	}
+}
+
+// Text is a text, without control characters. A number counts as its digits.
+func (o Object) Text(name string) (string, bool) {
+	return find(o, name, func(v value) (string, string, bool) {
+		if text, scrubbed, ok := v.text(); ok {
+			return text, oddIf(scrubbed, OddControl), true
+		}
+		return string(v.raw), OddType, v.isNumber()
+	})
+}
+
+// Name is a Text of at most 256 characters; what is longer is cut.
+func (o Object) Name(name string) (string, bool) {
+	text, ok := o.Text(name)
+	if utf8.RuneCountInString(text) > nameLimit {
+		o.Odd(name, OddClamped)
+		text = string([]rune(text)[:nameLimit])
+	}
+	return text, ok
+}
+
+// Secret is a text that is not empty.
+func (o Object) Secret(name string) (seal.Secret, bool) {
+	return find(o, name, func(v value) (seal.Secret, string, bool) {
+		text, scrubbed, ok := v.text()
+		return seal.NewSecret(text), oddIf(scrubbed, OddControl), ok && text != ""
+	})
+}
+
+// AppID is a plausible appid.
+func (o Object) AppID(name string) (AppID, bool) {
+	text, ok := o.Text(name)
+	id := AppID(strings.TrimSpace(text))
+	if ok && !id.Plausible() {
+		o.Odd(name, OddImplausible)
+		return "", false
+	}
+	return id, ok
+}
+
+// Int is a whole number, written as a number, as text or as a float.
+func (o Object) Int(name string) (int64, bool) {
+	return find(o, name, func(v value) (int64, string, bool) {
+		if v.isNumber() {
+			n, ok := wholeNumber(string(v.raw))
+			return n, oddIf(bytes.ContainsAny(v.raw, ".eE"), OddType), ok
+		}
+		text, _, ok := v.text()
+		if !ok {
+			return 0, "", false
+		}
+		n, ok := wholeNumber(strings.TrimSpace(text))
+		return n, OddType, ok
+	})
+}
+
+// Life is for how long a token or a code is good, in seconds. One that is missing, unreadable, not
+// above 0 or longer than a day counts as two hours, the life that WeChat documents for its tokens.
+func (o Object) Life(name string) time.Duration {
+	seconds, ok := o.Int(name)
+	switch {
+	case ok && 0 < seconds && seconds <= int64(longestLife.Seconds()):
+		return time.Duration(seconds) * time.Second
+	case ok:
+		o.Odd(name, OddClamped)
+	case !o.Has(name):
+		o.Odd(name, OddMissing)
+	}
+	return defaultLife
+}
+
+// Object is an object.
+func (o Object) Object(name string) (Object, bool) {
+	return find(o, name, func(v value) (Object, string, bool) {
+		inner, ok := parseObject(v.raw, o.within+name+".", o.odd)
+		return inner, "", ok
+	})
+}
+
+// List is a list of objects.
+type List struct {
+	Objects []Object
+	Len     int // of the list as it came, with the entries that are not objects
+}
+
+// List is a list of objects. An entry that is not one is passed over.
+func (o Object) List(name string) (List, bool) {
+	return find(o, name, func(v value) (List, string, bool) {
+		if len(v.raw) == 0 || v.raw[0] != '[' {
+			return List{}, "", false
+		}
+		entries := scanEntries(v.raw)
+		list := List{make([]Object, 0, len(entries)), len(entries)}
+		for _, entry := range entries {
+			if one, ok := parseObject(entry.raw, o.within+name+".", o.odd); ok {
+				list.Objects = append(list.Objects, one)
+			} else {
+				o.Odd(name, OddUnreadable)
+			}
+		}
+		return list, "", true
+	})
+}
+
+// PermissionSets are the sets that a merchant granted, as WeChat's func_info lists them
+// ({"funcscope_category":{"id":1}}). A bad entry is passed over. An empty list is not readable: an
+// account that authorized the component granted something, and WeChat sends empty ones although it
+// did (docs/wechat.md, "Profiles").
+func (o Object) PermissionSets(name string) (PermissionSets, bool) {
+	list, ok := o.List(name)
+	sets := make(PermissionSets, 0, len(list.Objects))
+	for _, entry := range list.Objects {
+		category, _ := entry.Object("funcscope_category")
+		if id, ok := category.Int("id"); ok && 0 < id && id <= math.MaxInt32 {
+			sets = append(sets, PermissionSet(id))
+		} else {
+			entry.Odd("funcscope_category", OddUnreadable)
+		}
+	}
+	if ok && len(sets) == 0 {
+		o.Odd(name, OddMissing)
+	}
+	return sets, len(sets) > 0
+}
+
+// find is what read makes of the last member of that name that it can read.
+func find[T any](o Object, name string, read func(value) (got T, odd string, ok bool)) (T, bool) {
+	seen := false
+	for i := len(o.members) - 1; i >= 0; i-- {
+		if o.members[i].name != name {
+			continue
+		}
+		seen = true
+		if got, odd, ok := read(o.members[i].value); ok {
+			if odd != "" {
+				o.Odd(name, odd)
+			}
+			return got, true
+		}
+	}
+	if seen {
+		o.Odd(name, OddUnreadable)
+	}
+	var none T
+	return none, false
+}
+
+func oddIf(is bool, what string) string {
+	if is {
+		return what
+	}
+	return ""
+}
+
+// wholeNumber reads 7200, 7200.0 and 7.2e3.
+func wholeNumber(text string) (int64, bool) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n, true
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+		return 0, false
+	}
+	return int64(f), true
+}
+
+// scrub takes away what no JSON text holds: a byte order mark, raw control bytes and broken UTF-8.
+// Between members control bytes are only layout.
+func scrub(text []byte) []byte {
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	if bytes.ContainsFunc(text, isRawControl) {
+		text = bytes.Map(func(r rune) rune {
+			if isRawControl(r) {
+				return -1
+			}
+			return r
+		}, text)
+	}
+	if !utf8.Valid(text) {
+		text = bytes.ToValidUTF8(text, nil)
+	}
+	return bytes.TrimLeft(text, " ")
+}
+
+func isRawControl(r rune) bool { return r < ' ' || r == 0x7f }
+
+// scrubText takes the control characters away that a text names by escapes.
+func scrubText(text string) (clean string, scrubbed bool) {
+	clean = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, text)
+	return clean, clean != text
+}

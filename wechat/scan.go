@@ -1,0 +1,161 @@
+package wechat
+
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// member is one name and its value in an object.
+type member struct {
+	name string
+	value
+}
+
+// value is the text of one JSON value. It may be malformed.
+type value struct {
+	raw []byte
+	cut bool // the text ended before the value did
+}
+
+// text is the value if it is a string, without control characters.
+func (v value) text() (text string, scrubbed, ok bool) {
+	if v.cut || len(v.raw) == 0 || v.raw[0] != '"' || json.Unmarshal(v.raw, &text) != nil {
+		return "", false, false
+	}
+	text, scrubbed = scrubText(text)
+	return text, scrubbed, true
+}
+
+func (v value) isNumber() bool {
+	return !v.cut && len(v.raw) > 0 && (v.raw[0] == '-' || '0' <= v.raw[0] && v.raw[0] <= '9') && json.Valid(v.raw)
+}
+
+// scanner walks through JSON text that may be broken. It looks into strings only for where they end.
+type scanner struct {
+	text []byte
+	at   int
+}
+
+// scanMembers are the members of the object that text begins with. Where a member is malformed, the
+// scan goes on with the next thing that looks like one.
+func scanMembers(text []byte) []member {
+	s := scanner{text, 1}
+	members := make([]member, 0, 8)
+	for s.toMember() {
+		name := s.string()
+		s.space()
+		s.at++ // the colon
+		s.space()
+		members = append(members, member{unquoted(name), s.value()})
+	}
+	return members
+}
+
+// scanEntries are the entries of the list that text begins with.
+func scanEntries(text []byte) []value {
+	s := scanner{text, 1}
+	var entries []value
+	for {
+		s.space()
+		switch {
+		case s.done(), s.text[s.at] == ']':
+			return entries
+		case s.text[s.at] == ',', s.text[s.at] == '}':
+			s.at++
+		default:
+			entries = append(entries, s.value())
+		}
+	}
+}
+
+func (s *scanner) done() bool { return s.at >= len(s.text) }
+
+func (s *scanner) space() {
+	for !s.done() && s.text[s.at] == ' ' {
+		s.at++
+	}
+}
+
+// toMember moves to the next name with a colon behind it; false says that the object ends before.
+func (s *scanner) toMember() bool {
+	for ; !s.done() && s.text[s.at] != '}'; s.at++ {
+		if s.text[s.at] != '"' {
+			continue
+		}
+		ahead := *s
+		ahead.string()
+		ahead.space()
+		if !ahead.done() && ahead.text[ahead.at] == ':' {
+			return true
+		}
+	}
+	return false
+}
+
+// string moves behind the string that begins here and returns it with its quotes.
+func (s *scanner) string() value {
+	began := s.at
+	for s.at++; !s.done(); s.at++ {
+		switch s.text[s.at] {
+		case '\\':
+			s.at++
+		case '"':
+			s.at++
+			return value{raw: s.text[began:s.at]}
+		}
+	}
+	s.at = len(s.text)
+	return value{s.text[began:], true}
+}
+
+// value moves behind the value that begins here.
+func (s *scanner) value() value {
+	if s.done() {
+		return value{cut: true}
+	}
+	switch s.text[s.at] {
+	case '"':
+		return s.string()
+	case '{', '[':
+		return s.nested()
+	}
+	began := s.at
+	for ; !s.done(); s.at++ {
+		switch s.text[s.at] {
+		case ',', '}', ']', '"', ' ':
+			return value{raw: s.text[began:s.at]}
+		}
+	}
+	return value{s.text[began:], true}
+}
+
+// nested moves behind the object or list that begins here.
+func (s *scanner) nested() value {
+	began := s.at
+	for depth := 0; !s.done(); {
+		switch s.text[s.at] {
+		case '"':
+			s.string()
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		}
+		s.at++
+		if depth == 0 {
+			return value{raw: s.text[began:s.at]}
+		}
+	}
+	return value{s.text[began:], true}
+}
+
+// unquoted is a member's name; one that cannot be read is "".
+func unquoted(v value) string {
+	if len(v.raw) >= 2 && !bytes.ContainsRune(v.raw, '\\') {
+		return string(v.raw[1 : len(v.raw)-1])
+	}
+	var name string
+	_ = json.Unmarshal(v.raw, &name)
+	return name
+}
