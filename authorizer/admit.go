@@ -12,7 +12,7 @@ import (
 type Need struct {
 	Scope    tenant.Scope
 	AnyOf    []wechat.PermissionSet // one of these must be granted; none means any authorization will do
-	Verified bool                   // a verified official or service account
+	Official bool                   // an Official Account or a service account; whether it must be verified is WeChat's to judge
 }
 
 // Admitted is an authorizer for which a caller may make one kind of call.
@@ -21,8 +21,11 @@ type Admitted struct {
 	need Need
 }
 
-// Admit is every check of who may do this for whom, in the order of DESIGN.md §5, made before a body is read: tenant.ErrInsufficientScope, tenant.ErrSuspended, ErrUnknown, ErrRevoked, ErrReauthorize,
-// *PermissionError, ErrNotEligible. Before one of the last two is answered the profile is read again, at most once a minute an authorizer, for WeChat's events get lost.
+// Admit is every check of who may do this for whom, in the order of DESIGN.md §5, made before a body
+// is read: tenant.ErrInsufficientScope, tenant.ErrSuspended, ErrUnknown, ErrRevoked, ErrReauthorize,
+// *PermissionError, ErrNotEligible or ErrUnread, the last three in an *AccountError. Before one of
+// those is answered the profile is read again, at most once a minute an authorizer, for WeChat's
+// events get lost. A caller that comes while it is read waits for that.
 func (r *Registry) Admit(ctx context.Context, caller tenant.Caller, id wechat.AppID, need Need) (Admitted, error) {
 	if err := caller.May(need.Scope); err != nil {
 		return Admitted{}, err
@@ -46,20 +49,19 @@ func (r *Registry) admitAfresh(ctx context.Context, a Authorizer, need Need) (Ad
 	if errors.Is(err, ErrUnread) {
 		err = errors.Join(err, reading)
 	}
-	return Admitted{a, need}, err
+	return Admitted{a, need}, a.about(err)
 }
 
-// metBy says what a lacks, or nil.
+// metBy says what a lacks, or nil. What was not read is not known to be lacking: a profile that was
+// never read is ErrUnread, and where nobody knows which sets were granted WeChat is asked.
 func (n Need) metBy(a Authorizer) error {
-	if !a.PermissionSets.HasAny(n.AnyOf) {
-		return &PermissionError{RequiredAnyOf: n.AnyOf, Granted: a.PermissionSets}
-	}
+	granted := a.PermissionSets.HasAny(n.AnyOf)
 	switch {
-	case !n.Verified:
-		return nil
-	case a.Kind == Unread:
+	case a.ProfileAt.IsZero() && (n.Official || !granted):
 		return ErrUnread
-	case a.Kind == MiniProgram || !a.Verified():
+	case !granted && len(a.PermissionSets) > 0:
+		return &PermissionError{RequiredAnyOf: n.AnyOf, Granted: a.PermissionSets}
+	case n.Official && a.Kind == MiniProgram:
 		return ErrNotEligible
 	}
 	return nil

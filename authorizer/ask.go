@@ -19,6 +19,13 @@ var ErrNoToken = errors.New("no access token for now")
 // ErrComponentRejected says that WeChat rejects even the newest component token, or that it rejected too many of late for yet another.
 var ErrComponentRejected = errors.New("WeChat rejects even the newest component token")
 
+// ErrAlone says that WeChat refuses the access token of this one account with a code that would be
+// the component's fault, while it serves the component: the others are not concerned.
+var ErrAlone = errors.New("WeChat refuses this account's access token alone")
+
+// errForAll says that a fault is the component's, as a call that is the component's alone has shown.
+var errForAll = errors.New("WeChat refuses the component")
+
 // An errand may wait for another's lease, ask, and ask again with a newer component token.
 const errandPatience = 90 * time.Second
 
@@ -119,15 +126,15 @@ func (r *Registry) ask(ctx context.Context, id wechat.AppID, with token.Token, g
 		}
 	}
 	got, err := get(ctx, watched(with))
-	if component.RejectsToken(err) {
+	if errors.Is(err, errForAll) && component.RejectsToken(err) {
 		newer, replacing := r.component.Replace(ctx, with.Version)
 		if replacing != nil {
-			err = fmt.Errorf("%w: replace the component token: %w", token.ErrNotAsked, orRejected(replacing, err))
+			err = fmt.Errorf("%w: %w: replace the component token: %w", token.ErrNotAsked, errForAll, orRejected(replacing, err))
 			return token.Token{}, ending{asked.Load(), err}
 		}
 		got, err = get(ctx, watched(newer))
 	}
-	if component.RejectsToken(err) {
+	if errors.Is(err, errForAll) && component.RejectsToken(err) {
 		err = fmt.Errorf("%w: %w", ErrComponentRejected, err)
 	}
 	return got, ending{asked.Load(), err}
@@ -139,6 +146,27 @@ func orRejected(replacing, rejection error) error {
 		return fmt.Errorf("%w: %w: %w", ErrComponentRejected, replacing, rejection)
 	}
 	return replacing
+}
+
+// whose finds out whose fault it is that WeChat refused an account's access token with a code that
+// can be the component's: its address, its secret, its token. A call that is the component's alone
+// is made at once, and its answer decides. If it is refused like that too, the fault is for all
+// (errForAll); if it is answered otherwise, the account's alone (ErrAlone); and where there is no
+// answer nobody knows, so that nothing follows for anybody.
+func (r *Registry) whose(ctx context.Context, with token.Token, refusal error) error {
+	var probe error
+	if wechat.Refused(refusal) == wechat.InvalidSecret {
+		_, probe = r.component.Greet(ctx)
+	} else {
+		_, _, probe = r.readQuotaWith(ctx, with)
+	}
+	switch {
+	case ours(wechat.Refused(probe)):
+		return fmt.Errorf("%w: %w: %w", token.ErrNotAsked, errForAll, probe)
+	case probe == nil, wechat.Refused(probe) != 0:
+		return fmt.Errorf("%w: %w", ErrAlone, refusal)
+	}
+	return fmt.Errorf("%w: %v", token.ErrNotAsked, refusal)
 }
 
 // conclude has follow for the authorizer what the end of an ask means.

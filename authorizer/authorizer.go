@@ -20,7 +20,7 @@ var (
 	ErrUnknown     = errors.New("no such authorizer")                            // also another tenant's
 	ErrRevoked     = errors.New("merchant withdrew the authorization")           // DESIGN.md §4 rule 7
 	ErrReauthorize = errors.New("merchant must authorize again")                 // likewise
-	ErrNotEligible = errors.New("account is a mini program or not verified")     // for APIs that want a verified account
+	ErrNotEligible = errors.New("account is a mini program or not verified")     // for APIs that mini programs have not, or by WeChat's word
 	ErrRejected    = errors.New("WeChat rejects even the newest access token")   // after one replacement
 	ErrUnconfirmed = errors.New("WeChat says not authorized, not confirmed yet") // 61003, until api_get_authorizer_info has said so too
 	ErrUnread      = errors.New("profile could not be read from WeChat")         // and without it nobody knows what is allowed
@@ -40,6 +40,27 @@ func (e *PermissionError) Error() string {
 
 // Unwrap gives WeChat's refusal.
 func (e *PermissionError) Unwrap() error { return e.Wire }
+
+// AccountError is an error that has to do with what an account is, and with what is known of that.
+type AccountError struct {
+	Granted  wechat.PermissionSets // nil where it is not known
+	Verified bool
+	Err      error
+}
+
+// Error is that of the error inside.
+func (e *AccountError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the error inside.
+func (e *AccountError) Unwrap() error { return e.Err }
+
+// about tells with err what is known of a.
+func (a Authorizer) about(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &AccountError{Granted: a.PermissionSets, Verified: a.Verified(), Err: err}
+}
 
 // Kind is what sort of account an authorizer is.
 type Kind string
@@ -116,6 +137,7 @@ type Registry struct {
 	tokens    *token.Store
 	wechat    *wechat.Client
 	errands   *mirror.Flights[errand, token.Token]
+	readings  *mirror.Flights[wechat.AppID, struct{}] // of profiles
 	pauses    pauses
 	spending  spending
 	counted   counted
@@ -125,7 +147,8 @@ type Registry struct {
 func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store, client *wechat.Client) *Registry {
 	return &Registry{
 		db: d, facts: mirror.NewFacts[Authorizer](m, "authorizer", 200_000), component: c, tokens: tokens, wechat: client,
-		errands: mirror.NewFlights[errand, token.Token](m, errandPatience),
+		errands:  mirror.NewFlights[errand, token.Token](m, errandPatience),
+		readings: mirror.NewFlights[wechat.AppID, struct{}](m, 2*readingTakes),
 	}
 }
 

@@ -9,38 +9,63 @@ import (
 	"wxplatform/wechat"
 )
 
-// Call sends call with the authorizer's access token, and once more with a newer one if WeChat rejected that: a call that was rejected was not executed.
-// It fails with an error of the wire as it is, or with ErrRejected, ErrUnconfirmed, ErrReauthorize, *PermissionError or ErrNotEligible where the refusal means that, or with why there is no token.
+// Call sends call with the authorizer's access token, and with a newer one where WeChat rejects that:
+// a call that was rejected was not executed. A rejected token is the caller's only when none newer can
+// be had. It fails with an error of the wire as it is, or with ErrRejected, ErrUnconfirmed,
+// ErrReauthorize, *PermissionError or ErrNotEligible where the refusal means that, or with why there
+// is no token.
 func (r *Registry) Call(ctx context.Context, a Admitted, call wechat.Call) (wechat.Answer, error) {
 	with, err := r.token(ctx, a.AppID)
 	if err != nil {
 		return wechat.Answer{}, r.whyNoToken(ctx, a.AppID, err)
 	}
 	answer, err := r.send(ctx, with, call)
+	for range newerTokens {
+		if !r.outdated(ctx, a.AppID, with.Version, err) {
+			break
+		}
+		newer, getting := r.replace(ctx, a.AppID, with.Version)
+		if getting != nil {
+			return wechat.Answer{}, r.withoutNewer(ctx, a, with.Version, err, getting)
+		}
+		with = newer
+		answer, err = r.send(ctx, with, call)
+	}
 	if wechat.IsRejectedToken(err) {
-		return r.again(ctx, a, with.Version, call, err)
+		err = fmt.Errorf("%w: %w", ErrRejected, err)
 	}
 	return answer, r.meaning(ctx, a, with.Version, err)
+}
+
+// newerTokens is how many are tried behind the first: the row may have one that is newer than the
+// process's and dead all the same, and the next is asked for.
+const newerTokens = 2
+
+// outdated reports whether a newer token may do better: this one was rejected, or WeChat says that
+// the account may not and there is a newer token, so that it may have authorized anew meanwhile.
+func (r *Registry) outdated(ctx context.Context, id wechat.AppID, called token.Version, err error) bool {
+	switch wechat.Refused(err) {
+	case wechat.Unauthorized, wechat.NotAuthorized, wechat.NotGranted:
+		stored, reading := r.tokens.Version(ctx, r.db, id)
+		return reading == nil && stored > called
+	}
+	return wechat.IsRejectedToken(err)
+}
+
+// withoutNewer says what it means that a call was refused and there is no newer token to try.
+func (r *Registry) withoutNewer(ctx context.Context, a Admitted, called token.Version, refusal, getting error) error {
+	switch {
+	case !wechat.IsRejectedToken(refusal):
+		return r.meaning(ctx, a, called, refusal)
+	case errors.Is(getting, token.ErrLimited):
+		return fmt.Errorf("%w: %w", ErrRejected, refusal)
+	}
+	return r.whyNoToken(ctx, a.AppID, getting)
 }
 
 func (r *Registry) send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Answer, error) {
 	call.As, call.Token = wechat.AccessToken, with.Access
 	return r.wechat.Do(ctx, call)
-}
-
-func (r *Registry) again(ctx context.Context, a Admitted, bad token.Version, call wechat.Call, rejection error) (wechat.Answer, error) {
-	with, err := r.replace(ctx, a.AppID, bad)
-	if errors.Is(err, token.ErrLimited) {
-		return wechat.Answer{}, fmt.Errorf("%w: %w", ErrRejected, rejection)
-	}
-	if err != nil {
-		return wechat.Answer{}, r.whyNoToken(ctx, a.AppID, err)
-	}
-	answer, err := r.send(ctx, with, call)
-	if wechat.IsRejectedToken(err) {
-		err = fmt.Errorf("%w: %w", ErrRejected, err)
-	}
-	return answer, r.meaning(ctx, a, with.Version, err)
 }
 
 // meaning says what WeChat's answer to a call tells about the authorizer, after that was noted (DESIGN.md §4 rules 7 and 9).
@@ -50,20 +75,22 @@ func (r *Registry) meaning(ctx context.Context, a Admitted, called token.Version
 		return errors.Join(ErrUnconfirmed, r.note(ctx, a.AppID, judgeCall(err), called), err)
 	case wechat.PasswordChanged:
 		return errors.Join(ErrReauthorize, r.note(ctx, a.AppID, judgeCall(err), called), err)
-	case wechat.NotGranted:
-		a.Authorizer, _ = r.reread(ctx, a.Authorizer)
-		return &PermissionError{a.need.AnyOf, a.PermissionSets, err}
-	case wechat.Unauthorized:
-		return r.unauthorized(ctx, a, err)
+	case wechat.NotGranted, wechat.Unauthorized:
+		fresh, _ := r.reread(ctx, a.Authorizer)
+		return fresh.about(a.need.refused(fresh, err))
 	}
 	return err
 }
 
-// 48001 is a missing permission set, unless the profile, read again, says that the account is not of the right kind.
-func (r *Registry) unauthorized(ctx context.Context, a Admitted, err error) error {
-	fresh, _ := r.reread(ctx, a.Authorizer)
-	if lacking := a.need.metBy(fresh); errors.Is(lacking, ErrNotEligible) {
+// refused says why WeChat refuses a call that was admitted, as far as the profile tells: 61007 is a
+// missing permission set; 48001 is that too, or an account that is not verified, or something that
+// nobody can tell.
+func (n Need) refused(a Authorizer, err error) error {
+	switch {
+	case wechat.Refused(err) == wechat.NotGranted, len(a.PermissionSets) > 0 && !a.PermissionSets.HasAny(n.AnyOf):
+		return &PermissionError{n.AnyOf, a.PermissionSets, err}
+	case a.Kind != Unread && !a.Verified(), n.Official && a.Kind == MiniProgram:
 		return fmt.Errorf("%w: %w", ErrNotEligible, err)
 	}
-	return &PermissionError{a.need.AnyOf, fresh.PermissionSets, err}
+	return err
 }

@@ -107,7 +107,7 @@ func (r *Registry) readUnread(ctx context.Context) error {
 		return err
 	}
 	for _, id := range unread {
-		may, err := r.mayRead(ctx, id)
+		may, err := r.mayRead(ctx, id, rereadEvery)
 		if err == nil && may {
 			err = r.ReadProfile(ctx, id)
 		}

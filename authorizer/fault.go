@@ -31,6 +31,8 @@ func judgeAsk(err error) verdict {
 		return verdict{state: Degraded, reason: "61003: WeChat says that it is not authorized; that is being confirmed", doubt: true}
 	case code == wechat.PasswordChanged:
 		return passwordChanged
+	case errors.Is(err, ErrAlone):
+		return verdict{state: Degraded, reason: fmt.Sprintf("%d: WeChat refuses an access token for this account, and for no other", code)}
 	case code.IsQuota():
 		return verdict{state: Quota, reason: fmt.Sprintf("%d: WeChat's quota for access tokens is used up", code)}
 	case code != 0:
@@ -69,8 +71,6 @@ func asAskError(err error, now time.Time, spread float64) error {
 	switch code := wechat.Refused(err); {
 	case code == wechat.RefreshTokenInvalid:
 		return fmt.Errorf("%w: %w", token.ErrDead, err)
-	case ours(code):
-		return fmt.Errorf("%w: %w", token.ErrNotAsked, err)
 	case code.IsQuota():
 		until := code.Resets(now)
 		return &token.NotBefore{Until: until.Add(spreadOut(code, spread)), Err: err}

@@ -2,6 +2,7 @@ package authorizer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -182,9 +183,9 @@ func (r *Registry) learn(ctx context.Context, l leave, how ending) error {
 	switch {
 	case !how.asked:
 		return r.giveBack(ctx, l, now)
-	case ours(code):
+	case errors.Is(how.err, errForAll) && ours(code):
 		r.pauses.pauseOwn(code, now)
-	case how.err == nil, code != 0 && !code.IsQuota() && ours(l.probe.Code):
+	case how.err == nil, errors.Is(how.err, ErrAlone), code != 0 && !code.IsQuota() && !ours(code) && ours(l.probe.Code):
 		return r.endPause(ctx, l)
 	case code.IsQuota() && r.pauses.hit(code, now):
 		return r.pauseAll(ctx, code)

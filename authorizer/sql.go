@@ -124,17 +124,19 @@ func (r *Registry) saveGrant(ctx context.Context, tx *db.Tx, a Authorizer) error
 	return err
 }
 
+// The first reading does not count as the minute's one.
 func (r *Registry) saveProfile(ctx context.Context, tx *db.Tx, id wechat.AppID, p Profile, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE authorizers
-		SET user_name = $2, alias = $3, nick_name = $4, principal_name = $5, kind = $6, verify_type = $7, account_status = $8, permission_sets = $9, profile_at = $10
+		SET user_name = $2, alias = $3, nick_name = $4, principal_name = $5, kind = $6, verify_type = $7, account_status = $8, permission_sets = $9,
+		    profile_tried_at = CASE WHEN profile_at = 0 THEN 0 ELSE profile_tried_at END, profile_at = $10
 		WHERE appid = $1`,
 		string(id), string(p.UserName), p.Alias, p.NickName, p.PrincipalName, string(p.Kind), p.VerifyType, p.AccountStatus, p.PermissionSets.String(), db.Millis(now))
 	return err
 }
 
-// mayRead takes the right to read the profile, which is there once a minute.
-func (r *Registry) mayRead(ctx context.Context, id wechat.AppID) (bool, error) {
+// mayRead takes the right to read the profile, which is there again after a time.
+func (r *Registry) mayRead(ctx context.Context, id wechat.AppID, again time.Duration) (bool, error) {
 	now, err := db.Now(ctx, r.db)
 	if err != nil {
 		return false, err
@@ -142,8 +144,44 @@ func (r *Registry) mayRead(ctx context.Context, id wechat.AppID) (bool, error) {
 	rows, err := db.Exec(ctx, r.db, `
 		UPDATE authorizers
 		SET profile_tried_at = $2
-		WHERE appid = $1 AND (profile_tried_at <= $3 OR profile_tried_at > $2)`, string(id), db.Millis(now), db.Millis(now.Add(-rereadEvery)))
+		WHERE appid = $1 AND (profile_tried_at <= $3 OR profile_tried_at > $2)`, string(id), db.Millis(now), db.Millis(now.Add(-again)))
 	return rows > 0, err
+}
+
+// markReading lets others know that a first reading is under way.
+func (r *Registry) markReading(ctx context.Context, id wechat.AppID) error {
+	now, err := db.Now(ctx, r.db)
+	if err != nil {
+		return err
+	}
+	_, err = db.Exec(ctx, r.db, `
+		UPDATE authorizers
+		SET profile_tried_at = $2
+		WHERE appid = $1 AND profile_at = 0`, string(id), db.Millis(now))
+	return err
+}
+
+// readingUnderWay reports whether somebody who took the right to read a profile may not have stored
+// it yet.
+func (r *Registry) readingUnderWay(ctx context.Context, id wechat.AppID) (bool, error) {
+	now, err := db.Now(ctx, r.db)
+	if err != nil {
+		return false, err
+	}
+	found, err := db.All(ctx, r.db, db.Value[wechat.AppID], `
+		SELECT appid
+		FROM authorizers
+		WHERE appid = $1 AND profile_at = 0 AND profile_tried_at > $2 AND profile_tried_at <= $3`,
+		string(id), db.Millis(now.Add(-readingTakes)), db.Millis(now))
+	return len(found) > 0, err
+}
+
+// Unverified is how many accounts WeChat says are not verified, of those that calls can be made for.
+func (r *Registry) Unverified(ctx context.Context) (int64, error) {
+	return db.One(ctx, r.db, db.Value[int64], `
+		SELECT COUNT(*)
+		FROM authorizers
+		WHERE verify_type < 0 AND profile_at > 0 AND state <> 'revoked'`)
 }
 
 var lockOneCondition = db.Text{

@@ -14,7 +14,8 @@ import (
 	"wxplatform/wechat"
 )
 
-const refreshPath = "/cgi-bin/component/api_authorizer_token"
+// RefreshPath is the API that gives an authorizer's access token for its refresh token.
+const RefreshPath = "/cgi-bin/component/api_authorizer_token"
 
 // asking asks for an access token of id with the component token given (wechat-protocol §3.5).
 func (r *Registry) asking(with token.Token, id wechat.AppID) token.Ask {
@@ -22,7 +23,7 @@ func (r *Registry) asking(with token.Token, id wechat.AppID) token.Ask {
 		var answer token.Answer
 		_, err := r.component.Send(ctx, with, wechat.Call{
 			Method: http.MethodPost,
-			Path:   refreshPath,
+			Path:   RefreshPath,
 			Body: wechat.JSON(map[string]string{
 				"component_appid":          string(r.component.AppID),
 				"authorizer_appid":         string(id),
@@ -41,6 +42,9 @@ func (r *Registry) asking(with token.Token, id wechat.AppID) token.Ask {
 		})
 		if !wechat.NotSent(err) {
 			r.spending.spend()
+		}
+		if ours(wechat.Refused(err)) {
+			return answer, r.whose(ctx, with, err)
 		}
 		return answer, asAskError(err, time.Now(), rand.Float64())
 	}
@@ -201,18 +205,25 @@ func listings(list wechat.List) []listing {
 	return entries
 }
 
+// QuotaPath is the API that tells how much of a quota is used.
+const QuotaPath = "/cgi-bin/openapi/quota/get"
+
 // readQuota asks what WeChat's own quota for access tokens is, and how much of it is used up (wechat-protocol §3.10). It is 0 where WeChat tells none.
 func (r *Registry) readQuota(ctx context.Context) (limit, used int64, err error) {
 	with, err := r.component.Token(ctx)
 	if err != nil {
 		return 0, 0, fmt.Errorf("component token: %w", err)
 	}
+	return r.readQuotaWith(ctx, with)
+}
+
+func (r *Registry) readQuotaWith(ctx context.Context, with token.Token) (limit, used int64, err error) {
 	_, err = r.wechat.Do(ctx, wechat.Call{
 		Method: http.MethodPost,
-		Path:   "/cgi-bin/openapi/quota/get",
+		Path:   QuotaPath,
 		As:     wechat.ComponentTokenAsAccess,
 		Token:  with.Access,
-		Body:   wechat.JSON(map[string]string{"cgi_path": refreshPath}),
+		Body:   wechat.JSON(map[string]string{"cgi_path": RefreshPath}),
 		Read: func(o wechat.Object) (lacks string) {
 			quota, _ := o.Object("quota")
 			limit, _ = quota.Int("daily_limit")

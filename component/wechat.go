@@ -45,12 +45,15 @@ func (c *Component) StartPush(ctx context.Context) error {
 	return err
 }
 
+// GreetPath is the API that Greet calls.
+const GreetPath = "/cgi-bin/component/api_start_push_ticket"
+
 // Greet is StartPush for whoever wants to know whether WeChat is there, knows the secret and takes calls from this address: it changes nothing while tickets are pushed. It returns WeChat's clock.
 // The secret is named component_secret here, and component_appsecret above.
 func (c *Component) Greet(ctx context.Context) (time.Time, error) {
 	answer, err := c.wechat.Do(ctx, wechat.Call{
 		Method: http.MethodPost,
-		Path:   "/cgi-bin/component/api_start_push_ticket",
+		Path:   GreetPath,
 		Body:   wechat.JSON(map[string]string{"component_appid": string(c.AppID), "component_secret": c.secret.Reveal()}),
 	})
 	return answer.Date(), err

@@ -86,7 +86,7 @@ func (d *Desk) redeem(ctx context.Context, code seal.Secret, from source) (Resul
 	if err != nil {
 		return Result{}, errors.Join(err, d.release(context.WithoutCancel(ctx), code.Hash(), from.invitation))
 	}
-	_ = d.authorizers.ReadProfile(ctx, result.AppID) // Admit reads it again where this fails
+	_ = d.authorizers.ReadNewProfile(ctx, result.AppID) // Admit reads it again where this fails
 	return result, nil
 }
 

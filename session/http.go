@@ -117,7 +117,7 @@ func (d Door) get(c echo.Context, parameter string, ask func(context.Context, au
 }
 
 func (d Door) admit(c echo.Context, scope tenant.Scope) (authorizer.Admitted, error) {
-	return d.Authorizers.Admit(c, authorizer.Need{Scope: scope, AnyOf: granting, Verified: true})
+	return d.Authorizers.Admit(c, authorizer.Need{Scope: scope, AnyOf: granting, Official: true})
 }
 
 func readPair(c echo.Context) (Pair, error) {

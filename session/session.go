@@ -15,11 +15,10 @@ import (
 
 // How a close can end besides the refusals of WeChat.
 var (
-	ErrUnknownOutcome  = errors.New("nobody knows whether the session was closed")             // and sending again could close a new one
-	ErrStillOpen       = errors.New("WeChat did not close the session")                        // nothing happened, so it may be sent again
-	ErrServedByAnother = errors.New("another kf account is serving the customer")              // 65414, found by asking
-	ErrSent            = errors.New("a close was sent, and what became of it had to be asked") // wraps the others where it is so
-	granting           = []wechat.PermissionSet{1, 6, 100, 101}                                // any one suffices (wechat-protocol §5.1)
+	ErrUnknownOutcome  = errors.New("nobody knows whether the session was closed") // and sending again could close a new one
+	ErrStillOpen       = errors.New("WeChat did not close the session")            // nothing happened, so it may be sent again
+	ErrServedByAnother = errors.New("another kf account is serving the customer")  // 65414, found by asking
+	granting           = []wechat.PermissionSet{1, 6, 100, 101}                    // any one suffices (wechat-protocol §5.1)
 )
 
 // Outcome is how a session came to be closed.
@@ -53,11 +52,7 @@ func (d *Desk) Close(ctx context.Context, a authorizer.Admitted, p Pair) (Outcom
 	_, err := d.authorizers.Call(ctx, a, closeSession(p))
 	failpoint.Hit("session", "sent")
 	if wechat.MayHaveActed(err) {
-		outcome, err := d.settle(ctx, a, p, sent)
-		if err != nil {
-			return 0, fmt.Errorf("%w: %w", ErrSent, err)
-		}
-		return outcome, nil
+		return d.settle(ctx, a, p, sent)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("close a session of %s: %w", a.AppID, err)

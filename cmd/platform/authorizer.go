@@ -15,7 +15,7 @@ import (
 type authorizerCmd struct {
 	List    authorizerListCmd    `cmd:"" help:"List authorizers, all or a tenant's. 列出授权方。"`
 	Show    authorizerShowCmd    `cmd:"" help:"Show one authorizer. 查看授权方。"`
-	Refresh authorizerRefreshCmd `cmd:"" help:"Read its profile from WeChat again and make sure that it has an access token. 重新读取资料与令牌。"`
+	Refresh authorizerRefreshCmd `cmd:"" help:"Read its profile from WeChat again and get it a new access token. 重新读取资料并获取新令牌。"`
 	Move    authorizerMoveCmd    `cmd:"" help:"Bind it to another tenant, or to none. 更换所属租户。"`
 }
 

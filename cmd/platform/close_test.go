@@ -97,14 +97,17 @@ func TestAMiniProgramAndAnUnverifiedAccountAreNotEligible(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.wants(answer, 403, "account-not-eligible")
+	w.wants(answer, 403, "account-not-eligible") // by WeChat's word: its profiles call some accounts unverified that are not
+	if answer.field("errcode") != "48001" || !strings.Contains(string(answer.body), `"granted":[1]`) || answer.field("verified") != "false" {
+		t.Errorf("got %s, want 48001, the sets and that it is not verified", answer.body)
+	}
 	answer, err = w.send(context.Background(), w.jwt, wechatsim.SampleMiniProgram, "a@b", customer)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.wants(answer, 403, "permission-set-missing") // mini programs cannot grant one of the four here, and the sets come first
-	if n := w.sim.Calls(closePath); n != 0 {
-		t.Errorf("got %d calls of WeChat, want none", n)
+	if n := w.sim.Calls(closePath); n != 1 {
+		t.Errorf("got %d calls of WeChat, want the unverified account's alone", n)
 	}
 }
 
@@ -258,7 +261,7 @@ func TestEveryRefusalOfWeChatHasItsProblem(t *testing.T) {
 		65404: {409, "kf-account-invalid"}, 65405: {409, "kf-account-limit"}, 65406: {409, "kf-account-exists"}, 65407: {409, "kf-worker-exists"},
 		65408: {409, "kf-already-invited"}, 65409: {409, "kf-wechat-id-invalid"}, 65410: {409, "kf-worker-limit"}, 65411: {409, "kf-invitation-pending"},
 		65412: {409, "kf-account-bound"}, 65415: {409, "kf-offline"}, 65416: {409, "kf-parameter-invalid"}, 65417: {409, "kf-span-too-long"},
-		45009: {429, "wechat-quota"}, 45011: {429, "wechat-quota"}, 61007: {403, "permission-set-missing"}, 48001: {403, "permission-set-missing"},
+		45009: {429, "wechat-quota"}, 45011: {429, "wechat-quota"}, 61007: {403, "permission-set-missing"}, 48001: {502, "wechat-refused"},
 		61004: {503, "platform-misconfigured"}, 40125: {503, "platform-misconfigured"}, 61003: {503, "wechat-unavailable"},
 		48004: {502, "wechat-refused"}, 12345: {502, "wechat-refused"},
 	} {

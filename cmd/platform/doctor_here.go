@@ -176,11 +176,26 @@ func states(ctx context.Context, p *platform) []finding {
 	if n(authorizer.Degraded)+n(authorizer.Quota)+n(authorizer.Reauthorize) > 0 {
 		found[0] = warn("authorizers", what, say("`platform authorizer list` says who and why; those to authorize again need a new invitation, the others mend by themselves", "用 platform authorizer list 查看原因；需重新授权的请发送新邀请，其余会自行恢复"))
 	}
+	found = append(found, unverified(ctx, p)...)
 	found = append(found, budget(ctx, p)...)
 	if pause, is := p.authorizers.Paused(ctx); is {
 		found = append(found, warn("pause", sayf("no access tokens are asked for until %s, for WeChat answered %d", "在 %s 之前不再获取令牌：微信返回 %d", stamp(pause.Until), pause.Code), remedy(pause.Code, "")))
 	}
 	return found
+}
+
+// unverified is how many accounts WeChat calls unverified. Calls go out for them all the same, for
+// WeChat says so of some that are verified.
+func unverified(ctx context.Context, p *platform) []finding {
+	n, err := p.authorizers.Unverified(ctx)
+	switch {
+	case err != nil:
+		return []finding{bad("verified", sayf("%v", "%v", err), say("see above", "见上"))}
+	case n == 0:
+		return nil
+	}
+	return []finding{warn("verified", sayf("%d accounts are not verified, by WeChat's profile of them: it may refuse the customer-service APIs for those (48001)", "%d 个账号在微信资料中显示未认证：微信可能拒绝其客服接口（48001）", n),
+		say("`platform authorizer list` shows which (VERIFIED false); the merchant has the account verified by WeChat", "用 platform authorizer list 查看（VERIFIED 为 false），请商家完成微信认证"))}
 }
 
 // budget is how much of the day's access tokens is asked for already. Beyond four fifths only callers get new ones.

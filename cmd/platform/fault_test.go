@@ -23,6 +23,7 @@ import (
 
 const (
 	refreshPath = "/cgi-bin/component/api_authorizer_token"
+	quotaPath   = "/cgi-bin/openapi/quota/get"
 	listPath    = "/cgi-bin/component/api_get_authorizer_list"
 	infoPath    = "/cgi-bin/component/api_get_authorizer_info"
 	official    = wechatsim.SampleOfficial
@@ -440,11 +441,14 @@ func TestAFailedAskIsNotTakenForAFailedCall(t *testing.T) {
 func TestThePlatformsOwnFaultsLeaveTheAuthorizersAlone(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ breaks, mends func(*world) }{
-		"61004": {func(w *world) { w.fails(61004, wechatsim.Always, "") }, func(w *world) { w.sim.ClearFaults() }},
+		"61004": {func(w *world) { w.sim.SetAllowedIPs("10.9.9.9") }, func(w *world) { w.sim.SetAllowedIPs() }},
 		"40125": {func(w *world) { w.sim.SetSecret("reset"); w.rejectComponent() }, func(w *world) { w.sim.SetSecret(wechatsim.DefaultSecret) }},
 		"61005": {func(w *world) { w.componentFails(61005) }, func(w *world) { w.sim.ClearFaults() }},
 		"61006": {func(w *world) { w.componentFails(61006) }, func(w *world) { w.sim.ClearFaults() }},
-		"40001": {func(w *world) { w.fails(40001, wechatsim.Always, "") }, func(w *world) { w.sim.ClearFaults() }}, // every component token is rejected
+		"40001": {func(w *world) {
+			w.fails(40001, wechatsim.Always, "")
+			w.sim.Fault(wechatsim.Fault{Path: quotaPath, Code: 40001, Count: wechatsim.Always})
+		}, func(w *world) { w.sim.ClearFaults() }}, // every component token is rejected
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := sqliteWorld(t)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"wxplatform/authorizer"
 	"wxplatform/component"
 	"wxplatform/internal/db"
 	"wxplatform/wechat"
@@ -69,7 +70,7 @@ func (h *health) watched(next func(string, wechat.Code, time.Duration, error)) f
 		next(path, code, took, err)
 		h.reached(err)
 		switch {
-		case isOperators(err):
+		case isOperators(err) && path != authorizer.RefreshPath: // there it may be one account's; the call that decides follows
 			h.refused(path, wechat.Refusal(err), time.Now())
 		case err == nil && h.refusing.Load():
 			h.answered(path)
@@ -108,6 +109,10 @@ func (h *health) answered(path string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.refusals, path)
+	if path == authorizer.RefreshPath { // what the calls that decided whose fault it was said is over too
+		delete(h.refusals, authorizer.QuotaPath)
+		delete(h.refusals, component.GreetPath)
+	}
 	h.refusing.Store(len(h.refusals) > 0)
 }
 

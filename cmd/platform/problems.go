@@ -86,7 +86,7 @@ func echoStatus(status int) func(error) bool {
 
 // rows are looked at from the top; the first that fits answers. What we found out stands before the refusal that told us.
 var rows = []row{
-	{sentinel(context.Canceled), 499, "caller-left", "The caller hung up before the answer", true, false}, // nobody reads it: it keeps the figures of our own faults right
+	{sentinel(context.Canceled), 499, "caller-left", "The caller hung up before the answer", false, false}, // nobody reads it: it keeps the figures of our own faults right, and WeChat may have acted
 	{sentinel(tenant.ErrNoToken, tenant.ErrInvalidToken), 401, "invalid-token", "No valid access token", false, false},
 	{sentinel(tenant.ErrTokenExpired), 401, "token-expired", "The access token has expired", false, false},
 	{sentinel(tenant.ErrInsufficientScope), 403, "insufficient-scope", "The access token lacks the scope", false, false},
@@ -107,6 +107,7 @@ var rows = []row{
 	{sentinel(session.ErrUnknownOutcome), 504, "outcome-unknown", "Nobody knows whether WeChat did it", false, false},
 	{sentinel(session.ErrStillOpen), 503, "wechat-unavailable", "WeChat could not be reached or did not do it", true, false},
 	{sentinel(authorizer.ErrRejected), 502, "token-rejected", "WeChat rejects even the newest access token", false, true},
+	{sentinel(authorizer.ErrAlone), 503, "wechat-unavailable", "WeChat could not be reached or did not do it", true, false},
 	{isQuota, 429, "wechat-quota", "WeChat's quota is used up", true, false},
 	{isPaused, 503, "platform-misconfigured", "The platform must be put right by its operator", false, true},
 	{sentinel(component.ErrNoTicket), 503, "platform-misconfigured", "The platform must be put right by its operator", false, true},
@@ -195,6 +196,10 @@ func more(err error) map[string]any {
 	if errors.As(err, &permission) {
 		members["required_any_of"] = permission.RequiredAnyOf
 		members["granted"] = permission.Granted
+	}
+	var account *authorizer.AccountError
+	if errors.As(err, &account) && account.Granted != nil {
+		members["granted"], members["verified"] = account.Granted, account.Verified
 	}
 	if refusal := wechat.Refusal(err); refusal != nil {
 		members["errcode"], members["errmsg"] = refusal.Code, refusal.Msg
