@@ -126,16 +126,9 @@ func encode(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// writeAnswer always says 200: WeChat refuses in the body.
-func (s *Sim) writeAnswer(w http.ResponseWriter, body []byte) {
-	w.Header().Set("Content-Type", "application/json; encoding=utf-8")
-	s.writeDate(w)
-	_, _ = w.Write(body)
-}
-
 // writeDate states the simulator's own time, which its clients may have reason to compare with theirs.
-func (s *Sim) writeDate(w http.ResponseWriter) {
-	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
-}
+func (s *Sim) writeDate(w http.ResponseWriter) { w.Header().Set("Date", s.date()) }
+
+func (s *Sim) date() string { return s.now().UTC().Format(http.TimeFormat) }
 
 func (s *Sim) now() time.Time { return s.config.Now() }

@@ -63,21 +63,21 @@ func (s *Sim) serveAPI(w http.ResponseWriter, r *http.Request) {
 	f := s.arrive(c)
 	if f.strikes(Before) {
 		s.wait(f.Delay)
-		if f.Do != Nothing {
+		if f.answers() {
 			s.note(c, f.Code)
-			s.strike(w, f)
+			s.strike(w, r, f, reply{})
 			return
 		}
 	}
-	a := s.perform(c)
+	a := s.answers(s.perform(c))
 	if f.strikes(After) {
 		s.wait(f.Delay)
-		if f.Do != Nothing {
-			s.strike(w, f)
+		if f.answers() {
+			s.strike(w, r, f, a)
 			return
 		}
 	}
-	s.writeAnswer(w, a.body)
+	a.write(w)
 }
 
 func (s *Sim) readCall(r *http.Request) *call {

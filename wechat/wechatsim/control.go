@@ -54,8 +54,8 @@ func controlTable() []route {
 		{"POST /_sim/release", "", "sends what a push fault holds", doing((*Sim).Release)},
 		{"GET /_sim/messages", "", "the last messages that customers were sent", showing((*Sim).Messages)},
 		{"GET /_sim/faults", "", "the faults still to come", showing((*Sim).Faults)},
-		{"POST /_sim/faults", `{"path":"/customservice/*","appid":"wx…","count":2,"when":"before|after","delay":"3s","do":"code|cut|status|html|empty","code":-1,"status":502}`,
-			"something goes wrong with calls; all fields may be left out, do too if there is only a delay; count -1 is for ever", taking(addFault)},
+		{"POST /_sim/faults", `{"path":"/customservice/*","appid":"wx…","skip":0,"count":2,"when":"before|after","delay":"3s","do":"code|status|html|empty|edit|body|raw|cut|reset","code":-1}`,
+			faultHelp, taking(addFault)},
 		{"POST /_sim/push_faults", `{"kind":"authorized","appid":"wx…","count":1,"do":"lose|repeat|hold"}`, "something goes wrong with pushes; kind is InfoType, Event or MsgType", taking(addPushFault)},
 		{"DELETE /_sim/faults", "", "ends all faults", doing((*Sim).ClearFaults)},
 		{"PATCH /_sim/behaviour", `{"rotate_on_refresh":true}`, "switches; see the state for all of them", changeBehaviour},
@@ -65,6 +65,31 @@ func controlTable() []route {
 		{"PUT /_sim/envelope", `{"token":"…","aes_key":"…"}`, "changes how pushes are signed and sealed", taking(setEnvelope)},
 	}
 }
+
+const faultHelp = `something goes wrong with calls; all fields may be left out, do too where it can be told from the rest
+      path      exact, or a prefix that ends with *        skip   leaves the first calls that fit alone
+      appid     the authorizer that a call is about        count  then strikes so many; -1 is for ever
+      when      before WeChat acts, or after it            delay  comes first
+      do        what is answered instead of the true answer:
+        code    an errcode: {"code":40001}; -1 if there is none
+        status  an HTML page with a status: {"status":502}
+        html    an HTML page with 200
+        empty   200 and no body
+        cut     nothing, the connection is closed
+        reset   nothing, the connection is reset
+        body    anything: {"body":"{}","status":200,"header":{"Content-Type":"text/plain","Date":""}}; an empty header is left out
+        raw     bytes instead of HTTP: {"do":"raw","body_base64":"AAE="}; body_base64 is for what is not UTF-8
+        edit    the true answer, changed: {"set":{"authorization_info.func_info.0":null},"drop":["authorizer_info.alias"]}; "-" is behind
+                the last element; set_text is like set, for what is not JSON
+      wire      what the connection does with the answer, true or not:
+        close, reset            ends after it, unannounced
+        half_close, half_reset  ends in the middle of it
+        stray                   sends a second answer, extra or the same again, gap after the first; the connection is kept
+        stray_with, stray_two   sends the second in the same segment; _two: in a TLS record of its own
+        stray_before            sends the second first
+        trickle                 sends it byte by byte, gap between them
+        long_header             puts 70,000 bytes into its header
+      gap       for a wire that waits: {"path":"/cgi-bin/*","wire":"stray","gap":"2ms"}`
 
 // ControlHelp is the manual of the control API.
 func ControlHelp() string {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -192,6 +193,30 @@ func TestManualsExamplesAreRead(t *testing.T) {
 	for _, route := range controlTable() {
 		if route.body != "" && !json.Valid([]byte(route.body)) {
 			t.Errorf("%s: %s is not JSON", route.pattern, route.body)
+		}
+	}
+	examples := regexp.MustCompile(`\{".*\}`).FindAllString(faultHelp, -1)
+	for _, text := range examples {
+		var f Fault
+		if err := json.Unmarshal([]byte(text), &f); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if len(examples) != 6 {
+		t.Errorf("got %d examples of faults, want 6", len(examples))
+	}
+}
+
+func TestTheManualHasEveryFault(t *testing.T) {
+	for _, effect := range effects[1:] {
+		if !strings.Contains(faultHelp, "        "+string(effect)+" ") && !strings.Contains(faultHelp, "  "+string(effect)+" ") {
+			t.Errorf("the manual has no do %s", effect)
+		}
+	}
+	words := strings.FieldsFunc(faultHelp, func(r rune) bool { return r == ' ' || r == ',' || r == '\n' })
+	for _, wire := range wires[1:] {
+		if !slices.Contains(words, string(wire)) {
+			t.Errorf("the manual has no wire %s", wire)
 		}
 	}
 }

@@ -16,6 +16,16 @@
 //
 // Its clock is Config.Now; only delays and the ticker of Run follow the machine's. Close leaves no goroutine.
 //
+// A Fault chooses what is answered, and separately what the connection does with the answer:
+//
+//	sim.Fault(wechatsim.Fault{Path: path, Skip: 2, Body: "{}"})                          // the third call
+//	sim.Fault(wechatsim.Fault{Path: path, Drop: []string{"expires_in"}})                 // the true answer without a field
+//	sim.Fault(wechatsim.Fault{Path: path, Set: map[string]json.RawMessage{"expires_in": []byte(`"7200"`)}})
+//	sim.Fault(wechatsim.Fault{Path: path, Wire: wechatsim.StrayAfter, Gap: 2 * time.Millisecond}) // the true answer twice
+//	sim.Fault(wechatsim.Fault{Path: path, When: wechatsim.After, Code: -1, Wire: wechatsim.CloseAfter})
+//
+// Faults of the connection work in plain and in TLS on any server of net/http's, which must let its connections be hijacked.
+//
 // # As a process
 //
 // cmd/wechatsim serves it. Everything that a test can do through Go, a script can do through HTTP, under /_sim/ of the same address.

@@ -2,11 +2,14 @@ package wechatsim
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"wxplatform/wechat"
 )
@@ -16,56 +19,111 @@ type When string
 
 const (
 	Before When = "before" // WeChat has not acted and will not, unless the fault only delays
-	After  When = "after"  // WeChat has acted, and nobody is told
+	After  When = "after"  // WeChat has acted
 )
 
-// Effect is what a fault does.
+// Effect is what is answered instead of the true answer.
 type Effect string
 
 const (
-	Nothing      Effect = ""       // only the delay
+	Nothing      Effect = ""       // the true answer: only the delay or the Wire is a fault
 	AnswerCode   Effect = "code"   // answer Code
-	Cut          Effect = "cut"    // close the connection without an answer
 	AnswerStatus Effect = "status" // answer an HTML page with Status, as a broken gateway would
 	AnswerHTML   Effect = "html"   // answer an HTML page with 200
 	AnswerEmpty  Effect = "empty"  // answer 200 and no body
+	AnswerEdited Effect = "edit"   // the true answer with some members set or dropped, and Header changed
+	AnswerBody   Effect = "body"   // answer Body with Status and Header
+	AnswerRaw    Effect = "raw"    // send Body instead of an HTTP answer, byte for byte, and keep the connection
+	Cut          Effect = "cut"    // close the connection without an answer
+	Reset        Effect = "reset"  // reset the connection without an answer
 )
+
+var effects = []Effect{Nothing, AnswerCode, AnswerStatus, AnswerHTML, AnswerEmpty, AnswerEdited, AnswerBody, AnswerRaw, Cut, Reset}
 
 // Always, as Count, keeps a fault until ClearFaults.
 const Always = -1
 
 // Fault is something that goes wrong with calls of the API. The first fault that fits a call strikes it, and no other.
+// What is answered, and what the connection does with it, are chosen separately: Do and Wire.
 type Fault struct {
-	Path   string // exact, or a prefix if it ends with *; empty fits all
-	AppID  wechat.AppID
-	Count  int           // how many calls; 0 means one
-	When   When          // empty means Before
-	Delay  time.Duration // comes first
-	Do     Effect
-	Code   int // for AnswerCode; 0 means -1
-	Status int // for AnswerStatus; 0 means 502
+	Path  string // exact, or a prefix if it ends with *; empty fits all
+	AppID wechat.AppID
+	Skip  int           // how many calls that fit are left alone first: 2 strikes the third
+	Count int           // how many calls are struck; 0 means one
+	When  When          // empty means Before, or After where the true answer is part of the fault
+	Delay time.Duration // comes first
+
+	Do     Effect // empty means the one that the fields below belong to
+	Code   int    // for AnswerCode; 0 means -1
+	Status int    // for AnswerStatus, where 0 means 502, and for AnswerBody, where it means 200
+	Body   string // for AnswerBody and AnswerRaw
+	// Header changes the header for AnswerBody and AnswerEdited. An empty value leaves a field out, Date and Content-Type too.
+	Header map[string]string
+	// Set and Drop are for AnswerEdited. Paths are joined by dots: authorization_info.func_info.0 is the first element,
+	// and authorization_info.func_info.- one behind the last. A value need not be JSON: it is sent as it is.
+	Set  map[string]json.RawMessage
+	Drop []string
+
+	Wire  Wire          // what the connection does
+	Gap   time.Duration // see Wire
+	Extra string        // for the strays: the bytes of the second answer; empty means the first one again
 }
 
-// faultJSON is how a fault is written outside of Go: its delay is "3s".
+// faultJSON is how a fault is written outside of Go: its durations are texts like "3s".
 type faultJSON struct {
-	Path   string       `json:"path,omitempty"`
-	AppID  wechat.AppID `json:"appid,omitempty"`
-	Count  int          `json:"count,omitempty"`
-	When   When         `json:"when,omitempty"`
-	Delay  string       `json:"delay,omitempty"`
-	Do     Effect       `json:"do,omitempty"`
-	Code   int          `json:"code,omitempty"`
-	Status int          `json:"status,omitempty"`
+	Path       string                     `json:"path,omitempty"`
+	AppID      wechat.AppID               `json:"appid,omitempty"`
+	Skip       int                        `json:"skip,omitempty"`
+	Count      int                        `json:"count,omitempty"`
+	When       When                       `json:"when,omitempty"`
+	Delay      string                     `json:"delay,omitempty"`
+	Do         Effect                     `json:"do,omitempty"`
+	Code       int                        `json:"code,omitempty"`
+	Status     int                        `json:"status,omitempty"`
+	Body       string                     `json:"body,omitempty"`
+	BodyBase64 []byte                     `json:"body_base64,omitempty"` // in place of body, where it is not UTF-8
+	Header     map[string]string          `json:"header,omitempty"`
+	Set        map[string]json.RawMessage `json:"set,omitempty"`
+	SetText    map[string]string          `json:"set_text,omitempty"` // like set, for what is not JSON
+	Drop       []string                   `json:"drop,omitempty"`
+	Wire       Wire                       `json:"wire,omitempty"`
+	Gap        string                     `json:"gap,omitempty"`
+	Extra      string                     `json:"extra,omitempty"`
 }
 
-// MarshalJSON writes the delay as text.
+// MarshalJSON writes durations as text.
 func (f Fault) MarshalJSON() ([]byte, error) {
-	return json.Marshal(faultJSON{f.Path, f.AppID, f.Count, f.When, f.Delay.String(), f.Do, f.Code, f.Status})
+	j := faultJSON{
+		Path: f.Path, AppID: f.AppID, Skip: f.Skip, Count: f.Count, When: f.When, Delay: f.Delay.String(), Do: f.Do, Code: f.Code, Status: f.Status,
+		Body: f.Body, Header: f.Header, Drop: f.Drop, Wire: f.Wire, Extra: f.Extra,
+	}
+	if f.Gap != 0 {
+		j.Gap = f.Gap.String()
+	}
+	if !utf8.ValidString(f.Body) {
+		j.Body, j.BodyBase64 = "", []byte(f.Body)
+	}
+	for path, text := range f.Set {
+		if json.Valid(text) {
+			j.Set = with(j.Set, path, text)
+		} else {
+			j.SetText = with(j.SetText, path, string(text))
+		}
+	}
+	return json.Marshal(j)
 }
 
-// UnmarshalJSON refuses effects that do not exist, for a misspelt fault would silently do nothing.
+func with[V any](m map[string]V, key string, value V) map[string]V {
+	if m == nil {
+		m = map[string]V{}
+	}
+	m[key] = value
+	return m
+}
+
+// UnmarshalJSON refuses what does not exist or does not fit together, for a misspelt fault would silently do nothing.
 func (f *Fault) UnmarshalJSON(text []byte) error {
-	j := faultJSON{Delay: "0s"}
+	j := faultJSON{Delay: "0s", Gap: "0s"}
 	if err := strictly(text, &j); err != nil {
 		return err
 	}
@@ -73,34 +131,85 @@ func (f *Fault) UnmarshalJSON(text []byte) error {
 	if err != nil {
 		return err
 	}
-	*f = Fault{j.Path, j.AppID, j.Count, j.When, delay, j.Do, j.Code, j.Status}
-	return f.check()
+	gap, err := time.ParseDuration(j.Gap)
+	if err != nil {
+		return err
+	}
+	if j.BodyBase64 != nil {
+		if j.Body != "" {
+			return errors.New("wechatsim: a fault has either body or body_base64")
+		}
+		j.Body = string(j.BodyBase64)
+	}
+	for path, text := range j.SetText {
+		j.Set = with(j.Set, path, json.RawMessage(text))
+	}
+	*f = Fault{
+		Path: j.Path, AppID: j.AppID, Skip: j.Skip, Count: j.Count, When: j.When, Delay: delay, Do: j.Do, Code: j.Code, Status: j.Status,
+		Body: j.Body, Header: j.Header, Set: j.Set, Drop: j.Drop, Wire: j.Wire, Gap: gap, Extra: j.Extra,
+	}
+	return f.withDefaults().check()
 }
 
-func (f *Fault) check() error {
-	if f.When != "" && f.When != Before && f.When != After {
-		return fmt.Errorf("wechatsim: a fault is before or after, not %q", f.When)
-	}
-	if !slices.Contains([]Effect{Nothing, AnswerCode, Cut, AnswerStatus, AnswerHTML, AnswerEmpty}, f.Do) {
-		return fmt.Errorf("wechatsim: no fault does %q", f.Do)
+// check wants the defaults filled.
+func (f Fault) check() error {
+	does := func(any ...Effect) bool { return slices.Contains(any, f.Do) }
+	edits := len(f.Set)+len(f.Drop) > 0
+	for _, rule := range []struct {
+		broken bool
+		why    string
+	}{
+		{f.When != Before && f.When != After, fmt.Sprintf("a fault is before or after, not %q", f.When)},
+		{!slices.Contains(effects, f.Do), fmt.Sprintf("no fault does %q", f.Do)},
+		{!slices.Contains(wires, f.Wire), fmt.Sprintf("no fault has the wire %q", f.Wire)},
+		{f.Skip < 0 || f.Count < Always, "skip and count are not negative, except for count -1"},
+		{f.Delay < 0 || f.Gap < 0, "delay and gap are not negative"},
+		{f.Code != 0 && !does(AnswerCode), "code is for do code"},
+		{f.Status != 0 && !does(AnswerStatus, AnswerBody), "status is for do status and body"},
+		{f.Status != 0 && (f.Status < 100 || f.Status > 999), "status has three digits"},
+		{f.Body != "" && !does(AnswerBody, AnswerRaw), "body is for do body and raw"},
+		{len(f.Header) > 0 && !does(AnswerBody, AnswerEdited), "header is for do body and edit"},
+		{edits && !does(AnswerEdited), "set and drop are for do edit"},
+		{does(AnswerEdited) && !edits && len(f.Header) == 0, "an edit needs set, drop or header"},
+		{does(AnswerEdited) && f.When == Before, "there is no answer to edit before WeChat has acted"},
+		{f.hasEmptyPath(), "a path of set and drop has no empty part"},
+		{f.Wire != "" && does(Cut, Reset), "cut and reset leave no answer for a wire"},
+		{f.Wire == LongHeader && does(AnswerRaw), "raw bytes have no header to make long"},
+		{f.Extra != "" && !f.Wire.strays(), "extra is for a stray answer"},
+		{f.Gap != 0 && !f.Wire.waits(), "gap is for a wire that waits"},
+	} {
+		if rule.broken {
+			return errors.New("wechatsim: " + rule.why)
+		}
 	}
 	return nil
 }
 
-// Fault makes something go wrong from now on. A Code alone means AnswerCode, a Status alone AnswerStatus.
+func (f Fault) hasEmptyPath() bool {
+	paths := slices.Concat(slices.Collect(maps.Keys(f.Set)), f.Drop)
+	return slices.ContainsFunc(paths, func(path string) bool { return slices.Contains(strings.Split(path, "."), "") })
+}
+
+// Fault makes something go wrong from now on. It panics if the fault's fields do not fit together.
 func (s *Sim) Fault(f Fault) {
 	f = f.withDefaults()
+	if err := f.check(); err != nil {
+		panic(err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, &f)
 }
 
 func (f Fault) withDefaults() Fault {
-	switch {
-	case f.Do == Nothing && f.Code != 0:
-		f.Do = AnswerCode
-	case f.Do == Nothing && f.Status != 0:
-		f.Do = AnswerStatus
+	if f.Do == Nothing {
+		f.Do = f.meant()
+	}
+	if f.When == "" {
+		f.When = f.usual()
+	}
+	if f.Do == Nothing && f.When == Before && f.Wire != "" {
+		f.Do = AnswerCode // There is no true answer yet.
 	}
 	if f.Do == AnswerCode && f.Code == 0 {
 		f.Code = -1
@@ -111,10 +220,29 @@ func (f Fault) withDefaults() Fault {
 	if f.Count == 0 {
 		f.Count = 1
 	}
-	if f.When == "" {
-		f.When = Before
-	}
 	return f
+}
+
+// meant is the effect whose field is given.
+func (f Fault) meant() Effect {
+	switch {
+	case f.Code != 0:
+		return AnswerCode
+	case f.Body != "":
+		return AnswerBody
+	case f.Status != 0:
+		return AnswerStatus
+	case len(f.Set)+len(f.Drop)+len(f.Header) > 0:
+		return AnswerEdited
+	}
+	return Nothing
+}
+
+func (f Fault) usual() When {
+	if f.Do == AnswerEdited || f.Do == Nothing && f.Wire != "" {
+		return After
+	}
+	return Before
 }
 
 // Faults are those still to come.
@@ -135,9 +263,9 @@ func (s *Sim) ClearFaults() {
 	s.faults, s.pushFaults = nil, nil
 }
 
-// takeFault uses up one strike of the first fault that fits, or is nil.
+// takeFault uses up one strike of the first fault that fits, or is nil. A fault that skips the call leaves it to the next.
 func (s *Sim) takeFault(c *call) *Fault {
-	i := slices.IndexFunc(s.faults, func(f *Fault) bool { return f.fits(c.url, c.appID) })
+	i := slices.IndexFunc(s.faults, func(f *Fault) bool { return f.fits(c.url, c.appID) && !f.skips() })
 	if i < 0 {
 		return nil
 	}
@@ -155,6 +283,15 @@ func (f *Fault) fits(path string, appID wechat.AppID) bool {
 	return matches(f.Path, path) && (f.AppID == "" || f.AppID == appID)
 }
 
+// skips uses up one of the calls that are left alone.
+func (f *Fault) skips() bool {
+	if f.Skip == 0 {
+		return false
+	}
+	f.Skip--
+	return true
+}
+
 func matches(pattern, text string) bool {
 	if prefix, open := strings.CutSuffix(pattern, "*"); open {
 		return strings.HasPrefix(text, prefix)
@@ -164,36 +301,14 @@ func matches(pattern, text string) bool {
 
 func (f *Fault) strikes(when When) bool { return f != nil && f.When == when }
 
+// answers reports whether it does more than delay.
+func (f *Fault) answers() bool { return f.Do != Nothing || f.Wire != "" }
+
 func (f *Fault) describe() string {
 	if f == nil {
 		return ""
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s %s", f.When, f.Do))
-}
-
-const gatewayPage = "<html><head><title>%d</title></head><body><center><h1>%d</h1></center><hr><center>nginx</center></body></html>\n"
-
-// strike sends what comes in place of an answer.
-func (s *Sim) strike(w http.ResponseWriter, f *Fault) {
-	switch f.Do {
-	case Cut:
-		panic(http.ErrAbortHandler) // This is net/http's way to close a connection without an answer.
-	case AnswerCode:
-		s.writeAnswer(w, s.refusalAnswer(&Refusal{Code: f.Code}).body)
-	case AnswerStatus:
-		s.writePage(w, f.Status)
-	case AnswerHTML:
-		s.writePage(w, http.StatusOK)
-	case AnswerEmpty:
-		s.writeDate(w)
-	}
-}
-
-func (s *Sim) writePage(w http.ResponseWriter, status int) {
-	w.Header().Set("Content-Type", "text/html")
-	s.writeDate(w)
-	w.WriteHeader(status)
-	fmt.Fprintf(w, gatewayPage, status, status)
+	return strings.Join(strings.Fields(fmt.Sprintf("%s %s %s", f.When, f.Do, f.Wire)), " ")
 }
 
 // Reject makes WeChat refuse the newest access token of an account with 40001 from now on, although its time is not over.

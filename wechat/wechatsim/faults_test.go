@@ -2,8 +2,10 @@ package wechatsim
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +61,88 @@ func TestFaultsAfterTheActHideIt(t *testing.T) {
 		if got := r.Session(SampleService, SampleCustomer); got.KFAccount != "" {
 			t.Errorf("%+v: the session goes on, want it closed behind the fault", f)
 		}
+	}
+}
+
+func TestAnAnswerCanBeAnything(t *testing.T) {
+	r := newRigAuthorized(t)
+	r.must(r.OpenSession(SampleService, kf1, SampleCustomer))
+	query := url.Values{"access_token": {r.LastAccessToken(SampleService)}}
+	r.Fault(Fault{Path: closePath, Status: 418, Body: "\x00\xff{", Header: map[string]string{"Content-Type": "text/plain", "X-Odd": "yes", "Date": ""}})
+	resp, text := r.raw(closePath, query, pairBody(kf1, SampleCustomer))
+	if resp.StatusCode != 418 || string(text) != "\x00\xff{" || resp.Header.Get("Content-Type") != "text/plain" || resp.Header.Get("X-Odd") != "yes" || resp.Header["Date"] != nil {
+		t.Errorf("got %s %v %q", resp.Status, resp.Header, text)
+	}
+	if r.Session(SampleService, SampleCustomer).KFAccount != kf1 {
+		t.Error("WeChat has acted, want it not to")
+	}
+	r.Fault(Fault{Path: closePath, Body: "{}", When: After})
+	resp, text = r.raw(closePath, query, pairBody(kf1, SampleCustomer))
+	if resp.StatusCode != 200 || string(text) != "{}" || resp.Header.Get("Content-Type") != jsonType || resp.Header.Get("Date") == "" {
+		t.Errorf("got %s %v %q", resp.Status, resp.Header, text)
+	}
+	if r.Session(SampleService, SampleCustomer).KFAccount != "" {
+		t.Error("WeChat has not acted, want it to")
+	}
+	r.Fault(Fault{Path: closePath, Do: AnswerRaw, Body: "SSH-2.0-OpenSSH\r\n"})
+	if _, _, err := r.try(closePath, query, pairBody(kf1, SampleCustomer)); err == nil || !strings.Contains(err.Error(), "SSH-2.0") {
+		t.Errorf("got %v, want what is no HTTP", err)
+	}
+}
+
+func TestTheTrueAnswerCanBeOddInOneField(t *testing.T) {
+	r := newRigAuthorized(t)
+	token := r.componentToken()
+	edit := func(f Fault) string {
+		t.Helper()
+		f.Path = "/cgi-bin/component/api_get_authorizer_info"
+		r.Fault(f)
+		_, text := r.raw(f.Path, url.Values{"component_access_token": {token}}, object{"component_appid": DefaultAppID, "authorizer_appid": SampleService})
+		return string(text)
+	}
+	for _, c := range []struct {
+		set  map[string]json.RawMessage
+		drop []string
+		want string
+	}{
+		{map[string]json.RawMessage{"authorizer_info.nick_name": []byte("\"a\x14b\"")}, nil, "{\"authorizer_info\":{\"nick_name\":\"a\x14b\",\"head_img\":"},
+		{map[string]json.RawMessage{"authorization_info.func_info": []byte("null")}, nil, `"authorization_info":{"authorizer_appid":"` + string(SampleService) + `","func_info":null}}`},
+		{map[string]json.RawMessage{"authorization_info.func_info.0.funcscope_category.id": []byte(`"1"`)}, nil, `"func_info":[{"funcscope_category":{"id":"1"}},{"funcscope_category":{"id":2}},`},
+		{map[string]json.RawMessage{"authorization_info.func_info.-": []byte(`{}`)}, nil, `{"funcscope_category":{"id":101}},{}]}}`},
+		{map[string]json.RawMessage{"extra.deep": []byte(`7.0`)}, nil, `},"extra":{"deep":7.0}}`},
+		{map[string]json.RawMessage{"authorization_info": []byte(`{}`), "authorization_info.func_info": []byte(`[]`)}, nil, `"authorization_info":{"func_info":[]}}`},
+		{nil, []string{"authorizer_info", "authorization_info.func_info", "not.there"}, `{"authorization_info":{"authorizer_appid":"` + string(SampleService) + `"}}`},
+	} {
+		if got := edit(Fault{Set: c.set, Drop: c.drop}); !strings.Contains(got, c.want) {
+			t.Errorf("%v %v: got %q, want %q in it", c.set, c.drop, got, c.want)
+		}
+	}
+}
+
+func TestAFaultCanStrikeTheNthCall(t *testing.T) {
+	r := newRigAuthorized(t)
+	r.Fault(Fault{Path: waitPath, Skip: 2, Count: 2, Code: 40001})
+	r.Fault(Fault{Path: waitPath, Skip: 1, Code: -1})
+	for _, code := range []int{0, -1, 40001, 40001, 0} {
+		r.want(code, r.session("getwaitcase", nil, nil))
+	}
+}
+
+func TestFaultsThatContradictThemselvesAreRefused(t *testing.T) {
+	r := newRig(t)
+	for _, f := range []Fault{
+		{When: "later"}, {Do: "explode"}, {Wire: "explode"}, {Skip: -1}, {Count: -2}, {Delay: -1}, {Code: 1, Do: Cut}, {Status: 99}, {Status: 200, Do: AnswerHTML},
+		{Body: "x", Do: AnswerHTML}, {Header: map[string]string{"X": "y"}, Do: Cut}, {Drop: []string{"x"}, Do: AnswerBody}, {Do: AnswerEdited},
+		{Drop: []string{"x"}, When: Before}, {Drop: []string{"x..y"}}, {Do: Cut, Wire: CloseAfter}, {Do: AnswerRaw, Wire: LongHeader}, {Extra: "x"}, {Wire: StrayWith, Gap: 1},
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%+v: got no panic", f)
+				}
+			}()
+			r.Fault(f)
+		}()
 	}
 }
 
@@ -129,7 +213,16 @@ func TestFaultsAreReadStrictly(t *testing.T) {
 	if err != nil || string(back) != text {
 		t.Errorf("got %s, want %s", back, text)
 	}
-	for _, bad := range []string{`{"pathh":"/x"}`, `{"do":"explode"}`, `{"when":"later"}`, `{"delay":"soon"}`} {
+	odd := Fault{Skip: 1, Do: AnswerEdited, Set: map[string]json.RawMessage{"a": []byte("\"\x14\""), "b": []byte("1")}, Drop: []string{"c"}, Header: map[string]string{"X": ""}, Wire: StrayAfter, Gap: time.Millisecond, Extra: "x"}
+	raw := Fault{Do: AnswerRaw, Body: "\xff"}
+	for _, f := range []Fault{odd, raw} {
+		text, err := json.Marshal(f)
+		var back Fault
+		if err = errors.Join(err, json.Unmarshal(text, &back)); err != nil || !reflect.DeepEqual(back, f) {
+			t.Errorf("%s: got %+v, %v, want %+v", text, back, err, f)
+		}
+	}
+	for _, bad := range []string{`{"body":"a","body_base64":"YQ=="}`, `{"body_base64":"!"}`, `{"wire":"loose"}`, `{"set":{"a":1},"do":"cut"}`, `{"gap":"soon"}`, `{"pathh":"/x"}`, `{"do":"explode"}`, `{"when":"later"}`, `{"delay":"soon"}`} {
 		if err := json.Unmarshal([]byte(bad), &f); err == nil {
 			t.Errorf("%s: got nil, want an error", bad)
 		}

@@ -1,0 +1,149 @@
+package wechatsim
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// value is a JSON value that can be changed in one place and keeps every other byte.
+type value struct {
+	raw     []byte // the text, unless it is split
+	open    byte   // '{' or '[' once it is split into members, else 0
+	members []member
+}
+
+// member is one of an object or, with an empty key, of an array.
+type member struct {
+	key   string
+	value *value
+}
+
+// edited is text with some members set, then some dropped. A path is joined by dots, with the index of an array's
+// element or "-" behind the last one: list.0.refresh_token, func_info.-
+func edited(text []byte, set map[string]json.RawMessage, drop []string) []byte {
+	root := &value{raw: text}
+	for _, path := range slices.Sorted(maps.Keys(set)) {
+		root.find(path, true).become(set[path])
+	}
+	for _, path := range drop {
+		root.drop(path)
+	}
+	return root.text()
+}
+
+// find is nil if there is nothing at the path and create is false.
+func (v *value) find(path string, create bool) *value {
+	for step := range strings.SplitSeq(path, ".") {
+		if v = v.child(step, create); v == nil {
+			return nil
+		}
+	}
+	return v
+}
+
+func (v *value) child(step string, create bool) *value {
+	v.split()
+	if v.open == 0 && create {
+		v.open = '{'
+	}
+	if i := v.index(step); i >= 0 {
+		return v.members[i].value
+	}
+	if !create {
+		return nil
+	}
+	m := member{value: &value{raw: []byte("null")}}
+	if v.open == '{' {
+		m.key = step
+	}
+	v.members = append(v.members, m)
+	return m.value
+}
+
+// index is -1 if there is no such member.
+func (v *value) index(step string) int {
+	if v.open == '[' {
+		i, err := strconv.Atoi(step)
+		if err != nil || i < 0 || i >= len(v.members) {
+			return -1
+		}
+		return i
+	}
+	return slices.IndexFunc(v.members, func(m member) bool { return m.key == step })
+}
+
+func (v *value) become(text []byte) { *v = value{raw: text} }
+
+func (v *value) drop(path string) {
+	parent, last := v, path
+	if i := strings.LastIndexByte(path, '.'); i >= 0 {
+		parent, last = v.find(path[:i], false), path[i+1:]
+	}
+	if parent == nil {
+		return
+	}
+	parent.split()
+	if i := parent.index(last); i >= 0 {
+		parent.members = slices.Delete(parent.members, i, i+1)
+	}
+}
+
+// split leaves alone what is neither an object nor an array, or is not JSON.
+func (v *value) split() {
+	if v.open != 0 {
+		return
+	}
+	d := json.NewDecoder(bytes.NewReader(v.raw))
+	first, err := d.Token()
+	delimiter, compound := first.(json.Delim)
+	if err != nil || !compound {
+		return
+	}
+	var members []member
+	for d.More() {
+		m, err := readMember(d, delimiter == '{')
+		if err != nil {
+			return
+		}
+		members = append(members, m)
+	}
+	v.open, v.members = byte(delimiter), members
+}
+
+func readMember(d *json.Decoder, hasKey bool) (member, error) {
+	var m member
+	if hasKey {
+		key, err := d.Token()
+		if err != nil {
+			return member{}, err
+		}
+		m.key = key.(string)
+	}
+	var raw json.RawMessage
+	err := d.Decode(&raw)
+	m.value = &value{raw: raw}
+	return m, err
+}
+
+func (v *value) text() []byte {
+	if v.open == 0 {
+		return v.raw
+	}
+	b := bytes.NewBuffer([]byte{v.open})
+	for i, m := range v.members {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		if v.open == '{' {
+			b.Write(encode(m.key))
+			b.WriteByte(':')
+		}
+		b.Write(m.value.text())
+	}
+	b.WriteByte(v.open + 2) // '}' and ']' come two after their opening ones.
+	return b.Bytes()
+}

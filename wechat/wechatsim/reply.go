@@ -1,0 +1,91 @@
+package wechatsim
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"net/http"
+	"strconv"
+)
+
+// reply is an HTTP answer before it is written.
+type reply struct {
+	status int
+	header http.Header // a field without values is left out, although net/http would add it
+	body   []byte
+	raw    bool // body is sent instead of an HTTP answer
+}
+
+// jsonType is WeChat's own spelling (wechat-protocol §7.3).
+const jsonType = "application/json; encoding=utf-8"
+
+func (s *Sim) newReply(status int, contentType string, body []byte) reply {
+	return reply{status: status, header: http.Header{"Content-Type": {contentType}, "Date": {s.date()}}, body: body}
+}
+
+// answers always says 200: WeChat refuses in the body.
+func (s *Sim) answers(a answer) reply { return s.newReply(http.StatusOK, jsonType, a.body) }
+
+const gatewayPage = "<html><head><title>%d</title></head><body><center><h1>%d</h1></center><hr><center>nginx</center></body></html>\n"
+
+func (s *Sim) gatewayPage(status int) reply {
+	return s.newReply(status, "text/html", fmt.Appendf(nil, gatewayPage, status, status))
+}
+
+// changed has other header fields, and leaves out those whose value is empty.
+func (r reply) changed(header map[string]string) reply {
+	for name, value := range header {
+		name = http.CanonicalHeaderKey(name)
+		r.header[name] = nil
+		if value != "" {
+			r.header[name] = []string{value}
+		}
+	}
+	return r
+}
+
+// write lets net/http write it.
+func (r reply) write(w http.ResponseWriter) {
+	for name, values := range r.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(r.status)
+	_, _ = w.Write(r.body)
+}
+
+// bytes are what goes over the connection.
+func (r reply) bytes() []byte {
+	if r.raw {
+		return r.body
+	}
+	b := bytes.NewBuffer(fmt.Appendf(nil, "HTTP/1.1 %d %s\r\n", r.status, http.StatusText(r.status)))
+	if r.header["Content-Length"] == nil && r.header["Transfer-Encoding"] == nil {
+		r.header.Set("Content-Length", strconv.Itoa(len(r.body)))
+	}
+	_ = r.header.Write(b)
+	b.WriteString("\r\n")
+	b.Write(r.body)
+	return b.Bytes()
+}
+
+// faulty is what a fault answers, given the true answer if WeChat has acted.
+func (s *Sim) faulty(f *Fault, truth reply) reply {
+	switch f.Do {
+	case AnswerCode:
+		return s.answers(s.refusalAnswer(&Refusal{Code: f.Code}))
+	case AnswerStatus:
+		return s.gatewayPage(f.Status)
+	case AnswerHTML:
+		return s.gatewayPage(http.StatusOK)
+	case AnswerEmpty:
+		return s.newReply(http.StatusOK, "", nil).changed(map[string]string{"Content-Type": ""})
+	case AnswerBody:
+		return s.newReply(cmp.Or(f.Status, http.StatusOK), jsonType, []byte(f.Body)).changed(f.Header)
+	case AnswerRaw:
+		return reply{body: []byte(f.Body), raw: true}
+	case AnswerEdited:
+		truth.body = edited(truth.body, f.Set, f.Drop)
+		return truth.changed(f.Header)
+	}
+	return truth
+}

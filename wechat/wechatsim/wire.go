@@ -1,0 +1,242 @@
+package wechatsim
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Wire is what the connection does with an answer, true or not. Where it does not end, it goes on serving requests.
+type Wire string
+
+const (
+	CloseAfter   Wire = "close"        // FIN, Gap after the answer, which does not say Connection: close
+	ResetAfter   Wire = "reset"        // RST, Gap after the answer
+	CloseHalf    Wire = "half_close"   // half of the answer and, Gap later, a FIN
+	ResetHalf    Wire = "half_reset"   // half of the answer and, Gap later, a RST
+	StrayAfter   Wire = "stray"        // a second answer to the same request, Gap after the first
+	StrayWith    Wire = "stray_with"   // a second answer in the same segment, or TLS record, as the first
+	StrayRecords Wire = "stray_two"    // a second answer in a TLS record of its own, in the same segment as the first
+	StrayBefore  Wire = "stray_before" // the stray answer first and, Gap later, the right one
+	Trickle      Wire = "trickle"      // the answer byte by byte, Gap between them
+	LongHeader   Wire = "long_header"  // an answer whose header is longer than 64 KiB
+)
+
+var wires = []Wire{"", CloseAfter, ResetAfter, CloseHalf, ResetHalf, StrayAfter, StrayWith, StrayRecords, StrayBefore, Trickle, LongHeader}
+
+const longHeader = 70_000
+
+func (w Wire) strays() bool { return strings.HasPrefix(string(w), "stray") }
+
+func (w Wire) ends() bool {
+	return slices.Contains([]Wire{CloseAfter, ResetAfter, CloseHalf, ResetHalf}, w)
+}
+
+func (w Wire) waits() bool { return w != "" && w != StrayWith && w != StrayRecords && w != LongHeader }
+
+// strike sends the answer that a fault asks for; the true one is there only if WeChat has acted.
+func (s *Sim) strike(w http.ResponseWriter, r *http.Request, f *Fault, truth reply) {
+	a := s.faulty(f, truth)
+	switch {
+	case f.Do == Cut:
+		panic(http.ErrAbortHandler) // This is net/http's way to close a connection without an answer.
+	case f.Wire == "" && f.Do != Reset && f.Do != AnswerBody && f.Do != AnswerRaw:
+		a.write(w)
+	default:
+		s.strikeLine(w, r, f, a)
+	}
+}
+
+func (s *Sim) strikeLine(w http.ResponseWriter, r *http.Request, f *Fault, a reply) {
+	l, err := takeLine(w, r)
+	if err != nil {
+		http.Error(w, "wechatsim: this fault needs a connection of net/http's server: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if f.Do == Reset {
+		l.reset()
+		return
+	}
+	if r.Close && !a.raw && f.Wire != CloseAfter && f.Wire != ResetAfter {
+		a = a.changed(map[string]string{"Connection": "close"})
+	}
+	if f.Wire == LongHeader {
+		a = a.changed(map[string]string{"X-Long": strings.Repeat("x", longHeader)})
+	}
+	answer, extra := a.bytes(), []byte(f.Extra)
+	if f.Extra == "" {
+		extra = answer
+	}
+	l.goOn(f.Wire.ends())
+	s.transmit(l, f, answer, extra)
+}
+
+// transmit sends the answer as the fault's wire has it. Then the connection is closed, or the next request is read.
+func (s *Sim) transmit(l *line, f *Fault, answer, extra []byte) {
+	defer l.sent()
+	switch f.Wire {
+	case CloseAfter, ResetAfter:
+		l.send(answer)
+		s.wait(f.Gap)
+	case CloseHalf, ResetHalf:
+		l.send(answer[:len(answer)/2])
+		s.wait(f.Gap)
+	case StrayAfter:
+		l.send(answer)
+		s.stray(l, f.Gap, extra)
+	case StrayWith:
+		l.send(slices.Concat(answer, extra))
+	case StrayRecords:
+		l.together(answer, extra)
+	case StrayBefore:
+		l.send(extra)
+		s.wait(f.Gap)
+		l.send(answer)
+	case Trickle:
+		s.trickle(l, f.Gap, answer)
+	default:
+		l.send(answer)
+	}
+	if f.Wire == ResetAfter || f.Wire == ResetHalf {
+		l.reset()
+	}
+}
+
+func (s *Sim) trickle(l *line, gap time.Duration, answer []byte) {
+	for i := range answer {
+		l.send(answer[i : i+1])
+		s.wait(gap)
+	}
+}
+
+// stray sends extra later, between two answers or to an idle connection. A connection that ends with this call waits for it.
+func (s *Sim) stray(l *line, gap time.Duration, extra []byte) {
+	if l.last {
+		s.wait(gap)
+		l.send(extra)
+		return
+	}
+	s.later(gap, func() { l.send(extra) })
+}
+
+// later does something after a while, unless the simulator is closed by then.
+func (s *Sim) later(d time.Duration, do func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.life.Err() != nil {
+		return
+	}
+	s.pushing.Go(func() {
+		s.wait(d)
+		if s.life.Err() == nil {
+			do()
+		}
+	})
+}
+
+// line is the connection of a call, taken from net/http's server.
+type line struct {
+	net.Conn
+	server *http.Server
+	early  *bufio.Reader // has what was read of the next request
+	last   bool          // it is closed when this answer is sent
+	next   chan struct{} // closed when this answer is sent, and the next request may be read
+}
+
+func takeLine(w http.ResponseWriter, r *http.Request) (*line, error) {
+	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, err
+	}
+	return &line{Conn: conn, server: server, early: buffered.Reader, last: r.Close || server == nil, next: make(chan struct{})}, nil
+}
+
+// goOn gives the connection back to its server, so that its handler and its settings apply to the next request. That comes before
+// the answer: whoever has heard it may close the server, which should then know the connection.
+func (l *line) goOn(ends bool) {
+	if l.last = l.last || ends; l.last {
+		return
+	}
+	one := &oneConnection{conn: &nextRequest{l}}
+	_ = l.server.Serve(one)  // It returns at once: there is nothing more to accept.
+	l.last = one.conn != nil // The server is shutting down and did not take it.
+}
+
+// sent ends the call.
+func (l *line) sent() {
+	if l.last {
+		_ = l.Close()
+	}
+	close(l.next)
+}
+
+// send ignores errors: whoever hung up does not hear it.
+func (l *line) send(b []byte) { _, _ = l.Write(b) }
+
+// together sends each piece in a TLS record of its own, where there is TLS, but all in one segment, where the system can do that.
+func (l *line) together(pieces ...[]byte) {
+	cork(l.tcp(), true)
+	for _, piece := range pieces {
+		l.send(piece)
+	}
+	cork(l.tcp(), false)
+}
+
+// tcp is nil where the connection is something else below.
+func (l *line) tcp() *net.TCPConn {
+	for c := l.Conn; ; {
+		switch wrapped := c.(type) {
+		case *net.TCPConn:
+			return wrapped
+		case interface{ NetConn() net.Conn }:
+			c = wrapped.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+// reset closes the connection with a RST.
+func (l *line) reset() {
+	if tcp := l.tcp(); tcp != nil {
+		_ = tcp.SetLinger(0)
+		_ = tcp.Close()
+		return
+	}
+	_ = l.Close()
+}
+
+// nextRequest is the connection from the next request on.
+type nextRequest struct{ *line }
+
+// Read waits until the answer before is sent.
+func (n *nextRequest) Read(b []byte) (int, error) {
+	<-n.next
+	return n.early.Read(b)
+}
+
+// NetConn is the connection below, as that of a tls.Conn.
+func (n *nextRequest) NetConn() net.Conn { return n.Conn }
+
+// oneConnection is a listener that accepts one connection.
+type oneConnection struct{ conn net.Conn }
+
+func (o *oneConnection) Accept() (net.Conn, error) {
+	if o.conn == nil {
+		return nil, io.EOF
+	}
+	conn := o.conn
+	o.conn = nil
+	return conn, nil
+}
+
+// Close closes nothing: the connection is the server's.
+func (o *oneConnection) Close() error { return nil }
+
+// Addr is of no use to the server.
+func (o *oneConnection) Addr() net.Addr { return &net.TCPAddr{} }
