@@ -37,6 +37,7 @@ type flags struct {
 	StartPage string              `help:"Registered host of the page that links to the consent page; empty accepts any that equals redirect_uri's."`
 	Fault     []jsonFault         `help:"A fault from the start, as POST /_sim/faults takes it." placeholder:"JSON" sep:"none"`
 	Synthetic int                 `help:"How many synthetic authorized accounts to add."`
+	Field     bool                `help:"Make everything odd in the ways that real platforms met: numbers as text, names with control bytes, short pages, connections that end unannounced."`
 	NoSamples bool                `help:"Start without the sample accounts."`
 	Seed      uint64              `help:"Mint the same tokens as another run; 0 picks a seed."`
 	Times     wechatsim.Times     `embed:"" prefix:"time-"`
@@ -143,11 +144,13 @@ func (f *flags) readFiles() error {
 }
 
 func (f *flags) simulator() (*wechatsim.Sim, error) {
+	behaviour := f.Behaviour
+	behaviour.Field = f.Field
 	sim, err := wechatsim.New(wechatsim.Config{
 		AppID: wechat.AppID(f.AppID), Secret: f.Secret, Token: newest(f.Token), AESKey: newest(f.AESKey),
 		EventURL: f.EventURL, MessageURL: f.MessageURL,
 		StartPageHost: f.StartPage, AllowedIPs: f.AllowedIP,
-		Times: f.Times, Behaviour: f.Behaviour, NoSamples: f.NoSamples, Seed: f.Seed,
+		Times: f.Times, Behaviour: behaviour, NoSamples: f.NoSamples, Seed: f.Seed,
 	})
 	if err != nil {
 		return nil, err
@@ -197,10 +200,8 @@ func serve(ctx context.Context, sim *wechatsim.Sim, listener net.Listener) error
 	})
 	group.Go(func() error {
 		<-ctx.Done()
-		sim.Close() // It ends the delayed answers, for which Shutdown would wait.
-		patience, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		return server.Shutdown(patience)
+		sim.Close()
+		return server.Close() // Shutdown would wait for connections without a request, as faults leave some.
 	})
 	return group.Wait()
 }

@@ -46,11 +46,11 @@ func TestServesUntilItIsStopped(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	out, ended := &screen{}, make(chan error)
 	go func() {
-		ended <- run(ctx, []string{"--listen=127.0.0.1:0", "--synthetic=3", `--fault={"path":"/cgi-bin/*","count":2,"do":"cut"}`, "--with-rotate-on-refresh", "--time-overlap=30s"}, out)
+		ended <- run(ctx, []string{"--listen=127.0.0.1:0", "--synthetic=3", `--fault={"path":"/cgi-bin/*","count":2,"do":"cut"}`, "--with-rotate-on-refresh", "--time-overlap=30s", "--field"}, out)
 	}()
 	base := address(t, out)
 	state := get(t, base+"/_sim/state")
-	for _, want := range []string{`"synthetic":3`, `"do":"cut"`, `"rotate_on_refresh":true`} {
+	for _, want := range []string{`"synthetic":3`, `"do":"cut"`, `"rotate_on_refresh":true`, `"field":true`} {
 		if !strings.Contains(state, want) {
 			t.Errorf("got %s, want %s in it", state, want)
 		}
@@ -89,6 +89,26 @@ func get(t *testing.T, url string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// Shutdown waits for a connection that has had no request, and so would a user.
+func TestStopsAtOnceWithAConnectionThatAFaultKept(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	out, ended := &screen{}, make(chan error)
+	go func() {
+		ended <- run(ctx, []string{"--listen=127.0.0.1:0", `--fault={"body":"{}"}`}, out)
+	}()
+	get(t, address(t, out)+"/cgi-bin/getcallbackip")
+	stop()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(4 * time.Second):
+		t.Error("it waits for the connection")
+	}
+	http.DefaultClient.CloseIdleConnections()
 }
 
 func TestHelpHasTheControlAPI(t *testing.T) {

@@ -87,6 +87,7 @@ type grant struct {
 	sets      []wechat.PermissionSet
 	at        time.Time
 	exchanged bool // some auth code of it was, so that the list shows its refresh token
+	told      bool // its sets were answered to the component
 	access    chain
 	refresh   chain
 }

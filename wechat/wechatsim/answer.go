@@ -90,8 +90,10 @@ var okAnswer = plainAnswer{0, "ok"}
 
 // answer is what will be sent, ready before anything is written, so that a fault can still put something else in its place.
 type answer struct {
-	code int
-	body []byte
+	code        int
+	body        []byte
+	contentType string // empty means the usual one
+	closes      bool   // the connection, unannounced
 }
 
 func (s *Sim) answerOf(result any, err error) answer {

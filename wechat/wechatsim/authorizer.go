@@ -44,7 +44,7 @@ func (s *Sim) queryAuth(c *call) (any, error) {
 	if s.behaviour.RotateOnExchange {
 		s.renewRefreshToken(a.grant, s.config.Times.RefreshGrace)
 	}
-	a.grant.exchanged = true
+	a.grant.exchanged, a.grant.told = true, c.fault == ""
 	type info struct {
 		AppID wechat.AppID `json:"authorizer_appid"`
 		tokenAnswer
@@ -126,6 +126,11 @@ func (s *Sim) authorizedAccount(id wechat.AppID) (*account, error) {
 	return a, nil
 }
 
+type listAnswer struct {
+	Total int      `json:"total_count"`
+	List  []listed `json:"list"`
+}
+
 type listed struct {
 	AppID        wechat.AppID `json:"authorizer_appid"`
 	RefreshToken string       `json:"refresh_token,omitempty"` // missing until an auth code is exchanged
@@ -141,16 +146,16 @@ func (s *Sim) authorizerList(c *call) (any, error) {
 	if c.body.Count < 0 || c.body.Offset < 0 {
 		return nil, refuse(40097)
 	}
+	if s.behaviour.Field {
+		return s.fieldList(c.body.Offset, c.body.Count), nil
+	}
 	start := min(c.body.Offset, len(s.authorized))
 	end := min(start+c.body.Count, len(s.authorized))
 	list := make([]listed, 0, end-start)
 	for _, place := range s.authorized[start:end] {
 		list = append(list, s.listing(place))
 	}
-	return struct {
-		Total int      `json:"total_count"`
-		List  []listed `json:"list"`
-	}{len(s.authorized), list}, nil
+	return listAnswer{len(s.authorized), list}, nil
 }
 
 func (s *Sim) listing(place uint32) listed {
@@ -187,6 +192,7 @@ func (s *Sim) setGrant(a *account, sets []wechat.PermissionSet) (event string) {
 	case !slices.Equal(a.grant.sets, sets):
 		event = "updateauthorized"
 	}
+	a.grant.told = a.grant.told && slices.Equal(a.grant.sets, sets)
 	a.grant.sets = sets
 	s.renewRefreshToken(a.grant, s.config.Times.RefreshGrace)
 	return event

@@ -69,15 +69,15 @@ func (s *Sim) serveAPI(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	a := s.answers(s.perform(c))
+	a := s.perform(c)
 	if f.strikes(After) {
 		s.wait(f.Delay)
 		if f.answers() {
-			s.strike(w, r, f, a)
+			s.strike(w, r, f, s.answers(a))
 			return
 		}
 	}
-	a.write(w)
+	s.respond(w, r, a)
 }
 
 func (s *Sim) readCall(r *http.Request) *call {
@@ -145,7 +145,18 @@ func (s *Sim) perform(c *call) answer {
 	result, err := s.admitAndAct(c)
 	a := s.answerOf(result, err)
 	s.log(c, a.code)
+	if s.behaviour.Field {
+		a = s.makeOdd(c, a)
+	}
 	return a
+}
+
+func (s *Sim) respond(w http.ResponseWriter, r *http.Request, a answer) {
+	if _, can := w.(http.Hijacker); can && a.closes {
+		s.strike(w, r, &Fault{Wire: CloseAfter}, s.answers(a))
+		return
+	}
+	s.answers(a).write(w)
 }
 
 // admitAndAct checks in this order: the call as such, the token, the address, the quota, the body, the powers.

@@ -127,6 +127,8 @@ func (s *Sim) pushDueTicket() {
 	}
 }
 
+const ticketEvent = "component_verify_ticket"
+
 func (s *Sim) pushTicket() {
-	s.pushEvent("component_verify_ticket", s.config.AppID, element{"ComponentVerifyTicket", s.ticket()})
+	s.pushEvent(ticketEvent, s.config.AppID, element{"ComponentVerifyTicket", s.ticket()})
 }

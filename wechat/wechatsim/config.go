@@ -67,6 +67,7 @@ type Behaviour struct {
 	AnyReferer       bool `json:"any_referer" help:"The consent page may be linked from anywhere."`
 	Code61015        bool `json:"code_61015" help:"A component token on an account's API answers 61015 rather than 48001."`
 	SilentSessions   bool `json:"silent_sessions" help:"Sessions created and closed by API push no event."`
+	Field            bool `json:"field" kong:"-" help:"Everything is odd in the ways that real platforms met."`
 	OneRefreshQuota  bool `json:"one_refresh_quota" help:"Refreshes of access tokens have one quota for the component, not one for each account."`
 }
 

@@ -26,6 +26,13 @@
 //
 // Faults of the connection work in plain and in TLS on any server of net/http's, which must let its connections be hijacked.
 //
+// # In the field
+//
+// With Behaviour.Field nothing is as documented and all of it is true: numbers are texts or floats, names hold control bytes, lists have
+// entries that say nothing, members are missing where others have reported that, connections end unannounced, and pushes come twice, in
+// JSON, or with blanks in their elements. What is odd about the n-th answer or push depends on the seed alone. No token is lost and no
+// errcode is untrue, so that a platform that tolerates it all fares no worse. field.go names the source of each oddity.
+//
 // # As a process
 //
 // cmd/wechatsim serves it. Everything that a test can do through Go, a script can do through HTTP, under /_sim/ of the same address.

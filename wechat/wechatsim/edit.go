@@ -76,6 +76,15 @@ func (v *value) index(step string) int {
 	return slices.IndexFunc(v.members, func(m member) bool { return m.key == step })
 }
 
+// each calls do with every value below v, and then with those below that one, as do left it.
+func (v *value) each(do func(key string, v *value)) {
+	v.split()
+	for _, m := range v.members {
+		do(m.key, m.value)
+		m.value.each(do)
+	}
+}
+
 func (v *value) become(text []byte) { *v = value{raw: text} }
 
 func (v *value) drop(path string) {

@@ -20,29 +20,43 @@ type element struct{ name, value string }
 
 var numeric = []string{"CreateTime", "AuthorizationCodeExpiredTime", "MsgId"}
 
+func (p *push) document(fields ...element) []byte {
+	if p.odd != nil {
+		return p.odd.document(fields...)
+	}
+	return document(fields...)
+}
+
 func document(fields ...element) []byte {
 	var b bytes.Buffer
 	b.WriteString("<xml>")
 	for _, f := range fields {
-		value := f.value
-		if !slices.Contains(numeric, f.name) {
-			value = "<![CDATA[" + strings.ReplaceAll(value, "]]>", "]]]]><![CDATA[>") + "]]>"
-		}
-		fmt.Fprintf(&b, "<%s>%s</%s>", f.name, value, f.name)
+		fmt.Fprintf(&b, "<%s>%s</%s>", f.name, cdata(f), f.name)
 	}
 	b.WriteString("</xml>")
 	return b.Bytes()
 }
 
+func cdata(f element) string {
+	if slices.Contains(numeric, f.name) {
+		return f.value
+	}
+	return "<![CDATA[" + strings.ReplaceAll(f.value, "]]>", "]]]]><![CDATA[>") + "]]>"
+}
+
 // pushEvent tells the component something. The lane is that of the account it is about.
 func (s *Sim) pushEvent(infoType string, about wechat.AppID, fields ...element) {
-	p := &push{kind: infoType, appID: about, attempts: 1}
+	p := &push{kind: infoType, appID: about, attempts: 1, odd: s.oddPush()}
 	if s.behaviour.RetryEvents {
 		p.attempts = messageAttempts
 	}
-	head := []element{{"AppId", string(s.config.AppID)}, {"CreateTime", s.unixNow()}, {"InfoType", infoType}}
-	sealed := s.address(p, s.config.EventURL, document(append(head, fields...)...), nil)
-	p.body = wechat.WriteEvent(s.config.AppID, sealed)
+	created := s.unixNow()
+	if infoType == ticketEvent {
+		created = p.odd.created(created)
+	}
+	head := []element{{"AppId", string(s.config.AppID)}, {"CreateTime", created}, {"InfoType", infoType}}
+	sealed := s.address(p, s.config.EventURL, p.document(append(head, fields...)...), nil)
+	p.body = p.odd.envelope(wechat.WriteEvent(s.config.AppID, sealed), sealed.Encrypt)
 	s.enqueue(p)
 }
 
@@ -73,14 +87,14 @@ func (s *Sim) messagePush(a *account, from wechat.OpenID, msgType string, fields
 		return nil
 	}
 	userName := a.details().filled(a.place).UserName
-	p := &push{kind: msgType, appID: a.appID, attempts: messageAttempts, message: true, openID: from}
+	p := &push{kind: msgType, appID: a.appID, attempts: messageAttempts, message: true, openID: from, odd: s.oddPush()}
 	if fields[0].name == "Event" {
 		p.kind = fields[0].value
 	}
 	head := []element{{"ToUserName", string(userName)}, {"FromUserName", string(from)}, {"CreateTime", s.unixNow()}, {"MsgType", msgType}}
 	target := strings.ReplaceAll(s.config.MessageURL, "$APPID$", string(a.appID))
-	sealed := s.address(p, target, document(append(head, fields...)...), url.Values{"openid": {string(from)}})
-	p.body = wechat.WriteMessage(userName, sealed)
+	sealed := s.address(p, target, p.document(append(head, fields...)...), url.Values{"openid": {string(from)}})
+	p.body = p.odd.envelope(wechat.WriteMessage(userName, sealed), sealed.Encrypt)
 	return p
 }
 
@@ -200,7 +214,7 @@ func (s *Sim) Probe(ctx context.Context, target string, about wechat.AppID) erro
 	if err != nil {
 		return withoutURL(err)
 	}
-	reply, err := s.exchange(req)
+	reply, err := exchange(s.client, req)
 	if err != nil {
 		return fmt.Errorf("wechatsim: probe: %w", err)
 	}

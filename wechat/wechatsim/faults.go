@@ -48,7 +48,7 @@ const Always = -1
 type Fault struct {
 	Path  string // exact, or a prefix if it ends with *; empty fits all
 	AppID wechat.AppID
-	Skip  int           // how many calls that fit are left alone first: 2 strikes the third
+	Skip  int           // how many calls that fit are left alone first: 2 strikes the third, whatever strikes the others
 	Count int           // how many calls are struck; 0 means one
 	When  When          // empty means Before, or After where the true answer is part of the fault
 	Delay time.Duration // comes first
@@ -265,31 +265,31 @@ func (s *Sim) ClearFaults() {
 
 // takeFault uses up one strike of the first fault that fits, or is nil. A fault that skips the call leaves it to the next.
 func (s *Sim) takeFault(c *call) *Fault {
-	i := slices.IndexFunc(s.faults, func(f *Fault) bool { return f.fits(c.url, c.appID) && !f.skips() })
-	if i < 0 {
+	at := -1
+	for i, f := range s.faults {
+		switch {
+		case !f.fits(c.url, c.appID):
+		case f.Skip > 0:
+			f.Skip--
+		case at < 0:
+			at = i
+		}
+	}
+	if at < 0 {
 		return nil
 	}
-	f := *s.faults[i]
+	f := *s.faults[at]
 	if f.Count > 0 {
-		s.faults[i].Count--
+		s.faults[at].Count--
 	}
-	if s.faults[i].Count == 0 {
-		s.faults = slices.Delete(s.faults, i, i+1)
+	if s.faults[at].Count == 0 {
+		s.faults = slices.Delete(s.faults, at, at+1)
 	}
 	return &f
 }
 
 func (f *Fault) fits(path string, appID wechat.AppID) bool {
 	return matches(f.Path, path) && (f.AppID == "" || f.AppID == appID)
-}
-
-// skips uses up one of the calls that are left alone.
-func (f *Fault) skips() bool {
-	if f.Skip == 0 {
-		return false
-	}
-	f.Skip--
-	return true
 }
 
 func matches(pattern, text string) bool {

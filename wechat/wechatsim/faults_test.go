@@ -121,9 +121,9 @@ func TestTheTrueAnswerCanBeOddInOneField(t *testing.T) {
 
 func TestAFaultCanStrikeTheNthCall(t *testing.T) {
 	r := newRigAuthorized(t)
+	r.Fault(Fault{Path: waitPath, Code: -1})
 	r.Fault(Fault{Path: waitPath, Skip: 2, Count: 2, Code: 40001})
-	r.Fault(Fault{Path: waitPath, Skip: 1, Code: -1})
-	for _, code := range []int{0, -1, 40001, 40001, 0} {
+	for _, code := range []int{-1, 0, 40001, 40001, 0} {
 		r.want(code, r.session("getwaitcase", nil, nil))
 	}
 }

@@ -24,8 +24,9 @@ func checkDesk(a *account) error {
 }
 
 // boundAgent is the agent, if somebody's WeChat is bound to it.
-func boundAgent(a *account, kf wechat.KFAccount) (Agent, error) {
-	agent, known := a.details().agent(kf)
+func (s *Sim) boundAgent(a *account, kf wechat.KFAccount) (Agent, error) {
+	profile := a.details()
+	agent, known := profile.agent(s.sameAgent(profile, kf))
 	if !known {
 		return Agent{}, refuse(65401)
 	}
@@ -43,7 +44,7 @@ func (s *Sim) pair(a *account, kf wechat.KFAccount, id wechat.OpenID) (Agent, *c
 	if err := checkOpenID(id); err != nil {
 		return Agent{}, nil, err
 	}
-	agent, err := boundAgent(a, kf)
+	agent, err := s.boundAgent(a, kf)
 	return agent, s.current(a, id), err
 }
 
@@ -59,12 +60,12 @@ func (s *Sim) open(a *account, kf wechat.KFAccount, id wechat.OpenID, tell bool)
 		return err
 	case !agent.Online:
 		return refuse(65415)
-	case customer != nil && customer.agent == kf:
+	case customer != nil && customer.agent == agent.KFAccount:
 		return nil
 	case customer != nil && customer.agent != "":
 		return refuse(65414)
 	}
-	s.startSession(a, a.ownDesk().customer(id), kf, tell)
+	s.startSession(a, a.ownDesk().customer(id), agent.KFAccount, tell)
 	return nil
 }
 
@@ -74,13 +75,13 @@ func (s *Sim) closeSession(c *call) (any, error) {
 
 // shut only ends an established session, not a customer's waiting.
 func (s *Sim) shut(a *account, kf wechat.KFAccount, id wechat.OpenID, tell bool) error {
-	_, customer, err := s.pair(a, kf, id)
+	agent, customer, err := s.pair(a, kf, id)
 	switch {
 	case err != nil:
 		return err
 	case customer == nil || customer.agent == "":
 		return refuse(65413)
-	case customer.agent != kf:
+	case customer.agent != agent.KFAccount:
 		return refuse(65414)
 	}
 	s.endSession(a, customer, tell)
@@ -116,7 +117,7 @@ func (s *Sim) getSessionList(c *call) (any, error) {
 	if err := checkDesk(c.account); err != nil {
 		return nil, err
 	}
-	agent, err := boundAgent(c.account, wechat.KFAccount(c.query.Get("kf_account")))
+	agent, err := s.boundAgent(c.account, wechat.KFAccount(c.query.Get("kf_account")))
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +190,7 @@ func (s *Sim) CloseSession(id wechat.AppID, kf wechat.KFAccount, customer wechat
 // SwitchSession is an agent who hands a customer to another one.
 func (s *Sim) SwitchSession(id wechat.AppID, from, to wechat.KFAccount, customer wechat.OpenID) error {
 	return s.atDesk(id, func(a *account) error {
-		agent, err := boundAgent(a, to)
+		agent, err := s.boundAgent(a, to)
 		if err == nil && !agent.Online {
 			err = refuse(65415)
 		}
@@ -199,7 +200,7 @@ func (s *Sim) SwitchSession(id wechat.AppID, from, to wechat.KFAccount, customer
 		if err != nil {
 			return err
 		}
-		s.startSession(a, a.ownDesk().customer(customer), to, false)
+		s.startSession(a, a.ownDesk().customer(customer), agent.KFAccount, false)
 		s.pushSession(a, customer, "kf_switch_session", element{"FromKfAccount", string(from)}, element{"ToKfAccount", string(to)})
 		return nil
 	})

@@ -24,7 +24,7 @@ type Message struct {
 var messageTypes = []string{"text", "image", "voice", "video", "music", "news", "mpnews", "mpnewsarticle", "msgmenu", "wxcard", "miniprogrampage", "link"}
 
 func (s *Sim) customSend(c *call) (any, error) {
-	if err := checkMessage(c); err != nil {
+	if err := s.checkMessage(c); err != nil {
 		return nil, err
 	}
 	if err := s.spendAnswer(c.account, c.body.ToUser); err != nil {
@@ -37,7 +37,7 @@ func (s *Sim) customSend(c *call) (any, error) {
 	return okAnswer, nil
 }
 
-func checkMessage(c *call) error {
+func (s *Sim) checkMessage(c *call) error {
 	if err := checkOpenID(c.body.ToUser); err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func checkMessage(c *call) error {
 		return refuse(44004)
 	}
 	if kf := c.body.CustomService.KFAccount; kf != "" {
-		_, err := boundAgent(c.account, kf)
+		_, err := s.boundAgent(c.account, kf)
 		return err
 	}
 	return nil

@@ -30,6 +30,7 @@ type push struct {
 	message  bool
 	openID   wechat.OpenID
 	envelope *wechat.Envelope // it was sealed with, which also opens the reply
+	odd      *oddPush
 }
 
 // laneQueue is what is left to push about one account. Its goroutine ends when nothing is.
@@ -162,7 +163,13 @@ func (s *Sim) post(p *push) ([]byte, error) {
 	}
 	req.Header.Set("Content-Type", "text/xml")
 	req.Header.Set("User-Agent", "Mozilla/4.0")
-	reply, err := s.exchange(req)
+	client := s.client
+	if p.odd != nil && p.odd.aged {
+		req.Header.Set("Connection", "Keep-Alive")
+		req.Header.Set("Pragma", "no-cache")
+		client = s.agedClient
+	}
+	reply, err := exchange(client, req)
 	if err != nil {
 		return nil, err
 	}
@@ -173,8 +180,8 @@ func (s *Sim) post(p *push) ([]byte, error) {
 }
 
 // exchange does not name the URL in its errors: it holds signatures.
-func (s *Sim) exchange(req *http.Request) ([]byte, error) {
-	resp, err := s.client.Do(req)
+func exchange(client *http.Client, req *http.Request) ([]byte, error) {
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, withoutURL(err)
 	}

@@ -61,6 +61,9 @@ func (s *Sim) afterFaults(p *push) []*push {
 	case Repeat:
 		return s.withHeld(p, p)
 	}
+	if p.odd != nil && p.odd.twice {
+		return s.withHeld(p, p)
+	}
 	return s.withHeld(p)
 }
 

@@ -24,7 +24,9 @@ func (s *Sim) newReply(status int, contentType string, body []byte) reply {
 }
 
 // answers always says 200: WeChat refuses in the body.
-func (s *Sim) answers(a answer) reply { return s.newReply(http.StatusOK, jsonType, a.body) }
+func (s *Sim) answers(a answer) reply {
+	return s.newReply(http.StatusOK, cmp.Or(a.contentType, jsonType), a.body)
+}
 
 const gatewayPage = "<html><head><title>%d</title></head><body><center><h1>%d</h1></center><hr><center>nginx</center></body></html>\n"
 

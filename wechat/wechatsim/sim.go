@@ -14,16 +14,17 @@ import (
 // Sim is WeChat for one component. It is an http.Handler: WeChat's API, the consent pages and, under /_sim/, its own control API.
 // It is safe for concurrent use.
 type Sim struct {
-	config   Config // as it was at the start; what may change is below
-	codes    mint
-	started  time.Time // by its own clock
-	apis     map[string]endpoint
-	client   *http.Client
-	control  http.Handler
-	life     context.Context // ends with Close
-	end      context.CancelFunc
-	pushSlot chan struct{} // bounds the pushes in flight
-	pushing  sync.WaitGroup
+	config     Config // as it was at the start; what may change is below
+	codes      mint
+	started    time.Time // by its own clock
+	apis       map[string]endpoint
+	client     *http.Client
+	agedClient *http.Client // speaks HTTP/1.0
+	control    http.Handler
+	life       context.Context // ends with Close
+	end        context.CancelFunc
+	pushSlot   chan struct{} // bounds the pushes in flight
+	pushing    sync.WaitGroup
 
 	mu sync.Mutex // guards everything below
 
@@ -38,6 +39,8 @@ type Sim struct {
 	componentTokens chain
 	componentMeter  meter
 	lastNumber      uint64 // of tokens and codes
+	oddAnswers      uint64
+	oddPushes       uint64
 	preAuthCodes    shelf[preAuth]
 	authCodes       shelf[auth]
 
@@ -68,21 +71,22 @@ func New(config Config) (*Sim, error) {
 		return nil, err
 	}
 	s := &Sim{
-		config:    config,
-		codes:     mint{config.Seed},
-		started:   config.Now(),
-		apis:      endpoints(),
-		client:    newPushClient(config.Times.PushTimeout),
-		pushSlot:  make(chan struct{}, maxPushesInFlight),
-		secret:    config.Secret,
-		envelope:  envelope,
-		behaviour: config.Behaviour,
-		quotas:    defaultQuotas(config.Quotas),
-		random:    rand.New(rand.NewPCG(config.Seed, 1)),
-		places:    map[wechat.AppID]uint32{},
-		lanes:     map[wechat.AppID]*laneQueue{},
-		held:      map[wechat.AppID][]*push{},
-		counts:    map[string]int{},
+		config:     config,
+		codes:      mint{config.Seed},
+		started:    config.Now(),
+		apis:       endpoints(),
+		client:     newPushClient(config.Times.PushTimeout),
+		agedClient: newAgedClient(config.Times.PushTimeout),
+		pushSlot:   make(chan struct{}, maxPushesInFlight),
+		secret:     config.Secret,
+		envelope:   envelope,
+		behaviour:  config.Behaviour,
+		quotas:     defaultQuotas(config.Quotas),
+		random:     rand.New(rand.NewPCG(config.Seed, 1)),
+		places:     map[wechat.AppID]uint32{},
+		lanes:      map[wechat.AppID]*laneQueue{},
+		held:       map[wechat.AppID][]*push{},
+		counts:     map[string]int{},
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.control = s.controlRoutes()
@@ -123,6 +127,7 @@ func (s *Sim) Close() {
 	s.mu.Unlock()
 	s.pushing.Wait()
 	s.client.CloseIdleConnections()
+	s.agedClient.CloseIdleConnections()
 }
 
 // ServeHTTP answers as api.weixin.qq.com, mp.weixin.qq.com and open.weixin.qq.com would.

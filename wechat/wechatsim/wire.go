@@ -80,6 +80,7 @@ func (s *Sim) transmit(l *line, f *Fault, answer, extra []byte) {
 	defer l.sent()
 	switch f.Wire {
 	case CloseAfter, ResetAfter:
+		cork(l.tcp(), f.Wire == CloseAfter && f.Gap == 0) // The FIN then travels with the answer.
 		l.send(answer)
 		s.wait(f.Gap)
 	case CloseHalf, ResetHalf:

@@ -46,9 +46,8 @@ func newCaller(r *rig, secure bool) *caller {
 }
 
 const (
-	waitPath = "/customservice/kfsession/getwaitcase"
-	noCases  = `{"count":0,"waitcaselist":[]}`
-	another  = "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"count\":999}"
+	noCases = `{"count":0,"waitcaselist":[]}`
+	another = "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"count\":999}"
 )
 
 func (c *caller) ask(header ...string) {
