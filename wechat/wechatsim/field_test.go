@@ -24,7 +24,7 @@ import (
 
 func newFieldRig(t *testing.T) *rig {
 	t.Helper()
-	return newRig(t, func(c *Config) { c.Behaviour.Field = true })
+	return newRig(t, func(c *Config) { c.Behaviour.Field, c.EventURL, c.MessageURL = true, "", "" })
 }
 
 var controlBytes = regexp.MustCompile(`[\x00-\x1f]`)
@@ -155,6 +155,24 @@ func TestFieldLosesNoPermissionSetsThatAPlatformCannotKnow(t *testing.T) {
 		if len(sets) < len(syntheticSets) {
 			t.Fatalf("the first profile of account %d has the sets %v", i, sets)
 		}
+	}
+}
+
+// Where the exchange's answer was lost, the profile is the only one that tells of the sets.
+func TestFieldLosesNoPermissionSetsWithAnExchange(t *testing.T) {
+	r := newFieldRig(t)
+	r.oddComponentToken()
+	for range 20 {
+		link := r.tolerant(r.odd("/cgi-bin/component/api_create_preauthcode", object{}))
+		consent, err := r.Consent(t.Context(), r.text(link, "pre_auth_code"), SampleService, 1, 6)
+		r.must(err)
+		r.Fault(Fault{Path: "/cgi-bin/component/api_query_auth", When: After, Do: Cut})
+		_, _, _ = r.try("/cgi-bin/component/api_query_auth", url.Values{"component_access_token": {r.LastComponentToken()}},
+			object{"component_appid": DefaultAppID, "authorization_code": consent.AuthCode})
+		if text := r.odd(infoPath, object{"authorizer_appid": SampleService}); !regexp.MustCompile(`"id":"?6`).Match(text) {
+			t.Fatalf("got %s, want set 6", text)
+		}
+		r.must(r.Unauthorize(SampleService))
 	}
 }
 
@@ -351,12 +369,13 @@ func TestAgedConnectionsChangeOnlyTheRequestLine(t *testing.T) {
 	defer there.Close()
 	go func() {
 		_, _ = agedConn{here}.Write([]byte("POST /x?a=1 HTTP/1.1\r\nHost: y\r\n\r\nbody HTTP/1.1\r\n"))
+		_, _ = agedConn{here}.Write([]byte("GET / HTTP/1.1\r\n"))
 		_, _ = agedConn{here}.Write([]byte("more\nPOST / HTTP/1.1\r\n"))
 		_ = here.Close()
 	}()
 	_ = there.SetDeadline(time.Now().Add(10 * time.Second))
 	got, err := io.ReadAll(bufio.NewReader(there))
-	if want := "POST /x?a=1 HTTP/1.0\r\nHost: y\r\n\r\nbody HTTP/1.1\r\nmore\nPOST / HTTP/1.1\r\n"; err != nil || string(got) != want {
+	if want := "POST /x?a=1 HTTP/1.0\r\nHost: y\r\n\r\nbody HTTP/1.1\r\nGET / HTTP/1.1\r\nmore\nPOST / HTTP/1.1\r\n"; err != nil || string(got) != want {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
 }
