@@ -173,7 +173,7 @@ func (s *Store) renew(ctx context.Context, id wechat.AppID, ask Ask) error {
 	var c claim
 	claimed := false
 	err := s.change(ctx, id, func(r *row, m moment) error {
-		if claimed = r.wanted(m); claimed {
+		if claimed = r.renews(m); claimed {
 			left, inUse := r.left(m)
 			c = r.claim(m, r.version)
 			c.left, c.inUse = left, inUse
@@ -201,7 +201,7 @@ func (s *Store) carryOut(ctx context.Context, id wechat.AppID, c claim, began ti
 	how := s.outcome(err)
 	s.counters.count(how)
 	if how != answered {
-		return s.noteFailure(ctx, id, c, how, err)
+		return s.noteFailure(ctx, id, c, how, a.Refresh, err)
 	}
 	if c.inUse && s.Renewed != nil {
 		s.Renewed(c.left)
@@ -263,14 +263,15 @@ func (s *Store) outcome(err error) outcome {
 	}
 }
 
-// noteFailure ends the lease and answers with the error, unless the row has a newer token meanwhile. If SQL is away, the lease ends by itself, as a vanished holder's does.
-func (s *Store) noteFailure(ctx context.Context, id wechat.AppID, c claim, how outcome, cause error) (Token, error) {
+// noteFailure ends the lease, keeps a refresh token that came without an access token, and answers with the error, unless the row has a newer token meanwhile. If SQL is away, the lease ends by itself, as a vanished holder's does.
+func (s *Store) noteFailure(ctx context.Context, id wechat.AppID, c claim, how outcome, refresh seal.Secret, cause error) (Token, error) {
 	if how != notAsked {
 		s.failures.Set(id, failure{c.fence, cause})
 	}
 	var after row
 	var another bool
 	err := s.change(ctx, id, func(r *row, m moment) error {
+		r.keep(refresh, c.fence)
 		another = r.fail(c, how, m)
 		if later := (*NotBefore)(nil); errors.As(cause, &later) {
 			r.bar(c, later.Until, m)

@@ -32,6 +32,7 @@ func (t Times) check() error {
 const (
 	forcedRefreshes = 5 // of one row
 	forcedWithin    = 10 * time.Minute
+	forcedEach      = forcedWithin / forcedRefreshes
 	longestRetry    = 12 * time.Second
 	longestRest     = 5 * time.Minute
 	longestBar      = 25 * time.Hour // WeChat's quotas are those of a day
@@ -46,6 +47,10 @@ func (t Times) cold() time.Duration   { return 84 * t.Life }
 
 // late is how long before its expiry a token in use should have been renewed, whatever its jitter.
 func (t Times) late() time.Duration { return t.Life * 5 / 24 }
+
+// brief is the life below which an answer's word on how long its token lives is not believed: taken
+// at its word, such a token would be replaced with every call.
+func (t Times) brief() time.Duration { return t.Life / 120 }
 
 // Uses are noted no finer than this.
 func (t Times) grain() time.Duration { return t.Life / 24 }
@@ -206,6 +211,14 @@ func (r *row) live(life time.Duration, asked time.Time, m moment) {
 	r.expires = earlier(asked, m.now).Add(life)
 	r.early = r.expires.Add(-part(life, 0.55+0.10*m.spread))
 	r.late = r.expires.Add(-part(life, (2+3*m.spread)/24))
+	if life < m.brief() {
+		r.early, r.late = m.now.Add(forcedEach), m.now.Add(forcedEach)
+	}
+}
+
+// brief reports whether the stored token was given a life so short that its refreshes count as forced.
+func (r *row) brief(m moment) bool {
+	return r.version == r.fence && !r.access.IsZero() && r.expires.Sub(r.claimed) < m.brief()
 }
 
 func part(d time.Duration, share float64) time.Duration {
@@ -344,6 +357,11 @@ func (r *row) schedule(m moment) {
 	r.due, r.warm = next, !next.IsZero() && r.failures == 0 && r.onlyWarm(m)
 }
 
+// renews is wanted, within the allowance of forced refreshes where the row's token is a brief one.
+func (r *row) renews(m moment) bool {
+	return r.wanted(m) && (!r.brief(m) || r.force(r.version, m))
+}
+
 // wanted reports whether a keeper should claim the row now, after it has put right a due time that was only a guess. One that turns out to be warm only now waits until it is listed as that.
 func (r *row) wanted(m moment) bool {
 	was := r.warm
@@ -378,7 +396,7 @@ func (r *row) serves(w wish, his time.Time, t Times) bool {
 	return r.version > w.useless && r.alive(his, t)
 }
 
-// judge says what a caller gets whose own clock shows his. It counts a refresh that is forced: one of a token that lives by the database's clock.
+// judge says what a caller gets whose own clock shows his. It counts a refresh that is forced: one of a token that lives by the database's clock, or that never lived for long.
 func (r *row) judge(w wish, his time.Time, m moment) verdict {
 	switch {
 	case r.serves(w, his, m.Times):
@@ -389,7 +407,7 @@ func (r *row) judge(w wish, his time.Time, m moment) verdict {
 		return waits
 	case m.now.Before(r.retry), m.now.Before(r.barred):
 		return resting
-	case r.alive(m.now, m.Times) && !r.force(max(w.useless, r.version), m):
+	case (r.alive(m.now, m.Times) || r.brief(m)) && !r.force(max(w.useless, r.version), m):
 		return limited
 	default:
 		return mine
@@ -401,7 +419,7 @@ func (r *row) force(version Version, m moment) bool {
 	if version == r.forcedFor {
 		return true
 	}
-	moved := later(r.forced, m.now).Add(forcedWithin / forcedRefreshes)
+	moved := later(r.forced, m.now).Add(forcedEach)
 	if moved.Sub(m.now) > forcedWithin {
 		return false
 	}

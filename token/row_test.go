@@ -783,3 +783,57 @@ func TestTimesKeepTheirOrder(t *testing.T) {
 		}
 	}
 }
+
+// WeChat says that its tokens live for two hours. Where an answer says seconds, each call would
+// replace the token.
+func TestABriefTokenIsReplacedFiveTimesAtOnceAndThenOnceInTwoMinutes(t *testing.T) {
+	h := granted(t)
+	brief := answer("brief")
+	brief.ExpiresIn = 5 * time.Second
+	replaced := 0
+	for second := 0.0; second < 600; second += 10 {
+		m := at(second)
+		switch h.r.judge(wish{useless: h.r.version}, m.now, m) {
+		case mine:
+			if replaced++; replaced > 5+int(second)/120 {
+				t.Fatalf("second %.0f: got it replaced %d times", second, replaced)
+			}
+			h.r.succeed(h.r.claim(m, h.r.version), brief, m)
+		case limited:
+		default:
+			t.Fatalf("second %.0f: got neither the claim nor the limit", second)
+		}
+	}
+	if replaced < 5 {
+		t.Errorf("got it replaced %d times in ten minutes, want 5 at once", replaced)
+	}
+}
+
+func TestKeepersRenewABriefTokenOnceInTwoMinutes(t *testing.T) {
+	h := granted(t)
+	brief := answer("brief")
+	brief.ExpiresIn = time.Second
+	renewed := 0
+	for second := 0.0; second < 3600; second += 2 {
+		if m := at(second); h.r.renews(m) {
+			renewed++
+			h.r.succeed(h.r.claim(m, h.r.version), brief, m)
+		}
+	}
+	if renewed > 30 {
+		t.Errorf("got %d renewals in an hour, want one in two minutes at most", renewed)
+	}
+}
+
+func TestATokenOfAMinuteIsNotBrief(t *testing.T) {
+	h := granted(t)
+	minute := answer("minute")
+	minute.ExpiresIn = time.Minute
+	for second := 0.0; second < 600; second += 60 {
+		m := at(second)
+		if got := h.r.judge(wish{useless: h.r.version}, m.now, m); got != mine && second > 0 {
+			t.Fatalf("second %.0f: got %d, want the claim", second, got)
+		}
+		h.r.succeed(h.r.claim(m, h.r.version), minute, m)
+	}
+}

@@ -1326,3 +1326,32 @@ func (w *fakeWeChat) waitFor(t *testing.T, asks int) {
 		}
 	}
 }
+
+// A rotated refresh token is given once, also in an answer whose access token cannot be read.
+func TestARefreshTokenThatCameWithoutAnAccessTokenIsTriedWhenTheOldOneIsRefused(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		halves := func(context.Context, seal.Secret) (Answer, error) {
+			return Answer{Refresh: seal.NewSecret("rotated")}, nil
+		}
+		if _, err := s.Replace(t.Context(), id, bad, halves); err == nil {
+			t.Fatal("got a token, want none in half an answer")
+		}
+		if err := s.Hasten(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		var tried []string
+		ask := func(_ context.Context, refresh seal.Secret) (Answer, error) {
+			tried = append(tried, refresh.Reveal())
+			if refresh.Reveal() != "rotated" {
+				return Answer{}, ErrDead
+			}
+			return Answer{Access: seal.NewSecret("newer"), ExpiresIn: time.Hour}, nil
+		}
+		got, err := s.Replace(t.Context(), id, bad, ask)
+		if err != nil || got.Access.Reveal() != "newer" || len(tried) != 2 {
+			t.Errorf("got %v, %v by %q, want the token by the rotated one", got, err, tried)
+		}
+	})
+}
