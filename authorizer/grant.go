@@ -15,7 +15,8 @@ import (
 type Grant struct {
 	AppID          wechat.AppID
 	Answer         token.Answer
-	PermissionSets wechat.PermissionSets // nil where WeChat did not say: then those that are known stay
+	PermissionSets wechat.PermissionSets // empty where WeChat did not say
+	AllSets        bool                  // they are all that was granted
 	Sent           time.Time             // when the exchange was sent, by the database's clock
 	Inviter        tenant.ID             // whose pending invitation the code came by; "" where none may bind
 }
@@ -33,7 +34,7 @@ func (g *Grant) Read(answer wechat.Object) (lacks string) {
 	g.Answer.Access, _ = info.Secret("authorizer_access_token")
 	g.Answer.Refresh, _ = info.Secret("authorizer_refresh_token")
 	g.Answer.ExpiresIn = info.Life("expires_in")
-	g.PermissionSets, _ = info.PermissionSets("func_info")
+	g.PermissionSets, g.AllSets = info.PermissionSets("func_info")
 	return ""
 }
 
@@ -63,7 +64,55 @@ func (r *Registry) Grant(ctx context.Context, tx *db.Tx, g Grant) (Granted, erro
 	if err := r.tokens.SetOwner(ctx, tx, a.AppID, token.Owner(a.Tenant)); err != nil {
 		return Granted{}, fmt.Errorf("tokens of %s: %w", g.AppID, err)
 	}
-	return Granted{a.Tenant, publish}, r.saveGrant(ctx, tx, a)
+	if err := r.saveGrant(ctx, tx, a); err != nil {
+		return Granted{}, err
+	}
+	return Granted{a.Tenant, publish}, r.seekMissing(ctx, tx, a.AppID)
+}
+
+// seekMissing has WeChat's list looked through for a refresh token that an exchange did not give.
+func (r *Registry) seekMissing(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
+	if has, err := r.tokens.HasRefresh(ctx, tx, id); err != nil || has {
+		return err
+	}
+	return r.seekIn(ctx, tx, id, "WeChat gave no refresh token; its list is looked through for one")
+}
+
+func (r *Registry) seekIn(ctx context.Context, tx *db.Tx, id wechat.AppID, reason string) error {
+	return r.changeIn(ctx, tx, id, func(tx *db.Tx, c condition, now time.Time) (condition, error) {
+		version, err := r.tokens.Version(ctx, tx, id)
+		return c.seeking(reason, version, now), err
+	})
+}
+
+// Contradict takes, in the caller's transaction, that WeChat named two accounts for one auth code.
+// Nobody knows whose the tokens are, so both accounts are kept, nobody's where they are new, and
+// WeChat's list is looked through for the refresh tokens of both.
+func (r *Registry) Contradict(ctx context.Context, tx *db.Tx, ids ...wechat.AppID) error {
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if _, err := r.lock(ctx, tx, id, now); err != nil {
+			return fmt.Errorf("authorizer %s: %w", id, err)
+		}
+		if err := r.seekIn(ctx, tx, id, "WeChat named two accounts for one authorization; its list is looked through for their refresh tokens"); err != nil {
+			return fmt.Errorf("authorizer %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// Unbind takes an account from its tenant if it was not known before the time given: an exchange that
+// is no longer believed bound it. It is for the operator to bind again.
+func (r *Registry) Unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, knownSince time.Time) error {
+	tx.Changed()
+	unbound, err := r.unbind(ctx, tx, id, knownSince)
+	if err != nil || !unbound {
+		return err
+	}
+	return r.tokens.SetOwner(ctx, tx, id, "")
 }
 
 // granted is a after g. A binding lasts until the merchant withdraws; then an invitation of any tenant binds anew.
@@ -77,9 +126,6 @@ func (a Authorizer) granted(g Grant, now time.Time) Authorizer {
 	if a.State != Healthy {
 		a.State, a.Reason, a.Since = Healthy, "", now
 	}
-	if len(g.PermissionSets) > 0 {
-		a.PermissionSets = g.PermissionSets
-	}
-	a.AuthorizedAt = now
+	a.PermissionSets, a.AuthorizedAt = a.PermissionSets.After(g.PermissionSets, g.AllSets), now
 	return a
 }

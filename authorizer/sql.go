@@ -115,6 +115,14 @@ func (r *Registry) bind(ctx context.Context, tx *db.Tx, id wechat.AppID, to tena
 	return err
 }
 
+func (r *Registry) unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, knownSince time.Time) (bool, error) {
+	rows, err := db.Exec(ctx, tx, `
+		UPDATE authorizers
+		SET tenant = ''
+		WHERE appid = $1 AND created_at >= $2`, string(id), db.Millis(knownSince))
+	return rows > 0, err
+}
+
 func (r *Registry) saveGrant(ctx context.Context, tx *db.Tx, a Authorizer) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE authorizers

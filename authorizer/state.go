@@ -3,6 +3,7 @@ package authorizer
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"wxplatform/internal/db"
@@ -73,12 +74,21 @@ func (c condition) offered() condition {
 	return c
 }
 
+// seeking is c after something has shown that another refresh token must be looked for.
+func (c condition) seeking(reason string, version token.Version, now time.Time) condition {
+	return c.failed(verdict{state: Degraded, reason: reason, seek: true}, version, now)
+}
+
 // listed is c after a walk that began at begun showed no other refresh token than the one refused. A walk that began before the refusal says nothing about it.
 func (c condition) listed(begun time.Time, version token.Version, now time.Time) condition {
 	if c.Sought.IsZero() || !c.Sought.Before(begun) || c.Version != version {
 		return c
 	}
-	return c.offered().failed(verdict{state: Reauthorize, reason: "61023: WeChat refuses the refresh token and lists no other one"}, version, now)
+	reason := "61023: WeChat refuses the refresh token and lists no other one"
+	if !strings.HasPrefix(c.Reason, "61023") {
+		reason = "WeChat gave no refresh token and lists none"
+	}
+	return c.offered().failed(verdict{state: Reauthorize, reason: reason}, version, now)
 }
 
 // blocks reports whether calls for such an authorizer are refused before WeChat is asked.

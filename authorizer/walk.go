@@ -344,7 +344,7 @@ func (w *walk) returned(ctx context.Context, id wechat.AppID, c condition, refre
 		if err != nil || is != c {
 			return err
 		}
-		granted, err = w.r.Grant(ctx, tx, Grant{AppID: id, Answer: token.Answer{Refresh: refresh}, PermissionSets: profile.PermissionSets, Sent: w.begun})
+		granted, err = w.r.Grant(ctx, tx, Grant{AppID: id, Answer: token.Answer{Refresh: refresh}, PermissionSets: profile.PermissionSets, AllSets: true, Sent: w.begun})
 		return err
 	})
 	if err == nil && granted.Publish != nil {

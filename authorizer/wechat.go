@@ -90,9 +90,7 @@ func (p Profile) with(answer wechat.Object) Profile {
 	}
 	takeInt(info, "account_status", &p.AccountStatus)
 	authorization, _ := answer.Object("authorization_info")
-	if sets, ok := authorization.PermissionSets("func_info"); ok {
-		p.PermissionSets = sets
-	}
+	p.PermissionSets = p.PermissionSets.After(authorization.PermissionSets("func_info"))
 	return p
 }
 
@@ -109,14 +107,15 @@ func takeInt(o wechat.Object, name string, into *int) {
 }
 
 // kind is the kind of account that info tells of. The presence of MiniProgramInfo is WeChat's own
-// test for a mini program, for the numbers of service types overlap. A mini program stays one where
-// that member is missing: an account never changes into one of another kind.
+// test for a mini program, for the numbers of service types overlap; one that is empty or broken says
+// nothing. A mini program stays one where that member is missing: an account never changes into one of
+// another kind.
 func (p Profile) kind(info wechat.Object) Kind {
 	program, ok := info.Object("MiniProgramInfo")
 	service, _ := info.Object("service_type_info")
 	id, told := service.Int("id")
 	switch {
-	case ok && !program.Empty(), p.Kind == MiniProgram:
+	case ok && !program.Empty() && program.Whole(), p.Kind == MiniProgram:
 		return MiniProgram
 	case id == 2:
 		return Service

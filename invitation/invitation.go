@@ -27,6 +27,9 @@ var (
 	ErrCode       = errors.New("WeChat does not know this auth code") // never sent before, so nothing was lost
 	ErrAnswerLost = errors.New("the answer to this auth code was lost; the event will tell whose it is")
 	ErrBusy       = errors.New("the auth code is being exchanged elsewhere")
+	// ErrContradiction says that WeChat's event and WeChat's answer name different accounts for one
+	// auth code. Neither is bound; trying again changes nothing, and the operator should know.
+	ErrContradiction = errors.New("WeChat names two accounts for one auth code")
 )
 
 // Status is where an invitation stands.

@@ -79,10 +79,16 @@ func (d *Desk) redeem(ctx context.Context, code seal.Secret, from source) (Resul
 		return Result{}, fmt.Errorf("component token: %w", err) // at hand before the claim, for the claim's lease covers one call
 	}
 	claimed, err := d.wait(ctx, code, from)
+	if claimed.result != nil && claimed.result.contradicts(from) {
+		return Result{}, d.contradicted(ctx, code.Hash(), from, claimed)
+	}
 	if err != nil || claimed.result != nil {
 		return orCode(claimed.result), orInvalid(claimed.result, err)
 	}
 	result, err := d.exchange(ctx, code, from, claimed)
+	if errors.Is(err, ErrContradiction) {
+		return Result{}, err
+	}
 	if err != nil {
 		return Result{}, errors.Join(err, d.release(context.WithoutCancel(ctx), code.Hash(), from.invitation))
 	}
@@ -129,7 +135,7 @@ type claim struct {
 	result *Result
 	busy   bool
 	fresh  bool      // the code was never sent before
-	sent   time.Time // written ahead, by the database's clock
+	sent   time.Time // when the code was or is about to be sent, written ahead, by the database's clock
 }
 
 // claim writes ahead that the code is about to be sent: under a lease on the code, and on its invitation, which redirect and event share.
@@ -172,7 +178,7 @@ type exchanged struct {
 func (e exchanged) claim(i Invitation, now time.Time) claim {
 	switch {
 	case e.done:
-		return claim{result: &Result{e.appid, e.result}}
+		return claim{result: &Result{e.appid, e.result}, sent: e.sent}
 	case held(e.lease, now), held(i.lease, now):
 		return claim{busy: true}
 	}
@@ -198,8 +204,46 @@ func (d *Desk) exchange(ctx context.Context, code seal.Secret, from source, clai
 	if err != nil {
 		return Result{}, err
 	}
+	if answered := (Result{AppID: got.AppID}); answered.contradicts(from) {
+		claimed.result = &answered
+		return Result{}, d.contradicted(context.WithoutCancel(ctx), code.Hash(), from, claimed)
+	}
 	got.Sent = claimed.sent
 	return d.keep(context.WithoutCancel(ctx), code.Hash(), from, got)
+}
+
+// contradicts reports whether the account that an exchange gave is another one than the event said.
+func (r Result) contradicts(from source) bool {
+	return from.appid != "" && r.AppID != "" && r.AppID != from.appid
+}
+
+// contradicted is what follows where WeChat's event and its answer name different accounts for one
+// code: an answer may have gone astray between WeChat and us, and then its tokens are not those of
+// the account that it names. Nothing of it is stored or bound, and what it bound before the event
+// came is unbound; WeChat's list says which refresh token is whose.
+func (d *Desk) contradicted(ctx context.Context, hash string, from source, claimed claim) error {
+	answered := claimed.result.AppID
+	err := d.db.Tx(ctx, func(tx *db.Tx) error {
+		if _, err := d.locked(ctx, tx, from.invitation); err != nil {
+			return err
+		}
+		if claimed.result.Status == Authorized {
+			if err := d.unbind(ctx, tx, from.invitation, answered, claimed.sent); err != nil {
+				return err
+			}
+		}
+		return errors.Join(
+			d.authorizers.Contradict(ctx, tx, from.appid, answered),
+			d.saveResult(ctx, tx, hash, Result{answered, NotBound}),
+			d.unlease(ctx, tx, from.invitation))
+	})
+	return errors.Join(fmt.Errorf("%w: its event says %s, its answer %s", ErrContradiction, from.appid, answered), err)
+}
+
+func (d *Desk) unbind(ctx context.Context, tx *db.Tx, invitation string, id wechat.AppID, sent time.Time) error {
+	return errors.Join(
+		d.authorizers.Unbind(ctx, tx, id, sent),
+		d.finish(ctx, tx, invitation, Result{id, NotBound}))
 }
 
 // recover finds what a lost answer held: WeChat burned the code, and lists the refresh token that it gave for it.
@@ -212,7 +256,7 @@ func (d *Desk) recover(ctx context.Context, id wechat.AppID) (authorizer.Grant, 
 		return authorizer.Grant{}, fmt.Errorf("find the refresh token of a lost answer: %w", err)
 	}
 	profile, err := d.authorizers.Profile(ctx, id)
-	return authorizer.Grant{AppID: id, Answer: token.Answer{Refresh: refresh}, PermissionSets: profile.PermissionSets}, err
+	return authorizer.Grant{AppID: id, Answer: token.Answer{Refresh: refresh}, PermissionSets: profile.PermissionSets, AllSets: true}, err
 }
 
 // keep stores what WeChat gave. It burned the code for it, so a database that is away for a moment is tried again.

@@ -308,6 +308,15 @@ func (s *Store) Version(ctx context.Context, q db.Querier, id wechat.AppID) (Ver
 	return v, err
 }
 
+// HasRefresh reports whether there is a refresh token for id.
+func (s *Store) HasRefresh(ctx context.Context, q db.Querier, id wechat.AppID) (bool, error) {
+	n, err := db.One(ctx, q, db.Value[int64], `
+		SELECT COUNT(*)
+		FROM tokens
+		WHERE kind = $1 AND id = $2 AND LENGTH(refresh) > 0`, s.kind, id)
+	return n > 0, err
+}
+
 // Reseal moves a page of the tokens to the newest sealing key. One that is refreshed meanwhile stays as its refresher saved it.
 func (s *Store) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
 	return s.db.Reseal(ctx, s.ring, s.sealedTable(), page)

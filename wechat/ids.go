@@ -31,6 +31,20 @@ func (granted PermissionSets) HasAny(wanted []PermissionSet) bool {
 	return len(wanted) == 0 || slices.ContainsFunc(wanted, func(s PermissionSet) bool { return slices.Contains(granted, s) })
 }
 
+// After is what is known to be granted after an answer that lists sets. One that lists none changes
+// nothing, and one that does not list all takes none away.
+func (granted PermissionSets) After(sets PermissionSets, all bool) PermissionSets {
+	if len(sets) == 0 {
+		return granted
+	}
+	if all {
+		return sets
+	}
+	known := slices.Concat(granted, sets)
+	slices.Sort(known)
+	return slices.Compact(known)
+}
+
 // String joins the numbers with commas: "1,6,100".
 func (granted PermissionSets) String() string {
 	parts := make([]string, len(granted))

@@ -195,12 +195,11 @@ func (o Object) List(name string) (List, bool) {
 }
 
 // PermissionSets are the sets that a merchant granted, as WeChat's func_info lists them
-// ({"funcscope_category":{"id":1}}). A bad entry is passed over. An empty list is not readable: an
-// account that authorized the component granted something, and WeChat sends empty ones although it
-// did (docs/wechat.md, "Profiles").
-func (o Object) PermissionSets(name string) (PermissionSets, bool) {
-	list, ok := o.List(name)
-	sets := make(PermissionSets, 0, len(list.Objects))
+// ({"funcscope_category":{"id":1}}). A bad entry is passed over, and then the sets are not all. A list
+// without a readable entry says nothing: an account that authorized the component granted something,
+// and WeChat sends empty lists although it did (wechat-protocol §12, corrections).
+func (o Object) PermissionSets(name string) (sets PermissionSets, all bool) {
+	list, _ := o.List(name)
 	for _, entry := range list.Objects {
 		category, _ := entry.Object("funcscope_category")
 		if id, ok := category.Int("id"); ok && 0 < id && id <= math.MaxInt32 {
@@ -209,10 +208,10 @@ func (o Object) PermissionSets(name string) (PermissionSets, bool) {
 			entry.Odd("funcscope_category", OddUnreadable)
 		}
 	}
-	if ok && len(sets) == 0 {
+	if len(sets) == 0 {
 		o.Odd(name, OddMissing)
 	}
-	return sets, len(sets) > 0
+	return sets, len(sets) == list.Len
 }
 
 // find is what read makes of the last member of that name that it can read.

@@ -137,9 +137,22 @@ func TestABadPermissionSetIsPassedOver(t *testing.T) {
 		`[]`: "", `null`: "", `{}`: "", `"1,6"`: "",
 	} {
 		o, _ := object(t, `{"func_info":`+text+`}`)
-		got, ok := o.PermissionSets("func_info")
-		if got.String() != want || ok != (want != "") {
-			t.Errorf("%s: got %s, %v, want %s", text, got, ok, want)
+		if got, _ := o.PermissionSets("func_info"); got.String() != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+}
+
+func TestSetsThatAreNotAllTakeNoneAway(t *testing.T) {
+	known := PermissionSets{1, 6}
+	for text, want := range map[string]string{
+		`[{"funcscope_category":{"id":6}},{"funcscope_category":{"id":11}}]`: "6,11",
+		`[{"funcscope_category":{"id":11}},{}]`:                              "1,6,11",
+		`[null]`:                                                             "1,6", `[]`: "1,6", `null`: "1,6",
+	} {
+		o, _ := object(t, `{"x":`+text+`}`)
+		if got := known.After(o.PermissionSets("x")); got.String() != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
 		}
 	}
 }

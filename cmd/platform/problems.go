@@ -102,6 +102,7 @@ var rows = []row{
 	{as[*strict.Fault], 400, "invalid-request", "The request is not as it should be", false, false},
 	{sentinel(invitation.ErrUnknown), 404, "unknown-invitation", "No such invitation", false, false},
 	{sentinel(invitation.ErrEnded), 409, "invitation-ended", "The invitation is no longer pending", false, false},
+	{sentinel(invitation.ErrContradiction), 503, "wechat-unavailable", "WeChat could not be reached or did not do it", true, true},
 	{sentinel(inbox.ErrNotAuthentic), 403, "not-authentic", "Not a push of WeChat's for this component", false, false},
 	{sentinel(session.ErrServedByAnother), 409, "served-by-another", "Another kf account is serving the customer", false, false},
 	{sentinel(session.ErrUnknownOutcome), 504, "outcome-unknown", "Nobody knows whether WeChat did it", false, false},
