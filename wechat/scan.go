@@ -83,11 +83,15 @@ func (s *scanner) toMember() bool {
 			continue
 		}
 		ahead := *s
-		ahead.string()
+		if ahead.string().cut {
+			return false
+		}
+		before := ahead.at - 2
 		ahead.space()
 		if !ahead.done() && ahead.text[ahead.at] == ':' {
 			return true
 		}
+		s.at = before // its end may begin another string. Quotes inside are escaped, and looking at each would take quadratic time
 	}
 	return false
 }
