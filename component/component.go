@@ -22,6 +22,12 @@ var ErrNoTicket = errors.New("no component_verify_ticket yet")
 // TicketLife is how long a ticket is good for (wechat-protocol §1.2).
 const TicketLife = 12 * time.Hour
 
+// ticketAhead is by how much WeChat's clock may be ahead of ours.
+const ticketAhead = 10 * time.Minute
+
+// ticketEpoch is before WeChat had components.
+var ticketEpoch = time.Date(2011, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // Component is the third-party platform that this program speaks for. It is safe for concurrent use.
 type Component struct {
 	AppID wechat.AppID
@@ -50,9 +56,19 @@ type Ticket struct {
 	Received time.Time // by ours
 }
 
+// sane is t, created when it was received where the time that it names cannot be: there is none, it lies before WeChat had components,
+// or it is ahead of our clock by more than ticketAhead. Milliseconds for seconds would otherwise be newer than every ticket to come.
+func (t Ticket) sane(now time.Time) Ticket {
+	if t.Created.Before(ticketEpoch) || t.Created.After(now.Add(ticketAhead)) {
+		t.Created = t.Received.Truncate(time.Second) // WeChat's times are whole seconds: the next ticket may come in this one
+	}
+	return t
+}
+
 // Keep stores a pushed ticket, unless a newer one is known. Where SQL cannot take it (db.ErrUnavailable) it is in the process and in Redis all the same.
 func (c *Component) Keep(ctx context.Context, ticket Ticket) error {
-	c.see(ticket)
+	ticket = ticket.sane(time.Now())
+	c.take(ticket)
 	select {
 	case c.pushed <- struct{}{}:
 	default:
@@ -76,21 +92,33 @@ func (c *Component) Refresh(ctx context.Context) error {
 		c.seeShared(ctx)
 		return fmt.Errorf("read the ticket: %w", err)
 	}
-	c.see(ticket)
+	c.see(ticket.sane(time.Now()))
 	return nil
 }
 
 func (c *Component) seeShared(ctx context.Context) {
 	if v, ok := c.shared.Shared(ctx, string(c.AppID)); ok {
 		created := time.Unix(v.Version, 0)
-		c.see(Ticket{Value: v.Secret, Created: created, Received: created})
+		if !created.After(time.Now().Add(ticketAhead)) { // an older build shared any
+			c.see(Ticket{Value: v.Secret, Created: created, Received: created})
+		}
 	}
 }
 
-func (c *Component) see(ticket Ticket) {
+// take makes a ticket that was pushed now the newest, unless a later one is known.
+func (c *Component) take(ticket Ticket) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.newest.Value.IsZero() || !ticket.Created.Before(c.newest.Created) {
+		c.newest = ticket
+	}
+}
+
+// see is take for a ticket that was stored before, perhaps a moment before the newest one was pushed: of two of the same second the one pushed stays.
+func (c *Component) see(ticket Ticket) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.newest.Value.IsZero() || ticket.Created.After(c.newest.Created) {
 		c.newest = ticket
 	}
 }

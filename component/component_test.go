@@ -43,7 +43,7 @@ func TestATicketThatSQLCannotTakeIsInRedis(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	pushed := Ticket{Value: seal.NewSecret("canary-31c7"), Created: time.Now().Truncate(time.Second)}
+	pushed := Ticket{Value: seal.NewSecret("canary-31c7"), Created: time.Now().Truncate(time.Second), Received: time.Now()}
 	if err := one.Keep(t.Context(), pushed); !errors.Is(err, db.ErrUnavailable) {
 		t.Fatalf("got %v, want SQL away", err)
 	}
@@ -55,6 +55,87 @@ func TestATicketThatSQLCannotTakeIsInRedis(t *testing.T) {
 	}
 	if dump := server.Dump(); strings.Contains(dump, "canary") || !strings.Contains(dump, "newest-ticket") {
 		t.Errorf("got %s, want it there and sealed", dump)
+	}
+}
+
+func TestATimeThatATicketCannotHaveCountsAsNow(t *testing.T) {
+	received := time.Date(2026, 11, 28, 12, 0, 0, 5e8, time.UTC)
+	now := received.Truncate(time.Second)
+	for name, c := range map[string]struct{ created, want time.Time }{
+		"now":                   {now, now},
+		"ten minutes ahead":     {received.Add(10 * time.Minute), received.Add(10 * time.Minute)},
+		"more than that":        {received.Add(10*time.Minute + time.Second), now},
+		"milliseconds (B21)":    {time.Unix(received.UnixMilli(), 0), now},
+		"the end of time":       {time.Unix(1<<62, 0), now},
+		"eleven hours ago":      {received.Add(-11 * time.Hour), received.Add(-11 * time.Hour)},
+		"none":                  {time.Time{}, now},
+		"zero":                  {time.Unix(0, 0), now},
+		"before 1970":           {time.Unix(-1413192605, 0), now},
+		"a counter, not a time": {time.Unix(17, 0), now},
+	} {
+		if got := (Ticket{Created: c.created, Received: received}).sane(received).Created; !got.Equal(c.want) {
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// An older build stored a ticket's time as WeChat had sent it: one in milliseconds is newer than every ticket to come.
+func TestATicketStoredAheadOfItsTimeIsReplaced(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ring, received := dbtest.Ring(t), time.Now().Add(-time.Minute)
+		bad := Ticket{Value: seal.NewSecret("bad"), Created: time.Unix(received.UnixMilli(), 0), Received: received}
+		if err := replica(t, d, ring, "").saveTicket(t.Context(), bad); err != nil {
+			t.Fatal(err)
+		}
+		one, other := replica(t, d, ring, ""), replica(t, d, ring, "")
+		for _, c := range []*Component{one, other} {
+			if err := c.Refresh(t.Context()); err != nil || !c.Newest().Value.Equal(bad.Value) {
+				t.Fatalf("got %v and a ticket of %v, want what is stored, for there is no other", err, c.Newest().Created)
+			}
+		}
+		now := time.Now().Truncate(time.Second)
+		if err := one.Keep(t.Context(), Ticket{Value: seal.NewSecret("good"), Created: now, Received: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		restarted := replica(t, d, ring, "")
+		for name, c := range map[string]*Component{"it was pushed to": one, "it was not": other, "restarted": restarted} {
+			if err := c.Refresh(t.Context()); err != nil || c.Newest().Value.Reveal() != "good" {
+				t.Errorf("%s: got %v and a ticket of %v, want the good one", name, err, c.Newest().Created)
+			}
+		}
+		if err := one.Keep(t.Context(), Ticket{Value: seal.NewSecret("late"), Created: now.Add(-time.Second), Received: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		if stored, err := one.loadTicket(t.Context()); err != nil || stored.Value.Reveal() != "good" {
+			t.Errorf("got a ticket of %v, %v, want a late one not stored", stored.Created, err)
+		}
+	})
+}
+
+func TestARefreshReplacesNoTicketOfTheSameSecond(t *testing.T) {
+	d := dbtest.SQLite(t)
+	c := replica(t, d, dbtest.Ring(t), "")
+	now := time.Now().Truncate(time.Second)
+	if err := c.Keep(t.Context(), Ticket{Value: seal.NewSecret("first"), Created: now, Received: now}); err != nil {
+		t.Fatal(err)
+	}
+	c.take(Ticket{Value: seal.NewSecret("second"), Created: now, Received: now}) // and not yet saved
+	if err := c.Refresh(t.Context()); err != nil || c.Newest().Value.Reveal() != "second" {
+		t.Errorf("got %v and the ticket %s, want the one pushed last", err, c.Newest().Value.Reveal())
+	}
+}
+
+// One that an older build shared in Redis is not taken either.
+func TestASharedTicketAheadOfItsTimeIsNotTaken(t *testing.T) {
+	server, ring, d := miniredis.RunT(t), dbtest.Ring(t), dbtest.SQLite(t)
+	c := replicaOn(t, d, ring, "", "redis://"+server.Addr())
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ahead := time.Unix(time.Now().UnixMilli(), 0)
+	c.shared.Put(t.Context(), string(c.AppID), mirror.Versioned{Secret: seal.NewSecret("bad"), Version: ahead.Unix(), Expires: time.Now().Add(time.Hour)})
+	if err := c.Refresh(t.Context()); !errors.Is(err, db.ErrUnavailable) || !c.Newest().Value.IsZero() {
+		t.Errorf("got %v and a ticket of %v, want none", err, c.Newest().Created)
 	}
 }
 

@@ -2,20 +2,22 @@ package component
 
 import (
 	"context"
+	"time"
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
 )
 
-// A ticket that was pushed before the stored one came late, and is not stored.
+// A ticket that was pushed before the stored one came late, and is not stored. An older build may have stored one that is ahead of its time: any replaces it.
 func (c *Component) saveTicket(ctx context.Context, t Ticket) error {
 	_, err := db.Exec(ctx, c.db, `
 		INSERT INTO tickets (component, ticket, created_at, received_at)
 		VALUES ($1, $2, $3, $4)
 		ON CONFLICT (component) DO UPDATE
 		SET ticket = excluded.ticket, created_at = excluded.created_at, received_at = excluded.received_at
-		WHERE tickets.created_at <= excluded.created_at`,
-		string(c.AppID), c.ring.Seal(t.Value, c.place()...), db.Millis(t.Created), db.Millis(t.Received))
+		WHERE tickets.created_at <= excluded.created_at
+		   OR tickets.created_at > $5`,
+		string(c.AppID), c.ring.Seal(t.Value, c.place()...), db.Millis(t.Created), db.Millis(t.Received), db.Millis(time.Now().Add(ticketAhead)))
 	return err
 }
 
