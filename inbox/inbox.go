@@ -3,11 +3,9 @@ package inbox
 
 import (
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -75,21 +73,48 @@ func recent(timestamp string, now time.Time) bool {
 	return now.Sub(time.Unix(seconds, 0)).Abs() <= timestampSlack
 }
 
-// notice is a component event (wechat-protocol §1). Fields that an event has not are empty.
+// notice is what a push says: a component event (wechat-protocol §1), or a message of WeChat's release test. What it does not say is empty.
 type notice struct {
-	AppID           wechat.AppID `xml:"AppId"`
-	CreateTime      string       `xml:"CreateTime"`
-	InfoType        string       `xml:"InfoType"`
-	Ticket          string       `xml:"ComponentVerifyTicket"`
-	AuthorizerAppID wechat.AppID `xml:"AuthorizerAppid"`
-	Code            string       `xml:"AuthorizationCode"`
-	PreAuthCode     string       `xml:"PreAuthCode"`
-	message                      // of WeChat's release test; the two kinds of push share no field
+	AppID           wechat.AppID // the component's
+	CreateTime      string
+	InfoType        string
+	Ticket          string
+	AuthorizerAppID wechat.AppID
+	Code            string
+	PreAuthCode     string
+	message         // the two kinds of push share no field
 }
 
-// created is trimmed before it is read: WeChat's own sample has a blank inside the tag (wechat-protocol §1.2).
+// read takes what is needed from a decrypted push, and nothing else of it can be in the way: its signature was good.
+func read(plain []byte) notice {
+	fields := wechat.ParsePush(plain)
+	return notice{
+		AppID:           wechat.AppID(fields.Text("AppId")),
+		CreateTime:      fields.Text("CreateTime"),
+		InfoType:        fields.Text("InfoType"),
+		Ticket:          fields.Text("ComponentVerifyTicket"),
+		AuthorizerAppID: wechat.AppID(fields.Text("AuthorizerAppid")),
+		Code:            fields.Text("AuthorizationCode"),
+		PreAuthCode:     fields.Text("PreAuthCode"),
+		message: message{
+			To:      wechat.UserName(fields.Text("ToUserName")),
+			From:    wechat.OpenID(fields.Text("FromUserName")),
+			Type:    fields.Text("MsgType"),
+			Content: fields.Text("Content"),
+			Event:   fields.Text("Event"),
+		},
+	}
+}
+
+// of reports whether n is an event of this component. A message is none, whatever its customer wrote into it: WeChat says what a message is before it says what is in it.
+func (n notice) of(component wechat.AppID) bool { return n.AppID == component && n.Type == "" }
+
+// created is zero where the push does not say it in a number.
 func (n notice) created() time.Time {
-	seconds, _ := strconv.ParseInt(strings.TrimSpace(n.CreateTime), 10, 64)
+	seconds, err := strconv.ParseInt(n.CreateTime, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
 	return time.Unix(seconds, 0)
 }
 
@@ -100,8 +125,8 @@ func (b *Inbox) Component(ctx context.Context, p wechat.Push) error {
 	if err != nil {
 		return err
 	}
-	var n notice
-	if err := xml.Unmarshal(message, &n); err != nil || n.AppID != b.appid {
+	n := read(message)
+	if !n.of(b.appid) {
 		b.Counts.Forged.Add(1)
 		return fmt.Errorf("%w: its content is not an event of this component", ErrNotAuthentic)
 	}
@@ -136,8 +161,8 @@ func (b *Inbox) Message(ctx context.Context, path wechat.AppID, p wechat.Push) (
 	if err != nil {
 		return nil, err
 	}
-	var m message
-	if err := xml.Unmarshal(plain, &m); err != nil || m.To == "" || m.Type == "" {
+	m := read(plain).message
+	if m.To == "" || m.Type == "" {
 		b.Counts.Unknown.Add(1)
 		return success, nil
 	}
@@ -160,13 +185,14 @@ var success = []byte("success")
 
 // handle does what an event asks. An error means that it is tried again.
 func (b *Inbox) handle(ctx context.Context, n notice) error {
+	if n.Type != "" {
+		return b.answerQuery(ctx, n.message)
+	}
 	switch n.InfoType {
 	case "authorized", "updateauthorized":
 		return b.invitations.Authorized(ctx, invitation.Event{AppID: n.AuthorizerAppID, Code: seal.NewSecret(n.Code), PreAuthCode: seal.NewSecret(n.PreAuthCode)})
 	case "unauthorized":
 		return b.authorizers.Withdrawn(ctx, n.AuthorizerAppID)
-	case "":
-		return b.answerQuery(ctx, n.message)
 	}
 	return nil
 }

@@ -34,11 +34,11 @@ var testers = map[wechat.UserName]wechat.AppID{
 
 // message is what an account's customer wrote, or an event about him. Fields that a message has not are empty.
 type message struct {
-	To      wechat.UserName `xml:"ToUserName"`
-	From    wechat.OpenID   `xml:"FromUserName"`
-	Type    string          `xml:"MsgType"`
-	Content string          `xml:"Content"`
-	Event   string          `xml:"Event"`
+	To      wechat.UserName
+	From    wechat.OpenID
+	Type    string
+	Content string
+	Event   string
 }
 
 // fromTester reports whether m came from one of WeChat's test accounts, by that account's own URL.

@@ -2,7 +2,6 @@ package inbox
 
 import (
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"time"
@@ -79,10 +78,7 @@ func (b *Inbox) act(ctx context.Context, e event) error {
 	if err != nil {
 		return fmt.Errorf("open a stored event: %w", err)
 	}
-	var n notice
-	if err := xml.Unmarshal([]byte(body.Reveal()), &n); err != nil {
-		return errors.New("a stored event is no XML")
-	}
+	n := read([]byte(body.Reveal()))
 	if err := b.handle(ctx, n); err != nil {
 		return fmt.Errorf("event %s of %s: %w", n.InfoType, n.AuthorizerAppID, err)
 	}

@@ -13,7 +13,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 )
@@ -27,11 +26,12 @@ var (
 	ErrComponent = errors.New("wechat: the push is for another component")
 )
 
+// ErrNoEncrypt says that the body of a push holds nothing sealed, or more than one such thing.
+var ErrNoEncrypt = fmt.Errorf("%w: not exactly one Encrypt", ErrEnvelope)
+
 const (
 	// MaxPushBody is the largest body that ReadEncrypt looks at. WeChat's pushes have a few kilobytes.
 	MaxPushBody = 1 << 20
-	// maxPushDepth allows for siblings of Encrypt that WeChat may one day add; today the depth is two.
-	maxPushDepth = 8
 
 	envelopeBlock  = 32 // WeChat pads to 32 bytes although the block of AES has 16.
 	envelopeRandom = 16
@@ -208,82 +208,25 @@ func unpad(plain []byte) ([]byte, bool) {
 	return body, bytes.Count(padding, []byte{byte(pad)}) == pad
 }
 
-// ReadEncrypt finds the Encrypt element in the body of a push, or returns ErrEnvelope.
-// Its sibling is not signed and therefore not read. What no push of WeChat's has is refused: a DTD, a second Encrypt, deep nesting, trailing content.
+// ReadEncrypt finds what is sealed in the body of a push, XML or JSON, or returns ErrNoEncrypt. Nothing else in the body is signed, and therefore nothing else is read.
+// A body with two different ones is refused: the signature covers one of them and does not say which, so that a filter in front of us could have looked at the other.
 func ReadEncrypt(body []byte) (string, error) {
 	if len(body) > MaxPushBody {
 		return "", fmt.Errorf("%w: larger than %d bytes", ErrEnvelope, MaxPushBody)
 	}
-	r := encryptReader{decoder: xml.NewDecoder(bytes.NewReader(body))}
-	for {
-		token, err := r.decoder.Token()
-		if errors.Is(err, io.EOF) {
-			return r.result()
+	encrypt := ""
+	for _, one := range ParsePush(body) {
+		value := strings.TrimSpace(one.value)
+		if one.name != "Encrypt" || value == "" || value == encrypt {
+			continue
 		}
-		if err != nil {
-			return "", fmt.Errorf("%w: not XML", ErrEnvelope)
+		if encrypt != "" {
+			return "", fmt.Errorf("%w: two that differ", ErrNoEncrypt)
 		}
-		if err := r.take(token); err != nil {
-			return "", fmt.Errorf("%w: %w", ErrEnvelope, err)
-		}
+		encrypt = value
 	}
-}
-
-// encryptReader walks through the tokens of one body.
-type encryptReader struct {
-	decoder *xml.Decoder
-	path    []string
-	roots   int
-	found   int
-	encrypt []byte
-}
-
-func (r *encryptReader) take(token xml.Token) error {
-	switch t := token.(type) {
-	case xml.Directive:
-		return errors.New("has a DTD")
-	case xml.StartElement:
-		return r.enter(t.Name)
-	case xml.EndElement:
-		r.path = r.path[:len(r.path)-1]
-	case xml.CharData:
-		return r.text(t)
-	}
-	return nil
-}
-
-func (r *encryptReader) enter(name xml.Name) error {
-	if len(r.path) == 0 {
-		r.roots++
-	}
-	r.path = append(r.path, name.Local)
-	if r.inEncrypt() {
-		r.found++
-	}
-	if r.roots > 1 || r.path[0] != "xml" || len(r.path) > maxPushDepth {
-		return errors.New("not the shape of a push")
-	}
-	return nil
-}
-
-func (r *encryptReader) text(text xml.CharData) error {
-	if len(r.path) == 0 && len(bytes.TrimSpace(text)) > 0 {
-		return errors.New("text outside the root element")
-	}
-	if r.inEncrypt() {
-		r.encrypt = append(r.encrypt, text...)
-	}
-	return nil
-}
-
-func (r *encryptReader) inEncrypt() bool {
-	return len(r.path) == 2 && r.path[1] == "Encrypt"
-}
-
-func (r *encryptReader) result() (string, error) {
-	encrypt := string(bytes.TrimSpace(r.encrypt))
-	if r.found != 1 || encrypt == "" {
-		return "", fmt.Errorf("%w: not exactly one Encrypt", ErrEnvelope)
+	if encrypt == "" {
+		return "", ErrNoEncrypt
 	}
 	return encrypt, nil
 }

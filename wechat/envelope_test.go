@@ -201,12 +201,18 @@ func TestNewEnvelopeRefusesFaultyKeysWithoutNamingThem(t *testing.T) {
 	}
 }
 
-func TestReadEncryptFindsTheElement(t *testing.T) {
+func TestReadEncryptFindsIt(t *testing.T) {
 	for _, body := range []string{
 		"<xml><AppId><![CDATA[wx1]]></AppId><Encrypt><![CDATA[abc=]]></Encrypt></xml>",
 		"<xml>\n<ToUserName>gh</ToUserName>\n<Encrypt>\nabc=\n</Encrypt>\n</xml>\n",
 		`<?xml version="1.0" encoding="UTF-8"?><xml><Encrypt>abc=</Encrypt></xml>`,
-		"<xml><New><Encrypt>no</Encrypt></New><Encrypt>abc=</Encrypt></xml>",
+		`<?xml version="1.0" encoding="GBK"?><xml><Encrypt>abc=</Encrypt></xml>`,
+		"\ufeff<xml><New><Encrypt>no</Encrypt></New><Encrypt>abc=</Encrypt></xml>",
+		"<xml><ToUserName>\x00\xff & <3</ToUserName><Encrypt>abc=</Encrypt><xml>",
+		"<xml><Encrypt>abc=</Encrypt><Encrypt><![CDATA[abc=]]></Encrypt></xml>",
+		`<!DOCTYPE xml SYSTEM "file:///etc/passwd"><xml><Encrypt>abc=</Encrypt></xml>trailing`,
+		`{"ToUserName":"gh_1","Encrypt":"abc="}`,
+		"\r\n{ \"Encrypt\" : \"abc\\u003d\", \"n\": {\"Encrypt\": \"no\"} }",
 		string(WriteEvent("wx1", Push{Encrypt: "abc="})),
 		string(WriteMessage("gh_1", Push{Encrypt: "abc="})),
 		string(WriteReply(Push{Encrypt: "abc=", Nonce: "]]>"})),
@@ -218,25 +224,22 @@ func TestReadEncryptFindsTheElement(t *testing.T) {
 }
 
 func TestReadEncryptRefusesEverythingElse(t *testing.T) {
-	bomb := `<!DOCTYPE xml [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>`
 	for name, body := range map[string]string{
-		"nothing":            "",
-		"JSON":               `{"Encrypt":"abc="}`,
-		"DTD":                bomb + "<xml><Encrypt>&b;</Encrypt></xml>",
-		"unknown entity":     "<xml><Encrypt>&b;</Encrypt></xml>",
-		"external entity":    `<!DOCTYPE xml SYSTEM "file:///etc/passwd"><xml><Encrypt>abc=</Encrypt></xml>`,
-		"depth":              "<xml>" + strings.Repeat("<a>", 100) + strings.Repeat("</a>", 100) + "<Encrypt>abc=</Encrypt></xml>",
-		"size":               "<xml><Encrypt>" + strings.Repeat("a", MaxPushBody) + "</Encrypt></xml>",
-		"two of them":        "<xml><Encrypt>abc=</Encrypt><Encrypt>def=</Encrypt></xml>",
-		"empty":              "<xml><Encrypt></Encrypt></xml>",
-		"missing":            "<xml><AppId>abc=</AppId></xml>",
-		"other root":         "<html><Encrypt>abc=</Encrypt></html>",
-		"Encrypt as root":    "<Encrypt>abc=</Encrypt>",
-		"two roots":          "<xml><Encrypt>abc=</Encrypt></xml><xml></xml>",
-		"trailing text":      "<xml><Encrypt>abc=</Encrypt></xml>x",
-		"not closed":         "<xml><Encrypt>abc=</Encrypt>",
-		"a slip of WeChat's": "<xml><Encrypt>abc=</Encrypt><xml>",
-		"other encoding":     `<?xml version="1.0" encoding="GBK"?><xml><Encrypt>abc=</Encrypt></xml>`,
+		"nothing":         "",
+		"text":            "Encrypt",
+		"depth":           "<xml>" + strings.Repeat("<a>", 100) + "<Encrypt>abc=</Encrypt></xml>",
+		"size":            "<xml><Encrypt>" + strings.Repeat("a", MaxPushBody) + "</Encrypt></xml>",
+		"two of them":     "<xml><Encrypt>abc=</Encrypt><Encrypt>def=</Encrypt></xml>",
+		"two in JSON":     `{"Encrypt":"abc=","Encrypt":"def="}`,
+		"empty":           "<xml><Encrypt></Encrypt></xml>",
+		"missing":         "<xml><AppId>abc=</AppId></xml>",
+		"another case":    `{"encrypt":"abc="}`,
+		"inside another":  "<xml><A><Encrypt>abc=</Encrypt></A></xml>",
+		"inside CDATA":    "<xml><A><![CDATA[</A><Encrypt>abc=</Encrypt>]]></A></xml>",
+		"inside a text":   `{"A":"\",\"Encrypt\":\"abc="}`,
+		"inside a list":   `[{"Encrypt":"abc="}]`,
+		"Encrypt as root": "<Encrypt>abc=</Encrypt>",
+		"behind the root": "<xml></xml><xml><Encrypt>abc=</Encrypt></xml>",
 	} {
 		if got, err := ReadEncrypt([]byte(body)); !errors.Is(err, ErrEnvelope) {
 			t.Errorf("%s: got %q, %v, want ErrEnvelope", name, got, err)
@@ -280,6 +283,7 @@ func FuzzReadEncrypt(f *testing.F) {
 		f.Add(WriteMessage("gh_1", v.push))
 	}
 	f.Add([]byte(`<?xml version="1.0"?><!DOCTYPE xml><xml><Encrypt>a</Encrypt></xml>`))
+	f.Add([]byte(`{"Encrypt":"a"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		got, err := ReadEncrypt(body)
 		if (err == nil) == (got == "") {

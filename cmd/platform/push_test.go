@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -90,6 +93,92 @@ func TestAPushThatIsNotAuthenticChangesNothing(t *testing.T) {
 	w.ok(w.shut(kfAccount))
 }
 
+// sealed is a push of message, sealed as WeChat seals it now.
+func (w *world) sealed(message string) wechat.Push {
+	w.t.Helper()
+	about := w.sim.Config()
+	envelope, err := wechat.NewEnvelope(about.AppID, []string{about.Token}, []string{about.AESKey})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return envelope.Seal([]byte(message), fmt.Sprint(time.Now().Unix()), "nonce1")
+}
+
+// The signature says what is authentic. How the rest is written costs nothing (cases B17 and of 2013).
+func TestAPushIsReadHoweverItIsWritten(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	ticket := func(n int, more string) (message, value string) {
+		value = fmt.Sprintf("ticket@@@%d", n)
+		return fmt.Sprintf("<xml>%s\n<AppId> %s\n</AppId><CreateTime>%d </CreateTime>\r\n<InfoType> component_verify_ticket </InfoType><ComponentVerifyTicket>\n%s\n</ComponentVerifyTicket></xml>",
+			more, w.sim.Config().AppID, time.Now().Unix(), value), value
+	}
+	asXML := func(p wechat.Push) string { return string(wechat.WriteEvent("wx1", p)) }
+	asJSON := func(p wechat.Push) string { return fmt.Sprintf(`{"AppId":"wx1","Encrypt":%q}`, p.Encrypt) }
+	for n, c := range []struct {
+		name, odd, contentType string
+		body                   func(wechat.Push) string
+	}{
+		{"blanks in the elements (B17)", "", "text/xml", asXML},
+		{"a control byte, no UTF-8, a lone & and an entity of nobody's", "<Name>\x14\x00\xbb\xa8 & &b; <3</Name>", "text/xml", asXML},
+		{"an element that is never closed", "<Name>x", "text/xml", asXML},
+		{"JSON that is called XML", "", "text/xml", asJSON},
+		{"XML that is called JSON", "", "application/json", asXML},
+		{"no content type", "", "", asXML},
+		{"an envelope that is no XML", "", "text/xml", func(p wechat.Push) string {
+			return "<xml><ToUserName>\xff & <\x00</ToUserName>" + asXML(p)[len("<xml>"):] + "x"
+		}},
+	} {
+		message, value := ticket(n, c.odd)
+		p := w.sealed(message)
+		query := fmt.Sprintf("?timestamp=%s&nonce=%s&encrypt_type=aes&msg_signature=%s", p.Timestamp, p.Nonce, p.Signature)
+		got := w.raw(http.MethodPost, eventsPath+query, map[string]string{"Content-Type": c.contentType}, c.body(p))
+		if got.status != 200 || string(got.body) != "success" || w.platform.component.Newest().Value.Reveal() != value {
+			t.Errorf("%s: got %d %s and the ticket %s, want success and %s", c.name, got.status, got.body, w.platform.component.Newest().Value.Reveal(), value)
+		}
+	}
+}
+
+// A push that people saw in 2013 was HTTP/1.0, with Connection: Keep-Alive and without a charset.
+func TestAPushMayBeHTTP10(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(w.publicURL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	p := w.sealed(w.event("component_verify_ticket", "<ComponentVerifyTicket>ticket@@@old</ComponentVerifyTicket>"))
+	body := string(wechat.WriteEvent("wx1", p))
+	fmt.Fprintf(conn, "POST %s?timestamp=%s&nonce=%s&msg_signature=%s HTTP/1.0\r\nConnection: Keep-Alive\r\nPragma: no-cache\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%s",
+		eventsPath, p.Timestamp, p.Nonce, p.Signature, len(body), body)
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if text, err := io.ReadAll(answer.Body); err != nil || answer.StatusCode != 200 || string(text) != "success" {
+		t.Errorf("got %d %s, %v, want success", answer.StatusCode, text, err)
+	}
+}
+
+func TestAMessageIsNoEventWhateverACustomerWrites(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	w.settles()
+	before := w.stored()
+	event := "<AppId>" + string(w.sim.Config().AppID) + "</AppId><InfoType>unauthorized</InfoType><AuthorizerAppid>" + string(service) + "</AuthorizerAppid>"
+	message := "<xml><ToUserName>gh_1</ToUserName><FromUserName>o1</FromUserName><MsgType>text</MsgType><Content><![CDATA[]]></Content>" + event + "<Content>]]></Content></xml>"
+	w.wants(w.push(eventsPath, message, time.Now()), 403, "not-authentic")
+	if got := w.push("/wechat/"+string(service)+"/messages", message, time.Now()); string(got.body) != "success" {
+		t.Errorf("got %d %s, want success", got.status, got.body)
+	}
+	if got := w.stored(); got != before {
+		t.Errorf("got %d events stored, want none", got-before)
+	}
+}
+
 func TestAnAuthenticPushOfAnUnknownKindIsCountedAndAnswered(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
@@ -152,6 +241,24 @@ func TestAnOldTicketDoesNotReplaceANewerOne(t *testing.T) {
 		}
 		if err := w.platform.component.Refresh(anyContext); err != nil || w.platform.component.Newest().Value.Reveal() != "ticket@@@young" {
 			w.t.Errorf("got %s from SQL (%v), want the younger", w.platform.component.Newest().Value.Reveal(), err)
+		}
+	})
+}
+
+// Case B21: a time in milliseconds, and all others that cannot be, count as now, and so freeze nothing.
+func TestATicketWithATimeThatCannotBeFreezesNoLaterOne(t *testing.T) {
+	t.Parallel()
+	engines(t, func(w *world) {
+		for n, created := range []string{fmt.Sprint(time.Now().UnixMilli()), "", "-1", "soon", "99999999999999999999", fmt.Sprint(time.Now().Add(time.Hour).Unix())} {
+			for m, at := range []string{created, fmt.Sprint(time.Now().Unix())} {
+				value := fmt.Sprintf("ticket@@@%d-%d", n, m)
+				w.push(eventsPath, fmt.Sprintf(`<xml><AppId>%s</AppId><CreateTime>%s</CreateTime><InfoType>component_verify_ticket</InfoType><ComponentVerifyTicket>%s</ComponentVerifyTicket></xml>`,
+					w.sim.Config().AppID, at, value), time.Now())
+				stored := w.number(`SELECT COUNT(*) FROM tickets WHERE created_at > received_at OR created_at < received_at - 60000`)
+				if got := w.platform.component.Newest().Value.Reveal(); got != value || stored != 0 {
+					w.t.Errorf("created %q: got the ticket %s and %d stored with another time than now, want %s", created, got, stored, value)
+				}
+			}
 		}
 	})
 }

@@ -1,0 +1,224 @@
+package wechat
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxPushDepth is far more than a push of WeChat's has; it bounds the work that a stranger's body can cause.
+const maxPushDepth = 64
+
+// Fields are the elements directly below the root of a pushed message, or the members of its JSON object, in their order.
+type Fields []field
+
+type field struct{ name, value string }
+
+// ParsePush reads the fields of a pushed message or of its envelope, in XML or JSON. It never fails: what is malformed is passed over,
+// so that it costs nothing but itself. Whether the message is authentic is for its signature to say.
+//
+// A field is never made of the content of another one: CDATA is not looked into, it ends where XML says, and what stands inside a closed element belongs to that.
+// What stands inside an element that is never closed counts as standing behind it.
+func ParsePush(text []byte) Fields {
+	trimmed := strings.TrimLeftFunc(string(text), func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' })
+	if strings.HasPrefix(trimmed, "{") {
+		return scanJSON(trimmed)
+	}
+	return scanXML(trimmed)
+}
+
+// Text is the field of this name, exactly so spelled, without control characters, without bytes that are no UTF-8, and without blanks around it.
+// It is "" where there is none. Of several the first counts: WeChat writes what it says itself before what a customer wrote.
+func (f Fields) Text(name string) string {
+	i := slices.IndexFunc(f, func(one field) bool { return one.name == name })
+	if i < 0 {
+		return ""
+	}
+	return strings.TrimSpace(strings.Map(printable, strings.ToValidUTF8(f[i].value, "")))
+}
+
+func printable(r rune) rune {
+	if unicode.IsControl(r) {
+		return -1
+	}
+	return r
+}
+
+// xmlScanner reads elements without asking whether the document is well formed. It takes time linear in the length of the text.
+type xmlScanner struct {
+	rest   string
+	open   []element       // from the root inwards
+	fields Fields          // the closed elements, those apart that stand inside another closed one
+	absent map[string]bool // delimiters that the rest has not
+}
+
+type element struct {
+	name  string
+	text  []byte
+	first int // the number of fields before it: those behind stand inside it
+}
+
+func scanXML(text string) Fields {
+	s := xmlScanner{rest: text, absent: map[string]bool{}}
+	for s.rest != "" {
+		markup := strings.IndexByte(s.rest, '<')
+		if markup < 0 {
+			markup = len(s.rest)
+		}
+		s.add(unescape(s.rest[:markup]))
+		s.rest = s.rest[markup:]
+		s.markup()
+	}
+	for _, unclosed := range s.open[min(1, len(s.open)):] {
+		s.fields = append(s.fields, field{unclosed.name, string(unclosed.text)})
+	}
+	return s.fields
+}
+
+// add adds text to the innermost open element.
+func (s *xmlScanner) add(text string) {
+	if n := len(s.open); n > 0 {
+		s.open[n-1].text = append(s.open[n-1].text, text...)
+	}
+}
+
+// markup reads what begins with the < at which the rest stands. One that begins nothing is text.
+func (s *xmlScanner) markup() {
+	if s.rest == "" || s.skip("<!--", "-->") || s.cdata() || s.skip("<?", ">") || s.skip("<!", ">") || s.tag() {
+		return
+	}
+	s.add("<")
+	s.rest = s.rest[1:]
+}
+
+// between takes what stands between begin and end from the rest, if the rest begins so and has such an end.
+func (s *xmlScanner) between(begin, end string) (inside string, ok bool) {
+	behind, begins := strings.CutPrefix(s.rest, begin)
+	if !begins || s.absent[end] {
+		return "", false
+	}
+	inside, rest, ok := strings.Cut(behind, end)
+	if !ok {
+		s.absent[end] = true
+		return "", false
+	}
+	s.rest = rest
+	return inside, true
+}
+
+func (s *xmlScanner) skip(begin, end string) bool {
+	_, ok := s.between(begin, end)
+	return ok
+}
+
+func (s *xmlScanner) cdata() bool {
+	inside, ok := s.between("<![CDATA[", "]]>")
+	s.add(inside)
+	return ok
+}
+
+// tag reads a start or end tag. In a tag there is no <, and its name begins with a letter.
+func (s *xmlScanner) tag() bool {
+	end := 1 + strings.IndexAny(s.rest[1:], "<>")
+	if end == 0 || s.rest[end] == '<' {
+		return false
+	}
+	inside := s.rest[1:end]
+	name, closes := strings.CutPrefix(inside, "/")
+	name = tagName(name)
+	if name == "" {
+		return false
+	}
+	s.rest = s.rest[end+1:]
+	if closes {
+		s.leave(name)
+		return true
+	}
+	s.enter(name)
+	if strings.HasSuffix(inside, "/") {
+		s.leave(name)
+	}
+	return true
+}
+
+func tagName(inside string) string {
+	inside = strings.TrimSpace(inside)
+	if first, _ := utf8.DecodeRuneInString(inside); !unicode.IsLetter(first) && first != '_' {
+		return ""
+	}
+	if end := strings.IndexAny(inside, " \t\r\n/"); end >= 0 {
+		return inside[:end]
+	}
+	return inside
+}
+
+func (s *xmlScanner) enter(name string) {
+	if len(s.open) == maxPushDepth {
+		s.rest = "" // no push of WeChat's
+		return
+	}
+	s.open = append(s.open, element{name: name, first: len(s.fields)})
+}
+
+// leave closes the innermost open element of this name, and with it all that stands inside it, closed or not. The root stays open, for its end tag may stand too early, or twice.
+func (s *xmlScanner) leave(name string) {
+	i := len(s.open) - 1
+	for i >= 0 && s.open[i].name != name {
+		i--
+	}
+	if i < 1 {
+		return
+	}
+	closed := s.open[i]
+	s.fields = append(s.fields[:closed.first], field{name, string(closed.text)})
+	s.open = s.open[:i]
+}
+
+// unescape decodes XML's own entities and leaves all others as they are, for no DTD is read.
+func unescape(text string) string {
+	parts := strings.Split(text, "&")
+	var b strings.Builder
+	b.WriteString(parts[0])
+	for _, part := range parts[1:] {
+		name, behind, ended := strings.Cut(part, ";")
+		r, known := entity(name)
+		if ended && known {
+			b.WriteRune(r)
+			b.WriteString(behind)
+		} else {
+			b.WriteString("&" + part)
+		}
+	}
+	return b.String()
+}
+
+var entities = map[string]rune{"amp": '&', "lt": '<', "gt": '>', "quot": '"', "apos": '\''}
+
+func entity(name string) (r rune, known bool) {
+	if number, ok := strings.CutPrefix(name, "#"); ok {
+		hex, isHex := strings.CutPrefix(number, "x")
+		base := 10
+		if isHex {
+			base = 16
+		}
+		n, err := strconv.ParseUint(hex, base, 31)
+		return rune(n), err == nil && n <= unicode.MaxRune
+	}
+	r, known = entities[name]
+	return r, known
+}
+
+// scanJSON reads the members of an object that are texts or numbers.
+func scanJSON(text string) (fields Fields) {
+	object, _ := ParseObject([]byte(text))
+	for _, one := range object.members {
+		if value, _, ok := one.text(); ok {
+			fields = append(fields, field{one.name, value})
+		} else if one.isNumber() {
+			fields = append(fields, field{one.name, string(one.raw)})
+		}
+	}
+	return fields
+}
