@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"sync"
+
+	"wxplatform/internal/socket"
 )
 
 // split is the listener that net/http's server serves on. Its connections are those that were handed over to it.
@@ -34,7 +36,7 @@ func (l *split) accept(plain func(*net.TCPConn)) {
 				return
 			}
 		}
-		if tcp, is := c.(*net.TCPConn); is && canLook {
+		if tcp, is := c.(*net.TCPConn); is && socket.Able { // else nobody sees that a caller hung up without reading from them
 			plain(tcp)
 		} else {
 			l.hand(c)

@@ -1,0 +1,21 @@
+//go:build !unix
+
+package socket
+
+import "net"
+
+// Able says whether this system can receive without waiting. Where it cannot, every Read and Peek
+// returns ErrNothing.
+const Able = false
+
+// Reader receives nothing here.
+type Reader struct{}
+
+// NewReader returns a Reader of c.
+func NewReader(*net.TCPConn) (*Reader, error) { return &Reader{}, nil }
+
+// Read returns ErrNothing.
+func (*Reader) Read([]byte) (int, error) { return 0, ErrNothing }
+
+// Peek returns ErrNothing.
+func (*Reader) Peek([]byte) (int, error) { return 0, ErrNothing }
