@@ -49,10 +49,11 @@ func NewClient(base string, observer Observer) *Client {
 	return c
 }
 
-// CloseIdle closes the connections that nobody uses.
+// CloseIdle closes the connections that nobody uses, and waits for those that are being dialled ahead
+// of calls. None is dialled ahead after that.
 func (c *Client) CloseIdle() {
 	if c.host != nil {
-		c.host.closeIdle()
+		c.host.close()
 	}
 }
 
@@ -116,14 +117,9 @@ func (c Credential) parameter() string {
 
 // delivery is how a request travels.
 type delivery struct {
+	own        bool // with the component's credentials, and so with an answer that may hold a token
 	once       bool // on a connection of its own, closed after the answer
 	repeatable bool
-}
-
-// delivery keeps every call that presents the component's own credentials, and so every answer that
-// can hold a token, off the connections that tenants' calls share.
-func (call Call) delivery() delivery {
-	return delivery{once: call.As != AccessToken, repeatable: call.Repeatable}
 }
 
 // Answer is what WeChat answered, as it came.
@@ -169,7 +165,8 @@ func (c *Client) do(ctx context.Context, call Call) (Answer, error) {
 	if c.fault != nil {
 		return Answer{}, &Error{path: call.Path, result: notSent, cause: c.fault}
 	}
-	got, left, err := c.send(ctx, c.request(call), call.delivery())
+	how := c.host.delivery(call)
+	got, left, err := c.send(ctx, c.request(call, how), how)
 	switch {
 	case err == nil:
 		a := Answer{Status: got.status, Header: got.header, Body: got.body}
@@ -182,9 +179,9 @@ func (c *Client) do(ctx context.Context, call Call) (Answer, error) {
 }
 
 // request writes what is sent, in one piece. The token is added last, so that no parameter of a caller's can stand before it.
-func (c *Client) request(call Call) []byte {
+func (c *Client) request(call Call, how delivery) []byte {
 	query := query(call)
-	out := make([]byte, 0, 160+len(c.host.prefix)+len(call.Path)+len(query)+len(c.host.name)+len(call.Body))
+	out := make([]byte, 0, 180+len(c.host.prefix)+len(call.Path)+len(query)+len(c.host.name)+len(call.Body))
 	out = append(out, call.Method...)
 	out = append(out, ' ')
 	out = append(out, c.host.prefix...)
@@ -195,6 +192,9 @@ func (c *Client) request(call Call) []byte {
 	}
 	out = append(out, " HTTP/1.1\r\nHost: "...)
 	out = append(out, c.host.name...)
+	if how.once {
+		out = append(out, "\r\nConnection: close"...)
+	}
 	if call.Method != http.MethodGet {
 		if call.Body != nil {
 			out = append(out, "\r\nContent-Type: "...)

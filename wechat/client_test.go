@@ -140,6 +140,7 @@ func TestConnectionsAreKept(t *testing.T) {
 		if _, err := client.Do(context.Background(), call()); err != nil {
 			t.Fatal(err)
 		}
+		rested(client)
 	}
 	if got := opened.Load(); got != 1 {
 		t.Errorf("got %d connections for 20 calls, want 1", got)

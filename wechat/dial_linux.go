@@ -2,7 +2,10 @@ package wechat
 
 import (
 	"errors"
+	"math"
+	"net"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,4 +18,18 @@ func bound(_, _ string, c syscall.RawConn) error {
 		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(CallPatience.Milliseconds()))
 	})
 	return errors.Join(failed, err)
+}
+
+// roundTrip is the shortest that the kernel has seen on c, or 0 where it has seen none.
+func roundTrip(c *net.TCPConn) time.Duration {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	var info *unix.TCPInfo
+	failed := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+	if failed != nil || err != nil || info.Min_rtt == math.MaxUint32 {
+		return 0
+	}
+	return time.Duration(info.Min_rtt) * time.Microsecond
 }

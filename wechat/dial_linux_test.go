@@ -3,8 +3,8 @@ package wechat
 import (
 	"context"
 	"io"
-	"net"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +19,7 @@ func TestTheKernelDropsWhatTheHostDoesNotAcknowledge(t *testing.T) {
 	if _, err := client.Do(context.Background(), call()); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := client.host.idle[0].Conn.(*net.TCPConn).SyscallConn()
+	raw, err := client.host.idle.conns[0].stream.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,5 +29,21 @@ func TestTheKernelDropsWhatTheHostDoesNotAcknowledge(t *testing.T) {
 	}
 	if want := int(CallPatience.Milliseconds()); ms != want {
 		t.Errorf("got %d ms, want %d", ms, want)
+	}
+}
+
+func TestTheShortestRoundTripIsKnown(t *testing.T) {
+	base, _ := answers(t, func(_ int64, w io.Writer) bool {
+		_, _ = io.WriteString(w, plainAnswer)
+		return true
+	})
+	client := NewClient(base, Observer{})
+	defer client.CloseIdle()
+	if _, err := client.Do(context.Background(), call()); err != nil {
+		t.Fatal(err)
+	}
+	c := client.host.idle.conns[0]
+	if got := roundTrip(c.stream.TCPConn); got <= 0 || got > time.Second || c.early != min(got/8, mostEarly) {
+		t.Errorf("got a round trip of %v and no answer within %v, want that of loopback and an eighth of it", got, c.early)
 	}
 }

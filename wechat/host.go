@@ -1,46 +1,62 @@
 package wechat
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"net/url"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
-	mostConnections = 512
-	mostIdle        = 256
-	idlePatience    = 50 * time.Second // a front end like WeChat's closes after about a minute
-	soonAgain       = 10 * time.Millisecond
-	headerLimit     = 64 << 10
-	interimAnswers  = 5
+	mostConnections = 512              // in use, in each lane
+	singleUse       = 10 * time.Minute // after surplus bytes
 )
 
-// host keeps the connections to one host, and speaks HTTP/1.1 on them in the goroutine of whoever calls. net/http's Transport has two more goroutines a connection, and waking them costs about
-// a third of what a call costs (docs/performance.md); its parser reads the answers here too.
+// host sends requests to one host over HTTP/1.1, in the goroutine of whoever calls. net/http's
+// Transport has two more goroutines a connection, and waking them costs about a third of what a call
+// costs (docs/performance.md); its parser reads the answers here too.
+//
+// An answer belongs to a request only because it is the next one on the connection. One superfluous
+// answer of a faulty front end would shift a kept connection by one, and hand each caller another's
+// answer from then on. What host promises against that:
+//
+//   - Calls with the component's credentials go out on connections that carry one request and are
+//     never kept. No answer with a token reaches a tenant's call, and no tenant's answer is taken for
+//     one with a token, however late it comes.
+//   - A kept connection rests after an answer, and is looked at right before the next request is
+//     written. Bytes that arrived before that are never taken for an answer: they end the connection,
+//     are reported, and for ten minutes every connection is used once.
+//   - Of two answers to one request on a kept connection neither is accepted.
+//
+// A wrong answer that comes after the request was written, and before the right one, looks like an
+// answer. Resting makes that unlikely: it would have to be later than the answer that it duplicates
+// by more than the rest.
 type host struct {
 	name    string // as the Host header has it
 	address string
 	prefix  string      // of every path
 	secure  *tls.Config // nil speaks in plain
-	open    chan struct{}
-	surplus func() // is told of a kept connection that held bytes nobody asked for
+	surplus func(found SurplusBytes)
 
-	mu   sync.Mutex
-	idle []*connection // the one that was used last is the last
+	tenants, own lane
+	idle         idle         // connections of tenants' calls
+	waryUntil    atomic.Int64 // milliseconds; until then no connection is used twice
+}
+
+// lane is the connections of one kind of calls, which never wait for those of the other kind.
+type lane struct {
+	open  chan struct{} // has an element for each connection in use
+	stock stock
 }
 
 // newHost speaks to the host of base, which is http or https.
-func newHost(base *url.URL, surplus func()) (*host, error) {
-	h := &host{surplus: surplus, name: base.Host, prefix: base.EscapedPath(), open: make(chan struct{}, mostConnections)}
+func newHost(base *url.URL, surplus func(found SurplusBytes)) (*host, error) {
+	h := &host{surplus: surplus, name: base.Host, prefix: base.EscapedPath()}
 	port := base.Port()
 	switch {
 	case base.Hostname() == "":
@@ -53,94 +69,126 @@ func newHost(base *url.URL, surplus func()) (*host, error) {
 	default:
 		return nil, errors.New("the base URL is neither http nor https")
 	}
+	for _, l := range []*lane{&h.tenants, &h.own} {
+		l.open = make(chan struct{}, mostConnections)
+		l.stock.open(h)
+	}
 	return h, nil
 }
 
-// answer is what came back. Its body is whole.
-type answer struct {
-	status int
-	header http.Header
-	body   []byte
-	last   bool // of its connection
+// delivery is how call travels. Tenants' calls share connections, unless surplus bytes arrived a
+// short time ago or this system cannot look at a connection.
+func (h *host) delivery(call Call) delivery {
+	own := call.As != AccessToken
+	return delivery{own: own, once: own || h.wary(), repeatable: call.Repeatable}
 }
 
-// send sends a request, at most once, and reads the answer, all within ctx. Where it fails, left says whether a byte of the request may have left.
+// send sends a request and reads the answer, all within ctx. It sends it at most once, but for a
+// repeatable one whose kept connection turned out to be of no use. Where it fails, left says whether
+// a byte of the request may have left.
 func (h *host) send(ctx context.Context, request []byte, how delivery) (a answer, left bool, err error) {
+	l := &h.tenants
+	if how.own {
+		l = &h.own
+	}
 	select {
-	case h.open <- struct{}{}:
-		defer func() { <-h.open }()
+	case l.open <- struct{}{}:
+		defer func() { <-l.open }()
 	case <-ctx.Done():
 		return answer{}, false, fmt.Errorf("wait for a connection: %w", context.Cause(ctx))
 	}
+	take := h.take
 	for {
-		c, err := h.take(ctx)
+		c, err := take(ctx, l, how)
 		if err != nil {
-			return answer{}, false, err
+			return answer{}, left, err
 		}
-		a, left, err := c.converse(ctx, request)
-		if err == nil {
-			h.done(c, a.last)
-			return a, left, nil
-		}
-		c.abort()
-		if fresh := c.since.IsZero(); left || fresh || ctx.Err() != nil {
+		a, sent, err := h.converse(ctx, c, request, how)
+		left = left || sent
+		again := !c.dialled && ctx.Err() == nil && (!sent || how.repeatable && c.useless(err))
+		if err == nil || !again {
 			return a, left, err
+		}
+		if sent {
+			take = h.fresh
 		}
 	}
 }
 
-// take is an idle connection that still stands, or a new one.
-func (h *host) take(ctx context.Context) (*connection, error) {
-	for c := h.pop(); c != nil; c = h.pop() {
-		if c.stands() {
+// converse sends the request on c, and keeps or closes c afterwards.
+func (h *host) converse(ctx context.Context, c *connection, request []byte, how delivery) (a answer, left bool, err error) {
+	a, left, err = c.converse(ctx, request)
+	if a.surplus || errors.Is(err, errSurplus) {
+		h.found(SurplusAnswered)
+	}
+	switch {
+	case err != nil:
+		c.abort()
+	case a.last || how.once || h.wary():
+		_ = c.Close()
+	default:
+		h.idle.put(c)
+	}
+	return a, left, err
+}
+
+// take returns a connection that stands: an idle one, one that was dialled ahead, or a new one.
+func (h *host) take(ctx context.Context, l *lane, how delivery) (*connection, error) {
+	next := h.idle.take
+	if how.once {
+		next = l.stock.take
+	}
+	if c := h.standing(next); c != nil {
+		return c, nil
+	}
+	c, err := h.dial(ctx)
+	if err != nil && !how.once && ctx.Err() == nil {
+		if c := h.standing(h.idle.first); c != nil { // without a rest rather than not at all
 			return c, nil
 		}
-		_ = c.Close()
 	}
+	return c, err
+}
+
+// fresh returns a new connection.
+func (h *host) fresh(ctx context.Context, _ *lane, _ delivery) (*connection, error) {
 	return h.dial(ctx)
 }
 
-func (h *host) pop() *connection {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	last := len(h.idle) - 1
-	if last < 0 {
-		return nil
-	}
-	c := h.idle[last]
-	h.idle[last], h.idle = nil, h.idle[:last]
-	return c
-}
-
-func (h *host) done(c *connection, last bool) {
-	if last {
-		_ = c.Close()
-	} else {
-		h.put(c)
-	}
-}
-
-// put keeps c for the next call, and closes the one that has been idle for longest if that was too long, or if there are too many.
-func (h *host) put(c *connection) {
-	c.since = time.Now()
-	h.mu.Lock()
-	h.idle = append(h.idle, c)
-	var old *connection
-	if first := h.idle[0]; len(h.idle) > mostIdle || c.since.Sub(first.since) > idlePatience {
-		old, h.idle = first, append(h.idle[:0], h.idle[1:]...)
-	}
-	h.mu.Unlock()
-	if old != nil {
-		_ = old.Close()
-	}
-}
-
-func (h *host) closeIdle() {
-	for c := h.pop(); c != nil; c = h.pop() {
+// standing returns the next connection that the host has neither closed nor written to, or nil.
+func (h *host) standing(next func() *connection) *connection {
+	for c := next(); c != nil; c = next() {
+		switch c.look() {
+		case silent:
+			return c
+		case written:
+			h.found(SurplusIdle)
+		}
 		_ = c.Close()
 	}
+	return nil
 }
 
+// found has every connection used once for a while.
+func (h *host) found(where SurplusBytes) {
+	h.waryUntil.Store(time.Now().Add(singleUse).UnixMilli())
+	h.idle.close()
+	h.surplus(where)
+}
+
+func (h *host) wary() bool {
+	until := h.waryUntil.Load()
+	return until > 0 && time.Now().UnixMilli() < until
+}
+
+// close closes the connections that nobody uses, and has none dialled ahead any more.
+func (h *host) close() {
+	h.idle.close()
+	h.tenants.stock.close()
+	h.own.stock.close()
+}
+
+// dial returns a new connection.
 func (h *host) dial(ctx context.Context) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialPatience)
 	defer cancel()
@@ -149,126 +197,16 @@ func (h *host) dial(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.secure != nil {
-		secured := tls.Client(raw, h.secure)
-		if err := secured.HandshakeContext(ctx); err != nil {
-			return nil, errors.Join(fmt.Errorf("TLS: %w", err), raw.Close())
-		}
-		raw = secured
-	}
-	c := &connection{Conn: raw}
-	c.in = bufio.NewReader(c)
-	return c, nil
-}
-
-// connection is one to the host, used by one call at a time.
-type connection struct {
-	net.Conn
-	in    *bufio.Reader
-	room  int       // how much of an answer is still read
-	since time.Time // when it became idle; zero for a new one
-}
-
-// abort closes a connection whose call was given up, with what was not sent yet. Closed in order, the kernel would go on sending it to a host that it cannot reach, for minutes,
-// and the request could land when nobody expects it any more (unsettled_until, DESIGN.md §4 rule 2).
-func (c *connection) abort() {
-	raw := c.Conn
-	if secured, is := raw.(*tls.Conn); is {
-		raw = secured.NetConn()
-	}
-	if tcp, is := raw.(*net.TCPConn); is {
-		_ = tcp.SetLinger(0)
-	}
-	_ = raw.Close()
-}
-
-// Read is Conn's within the room that an answer has.
-func (c *connection) Read(p []byte) (int, error) {
-	if c.room <= 0 {
-		return 0, errTooLarge
-	}
-	n, err := c.Conn.Read(p[:min(len(p), c.room)])
-	c.room -= n
-	return n, err
-}
-
-var errTooLarge = errors.New("answer too large")
-
-// stands reports whether the host has neither closed an idle connection nor said something on it. One that was used a moment ago is not looked at.
-func (c *connection) stands() bool {
-	idle := time.Since(c.since)
-	if idle < soonAgain {
-		return true
-	}
-	if idle > idlePatience {
-		return false
-	}
-	c.room = 1
-	_ = c.SetReadDeadline(time.Now().Add(100 * time.Microsecond))
-	_, err := c.in.Peek(1)
-	_ = c.SetReadDeadline(time.Time{})
-	var waited net.Error
-	return errors.As(err, &waited) && waited.Timeout()
-}
-
-// converse writes the request and reads the answer. Where it fails, left says whether a byte of the request may have left.
-func (c *connection) converse(ctx context.Context, request []byte) (a answer, left bool, err error) {
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	defer func() { a.last = !stop() || a.last }()
-	c.room = headerLimit + answerLimit
-	written, err := c.Write(request)
+	s, err := newStream(raw.(*net.TCPConn), h.secure != nil)
 	if err != nil {
-		return answer{}, written > 0 || isTLS(c.Conn), because(ctx, err)
+		return nil, errors.Join(err, raw.Close())
 	}
-	if a, err = c.answer(); err != nil {
-		return answer{}, true, because(ctx, err)
+	if h.secure == nil {
+		return newConnection(s, s), nil
 	}
-	return a, true, nil
-}
-
-// Of a TLS connection nobody knows what a failed Write has sent.
-func isTLS(c net.Conn) bool {
-	_, is := c.(*tls.Conn)
-	return is
-}
-
-// because is why ctx ended, where that is why a connection failed.
-func because(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	secured := tls.Client(s, h.secure)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("TLS: %w", err), raw.Close())
 	}
-	return err
-}
-
-// answer reads the next answer, after those that only say that one will come.
-func (c *connection) answer() (answer, error) {
-	for range interimAnswers {
-		response, err := http.ReadResponse(c.in, nil)
-		if err != nil {
-			return answer{}, noAnswer(err)
-		}
-		if response.StatusCode/100 == 1 && response.StatusCode != http.StatusSwitchingProtocols {
-			continue
-		}
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			return answer{}, fmt.Errorf("answer cut: %w", err)
-		}
-		last := response.Close || response.StatusCode == http.StatusSwitchingProtocols || c.in.Buffered() > 0
-		return answer{response.StatusCode, response.Header, body, last}, nil
-	}
-	return answer{}, errors.New("no end of interim answers")
-}
-
-// net/http's parser quotes what it cannot read, and that may be anything.
-func noAnswer(err error) error {
-	var failed net.Error
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("the connection was closed before an answer")
-	case errors.Is(err, errTooLarge), errors.As(err, &failed):
-		return err
-	default:
-		return errors.New("the answer is not HTTP")
-	}
+	return newConnection(secured, s), nil
 }

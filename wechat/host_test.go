@@ -57,6 +57,15 @@ func answers(t *testing.T, answer func(n int64, w io.Writer) bool) (base string,
 	return "http://" + listener.Addr().String(), opened
 }
 
+// rested has the idle connections of c rested.
+func rested(c *Client) {
+	c.host.idle.mu.Lock()
+	defer c.host.idle.mu.Unlock()
+	for _, one := range c.host.idle.conns {
+		one.since = one.since.Add(-rest)
+	}
+}
+
 const plainAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n" + plainOK
 
 func TestAnAnswerMayComeInEveryShapeOfHTTP(t *testing.T) {
@@ -68,6 +77,8 @@ func TestAnAnswerMayComeInEveryShapeOfHTTP(t *testing.T) {
 	}{
 		"with its length":         {text: plainAnswer, ok: true, kept: true},
 		"in chunks":               {text: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"err\r\n16\r\ncode\":0,\"errmsg\":\"ok\"}\r\n0\r\n\r\n", ok: true, kept: true},
+		"with a long header":      {text: strings.Replace(plainAnswer, "\r\n", "\r\nX: "+strings.Repeat("x", headerLimit-100)+"\r\n", 1), ok: true, kept: true},
+		"with too long a header":  {text: strings.Replace(plainAnswer, "\r\n", "\r\nX: "+strings.Repeat("x", headerLimit)+"\r\n", 1), wantedCause: "too large"},
 		"until the end":           {text: "HTTP/1.1 200 OK\r\n\r\n" + plainOK, ok: true, hangsUp: true},
 		"as the last":             {text: "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 27\r\n\r\n" + plainOK, ok: true},
 		"of HTTP/1.0":             {text: "HTTP/1.0 200 OK\r\nContent-Length: 27\r\n\r\n" + plainOK, ok: true},
@@ -95,6 +106,7 @@ func TestAnAnswerMayComeInEveryShapeOfHTTP(t *testing.T) {
 				case !c.ok && (!MayHaveActed(err) || !strings.Contains(err.Error(), c.wantedCause) || strings.Contains(err.Error(), canary)):
 					t.Errorf("got %v, want an unknown outcome: %s", err, c.wantedCause)
 				}
+				rested(client)
 			}
 			if kept := opened.Load() == 1; kept != c.kept {
 				t.Errorf("got kept %v, want %v", kept, c.kept)
@@ -114,7 +126,7 @@ func TestAConnectionThatTheHostClosedIsNotUsed(t *testing.T) {
 		if _, err := client.Do(context.Background(), call()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * soonAgain)
+		time.Sleep(2 * rest)
 	}
 	if got := opened.Load(); got != 3 {
 		t.Errorf("got %d connections, want 3", got)
@@ -131,7 +143,7 @@ func TestAnIdleConnectionThatStandsIsUsed(t *testing.T) {
 		if _, err := client.Do(context.Background(), call()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * soonAgain)
+		time.Sleep(rest)
 	}
 	if got := opened.Load(); got != 1 {
 		t.Errorf("got %d connections, want 1", got)
@@ -143,7 +155,7 @@ func TestAnAnswerThatNobodyAskedForAnswersNothing(t *testing.T) {
 	base, _ := answers(t, func(n int64, w io.Writer) bool {
 		_, _ = io.WriteString(w, plainAnswer)
 		if n == 1 {
-			time.Sleep(soonAgain)
+			time.Sleep(5 * time.Millisecond)
 			_, _ = io.WriteString(w, "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n"+`{"errcode":40003}`)
 		}
 		return true
@@ -153,7 +165,7 @@ func TestAnAnswerThatNobodyAskedForAnswersNothing(t *testing.T) {
 		if _, err := client.Do(context.Background(), call()); err != nil {
 			t.Errorf("got %v, want success", err)
 		}
-		time.Sleep(3 * soonAgain)
+		time.Sleep(rest)
 	}
 }
 
@@ -205,7 +217,7 @@ func TestWhoWaitsForAConnectionInVainHasSentNothing(t *testing.T) {
 	base, _ := answers(t, func(_ int64, w io.Writer) bool { return true })
 	client := NewClient(base, Observer{})
 	for range mostConnections {
-		client.host.open <- struct{}{}
+		client.host.tenants.open <- struct{}{}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
@@ -296,7 +308,7 @@ func TestTheCertificateOfTheHostIsChecked(t *testing.T) {
 		if _, err := trusting.Do(context.Background(), call()); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(2 * soonAgain)
+		time.Sleep(rest)
 	}
 	trusting.host.secure.ServerName = "another.example"
 	trusting.CloseIdle()
@@ -327,13 +339,13 @@ func TestConnectionsThatAreIdleForLongAreClosed(t *testing.T) {
 	if err := calling.Wait(); err != nil || opened.Load() != 3 {
 		t.Fatal(err, opened.Load())
 	}
-	for _, c := range client.host.idle {
+	for _, c := range client.host.idle.conns {
 		c.since = c.since.Add(-idlePatience)
 	}
 	if _, err := client.Do(context.Background(), call()); err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(opened.Load(), len(client.host.idle)); got != "4 1" {
+	if got := fmt.Sprint(opened.Load(), len(client.host.idle.conns)); got != "4 1" {
 		t.Errorf("got %s connections opened and idle, want 4 1", got)
 	}
 }

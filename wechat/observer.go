@@ -11,10 +11,19 @@ type Observer struct {
 	// Odd is told of a member of an answer that was tolerated, passed over or missing: the call's
 	// path, the member's name with those of the objects around it, and one of the Odd words.
 	Odd func(path, field, what string)
-	// Surplus is told that a kept connection was closed because it held bytes that no call had
-	// asked for.
-	Surplus func()
+	// Surplus is told that a connection was closed because it held bytes that no call had asked for.
+	Surplus func(SurplusBytes)
 }
+
+// SurplusBytes is when surplus bytes were found.
+type SurplusBytes string
+
+const (
+	// SurplusIdle were found before a request was written.
+	SurplusIdle SurplusBytes = "idle"
+	// SurplusAnswered were found together with an answer, or in the place of one.
+	SurplusAnswered SurplusBytes = "answered"
+)
 
 func (o Observer) called(path string, took time.Duration, err error) {
 	if o.Called != nil {
@@ -30,8 +39,8 @@ func (o Observer) oddIn(path string) func(field, what string) {
 	return func(field, what string) { o.Odd(path, field, what) }
 }
 
-func (o Observer) surplus() {
+func (o Observer) surplus(found SurplusBytes) {
 	if o.Surplus != nil {
-		o.Surplus()
+		o.Surplus(found)
 	}
 }

@@ -1,0 +1,103 @@
+package wechat
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// certificate makes one for 127.0.0.1, with a key that is cheap to use.
+func certificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(made)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+}
+
+// BenchmarkWarmClose makes closes on warm connections, one after the other. Its host allocates
+// nothing, so what is reported is the client's.
+func BenchmarkWarmClose(b *testing.B) {
+	for _, scheme := range []string{"http", "https"} {
+		b.Run(scheme, func(b *testing.B) { warmClose(b, scheme) })
+	}
+}
+
+func warmClose(b *testing.B, scheme string) {
+	certificate, pool := certificate(b)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var serving errgroup.Group
+	serving.Go(func() error {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return nil // the benchmark is over
+			}
+			if scheme == "https" {
+				c = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{certificate}})
+			}
+			serving.Go(func() error { return answerAll(c) })
+		}
+	})
+	client := NewClient(scheme+"://"+listener.Addr().String(), Observer{})
+	if scheme == "https" {
+		client.host.secure.RootCAs = pool
+	}
+	defer func() {
+		client.CloseIdle()
+		_ = listener.Close()
+		_ = serving.Wait()
+	}()
+	for range 3000 {
+		if _, err := client.Do(context.Background(), call()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := client.Do(context.Background(), call()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func answerAll(c net.Conn) error {
+	defer c.Close()
+	request := make([]byte, 4096)
+	answer := []byte(plainAnswer)
+	for {
+		if _, err := c.Read(request); err != nil {
+			return nil
+		}
+		if _, err := c.Write(answer); err != nil {
+			return nil
+		}
+	}
+}

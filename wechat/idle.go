@@ -1,0 +1,84 @@
+package wechat
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"wxplatform/internal/socket"
+)
+
+const (
+	mostIdle     = 256
+	idlePatience = 50 * time.Second // a front end like WeChat's closes after about a minute
+	// rest is how long a connection is left alone after an answer. A second answer and the end of the
+	// connection, which a faulty or simple front end sends right after the first, are there by then.
+	rest = 100 * time.Millisecond
+)
+
+// idle is the connections that wait for their next request.
+type idle struct {
+	mu    sync.Mutex
+	conns []*connection // the one that was used last is the last
+}
+
+// take removes and returns the connection that was used last among those that have rested. Where
+// there are many and none has, it is the one that has rested for longest; where there are few, nil,
+// so that one more is dialled.
+func (i *idle) take() *connection {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	rested := time.Now().Add(-rest)
+	n, _ := slices.BinarySearchFunc(i.conns, rested, func(c *connection, t time.Time) int { return c.since.Compare(t) })
+	if n == 0 && len(i.conns) < mostIdle {
+		return nil
+	}
+	return i.remove(max(n-1, 0))
+}
+
+// first removes and returns the connection that has rested for longest, or nil.
+func (i *idle) first() *connection {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(i.conns) == 0 {
+		return nil
+	}
+	return i.remove(0)
+}
+
+func (i *idle) remove(at int) *connection {
+	c := i.conns[at]
+	i.conns = slices.Delete(i.conns, at, at+1)
+	return c
+}
+
+// put keeps c for another call, and closes the one that has been idle for longest if that was too
+// long, or if there are too many. Where a connection cannot be looked at, none is kept.
+func (i *idle) put(c *connection) {
+	if !socket.Able {
+		_ = c.Close()
+		return
+	}
+	c.carried()
+	i.mu.Lock()
+	c.since = time.Now()
+	i.conns = append(i.conns, c)
+	var old *connection
+	if first := i.conns[0]; len(i.conns) > mostIdle || c.since.Sub(first.since) > idlePatience {
+		old = i.remove(0)
+	}
+	i.mu.Unlock()
+	if old != nil {
+		_ = old.Close()
+	}
+}
+
+func (i *idle) close() {
+	i.mu.Lock()
+	all := i.conns
+	i.conns = nil
+	i.mu.Unlock()
+	for _, c := range all {
+		_ = c.Close()
+	}
+}
