@@ -1,9 +1,41 @@
 #!/usr/bin/env bash
-# Runs a command with TEST_POSTGRES_URL and TEST_REDIS_URL set. Where one of them is not set, a private server is started for it on a free loopback port, in a
-# temporary directory, and stopped afterwards; the system's own services are left alone. Nothing is skipped: what is missing is installed (apt, as root) or named.
+# Runs a command with TEST_POSTGRES_URL and TEST_REDIS_URL set. Where one of them is not set, a
+# private server is started for it on a free loopback port, in a temporary directory, and stopped
+# afterwards, also when this script is interrupted; the system's own services are left alone.
+# Nothing is skipped: what is missing is installed (apt, as root) or named.
 set -euo pipefail
 
 [ $# -gt 0 ] || { echo "usage: $0 COMMAND [ARGUMENT…]" >&2; exit 2; }
+
+dir= child= policy=
+policy_file=/usr/sbin/policy-rc.d
+
+stop() {
+	local status=$?
+	trap - EXIT
+	[ -z "$policy" ] || rm -f "$policy_file"
+	[ -n "$dir" ] || exit "$status"
+	if [ -f "$dir/redis.pid" ]; then kill "$(cat "$dir/redis.pid")" 2>/dev/null || true; fi
+	if [ -d "$dir/pg" ]; then as_postgres "$(postgres_bin)/pg_ctl" -D "$dir/pg" -m immediate -w stop >/dev/null 2>&1 || true; fi
+	sleep 0.2
+	rm -rf "$dir"
+	exit "$status"
+}
+
+# The command and all that it started are one process group.
+interrupted() {
+	trap '' INT TERM HUP
+	if [ -n "$child" ]; then
+		kill -TERM -- "-$child" 2>/dev/null || true
+		for _ in $(seq 100); do kill -0 -- "-$child" 2>/dev/null || break; sleep 0.1; done
+		kill -KILL -- "-$child" 2>/dev/null || true
+	fi
+	exit "$1"
+}
+trap stop EXIT
+trap 'interrupted 130' INT
+trap 'interrupted 143' TERM
+trap 'interrupted 129' HUP
 
 # Found on the PATH first, then where Debian keeps PostgreSQL's servers.
 postgres_bin() {
@@ -12,10 +44,42 @@ postgres_bin() {
 	ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1
 }
 
+# PostgreSQL refuses to run as root.
+as_postgres() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
+
 need_postgres() { [ -z "${TEST_POSTGRES_URL:-}" ] && [ ! -x "$(postgres_bin)/initdb" ]; }
 need_redis() { [ -z "${TEST_REDIS_URL:-}" ] && ! command -v redis-server >/dev/null; }
 need_gcc() { ! command -v gcc >/dev/null; }
 need_promtool() { [ -n "${WITH_PROMTOOL:-}" ] && ! command -v promtool >/dev/null; }
+
+# apt waits ten minutes for whoever else installs something. DPkg::Lock::Timeout covers only one of
+# apt's three locks.
+apt() {
+	local said waited=0
+	until said=$(DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 "$@" 2>&1 >/dev/null); do
+		if [ $waited -ge 600 ] || ! grep -qE 'Could not get lock|Unable to (acquire|lock)' <<<"$said"; then
+			echo "$said" >&2
+			return 1
+		fi
+		[ $waited -gt 0 ] || echo "another process is installing packages: waiting for apt's lock" >&2
+		sleep 2
+		waited=$((waited + 2))
+	done
+}
+
+# The packages are installed, but their servers are not started: the tests have servers of their
+# own. A policy that is on the machine already stays as it is.
+install() {
+	echo "installing $*" >&2
+	apt update
+	if (set -o noclobber && printf '#!/bin/sh\nexit 101\n' >"$policy_file") 2>/dev/null; then
+		policy=ours
+		chmod +x "$policy_file"
+	fi
+	apt install -y "$@"
+	[ -z "$policy" ] || rm -f "$policy_file"
+	policy=
+}
 
 missing=()
 need_gcc && missing+=(gcc libc6-dev)
@@ -24,12 +88,7 @@ need_redis && missing+=(redis-server)
 need_promtool && missing+=(prometheus)
 if [ ${#missing[@]} -gt 0 ]; then
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-		echo "installing ${missing[*]}" >&2
-		apt-get update -qq
-		# Installed, but not started: these tests have servers of their own.
-		printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null || { rm -f /usr/sbin/policy-rc.d; exit 1; }
-		rm -f /usr/sbin/policy-rc.d
+		install "${missing[@]}"
 	else
 		echo "missing: ${missing[*]}. Install them, or set TEST_POSTGRES_URL and TEST_REDIS_URL." >&2
 		exit 1
@@ -38,37 +97,62 @@ fi
 
 dir=$(mktemp -d)
 chmod 755 "$dir"
-stop() {
-	local status=$?
-	[ -f "$dir/redis.pid" ] && kill "$(cat "$dir/redis.pid")" 2>/dev/null || true
-	[ -d "$dir/pg" ] && as_postgres "$(postgres_bin)/pg_ctl" -D "$dir/pg" -m immediate -w stop >/dev/null 2>&1 || true
-	sleep 0.2
-	rm -rf "$dir"
-	exit "$status"
+
+# free_port lies below the ports that the kernel gives to clients. Another process may take it
+# before the server does, so whoever starts a server tries a few.
+free_port() {
+	local port
+	while :; do
+		port=$((20000 + RANDOM % 10000))
+		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+	done
+	echo "$port"
 }
-trap stop EXIT
-trap 'exit 130' INT TERM
 
-# PostgreSQL refuses to run as root.
-as_postgres() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
+# Tests need no database that outlives a power cut.
+start_postgres() {
+	as_postgres "$(postgres_bin)/pg_ctl" -D "$dir/pg" -w -t 120 -l "$dir/pg/log" \
+		-o "-c listen_addresses=127.0.0.1 -p $1 -c unix_socket_directories=$dir/pg -c max_connections=300 -c fsync=off -c full_page_writes=off" start >/dev/null
+}
 
-free_port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])' 2>/dev/null || shuf -i 20000-29999 -n 1; }
+start_redis() {
+	rm -f "$dir/redis.pid"
+	redis-server --bind 127.0.0.1 --port "$1" --save '' --appendonly no --daemonize yes --pidfile "$dir/redis.pid" --dir "$dir" --logfile "$dir/redis.log" >/dev/null
+	for _ in $(seq 100); do
+		if [ -s "$dir/redis.pid" ] && redis-cli -p "$1" info server 2>/dev/null | grep -q "^process_id:$(cat "$dir/redis.pid")"; then return 0; fi
+		if grep -qi 'address already in use' "$dir/redis.log" 2>/dev/null; then return 1; fi
+		sleep 0.1
+	done
+	return 1
+}
+
+# started tries a server on a few ports and sets port, or shows the server's log.
+started() {
+	for _ in 1 2 3 4 5; do
+		port=$(free_port)
+		if "$1" "$port"; then return; fi
+	done
+	cat "$2" >&2 || true
+	echo "$1: no luck on five ports" >&2
+	exit 1
+}
 
 if [ -z "${TEST_POSTGRES_URL:-}" ]; then
 	mkdir "$dir/pg"
-	[ "$(id -u)" = 0 ] && chown postgres "$dir/pg"
-	port=$(free_port)
-	as_postgres "$(postgres_bin)/initdb" -D "$dir/pg" -U test --auth=trust -E UTF8 --locale=C.UTF-8 >/dev/null
-	as_postgres "$(postgres_bin)/pg_ctl" -D "$dir/pg" -w -l "$dir/pg/log" \
-		-o "-c listen_addresses=127.0.0.1 -p $port -c unix_socket_directories=$dir/pg -c max_connections=300" start >/dev/null
+	[ "$(id -u)" != 0 ] || chown postgres "$dir/pg"
+	as_postgres "$(postgres_bin)/initdb" -D "$dir/pg" -U test --auth=trust -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null
+	started start_postgres "$dir/pg/log"
 	export TEST_POSTGRES_URL="postgres://test@127.0.0.1:$port/postgres?sslmode=disable"
 fi
 
 if [ -z "${TEST_REDIS_URL:-}" ]; then
-	port=$(free_port)
-	redis-server --bind 127.0.0.1 --port "$port" --save '' --appendonly no --daemonize yes --pidfile "$dir/redis.pid" --dir "$dir" --logfile "$dir/redis.log" >/dev/null
-	for _ in $(seq 50); do redis-cli -p "$port" ping >/dev/null 2>&1 && break; sleep 0.1; done
+	started start_redis "$dir/redis.log"
 	export TEST_REDIS_URL="redis://127.0.0.1:$port"
 fi
 
-"$@"
+# Job control makes the command a process group of its own, which interrupted ends as a whole.
+set -m
+"$@" <&0 &
+child=$!
+set +m
+wait "$child"
