@@ -1,6 +1,7 @@
 package plainhttp
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -68,7 +69,8 @@ func (w *witness) take() []seen {
 	return saw
 }
 
-// serving has a server serve on loopback, with time-outs far shorter than anybody's.
+// serving has a server serve on loopback. Its time-outs are never over in a test that does not
+// shorten one.
 func serving(t testing.TB, handler http.Handler, make func(*http.Server) server) string {
 	t.Helper()
 	address, _ := started(t, handler, make)
@@ -83,7 +85,7 @@ func started(t testing.TB, handler http.Handler, make func(*http.Server) server)
 	}
 	s := make(&http.Server{
 		Handler: handler, MaxHeaderBytes: 16 << 10, ErrorLog: log.New(io.Discard, "", 0),
-		ReadHeaderTimeout: 600 * time.Millisecond, ReadTimeout: 900 * time.Millisecond, WriteTimeout: 2 * time.Second, IdleTimeout: 1500 * time.Millisecond,
+		ReadHeaderTimeout: 5 * time.Minute, ReadTimeout: 5 * time.Minute, WriteTimeout: 5 * time.Minute, IdleTimeout: 5 * time.Minute,
 	})
 	done := begin(s, on)
 	t.Cleanup(func() {
@@ -122,7 +124,7 @@ func said(t testing.TB, address string, parts ...string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	for i, part := range parts {
 		if i > 0 {
 			time.Sleep(5 * time.Millisecond)
@@ -183,31 +185,45 @@ func FuzzParse(f *testing.F) {
 		}
 		got, want := see(r), seen{}
 		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { want = see(r) })
-		rest := overPipe(t, handler, sent)
+		rest := overPipe(handler, sent)
 		if g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != w || strings.Count(rest, "HTTP/1.1 ") != 1 {
 			t.Errorf("%q:\ngot  %s\nwant %s, with one answer: %q", sent, g, w, rest)
 		}
 	})
 }
 
-// overPipe has net/http's server answer what is sent, in memory.
-func overPipe(t *testing.T, handler http.Handler, sent []byte) string {
-	t.Helper()
-	near, far := net.Pipe()
-	one := newSplit(nowhere{})
-	s := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0)}
+// overPipe has net/http's server answer what is sent, in memory, until it closes the connection.
+func overPipe(handler http.Handler, sent []byte) string {
+	one, closed := newSplit(nowhere{}), make(chan struct{})
+	s := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0), ConnState: func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			close(closed)
+		}
+	}}
 	done := begin(s, one)
-	one.hand(far)
-	go func() {
-		_, _ = near.Write(sent)
-	}()
-	_ = near.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-	answer, _ := io.ReadAll(near)
-	_ = near.Close()
+	c := &inMemory{in: bytes.NewReader(sent)}
+	one.hand(c)
+	<-closed
 	_ = s.Close()
 	<-done
-	return string(answer)
+	return c.out.String()
 }
+
+// inMemory is a connection whose caller has sent everything and ended its side.
+type inMemory struct {
+	net.Conn
+	in  *bytes.Reader
+	out bytes.Buffer
+}
+
+func (c *inMemory) Read(p []byte) (int, error)       { return c.in.Read(p) }
+func (c *inMemory) Write(p []byte) (int, error)      { return c.out.Write(p) }
+func (c *inMemory) Close() error                     { return nil }
+func (c *inMemory) LocalAddr() net.Addr              { return nowhere{}.Addr() }
+func (c *inMemory) RemoteAddr() net.Addr             { return nowhere{}.Addr() }
+func (c *inMemory) SetDeadline(time.Time) error      { return nil }
+func (c *inMemory) SetReadDeadline(time.Time) error  { return nil }
+func (c *inMemory) SetWriteDeadline(time.Time) error { return nil }
 
 type nowhere struct{ net.Listener }
 
