@@ -1,7 +1,6 @@
 package inbox
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,11 +27,11 @@ func (d Door) Routes(e *echo.Echo) {
 
 func (d Door) event(c echo.Context) error {
 	push, err := readPush(c.Request())
-	if err != nil {
-		return err
+	if err == nil {
+		err = d.Inbox.Component(c.Request().Context(), push)
 	}
-	if err := d.Inbox.Component(c.Request().Context(), push); err != nil {
-		return err
+	if err != nil {
+		return d.refused(err)
 	}
 	return c.Blob(http.StatusOK, echo.MIMETextPlainCharsetUTF8, success)
 }
@@ -40,13 +39,19 @@ func (d Door) event(c echo.Context) error {
 func (d Door) message(c echo.Context) error {
 	push, err := readPush(c.Request())
 	if err != nil {
-		return err
+		return d.refused(err)
 	}
 	answer, err := d.Inbox.Message(c.Request().Context(), wechat.AppID(c.Param("appid")), push)
 	if err != nil {
-		return err
+		return d.refused(err)
 	}
 	return c.Blob(http.StatusOK, echo.MIMETextXMLCharsetUTF8, answer)
+}
+
+// refused counts a push that is refused with err, which it hands back.
+func (d Door) refused(err error) error {
+	d.Inbox.Counts.refuse(reasonOf(err))
+	return err
 }
 
 func (d Door) echo(c echo.Context) error {
@@ -62,14 +67,14 @@ func (d Door) echo(c echo.Context) error {
 func readPush(r *http.Request) (wechat.Push, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, pushLimit+1))
 	if err != nil {
-		return wechat.Push{}, fmt.Errorf("%w: its body was cut", ErrNotAuthentic)
+		return wechat.Push{}, fmt.Errorf("%w: %w", ErrNotAuthentic, errCut)
 	}
 	if len(body) > pushLimit {
 		return wechat.Push{}, strict.ErrTooLarge
 	}
 	encrypt, err := wechat.ReadEncrypt(body)
 	if err != nil {
-		return wechat.Push{}, errors.Join(ErrNotAuthentic, err)
+		return wechat.Push{}, fmt.Errorf("%w: %w", ErrNotAuthentic, err)
 	}
 	query := r.URL.Query()
 	return wechat.Push{Timestamp: query.Get("timestamp"), Nonce: query.Get("nonce"), Signature: query.Get("msg_signature"), Encrypt: encrypt}, nil

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"wxplatform/authorizer"
@@ -25,11 +24,6 @@ var ErrClock = fmt.Errorf("%w: its timestamp is more than 10 minutes off", ErrNo
 
 const timestampSlack = 10 * time.Minute
 
-// Counts is what came, by outcome, since the process started.
-type Counts struct {
-	Tickets, Events, Unknown, Messages, Forged, Clock atomic.Int64
-}
-
 // Inbox takes WeChat's pushes. It is safe for concurrent use.
 type Inbox struct {
 	Counts Counts
@@ -47,18 +41,16 @@ type Inbox struct {
 
 // New is the inbox of the component c, whose pushes envelope opens. releaseTest has WeChat's full-network release test answered.
 func New(envelope *wechat.Envelope, d *db.DB, ring *seal.Ring, c *component.Component, invitations *invitation.Desk, authorizers *authorizer.Registry, releaseTest bool) *Inbox {
-	return &Inbox{releaseTest: releaseTest, appid: c.AppID, envelope: envelope, db: d, ring: ring, component: c, invitations: invitations, authorizers: authorizers, arrived: make(chan struct{}, 1)}
+	return &Inbox{Counts: Counts{refused: noneRefused()}, releaseTest: releaseTest, appid: c.AppID, envelope: envelope, db: d, ring: ring, component: c, invitations: invitations, authorizers: authorizers, arrived: make(chan struct{}, 1)}
 }
 
 // open is the message in a push, or ErrNotAuthentic.
 func (b *Inbox) open(p wechat.Push) ([]byte, error) {
 	message, err := b.envelope.Open(p)
 	if err != nil {
-		b.Counts.Forged.Add(1)
 		return nil, fmt.Errorf("%w: %w", ErrNotAuthentic, err)
 	}
 	if !recent(p.Timestamp, time.Now()) {
-		b.Counts.Clock.Add(1)
 		return nil, ErrClock
 	}
 	return message, nil
@@ -73,6 +65,15 @@ func recent(timestamp string, now time.Time) bool {
 	return now.Sub(time.Unix(seconds, 0)).Abs() <= timestampSlack
 }
 
+// The events that are acted on (wechat-protocol §1.4). The last is a mini program that was registered through this component.
+const (
+	ticketPushed = "component_verify_ticket"
+	authorized   = "authorized"
+	updated      = "updateauthorized"
+	withdrawn    = "unauthorized"
+	registered   = "notify_third_fasteregister"
+)
+
 // notice is what a push says: a component event (wechat-protocol §1), or a message of WeChat's release test. What it does not say is empty.
 type notice struct {
 	AppID           wechat.AppID // the component's
@@ -82,13 +83,14 @@ type notice struct {
 	AuthorizerAppID wechat.AppID
 	Code            string
 	PreAuthCode     string
-	message         // the two kinds of push share no field
+	Status          string // of a registration
+	message                // the two kinds of push share no field
 }
 
 // read takes what is needed from a decrypted push, and nothing else of it can be in the way: its signature was good.
 func read(plain []byte) notice {
 	fields := wechat.ParsePush(plain)
-	return notice{
+	n := notice{
 		AppID:           wechat.AppID(fields.Text("AppId")),
 		CreateTime:      fields.Text("CreateTime"),
 		InfoType:        fields.Text("InfoType"),
@@ -104,6 +106,27 @@ func read(plain []byte) notice {
 			Event:   fields.Text("Event"),
 		},
 	}
+	if n.InfoType == registered { // which spells its fields in its own way
+		n.AuthorizerAppID, n.Code, n.Status = wechat.AppID(fields.Text("appid")), fields.Text("auth_code"), fields.Text("status")
+	}
+	return n
+}
+
+// idle is why an authentic event changes nothing, or "".
+func (n notice) idle() Reason {
+	switch {
+	case n.InfoType == registered && (n.Code == "" || !isZero(n.Status)):
+		return NotRegistered
+	case !n.AuthorizerAppID.Plausible():
+		return BadAppID
+	}
+	return ""
+}
+
+// isZero is WeChat's success. A status that is missing says nothing.
+func isZero(status string) bool {
+	number, err := strconv.ParseFloat(status, 64)
+	return status == "" || err == nil && number == 0
 }
 
 // of reports whether n is an event of this component. A message is none, whatever its customer wrote into it: WeChat says what a message is before it says what is in it.
@@ -127,18 +150,27 @@ func (b *Inbox) Component(ctx context.Context, p wechat.Push) error {
 	}
 	n := read(message)
 	if !n.of(b.appid) {
-		b.Counts.Forged.Add(1)
-		return fmt.Errorf("%w: its content is not an event of this component", ErrNotAuthentic)
+		return fmt.Errorf("%w: %w", ErrNotAuthentic, errContent)
 	}
 	switch n.InfoType {
-	case "component_verify_ticket":
+	case ticketPushed:
 		return b.ticket(ctx, n)
-	case "authorized", "updateauthorized", "unauthorized":
-		b.Counts.Events.Add(1)
-		return b.store(ctx, message)
+	case authorized, updated, withdrawn, registered:
+		return b.event(ctx, n, message)
 	}
 	b.Counts.Unknown.Add(1)
 	return nil
+}
+
+// event stores an event, unless it changes nothing.
+func (b *Inbox) event(ctx context.Context, n notice, message []byte) error {
+	if why := n.idle(); why != "" {
+		b.Counts.Unknown.Add(1)
+		b.Counts.refuse(why)
+		return nil
+	}
+	b.Counts.Events.Add(1)
+	return b.store(ctx, message)
 }
 
 // A ticket that SQL cannot take is not refused: the process goes on with it, and the next one comes in ten minutes.
@@ -188,10 +220,13 @@ func (b *Inbox) handle(ctx context.Context, n notice) error {
 	if n.Type != "" {
 		return b.answerQuery(ctx, n.message)
 	}
+	if n.idle() != "" {
+		return nil // an older build stored any
+	}
 	switch n.InfoType {
-	case "authorized", "updateauthorized":
+	case authorized, updated, registered:
 		return b.invitations.Authorized(ctx, invitation.Event{AppID: n.AuthorizerAppID, Code: seal.NewSecret(n.Code), PreAuthCode: seal.NewSecret(n.PreAuthCode)})
-	case "unauthorized":
+	case withdrawn:
 		return b.authorizers.Withdrawn(ctx, n.AuthorizerAppID)
 	}
 	return nil

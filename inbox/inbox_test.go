@@ -1,6 +1,12 @@
 package inbox
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+
+	"wxplatform/internal/strict"
+	"wxplatform/wechat"
+)
 
 const ours = "wx0123456789abcdef"
 
@@ -26,6 +32,71 @@ func TestOnlyWhatIsAddressedToTheComponentIsItsEvent(t *testing.T) {
 	} {
 		if got := read([]byte(c.push)).of(ours); got != c.want {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestAnEventAboutNoPlausibleAccountChangesNothing(t *testing.T) {
+	const id = "wx00000000000000aa"
+	event := func(kind, appid string) notice {
+		return read([]byte("<xml><InfoType>" + kind + "</InfoType><AuthorizerAppid>" + appid + "</AuthorizerAppid></xml>"))
+	}
+	for _, kind := range []string{authorized, updated, withdrawn} {
+		for appid, want := range map[string]Reason{
+			id: "", " " + id + "\n": "", "<![CDATA[" + id + "\x00]]>": "",
+			"": BadAppID, "wx": BadAppID, "gh_1": BadAppID, id + "1": BadAppID, "WX00000000000000AA": BadAppID, "wx' OR 1=1 --00000": BadAppID,
+		} {
+			if got := event(kind, appid).idle(); got != want {
+				t.Errorf("%s of %q: got %q, want %q", kind, appid, got, want)
+			}
+		}
+	}
+}
+
+func TestARegistrationCountsIfItSucceededAndBringsACode(t *testing.T) {
+	const appid, code = "<appid>wx00000000000000aa</appid>", "<auth_code>queryauthcode@@@x</auth_code>"
+	for fields, want := range map[string]Reason{
+		appid + "<status>0</status>" + code:                         "",
+		appid + code + "<status> 0 </status>":                       "",
+		appid + code:                                                "",
+		"<appid>wx00000000000000aa<appid><status>0</status>" + code: "", // as in WeChat's own sample
+		appid + "<status>0</status>":                                NotRegistered,
+		appid + "<status>0</status><auth_code> </auth_code>":        NotRegistered,
+		appid + "<status>100001</status>" + code:                    NotRegistered,
+		appid + "<status>-1</status>" + code:                        NotRegistered,
+		appid + "<status>failed</status>" + code:                    NotRegistered,
+		"<status>0</status>" + code:                                 BadAppID,
+		"<AuthorizerAppid>wx00000000000000aa</AuthorizerAppid><AuthorizationCode>x</AuthorizationCode><status>0</status>":                             NotRegistered,
+		"<info><appid>wx00000000000000aa</appid></info><status>0</status>" + code:                                                                     BadAppID,
+		appid + "<status>0</status>" + code + "<info><status>1</status><name><![CDATA[\xb5\xea & <appid>]]></name><code>1</code></info><msg>OK</msg>": "",
+	} {
+		n := read([]byte("<xml><AppId>" + ours + "</AppId><InfoType>" + registered + "</InfoType>" + fields + "</xml>"))
+		if got := n.idle(); got != want {
+			t.Errorf("%s: got %q, want %q", fields, got, want)
+		}
+		if want == "" && (n.AppID != ours || n.AuthorizerAppID != "wx00000000000000aa" || n.Code != "queryauthcode@@@x") {
+			t.Errorf("%s: got %+v", fields, n)
+		}
+	}
+}
+
+func TestEveryRefusalHasItsReason(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want Reason
+	}{
+		{fmt.Errorf("%w: %w", ErrNotAuthentic, wechat.ErrSignature), BadSignature},
+		{fmt.Errorf("%w: %w", ErrNotAuthentic, wechat.ErrEnvelope), BadEnvelope},
+		{fmt.Errorf("%w: %w", ErrNotAuthentic, wechat.ErrComponent), OtherComponent},
+		{fmt.Errorf("%w: %w", ErrNotAuthentic, wechat.ErrNoEncrypt), NoEncrypt},
+		{fmt.Errorf("%w: %w", ErrNotAuthentic, errCut), Cut},
+		{fmt.Errorf("%w: %w", ErrNotAuthentic, errContent), BadContent},
+		{ErrClock, BadClock},
+		{strict.ErrTooLarge, TooLarge},
+		{fmt.Errorf("database unavailable"), ""},
+	} {
+		if got := reasonOf(c.err); got != c.want {
+			t.Errorf("%v: got %q, want %q", c.err, got, c.want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"wxplatform/inbox"
 	"wxplatform/wechat"
 )
 
@@ -44,15 +45,23 @@ func outcome(err error) string {
 func (p *platform) measure() {
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p.gauge("wxplatform_ticket_age_seconds", "Age of the newest component_verify_ticket, -1 while there is none. WeChat pushes every 600 s.", p.ticketAge)
-	counts := &p.inbox.Counts
-	for kind, count := range map[string]interface{ Load() int64 }{
-		"ticket": &counts.Tickets, "event": &counts.Events, "unknown": &counts.Unknown, "message": &counts.Messages, "forged": &counts.Forged, "clock": &counts.Clock,
+	p.measurePushes(&p.inbox.Counts)
+}
+
+func (p *platform) measurePushes(counts *inbox.Counts) {
+	counter := func(name, help, label, value string, count func() int64) {
+		options := prometheus.CounterOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{label: value}}
+		p.metrics.MustRegister(prometheus.NewCounterFunc(options, func() float64 { return float64(count()) }))
+	}
+	for kind, count := range map[string]func() int64{
+		"ticket": counts.Tickets.Load, "event": counts.Events.Load, "unknown": counts.Unknown.Load, "message": counts.Messages.Load,
+		"forged": counts.Forged, "clock": func() int64 { return counts.Refused(inbox.BadClock) },
 	} {
-		p.metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name:        "wxplatform_pushes_total",
-			Help:        "Pushes of WeChat by kind; forged and clock (timestamp more than 10 minutes off) were refused.",
-			ConstLabels: prometheus.Labels{"kind": kind},
-		}, func() float64 { return float64(count.Load()) }))
+		counter("wxplatform_pushes_total", "Pushes of WeChat by kind; forged and clock (timestamp more than 10 minutes off) were refused.", "kind", kind, count)
+	}
+	for _, reason := range inbox.Reasons {
+		counter("wxplatform_pushes_refused_total", "Pushes that were refused, or that are authentic and changed nothing, by reason.", "reason", string(reason),
+			func() int64 { return counts.Refused(reason) })
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"wxplatform/inbox"
 	"wxplatform/internal/db"
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
@@ -51,41 +52,69 @@ func TestAPushThatIsNotAuthenticChangesNothing(t *testing.T) {
 		sum := sha1.Sum([]byte(strings.Join(parts, "")))
 		return wechat.Push{Timestamp: now, Nonce: "n", Signature: hex.EncodeToString(sum[:]), Encrypt: encrypt}
 	}
-	bad := map[string]wechat.Push{
-		"another signature":                {Timestamp: good.Timestamp, Nonce: good.Nonce, Signature: strings.Repeat("0", 40), Encrypt: good.Encrypt},
-		"no signature":                     {Timestamp: good.Timestamp, Nonce: good.Nonce, Encrypt: good.Encrypt},
-		"another nonce":                    {Timestamp: good.Timestamp, Nonce: "m", Signature: good.Signature, Encrypt: good.Encrypt},
-		"another component":                others.Seal(message, now, "n"),
-		"another key":                      wrongKey.Seal(message, now, "n"),
-		"eleven minutes old":               ours.Seal(message, fmt.Sprint(time.Now().Add(-11*time.Minute).Unix()), "n"),
-		"eleven minutes ahead":             ours.Seal(message, fmt.Sprint(time.Now().Add(11*time.Minute).Unix()), "n"),
-		"no number for a time":             ours.Seal(message, "soon", "n"),
-		"timestamp that is not ten digits": ours.Seal(message, "0"+now, "n"),
-		"not base64":                       signed("%%%%"),
-		"not a block":                      signed("AAAA"),
-		"broken padding":                   signed("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
-		"another AppId inside":             ours.Seal([]byte(strings.Replace(string(message), string(about.AppID), "wx0000000000000001", 1)), now, "n"),
-		"no XML inside":                    ours.Seal([]byte("hello"), now, "n"),
+	bad := map[string]struct {
+		wechat.Push
+		why inbox.Reason
+	}{
+		"another signature":                {wechat.Push{Timestamp: good.Timestamp, Nonce: good.Nonce, Signature: strings.Repeat("0", 40), Encrypt: good.Encrypt}, inbox.BadSignature},
+		"no signature":                     {wechat.Push{Timestamp: good.Timestamp, Nonce: good.Nonce, Encrypt: good.Encrypt}, inbox.BadSignature},
+		"another nonce":                    {wechat.Push{Timestamp: good.Timestamp, Nonce: "m", Signature: good.Signature, Encrypt: good.Encrypt}, inbox.BadSignature},
+		"another component":                {others.Seal(message, now, "n"), inbox.OtherComponent},
+		"another key":                      {wrongKey.Seal(message, now, "n"), inbox.BadEnvelope},
+		"eleven minutes old":               {ours.Seal(message, fmt.Sprint(time.Now().Add(-11*time.Minute).Unix()), "n"), inbox.BadClock},
+		"eleven minutes ahead":             {ours.Seal(message, fmt.Sprint(time.Now().Add(11*time.Minute).Unix()), "n"), inbox.BadClock},
+		"no number for a time":             {ours.Seal(message, "soon", "n"), inbox.BadClock},
+		"timestamp that is not ten digits": {ours.Seal(message, "0"+now, "n"), inbox.BadClock},
+		"not base64":                       {signed("%%%%"), inbox.BadEnvelope},
+		"not a block":                      {signed("AAAA"), inbox.BadEnvelope},
+		"broken padding":                   {signed("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="), inbox.BadEnvelope},
+		"another AppId inside":             {ours.Seal([]byte(strings.Replace(string(message), string(about.AppID), "wx0000000000000001", 1)), now, "n"), inbox.BadContent},
+		"no XML inside":                    {ours.Seal([]byte("hello"), now, "n"), inbox.BadContent},
 	}
 	before := w.stored()
-	for name, p := range bad {
+	refused := func(why inbox.Reason) int64 { return w.platform.inbox.Counts.Refused(why) }
+	for name, c := range bad {
 		t.Run(name, func(t *testing.T) {
-			w.wants(w.pushed(eventsPath, p), 403, "not-authentic")
-			if name != "no XML inside" && name != "another AppId inside" { // a message that cannot be read is none of ours, but authentic
-				w.wants(w.pushed("/wechat/"+string(service)+"/messages", p), 403, "not-authentic")
+			counted, want := refused(c.why), int64(1)
+			w.wants(w.pushed(eventsPath, c.Push), 403, "not-authentic")
+			if c.why != inbox.BadContent { // a message that cannot be read is none of ours, but authentic
+				want = 2
+				w.wants(w.pushed("/wechat/"+string(service)+"/messages", c.Push), 403, "not-authentic")
+			}
+			if got := refused(c.why) - counted; got != want {
+				t.Errorf("got %d counted for %s, want %d", got, c.why, want)
 			}
 		})
 	}
-	for name, body := range map[string]string{
-		"nothing": "", "no XML": "hello", "no Encrypt": "<xml><A>x</A></xml>", "broken": "<xml><Encrypt>x",
-		"a bomb": `<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]><xml><Encrypt>&b;</Encrypt></xml>`,
-		"deep":   strings.Repeat("<a>", 20000),
+	for name, c := range map[string]struct {
+		body string
+		why  inbox.Reason
+	}{
+		"nothing": {"", inbox.NoEncrypt}, "no XML": {"hello", inbox.NoEncrypt}, "no Encrypt": {"<xml><A>x</A></xml>", inbox.NoEncrypt}, "broken": {"<xml><Encrypt>x", inbox.BadSignature},
+		"two":    {"<xml><Encrypt>x</Encrypt><Encrypt>y</Encrypt></xml>", inbox.NoEncrypt},
+		"a bomb": {`<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]><xml><Encrypt>&b;</Encrypt></xml>`, inbox.BadSignature},
+		"deep":   {strings.Repeat("<a>", 20000), inbox.NoEncrypt},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w.wants(w.raw("POST", eventsPath+"?timestamp="+now+"&nonce=n&msg_signature=x", map[string]string{"Content-Type": "text/xml"}, body), 403, "not-authentic")
+			counted := refused(c.why)
+			w.wants(w.raw("POST", eventsPath+"?timestamp="+now+"&nonce=n&msg_signature=x", map[string]string{"Content-Type": "text/xml"}, c.body), 403, "not-authentic")
+			if refused(c.why) != counted+1 {
+				t.Errorf("got it not counted for %s", c.why)
+			}
 		})
 	}
 	w.wants(w.raw("POST", eventsPath+"?timestamp="+now+"&nonce=n&msg_signature=x", map[string]string{"Content-Type": "text/xml"}, "<xml>"+strings.Repeat("x", 300<<10)), 413, "too-large")
+	w.cutPush()
+	w.eventually("the cut one to be counted", func() bool { return refused(inbox.Cut) == 1 })
+	if got := refused(inbox.TooLarge); got != 1 {
+		t.Errorf("got %d counted as too large, want 1", got)
+	}
+	if got := w.scrape(`wxplatform_pushes_total{kind="clock"}`); got != "8" {
+		t.Errorf("got %s counted by the clock, want 8", got)
+	}
+	if got := w.scrape(`wxplatform_pushes_refused_total{reason="component"}`); got != "2" {
+		t.Errorf("got %s for another component, want 2", got)
+	}
 	if got := w.stored(); got != before {
 		t.Errorf("got %d events stored, want none", got-before)
 	}
@@ -179,10 +208,85 @@ func TestAMessageIsNoEventWhateverACustomerWrites(t *testing.T) {
 	}
 }
 
+// cutPush sends half of a push, and hangs up.
+func (w *world) cutPush() {
+	w.t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(w.publicURL, "http://"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "POST %s?timestamp=1&nonce=n&msg_signature=x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n<xml><Encrypt>", eventsPath)
+	_ = conn.Close()
+}
+
+func TestAnEventAboutNoPlausibleAccountIsCountedAndAnswered(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	for _, message := range []string{
+		w.event("authorized", "<AuthorizerAppid></AuthorizerAppid><AuthorizationCode>queryauthcode@@@x</AuthorizationCode>"),
+		w.event("updateauthorized", "<AuthorizerAppid>wx1</AuthorizerAppid>"),
+		w.event("unauthorized", "<AuthorizerAppid>null</AuthorizerAppid>"),
+	} {
+		if got := w.push(eventsPath, message, time.Now()); got.status != 200 || string(got.body) != "success" {
+			t.Errorf("got %d %s, want success", got.status, got.body)
+		}
+	}
+	counts := &w.platform.inbox.Counts
+	if counts.Refused(inbox.BadAppID) != 3 || counts.Unknown.Load() != 3 || w.stored() != 0 {
+		t.Errorf("got %d counted, %d unknown and %d stored, want 3, 3 and none", counts.Refused(inbox.BadAppID), counts.Unknown.Load(), w.stored())
+	}
+}
+
+// registration is WeChat's word that a mini program was registered through the component, with the code that another event brought.
+func (w *world) registration(appid wechat.AppID, status, code string) string {
+	return w.event("notify_third_fasteregister", fmt.Sprintf("<appid>%s</appid><status>%s</status><auth_code>%s</auth_code><msg>OK</msg><info><name><![CDATA[\xb5\xea]]></name><code>1</code></info>", appid, status, code))
+}
+
+func TestAMiniProgramRegisteredThroughUsIsKept(t *testing.T) {
+	t.Parallel()
+	engines(t, func(w *world) {
+		const mini = wechatsim.SampleMiniProgram
+		code := w.authCode(mini)
+		for _, status := range []string{"100001", "-1"} {
+			if got := w.push(eventsPath, w.registration(mini, status, code), time.Now()); string(got.body) != "success" {
+				w.t.Errorf("got %d %s, want success", got.status, got.body)
+			}
+		}
+		w.push(eventsPath, w.registration(mini, "0", ""), time.Now())
+		if n := w.platform.inbox.Counts.Refused(inbox.NotRegistered); n != 3 || w.stored() != 0 {
+			w.t.Errorf("got %d counted and %d stored, want 3 and none", n, w.stored())
+		}
+		if got := w.push(eventsPath, w.registration(mini, "0", code), time.Now()); string(got.body) != "success" {
+			w.t.Fatalf("got %d %s, want success", got.status, got.body)
+		}
+		w.settles()
+		var shown struct{ Tenant, State, Kind string }
+		w.command(&shown, "authorizer", "show", string(mini))
+		if shown.Tenant != "" || shown.State != "healthy" || shown.Kind != "miniprogram" {
+			w.t.Errorf("got %+v, want a healthy mini program of nobody's", shown)
+		}
+	})
+}
+
+// authCode is the code of an authorization by a link that no invitation knows, whose own event is lost.
+func (w *world) authCode(id wechat.AppID) string {
+	w.t.Helper()
+	if err := w.sim.FaultPushes(wechatsim.PushFault{Kind: "authorized", Count: 1, Do: wechatsim.Lose}); err != nil {
+		w.t.Fatal(err)
+	}
+	_, link := w.invitation("")
+	page := w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, "")
+	given, err := w.sim.Consent(anyContext, preAuthCode(w.t, string(page.body)), id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return given.AuthCode
+}
+
 func TestAnAuthenticPushOfAnUnknownKindIsCountedAndAnswered(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
-	for _, message := range []string{w.event("notify_third_fasteregister", ""), w.event("", ""), w.event("component_verify_ticket", "")} {
+	for _, message := range []string{w.event("notify_icpfiling_verify_result", ""), w.event("", ""), w.event("component_verify_ticket", "")} {
 		if got := w.push(eventsPath, message, time.Now()); got.status != 200 || string(got.body) != "success" {
 			t.Errorf("got %d %s, want success", got.status, got.body)
 		}
