@@ -24,6 +24,7 @@ type demoCmd struct {
 	Listen string `help:"Where the platform listens. 平台监听地址。" default:"127.0.0.1:0"`
 	WeChat string `name:"wechat-listen" help:"Where the simulated WeChat listens. 模拟微信监听地址。" default:"127.0.0.1:0"`
 	Field  bool   `help:"WeChat is odd in the ways that real platforms met. 模拟微信按真实环境中出现过的方式偏离文档。"`
+	Seed   uint64 `help:"Repeat what was odd in another run; 0 picks a seed. 重现另一次运行的偏离；0 为随机。"`
 	Log    bool   `help:"Show the platform's log lines too. 同时显示平台日志。"`
 }
 
@@ -36,7 +37,7 @@ func (c demoCmd) Run(s stage) error {
 	defer os.RemoveAll(dir)
 	ctx, stop := context.WithCancel(s.ctx)
 	defer stop()
-	d, err := c.set(dir, wechatsim.Config{Behaviour: wechatsim.Behaviour{Field: c.Field}})
+	d, err := c.set(dir, wechatsim.Config{Behaviour: wechatsim.Behaviour{Field: c.Field}, Seed: c.Seed})
 	if err != nil {
 		return err
 	}
