@@ -56,5 +56,5 @@ func (c *Component) Greet(ctx context.Context) (time.Time, error) {
 		Path:   GreetPath,
 		Body:   wechat.JSON(map[string]string{"component_appid": string(c.AppID), "component_secret": c.secret.Reveal()}),
 	})
-	return answer.Date(), err
+	return answer.DateAsSaid(), err
 }

@@ -136,10 +136,16 @@ const clockSlack = 10 * time.Minute
 // Date is WeChat's clock when it answered, in whole seconds. It is zero where the answer does not
 // say, or says a time that is more than ten minutes from now.
 func (a Answer) Date() time.Time {
-	date, err := http.ParseTime(a.Header.Get("Date"))
-	if err != nil || time.Since(date).Abs() > clockSlack {
+	date := a.DateAsSaid()
+	if time.Since(date).Abs() > clockSlack {
 		return time.Time{}
 	}
+	return date
+}
+
+// DateAsSaid is Date however far from our clock it is: for whoever wants to know whether ours is wrong.
+func (a Answer) DateAsSaid() time.Time {
+	date, _ := http.ParseTime(a.Header.Get("Date"))
 	return date
 }
 

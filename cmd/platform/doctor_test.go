@@ -13,6 +13,7 @@ import (
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
 	"wxplatform/wechat"
+	"wxplatform/wechat/wechatsim"
 )
 
 // doctor is what the command finds with the world's settings but for those given, by check; of several findings of a check the worst.
@@ -201,4 +202,27 @@ func TestADoctorsLineIsForPeople(t *testing.T) {
 			t.Errorf("got\n%s\nwant %q in it", &out, want)
 		}
 	}
+}
+
+// A clock that is so far off that nothing else relies on WeChat's is just what doctor is asked for.
+func TestDoctorSeesAClockThatIsFarFromWeChats(t *testing.T) {
+	t.Parallel()
+	clock := &aheadClock{}
+	w := newWorldWith(t, nil, wechatsim.Config{Now: clock.now})
+	clock.set(15*time.Minute + 30*time.Second)
+	found, _ := w.doctor(nil)
+	w.finds(found, "clock", "failure", "WeChat's clock differ by 15m")
+}
+
+func TestDoctorCountsUnverifiedAccounts(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	found, _ := w.doctor(nil)
+	if _, is := found["verified"]; is {
+		t.Errorf("got %+v, want nothing to say where all are verified", found["verified"])
+	}
+	w.grant(wechatsim.SampleUnverified, "1")
+	w.settles()
+	found, _ = w.doctor(nil)
+	w.finds(found, "verified", "warning", "1 accounts are not verified")
 }
