@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	mostConnections = 512              // in use, in each lane
-	singleUse       = 10 * time.Minute // after surplus bytes
+	mostConnections = 512 // in use, in each lane
+	// SingleUse is for how long every connection is used once after surplus bytes.
+	SingleUse = 10 * time.Minute
 )
 
 // host sends requests to one host over HTTP/1.1, in the goroutine of whoever calls. net/http's
@@ -171,7 +172,7 @@ func (h *host) standing(next func() *connection) *connection {
 
 // found has every connection used once for a while.
 func (h *host) found(where SurplusBytes) {
-	h.waryUntil.Store(time.Now().Add(singleUse).UnixMilli())
+	h.waryUntil.Store(time.Now().Add(SingleUse).UnixMilli())
 	h.idle.close()
 	h.surplus(where)
 }

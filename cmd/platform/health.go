@@ -184,6 +184,7 @@ func (p *platform) ready(ctx context.Context) readiness {
 		reasonIf(!sql.IsZero(), "the database is away since %s: known merchants are served from what is known", clock(sql)),
 		reasonIf(!redis.IsZero(), "Redis is away since %s: tokens come from the database", clock(redis)),
 		p.wechatReason(),
+		p.surplus.reason(now),
 		p.ticketReason(now),
 		p.misconfiguredReason(now),
 		p.keysReason(),

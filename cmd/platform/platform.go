@@ -56,6 +56,7 @@ type platform struct {
 	tokens   stores
 	ring     *seal.Ring
 	health   health
+	surplus  *surplusBytes
 	problems *prometheus.CounterVec
 }
 
@@ -72,9 +73,11 @@ func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
 	if p.requests, err = requestlog.New(log, p.metrics); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
+	p.surplus = newSurplusBytes(log, p.metrics)
 	p.client = wechat.NewClient(c.wechatURL, wechat.Observer{
-		Called: p.health.watched(observeWeChat(p.metrics)),
-		Odd:    newOddAnswers(log, p.metrics).note,
+		Called:  p.health.watched(observeWeChat(p.metrics)),
+		Odd:     newOddAnswers(log, p.metrics).note,
+		Surplus: p.surplus.note,
 	})
 	p.tenants = tenant.New(p.db, p.mirror, c.ring, c.publicURL)
 	times, errTimes := custodyTimes()

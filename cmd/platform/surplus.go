@@ -1,0 +1,53 @@
+package main
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"wxplatform/wechat"
+)
+
+// surplusBytes counts the bytes from WeChat's host that no call asked for, logs each kind once while
+// connections are used once because of them, and has /readyz say so.
+type surplusBytes struct {
+	log    *slog.Logger
+	count  *prometheus.CounterVec
+	until  atomic.Int64 // milliseconds
+	logged map[wechat.SurplusBytes]*atomic.Int64
+}
+
+func newSurplusBytes(log *slog.Logger, metrics prometheus.Registerer) *surplusBytes {
+	s := &surplusBytes{
+		log: log,
+		count: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "wxplatform_wechat_surplus_total",
+			Help: "Connections to WeChat that were closed because they held bytes no call had asked for, by when those were found: idle (before a request) or answered (with an answer, or in the place of one).",
+		}, []string{"found"}),
+		logged: map[wechat.SurplusBytes]*atomic.Int64{},
+	}
+	metrics.MustRegister(s.count)
+	for _, kind := range []wechat.SurplusBytes{wechat.SurplusIdle, wechat.SurplusAnswered} {
+		s.count.WithLabelValues(string(kind)) // An alert needs the zero before the first one.
+		s.logged[kind] = &atomic.Int64{}
+	}
+	return s
+}
+
+// note is wechat.Observer's Surplus.
+func (s *surplusBytes) note(found wechat.SurplusBytes) {
+	now := time.Now()
+	s.count.WithLabelValues(string(found)).Inc()
+	s.until.Store(now.Add(wechat.SingleUse).UnixMilli())
+	last := s.logged[found].Load()
+	if now.Sub(time.UnixMilli(last)) >= wechat.SingleUse && s.logged[found].CompareAndSwap(last, now.UnixMilli()) {
+		s.log.Warn("WeChat's host sent bytes that no call asked for; its connections are used once for ten minutes. Logged once in that time, counted in wxplatform_wechat_surplus_total", "found", string(found), "alarm", true)
+	}
+}
+
+func (s *surplusBytes) reason(now time.Time) []string {
+	until := time.UnixMilli(s.until.Load())
+	return reasonIf(now.Before(until), "WeChat's host sent bytes that no call asked for: its connections are used once until %s; find the proxy or gateway that duplicates answers", clock(until))
+}
