@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"wxplatform/internal/testenv"
 )
 
 // mutant is the code without one guard. What the simulation finds then says what the guard is for, and that the simulation sees it.
@@ -76,7 +78,7 @@ func (m mutant) source() ([]byte, error) {
 // TestMutants takes away each guard whose name MUTANT matches, and prints what that does as a row of docs/custody.md: how many of MUTANTS histories broke an invariant, and which test of the guard's package goes red. Without MUTANTS it does nothing.
 func TestMutants(t *testing.T) {
 	n := setting(t, "MUTANTS", 0)
-	which := regexp.MustCompile(os.Getenv("MUTANT"))
+	which := regexp.MustCompile(testenv.Get("MUTANT"))
 	for _, m := range mutants {
 		if n == 0 || !which.MatchString(m.guard) {
 			continue
@@ -118,7 +120,7 @@ func (m mutant) overlay(t *testing.T) string {
 func (m mutant) goTest(overlay string, args ...string) string {
 	command := exec.Command("go", append([]string{"test", "-overlay", overlay, "-count=1", "-vet=off"}, args...)...)
 	command.Dir = ".."
-	command.Env = append(os.Environ(), "SIMULATE="+os.Getenv("MUTANTS"), "SIMULATE_SEED=1", "MUTANTS=")
+	command.Env = append(testenv.Caller(), "SIMULATE="+testenv.Get("MUTANTS"), "SIMULATE_SEED=1", "MUTANTS=")
 	out, _ := command.CombinedOutput() // it fails where the guard is missed
 	return string(out)
 }
@@ -133,7 +135,7 @@ func verdictOf(out string) string {
 	found := violations.FindStringSubmatch(out)
 	if found == nil {
 		lines := strings.Split(strings.TrimSpace(out), "\n")
-		if os.Getenv("MUTANT") != "" {
+		if testenv.Get("MUTANT") != "" {
 			fmt.Println(out)
 		}
 		return "it does not end: " + strings.Join(lines[:min(3, len(lines))], " ")

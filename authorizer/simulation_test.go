@@ -3,7 +3,6 @@ package authorizer
 import (
 	"context"
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
+	"wxplatform/internal/testenv"
 	"wxplatform/migrations"
 )
 
@@ -27,7 +27,7 @@ func TestSimulation(t *testing.T) {
 	switch {
 	case n == 0:
 		n = shortRun
-	case n > 1 && os.Getenv("SIMULATE_SEED") == "":
+	case n > 1 && testenv.Get("SIMULATE_SEED") == "":
 		first = int(time.Now().Unix()) * 1_000_000
 	}
 	began, spent := time.Now(), cpu()
@@ -49,7 +49,7 @@ const (
 )
 
 func setting(t *testing.T, name string, otherwise int) int {
-	text := os.Getenv(name)
+	text := testenv.Get(name)
 	if text == "" {
 		return otherwise
 	}
@@ -113,7 +113,7 @@ func bubble(t *testing.T, from, to uint64) (counts *tally, broken []*world) {
 		ring := dbtest.Ring(t)
 		for seed := from; seed < to; seed++ {
 			w := replay(t, base, ring, seed, counts)
-			if w.violation != "" || os.Getenv("SIMULATE") == "1" {
+			if w.violation != "" || testenv.Get("SIMULATE") == "1" {
 				broken = append(broken, w)
 			}
 		}
@@ -136,7 +136,7 @@ func memory(t *testing.T) *db.DB {
 }
 
 func (w *world) report(t *testing.T) {
-	if os.Getenv("SIMULATE") == "1" {
+	if testenv.Get("SIMULATE") == "1" {
 		t.Log("the history:\n" + strings.Join(w.trace, "\n"))
 	}
 	if w.violation != "" {

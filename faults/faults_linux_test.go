@@ -4,13 +4,13 @@ package faults
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"wxplatform/internal/testenv"
 	"wxplatform/token"
 )
 
@@ -25,7 +25,7 @@ func TestFaults(t *testing.T) {
 	m := newMachine(t)
 	sum := &figures{}
 	began := time.Now()
-	for _, s := range m.scenarios(os.Getenv("FAULTS")) {
+	for _, s := range m.scenarios(testenv.Get("FAULTS")) {
 		t.Run(s.name, func(t *testing.T) { m.strike(t, s, sum) })
 	}
 	fmt.Printf("%d scenarios in %s: %s; %d violated\n", sum.scenarios, time.Since(began).Round(second), sum, sum.violated)

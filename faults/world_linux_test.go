@@ -25,6 +25,7 @@ import (
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
+	"wxplatform/internal/testenv"
 	"wxplatform/token"
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
@@ -74,7 +75,7 @@ func newMachine(t *testing.T) *machine {
 
 // tagged are the flags of the build that is struck. FAULTS_RACE=1 has its races reported.
 func tagged() []string {
-	if os.Getenv("FAULTS_RACE") != "" {
+	if testenv.Get("FAULTS_RACE") != "" {
 		return []string{"-tags", "failpoints", "-race"}
 	}
 	return []string{"-tags", "failpoints", "-ldflags=-s -w"}
@@ -83,6 +84,7 @@ func tagged() []string {
 func build(t *testing.T, to string, flags ...string) {
 	t.Helper()
 	cmd := exec.Command("go", append(append([]string{"build", "-o", to}, flags...), "../cmd/platform")...)
+	cmd.Env = testenv.Caller()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
@@ -230,7 +232,7 @@ func (w *world) serveWeChat() {
 		w.t.Fatal(err)
 	}
 	about := w.sim.Config()
-	w.env = append(os.Environ(),
+	w.env = append(testenv.Environ(),
 		"PLATFORM_PUBLIC_URL="+balancer.URL,
 		"PLATFORM_COMPONENT_APPID="+string(about.AppID), "PLATFORM_COMPONENT_SECRET="+about.Secret,
 		"PLATFORM_COMPONENT_TOKEN="+about.Token, "PLATFORM_COMPONENT_AES_KEY="+about.AESKey,

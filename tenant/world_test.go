@@ -14,11 +14,12 @@ import (
 	"wxplatform/internal/dbtest"
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
+	"wxplatform/internal/testenv"
 )
 
 const publicURL = "https://wx.example.com"
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testenv.Clean{M: m}) }
 
 // world is a registry on a real database, with one tenant and one client that may write and read sessions.
 type world struct {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -21,10 +20,11 @@ import (
 	"wxplatform/internal/dbtest"
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
+	"wxplatform/internal/testenv"
 	"wxplatform/wechat"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testenv.Clean{M: m}) }
 
 const id wechat.AppID = "wx00000000000000a1"
 
@@ -1039,7 +1039,7 @@ func each(t *testing.T, test func(t *testing.T, p *platform)) {
 	t.Run("sqlite+miniredis", func(t *testing.T) { test(t, newPlatform(t, dbtest.SQLiteURL(t), "")) })
 	redis := dbtest.RedisURLs(t)
 	engine, url := "postgres", dbtest.PostgresURL
-	if os.Getenv("TEST_POSTGRES_URL") == "" {
+	if testenv.Get("TEST_POSTGRES_URL") == "" {
 		t.Log("without PostgreSQL: TEST_POSTGRES_URL is not set; make test brings one up")
 		if engine, url = "sqlite", dbtest.SQLiteURL; len(redis) == 1 {
 			return

@@ -2,12 +2,12 @@ package main
 
 import (
 	"encoding/json"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
+	"wxplatform/internal/testenv"
 	"wxplatform/wechat/wechatsim"
 )
 
@@ -95,7 +95,7 @@ func TestEveryAlertFires(t *testing.T) {
 		}
 	}
 	promtool, err := exec.LookPath("promtool")
-	if err != nil && os.Getenv("WITH_PROMTOOL") != "" {
+	if err != nil && testenv.Get("WITH_PROMTOOL") != "" {
 		t.Fatal("promtool is missing; it comes with Prometheus")
 	}
 	if err != nil {

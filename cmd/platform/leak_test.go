@@ -22,6 +22,7 @@ import (
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
+	"wxplatform/internal/testenv"
 	"wxplatform/wechat/wechatsim"
 )
 
@@ -73,11 +74,11 @@ func TestNoSecretShowsAnywhere(t *testing.T) {
 			w.clean(secrets, "SQLite's "+filepath.Base(name), string(text))
 		}
 	})
-	if os.Getenv("TEST_POSTGRES_URL") == "" {
+	if testenv.Get("TEST_POSTGRES_URL") == "" {
 		return
 	}
 	t.Run("postgres", func(t *testing.T) {
-		w := newWorld(t, dbtest.PostgresURL(t), os.Getenv("TEST_REDIS_URL"))
+		w := newWorld(t, dbtest.PostgresURL(t), testenv.Get("TEST_REDIS_URL"))
 		secrets := w.liveThrough()
 		for _, table := range []string{"meta", "tenants", "clients", "signing_keys", "tokens", "tickets", "authorizers", "invitations", "invitation_secrets", "exchanges", "events"} {
 			rows, err := db.All(anyContext, w.platform.db, db.Value[string], `SELECT CAST(t AS TEXT) FROM `+table+` t`)
@@ -100,7 +101,7 @@ func (w *world) clean(secrets canaries, where, text string) {
 
 func redisDump(t *testing.T, prefix string) string {
 	t.Helper()
-	options, err := redis.ParseURL(os.Getenv("TEST_REDIS_URL"))
+	options, err := redis.ParseURL(testenv.Get("TEST_REDIS_URL"))
 	if err != nil {
 		t.Fatal(err)
 	}

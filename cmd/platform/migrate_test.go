@@ -3,12 +3,12 @@ package main
 import (
 	"bytes"
 	"maps"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"wxplatform/internal/dbtest"
+	"wxplatform/internal/testenv"
 )
 
 // migrateFrom runs platform migrate --from, into the database at url.
@@ -26,7 +26,7 @@ func TestThePlatformMovesFromSQLiteToAnotherDatabase(t *testing.T) {
 	t.Parallel()
 	targetURLs := map[string]string{"sqlite": dbtest.SQLiteURL(t)}
 	w := sqliteWorld(t)
-	if os.Getenv("TEST_POSTGRES_URL") != "" {
+	if testenv.Get("TEST_POSTGRES_URL") != "" {
 		targetURLs["postgres"] = dbtest.PostgresURL(t)
 	}
 	w.grant(service, "1")

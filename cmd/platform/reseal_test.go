@@ -17,6 +17,7 @@ import (
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
+	"wxplatform/internal/testenv"
 	"wxplatform/token"
 	"wxplatform/wechat/wechatsim"
 )
@@ -341,7 +342,7 @@ func (w *world) killed(keys string, after time.Duration) {
 		w.t.Fatal(err)
 	}
 	command := exec.Command(program, "reseal")
-	command.Env = os.Environ()
+	command.Env = testenv.Environ()
 	for name, value := range w.env {
 		command.Env = append(command.Env, name+"="+value)
 	}

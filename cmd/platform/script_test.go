@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"wxplatform/internal/testenv"
 )
 
 // TestMain lets six tests run at a time unless -parallel says otherwise: each has a platform and a simulator of its own, and waits for them more than it computes.
@@ -12,7 +14,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
 	}
-	testscript.Main(m, map[string]func(){"platform": main})
+	testscript.Main(testenv.Clean{M: m}, map[string]func(){"platform": main})
 }
 
 // TestScripts runs the stories of testdata, each in an empty directory and with no settings but its own.

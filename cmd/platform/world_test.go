@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"wxplatform/internal/dbtest"
+	"wxplatform/internal/testenv"
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
 )
@@ -57,8 +57,8 @@ func (l *locked) String() string {
 func engines(t *testing.T, test func(*world)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { test(newWorld(t, dbtest.SQLiteURL(t), "")) })
-	if os.Getenv("TEST_POSTGRES_URL") != "" {
-		t.Run("postgres", func(t *testing.T) { test(newWorld(t, dbtest.PostgresURL(t), os.Getenv("TEST_REDIS_URL"))) })
+	if testenv.Get("TEST_POSTGRES_URL") != "" {
+		t.Run("postgres", func(t *testing.T) { test(newWorld(t, dbtest.PostgresURL(t), testenv.Get("TEST_REDIS_URL"))) })
 	}
 }
 

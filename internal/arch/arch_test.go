@@ -47,7 +47,8 @@ var leaves = map[string][]string{
 	"internal/socket":     {},
 	"internal/strict":     {},
 	"internal/arch":       {},
-	"internal/dbtest":     {"internal/db", "internal/seal", "migrations"},
+	"internal/dbtest":     {"internal/db", "internal/seal", "internal/testenv", "migrations"},
+	"internal/testenv":    {},
 }
 
 // homes say which files may use a technology; a trailing slash is a folder.
@@ -165,6 +166,36 @@ func TestNoTestIsSkipped(t *testing.T) {
 			}
 			return true
 		})
+	}
+}
+
+// What is set in the environment of whoever runs the tests changes none of them.
+func TestTestsReadNoEnvironment(t *testing.T) {
+	clean := map[string]bool{}
+	for _, f := range files(t) {
+		if !f.test() && f.pkg() != "internal/dbtest" || f.pkg() == "internal/testenv" {
+			continue
+		}
+		clean[f.pkg()] = clean[f.pkg()] || f.pkg() == "internal/dbtest"
+		ast.Inspect(f.parsed, func(n ast.Node) bool {
+			used, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			switch from, _ := used.X.(*ast.Ident); {
+			case from == nil:
+			case from.Name == "testenv" && (used.Sel.Name == "Main" || used.Sel.Name == "Clean"):
+				clean[f.pkg()] = true
+			case (from.Name == "os" || from.Name == "syscall") && slices.Contains([]string{"Getenv", "LookupEnv", "Environ", "ExpandEnv"}, used.Sel.Name):
+				t.Errorf("%s calls %s.%s: tests read switches with testenv.Get", f.name, from.Name, used.Sel.Name)
+			}
+			return true
+		})
+	}
+	for pkg, is := range clean {
+		if !is {
+			t.Errorf("%s has no TestMain that calls testenv.Main", pkg)
+		}
 	}
 }
 

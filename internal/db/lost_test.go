@@ -2,19 +2,19 @@ package db_test
 
 import (
 	"errors"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
+	"wxplatform/internal/testenv"
 )
 
 // onPostgres is for promises about connections, which SQLite has none of.
 func onPostgres(t *testing.T) (d *db.DB, ok bool) {
 	t.Helper()
-	if os.Getenv("TEST_POSTGRES_URL") == "" {
+	if testenv.Get("TEST_POSTGRES_URL") == "" {
 		t.Log("without PostgreSQL: TEST_POSTGRES_URL is not set; make test brings one up")
 		return nil, false
 	}

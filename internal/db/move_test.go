@@ -13,6 +13,7 @@ import (
 	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
 	"wxplatform/internal/seal"
+	"wxplatform/internal/testenv"
 )
 
 var moving = fstest.MapFS{"0001_start.sql": {Data: []byte(`
@@ -71,7 +72,7 @@ func zoo(t *testing.T) (url string) {
 // targets runs test with an empty database of each engine.
 func targets(t *testing.T, test func(t *testing.T, url string)) {
 	t.Run("sqlite", func(t *testing.T) { test(t, dbtest.SQLiteURL(t)) })
-	if os.Getenv("TEST_POSTGRES_URL") != "" {
+	if testenv.Get("TEST_POSTGRES_URL") != "" {
 		t.Run("postgres", func(t *testing.T) { test(t, dbtest.PostgresURL(t)) })
 	} else {
 		t.Log("without PostgreSQL: TEST_POSTGRES_URL is not set; make test brings one up")

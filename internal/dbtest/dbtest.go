@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,6 +17,7 @@ import (
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
+	"wxplatform/internal/testenv"
 	"wxplatform/migrations"
 )
 
@@ -28,7 +28,7 @@ const Component = "wx0123456789abcdef"
 func Each(t *testing.T, test func(t *testing.T, d *db.DB)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { test(t, SQLite(t)) })
-	if server := os.Getenv("TEST_POSTGRES_URL"); server != "" {
+	if server := testenv.Get("TEST_POSTGRES_URL"); server != "" {
 		t.Run("postgres", func(t *testing.T) { test(t, Postgres(t)) })
 	} else {
 		t.Log("without PostgreSQL: TEST_POSTGRES_URL is not set; make test brings one up")
@@ -47,7 +47,7 @@ func Postgres(t testing.TB) *db.DB { return Open(t, PostgresURL(t)) }
 // PostgresURL makes an empty database on the test's server and returns its URL.
 func PostgresURL(t testing.TB) string {
 	t.Helper()
-	server := os.Getenv("TEST_POSTGRES_URL")
+	server := testenv.Get("TEST_POSTGRES_URL")
 	admin, err := sql.Open("pgx", server)
 	if err != nil {
 		t.Fatalf("PostgreSQL at TEST_POSTGRES_URL: %v", err)
@@ -92,7 +92,7 @@ func Open(t testing.TB, url string) *db.DB {
 // RedisURLs are the Redis servers to test against: the in-process one ("") always, a real one where TEST_REDIS_URL says so.
 func RedisURLs(t testing.TB) []string {
 	t.Helper()
-	if server := os.Getenv("TEST_REDIS_URL"); server != "" {
+	if server := testenv.Get("TEST_REDIS_URL"); server != "" {
 		return []string{"", server}
 	}
 	t.Log("without a redis-server: TEST_REDIS_URL is not set; make test brings one up")

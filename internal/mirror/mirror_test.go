@@ -20,9 +20,10 @@ import (
 	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
 	"wxplatform/internal/seal"
+	"wxplatform/internal/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testenv.Clean{M: m}) }
 
 var errAbsent = errors.New("no such tenant")
 

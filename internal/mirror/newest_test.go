@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
 	"wxplatform/internal/seal"
+	"wxplatform/internal/testenv"
 )
 
 func TestAnOlderVersionNeverReplacesANewerOne(t *testing.T) {
@@ -337,7 +337,7 @@ func version(n int64) Versioned {
 }
 
 func postgresURL(t *testing.T, database string) string {
-	u, err := url.Parse(os.Getenv("TEST_POSTGRES_URL"))
+	u, err := url.Parse(testenv.Get("TEST_POSTGRES_URL"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,10 +10,11 @@ import (
 
 	"go.uber.org/goleak"
 
+	"wxplatform/internal/testenv"
 	"wxplatform/wechat"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testenv.Clean{M: m}) }
 
 func (r *rig) lastPush() PushRecord {
 	r.t.Helper()

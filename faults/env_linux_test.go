@@ -1,0 +1,11 @@
+//go:build failpoints
+
+package faults
+
+import (
+	"testing"
+
+	"wxplatform/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
