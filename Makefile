@@ -1,10 +1,14 @@
-.PHONY: demo test faults simulate mutants lint bench scale build clean
+.PHONY: demo test flaky faults simulate mutants lint bench scale build clean
 
 demo: ## the whole story, with a simulated WeChat and no configuration
 	go run ./cmd/platform demo --once
 
 test: ## everything, with the race detector, on SQLite and PostgreSQL, in-process Redis and a real one, and the most telling faults; skips nothing
-	WITH_PROMTOOL=1 SIMULATE=400 scripts/with-servers.sh sh -c 'go test -race -count=1 -timeout 20m ./... && cd faults && exec go test -tags failpoints -count=1 -timeout 10m'
+	WITH_PROMTOOL=1 SIMULATE=400 scripts/with-servers.sh go run ./internal/suite test
+
+# ROUNDS=5 ONLY='token|mirror' make flaky runs some packages five times.
+flaky: ## every package 20 times with the race detector beside four busy loops, but for the faults and the simulation; says which test failed in which run; half an hour
+	WITH_PROMTOOL=1 scripts/with-servers.sh go run ./internal/suite flaky
 
 # Go prints a package's lines as they come only where no package is named. FAULTS='Redis|killed' make faults runs the scenarios of such names alone, FAULTS_RACE=1 has the platforms report races.
 faults: ## every fault: processes killed and stopped at each step, Redis, PostgreSQL and WeChat struck; a line for each, and failure if an invariant is violated; then the simulation; about half an hour
@@ -38,4 +42,4 @@ build: ## the static binaries that the Dockerfile ships
 	CGO_ENABLED=0 go build -trimpath -ldflags=-s -o bin/ ./cmd/...
 
 clean:
-	rm -rf bin bench/out
+	rm -rf bin bench/out out

@@ -49,6 +49,7 @@ var leaves = map[string][]string{
 	"internal/arch":       {},
 	"internal/dbtest":     {"internal/db", "internal/seal", "internal/testenv", "migrations"},
 	"internal/testenv":    {},
+	"internal/suite":      {},
 }
 
 // homes say which files may use a technology; a trailing slash is a folder.

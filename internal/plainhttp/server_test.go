@@ -178,8 +178,8 @@ func TestAContextEndsWithItsRequest(t *testing.T) {
 // ends is after how long the server ends a connection on which parts were said.
 func ends(t *testing.T, address string, parts ...string) time.Duration {
 	t.Helper()
-	c := dial(t, address)
 	began := time.Now()
+	c := dial(t, address)
 	for _, part := range parts {
 		if _, err := io.WriteString(c, part); err != nil {
 			break // it was ended already

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const quiet = 20 * time.Second // after which a line says what is running
+
+// longest are the packages that take longest, which begin first.
+var longest = []string{"./cmd/platform", "./token", "./authorizer", "./internal/db", "./internal/mirror", "./tenant"}
+
+// testAll runs every package with the race detector, and then the most telling faults.
+func testAll(ctx context.Context) (ok bool, err error) {
+	const dir = "out/test"
+	if err := emptied(dir); err != nil {
+		return false, err
+	}
+	r := newResults(dir, os.Stdout)
+	r.say("compiling with the race detector: some minutes the first time, some seconds after that")
+	var trouble []string
+	packages := append(append([]string{"test", "-json", "-count=1", "-timeout=15m", "-p=4"}, raceFlags...), append(longest, "./...")...)
+	if err := r.goTest(ctx, ".", packages...); err != nil {
+		trouble = append(trouble, "go test ./...: "+err.Error())
+	}
+	r.say("faults: real processes, killed and cut off. \"Not served\" are calls that got no answer of WeChat's: what a fault may cost while it lasts")
+	if err := r.goTest(ctx, "faults", "test", "-json", "-count=1", "-timeout=10m", "-tags=failpoints", "-vet=off"); err != nil {
+		trouble = append(trouble, "go test ./faults: "+err.Error())
+	}
+	r.say("all ended")
+	return r.summarize(os.Stdout, trouble), ctx.Err()
+}
+
+func emptied(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.MkdirAll(dir, 0o755)
+}
+
+// goTest runs a go command that prints events, and takes them in.
+func (r *results) goTest(ctx context.Context, dir string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir, cmd.Env, cmd.Stderr = dir, environ(), os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	err = r.read(out)
+	if ended := cmd.Wait(); ended != nil && r.clean() {
+		return errors.Join(err, ended)
+	}
+	return err
+}
+
+// clean reports whether nothing failed, so that go's exit status says something new.
+func (r *results) clean() bool {
+	for _, p := range r.packages {
+		if p.verdict != "pass" && p.verdict != "skip" {
+			return false
+		}
+	}
+	return true
+}
+
+// read takes in events, and says now and then what is running where nothing else is said.
+func (r *results) read(out io.Reader) error {
+	events := make(chan event)
+	var reading errgroup.Group
+	reading.Go(func() error { defer close(events); return decode(out, events) })
+	look := time.NewTicker(quiet / 4)
+	defer look.Stop()
+	for {
+		select {
+		case e, more := <-events:
+			if !more {
+				return reading.Wait()
+			}
+			r.add(e)
+		case <-look.C:
+			if time.Since(r.said) > quiet {
+				r.say("…      running: %s", cmp.Or(r.running(), "the compiler"))
+			}
+		}
+	}
+}
+
+func decode(out io.Reader, events chan<- event) error {
+	lines := bufio.NewReader(out)
+	for {
+		line, err := lines.ReadBytes('\n')
+		var e event
+		if len(line) > 0 && json.Unmarshal(line, &e) == nil {
+			events <- e
+		} else if len(line) > 0 {
+			events <- event{Output: string(line)} // go's own words
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read go test's events: %w", err)
+		}
+	}
+}
