@@ -103,6 +103,7 @@ var (
 		{"PostgreSQL gone at a commit", sqlAwayAtCommit},
 		{"everything killed at once", powerCut},
 		{"rolling restart", rolled},
+		{"WeChat's answers doubled", doubled(true, 0, 2*time.Millisecond)},
 	}
 	full = []scenario{
 		{"one refresh", refreshes(patience, 0, 300*time.Millisecond, second, 3*second)},
@@ -123,6 +124,9 @@ var (
 		{"WeChat struck", wechatStruck},
 		{"the way to WeChat struck", wechatCut},
 		{"WeChat's name not found", wechatUnnamed},
+		{"WeChat's answers doubled", doubled(false, doubles...)},
+		{"the same over TLS", doubled(true, doubles...)},
+		{"WeChat hangs up", hangsUp},
 		{"61023 for live merchants", refreshTokenReplaced},
 		{"61004, 45009", platformRefused},
 		{"pushes lost, workers killed", pushesLost},

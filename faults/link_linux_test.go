@@ -3,6 +3,8 @@
 package faults
 
 import (
+	"bytes"
+	"crypto/tls"
 	"net"
 	"net/url"
 	"sync"
@@ -13,8 +15,9 @@ import (
 
 // link is the wire from one replica to one server. It may be slow, trickle, be dead, or refuse.
 type link struct {
-	on net.Listener
-	to string
+	on     net.Listener
+	to     string
+	secure *tls.Config // the link ends TLS, as a gateway does; nil where there is none
 
 	mu     sync.Mutex
 	is     wire
@@ -28,6 +31,8 @@ type wire struct {
 	trickle time.Duration // between the bytes of what comes back
 	dead    bool          // nothing passes and nobody is told, as where a cable is cut
 	refuses bool          // and resets what there is
+	doubles bool          // each answer comes twice,
+	after   time.Duration // the second one this much later, or in the same segment
 }
 
 func newLink(t testing.TB, to string) *link {
@@ -56,6 +61,9 @@ func (l *link) through(address string) string {
 		return address
 	}
 	u.Host = l.address()
+	if l.secure != nil {
+		u.Scheme = "https"
+	}
 	return u.String()
 }
 
@@ -74,6 +82,9 @@ func (l *link) become(is wire) {
 }
 
 func reset(c net.Conn) {
+	if secured, ok := c.(*tls.Conn); ok {
+		c = secured.NetConn()
+	}
 	if tcp, ok := c.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
@@ -116,6 +127,9 @@ func (l *link) join(near net.Conn, all *sync.WaitGroup) {
 	if err != nil {
 		reset(near)
 		return
+	}
+	if l.secure != nil {
+		near = tls.Server(near, l.secure)
 	}
 	l.keep(near, far)
 	all.Go(func() { l.pump(far, near, false) })
@@ -168,6 +182,9 @@ func (l *link) pass(to, from net.Conn, piece []byte, back bool) error {
 	}
 	time.Sleep(is.delay)
 	l.passable()
+	if back && is.doubles && bytes.HasPrefix(piece, []byte("HTTP/1.1 ")) {
+		return double(to, piece, is.after)
+	}
 	if !back || is.trickle == 0 {
 		_, err := to.Write(piece)
 		return err
@@ -179,4 +196,18 @@ func (l *link) pass(to, from net.Conn, piece []byte, back bool) error {
 		time.Sleep(is.trickle)
 	}
 	return nil
+}
+
+// double sends an answer, and again some time later. The next answer waits for that.
+func double(to net.Conn, answer []byte, after time.Duration) error {
+	if after == 0 {
+		_, err := to.Write(append(answer, answer...))
+		return err
+	}
+	if _, err := to.Write(answer); err != nil {
+		return err
+	}
+	time.Sleep(after)
+	_, err := to.Write(answer)
+	return err
 }

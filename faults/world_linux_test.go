@@ -98,6 +98,7 @@ type plan struct {
 	clock    map[int]string
 	rotate   bool // WeChat gives another refresh token with each refresh, and with each exchange
 	wired    bool // each replica reaches PostgreSQL, Redis and WeChat by wires of its own
+	secure   bool // and WeChat over TLS
 	clocked  bool // PostgreSQL's clock can be set wrong
 }
 
@@ -176,6 +177,9 @@ func (m *machine) world(t *testing.T, p plan) *world {
 	for _, r := range w.replicas {
 		if p.wired {
 			r.wires = wires{newLink(t, host(w.url)), newLink(t, m.redis.address()), newLink(t, host(w.wechat))}
+			if p.secure {
+				r.wires.wechat.secure = w.gateway()
+			}
 		}
 		r.launch()
 	}
