@@ -135,7 +135,7 @@ func (h *host) converse(ctx context.Context, c *connection, request []byte, how 
 
 // take returns a connection that stands: an idle one, one that was dialled ahead, or a new one.
 func (h *host) take(ctx context.Context, l *lane, how delivery) (*connection, error) {
-	next := h.idle.take
+	next := func() *connection { return h.idle.take(len(l.open)) }
 	if how.once {
 		next = l.stock.take
 	}

@@ -23,14 +23,14 @@ type idle struct {
 }
 
 // take removes and returns the connection that was used last among those that have rested. Where
-// there are many and none has, it is the one that has rested for longest; where there are few, nil,
-// so that one more is dialled.
-func (i *idle) take() *connection {
+// none has, it returns nil, so that one more is dialled; but where there are many, counting those in
+// use, the one that has rested for longest.
+func (i *idle) take(inUse int) *connection {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	rested := time.Now().Add(-rest)
 	n, _ := slices.BinarySearchFunc(i.conns, rested, func(c *connection, t time.Time) int { return c.since.Compare(t) })
-	if n == 0 && len(i.conns) < mostIdle {
+	if n == 0 && (len(i.conns) == 0 || len(i.conns)+inUse <= mostIdle) {
 		return nil
 	}
 	return i.remove(max(n-1, 0))

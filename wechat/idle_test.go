@@ -42,18 +42,22 @@ func conns(since ...time.Duration) *idle {
 func TestTheConnectionUsedLastOfThoseThatRestedIsTaken(t *testing.T) {
 	i := conns(4*rest, 3*rest, 2*rest, rest/4, rest/8)
 	want := i.conns[2]
-	if got := i.take(); got != want || len(i.conns) != 4 {
+	if got := i.take(1); got != want || len(i.conns) != 4 {
 		t.Errorf("got one that is idle for %v, want %v", time.Since(got.since), 2*rest)
 	}
-	if got := conns(rest / 4).take(); got != nil {
+	if got := conns(rest / 4).take(1); got != nil {
 		t.Error("got a connection that has not rested, want nil so that one is dialled")
 	}
+	const inUse = 30
 	many := &idle{}
-	for range mostIdle {
+	for range mostIdle - inUse {
 		many.conns = append(many.conns, &connection{since: time.Now()})
 	}
+	if got := many.take(inUse); got != nil {
+		t.Error("got a connection that has not rested, want nil while there may be more")
+	}
 	want = many.conns[0]
-	if got := many.take(); got != want {
+	if got := many.take(inUse + 1); got != want {
 		t.Error("got another than the one that has rested for longest of very many")
 	}
 }
