@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -53,14 +55,26 @@ func (l *locked) String() string {
 	return l.buf.String()
 }
 
-// engines runs test once a database engine, each with the Redis that goes with it.
+// engines runs test once a database engine, each with the Redis that goes with it, and once more where WeChat is odd as in the field.
 func engines(t *testing.T, test func(*world)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { test(newWorld(t, dbtest.SQLiteURL(t), "")) })
 	if testenv.Get("TEST_POSTGRES_URL") != "" {
 		t.Run("postgres", func(t *testing.T) { test(newWorld(t, dbtest.PostgresURL(t), testenv.Get("TEST_REDIS_URL"))) })
 	}
+	t.Run("field", func(t *testing.T) { test(fieldWorld(t)) })
 }
+
+// fieldWorld is a world on SQLite before a WeChat that is odd in the ways that real platforms met, for each test in another order.
+func fieldWorld(t *testing.T) *world {
+	t.Helper()
+	seed := fnv.New64a()
+	_, _ = io.WriteString(seed, t.Name())
+	return newWorldWith(t, map[string]string{"PLATFORM_DATABASE_URL": dbtest.SQLiteURL(t)}, wechatsim.Config{Behaviour: wechatsim.Behaviour{Field: true}, Seed: seed.Sum64()})
+}
+
+// inTheField reports whether the world is a fieldWorld.
+func (w *world) inTheField() bool { return w.sim.Behaviour().Field }
 
 // sqliteWorld is a world on SQLite and the in-process Redis.
 func sqliteWorld(t *testing.T) *world {

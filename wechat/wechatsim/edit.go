@@ -25,6 +25,7 @@ type member struct {
 // edited is text with some members set, then some dropped. A path is joined by dots, with the index of an array's
 // element or "-" behind the last one: list.0.refresh_token, func_info.-
 func edited(text []byte, set map[string]json.RawMessage, drop []string) []byte {
+	text, marked := bytes.CutPrefix(text, []byte(byteOrderMark))
 	root := &value{raw: text}
 	for _, path := range slices.Sorted(maps.Keys(set)) {
 		root.find(path, true).become(set[path])
@@ -32,8 +33,14 @@ func edited(text []byte, set map[string]json.RawMessage, drop []string) []byte {
 	for _, path := range drop {
 		root.drop(path)
 	}
+	if marked {
+		return slices.Concat([]byte(byteOrderMark), root.text())
+	}
 	return root.text()
 }
+
+// byteOrderMark is not JSON, but Behaviour.Field puts it before some answers.
+const byteOrderMark = "\xef\xbb\xbf"
 
 // find is nil if there is nothing at the path and create is false.
 func (v *value) find(path string, create bool) *value {

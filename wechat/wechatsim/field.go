@@ -93,7 +93,7 @@ func (s *Sim) makeOdd(c *call, a answer) answer {
 // wrap changes what is around the JSON. Kept connections end unannounced: §12 on §7.3, B09; the labels are those of §7.3.
 func (o *oddAnswer) wrap(a *answer) {
 	if o.in(6) {
-		a.body = append([]byte("\xef\xbb\xbf"), a.body...)
+		a.body = append([]byte(byteOrderMark), a.body...)
 	}
 	if o.in(4) {
 		a.body = append(bytes.Clone(a.body), '\n')

@@ -380,6 +380,24 @@ func TestAgedConnectionsChangeOnlyTheRequestLine(t *testing.T) {
 	}
 }
 
+func TestFieldsAnswersAreEditedByFaults(t *testing.T) {
+	r := newFieldRig(t)
+	marked := 0
+	for range 40 {
+		r.Fault(Fault{Path: componentTokenPath, Set: map[string]json.RawMessage{"expires_in": []byte("7")}})
+		text := r.odd(componentTokenPath, r.credentials())
+		if bytes.HasPrefix(text, []byte(byteOrderMark)) {
+			marked++
+		}
+		if answer := r.tolerant(text); answer["component_access_token"] != r.LastComponentToken() || answer["expires_in"] != 7.0 {
+			t.Fatalf("got %q, want the true answer but for expires_in", text)
+		}
+	}
+	if marked == 0 {
+		t.Error("none began with a byte order mark")
+	}
+}
+
 func TestFieldIsSwitchedOnByScripts(t *testing.T) {
 	r := newRig(t)
 	r.steered("PATCH", "/_sim/behaviour", `{"field":true}`)
