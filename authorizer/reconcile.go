@@ -56,7 +56,7 @@ func (f *Reconciled) add(id wechat.AppID, what Finding) {
 }
 
 // Reconcile walks through WeChat's whole list and compares: for the operator, now. It deletes nothing, and may be repeated, also after it was cut off. progress is told after each page.
-// It fails with ErrWalking where another walk is under way.
+// It fails with ErrWalking where another walk is under way. A database that is slow or away holds it up, and has it fail only after some minutes.
 func (r *Registry) Reconcile(ctx context.Context, progress func(Reconciled)) (Reconciled, error) {
 	return r.reconcile(ctx, commanded, progress)
 }
@@ -68,7 +68,7 @@ func (r *Registry) reconcile(ctx context.Context, why purpose, progress func(Rec
 	}
 	w := walk{r: r, begun: begun, found: Reconciled{Begun: begun.UTC(), Counts: map[Finding]int{}, Findings: []Found{}}}
 	err = w.pages(ctx, func(page authorizerPage) (bool, error) {
-		if err := errors.Join(w.compare(ctx, page.entries), w.mark(ctx, page.entries)); err != nil {
+		if err := errors.Join(w.compare(ctx, page.entries), persist(ctx, func() error { return w.mark(ctx, page.entries) })); err != nil {
 			return false, err
 		}
 		w.found.Listed, w.found.Total = w.found.Listed+page.len, int(max(0, page.total))
@@ -79,7 +79,7 @@ func (r *Registry) reconcile(ctx context.Context, why purpose, progress func(Rec
 		err = w.missing(ctx)
 	}
 	if err == nil {
-		err = r.saveReconciled(context.WithoutCancel(ctx), begun)
+		err = persist(ctx, func() error { return r.saveReconciled(context.WithoutCancel(ctx), begun) })
 	}
 	return w.found, errors.Join(err, w.end(ctx, err, true))
 }
@@ -96,7 +96,8 @@ func (w *walk) mark(ctx context.Context, some []listing) error {
 // missing finds those that WeChat's list did not have. That alone changes nothing (DESIGN.md §4 rule 7): WeChat is asked.
 func (w *walk) missing(ctx context.Context) error {
 	for after := wechat.AppID(""); ; {
-		some, err := w.r.whenListed(ctx, after, missingPage)
+		var some []lastListed
+		err := persist(ctx, func() (err error) { some, err = w.r.whenListed(ctx, after, missingPage); return err })
 		if err != nil {
 			return err
 		}
@@ -105,7 +106,7 @@ func (w *walk) missing(ctx context.Context) error {
 				continue
 			}
 			w.found.add(one.id, Missing)
-			if err := w.r.doubt(ctx, one.id); err != nil {
+			if err := persist(ctx, func() error { return w.r.doubt(ctx, one.id) }); err != nil {
 				return err
 			}
 		}
@@ -134,27 +135,28 @@ type Assignment struct {
 	Tenant tenant.ID
 }
 
-// Assign binds authorizers that are nobody's, all in one transaction, and hands back those that it did not: unknown ones, and other tenants', which only Move moves. One that is the tenant's already is no fault.
+// Assign binds authorizers that are nobody's, some in each transaction, and hands back those that it
+// did not: unknown ones, and other tenants', which only Move moves. One that is the tenant's already is
+// no fault. It may be repeated.
 func (r *Registry) Assign(ctx context.Context, some []Assignment) (refused []Assignment, err error) {
-	err = r.db.Tx(ctx, func(tx *db.Tx) error {
-		refused = nil
+	var these []Assignment // of one transaction
+	begin := func(tx *db.Tx) error {
+		these = nil
 		tx.Changed()
-		for _, one := range some {
-			bound, err := r.bindFree(ctx, tx, one.AppID, one.Tenant)
-			if err != nil {
-				return err
-			}
-			if !bound {
-				refused = append(refused, one)
-				continue
-			}
-			if err := r.tokens.SetOwner(ctx, tx, one.AppID, token.Owner(one.Tenant)); err != nil {
-				return err
-			}
-		}
 		return nil
-	})
-	if err != nil {
+	}
+	assign := func(tx *db.Tx, one Assignment) error {
+		bound, err := r.bindFree(ctx, tx, one.AppID, one.Tenant)
+		if err != nil {
+			return err
+		}
+		if !bound {
+			these = append(these, one)
+			return nil
+		}
+		return r.tokens.SetOwner(ctx, tx, one.AppID, token.Owner(one.Tenant))
+	}
+	if err := bites(ctx, r.db, some, begin, assign, func([]Assignment) { refused = append(refused, these...) }); err != nil {
 		return nil, fmt.Errorf("assign authorizers: %w", err)
 	}
 	return refused, nil

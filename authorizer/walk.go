@@ -20,7 +20,6 @@ const (
 	pageTries      = 3
 	pageWait       = time.Second
 	seekAtOnce     = 10_000
-	adoptAtOnce    = 100
 )
 
 // ErrWalking says that a walk through WeChat's list is under way, on this replica or another.
@@ -135,16 +134,18 @@ type listing struct {
 
 func (r *Registry) beginWalk(ctx context.Context, why purpose) (time.Time, error) {
 	var begun time.Time
-	err := r.db.Tx(ctx, func(tx *db.Tx) error {
-		w, now, err := r.lockWalks(ctx, tx)
-		if err != nil {
-			return err
-		}
-		if err := w.may(why, now); err != nil {
-			return err
-		}
-		begun = now
-		return r.saveWalkBegun(ctx, tx, begun, begun.Add(walkLease))
+	err := persist(ctx, func() error {
+		return r.db.Tx(ctx, func(tx *db.Tx) error {
+			w, now, err := r.lockWalks(ctx, tx)
+			if err != nil {
+				return err
+			}
+			if err := w.may(why, now); err != nil {
+				return err
+			}
+			begun = now
+			return r.saveWalkBegun(ctx, tx, begun, begun.Add(walkLease))
+		})
 	})
 	return begun, err
 }
@@ -157,12 +158,8 @@ func (w *walk) pages(ctx context.Context, visit func(authorizerPage) (more bool,
 			return fmt.Errorf("list of authorizers from %d: %w", seen, err)
 		}
 		failpoint.Hit("walk", "answered")
-		now, err := db.Now(ctx, w.r.db)
-		if err != nil {
+		if err := persist(ctx, func() error { return w.hold(ctx) }); err != nil {
 			return err
-		}
-		if mine, err := w.r.holdWalk(ctx, w.begun, now.Add(walkLease)); err != nil || !mine {
-			return errors.Join(err, errLostWalk(mine))
 		}
 		more, err := visit(page)
 		failpoint.Hit("walk", "compared")
@@ -176,11 +173,17 @@ func (w *walk) pages(ctx context.Context, visit func(authorizerPage) (more bool,
 	}
 }
 
-func errLostWalk(mine bool) error {
-	if mine {
-		return nil
+// hold renews the lease.
+func (w *walk) hold(ctx context.Context) error {
+	now, err := db.Now(ctx, w.r.db)
+	if err != nil {
+		return err
 	}
-	return errors.New("the walk took so long that another one has begun")
+	mine, err := w.r.holdWalk(ctx, w.begun, now.Add(walkLease))
+	if err == nil && !mine {
+		return errors.New("the walk took so long that another one has begun")
+	}
+	return err
 }
 
 // readPage tries a few times where WeChat gave no answer.
@@ -204,12 +207,14 @@ func (w *walk) end(ctx context.Context, failed error, whole bool) error {
 	if failed != nil {
 		return w.r.dropWalk(ctx, w.begun)
 	}
-	if whole {
-		if err := w.r.absent(ctx, w.begun, seekAgain, afterAuthorization); err != nil {
-			return err
+	return persist(ctx, func() error {
+		if whole {
+			if err := w.r.absent(ctx, w.begun, seekAgain, afterAuthorization); err != nil {
+				return err
+			}
 		}
-	}
-	return w.r.saveWalkEnded(ctx, w.begun)
+		return w.r.saveWalkEnded(ctx, w.begun)
+	})
 }
 
 // compare works off some entries: what is new in them, and what they say of refresh tokens that are sought.
@@ -221,11 +226,15 @@ func (w *walk) compare(ctx context.Context, some []listing) error {
 	for i, one := range some {
 		ids[i], refresh[one.AppID] = one.AppID, one.Refresh
 	}
-	known, err := w.r.conditions(ctx, ids)
-	if err != nil {
+	var known map[wechat.AppID]condition
+	var news map[wechat.AppID]bool
+	err := persist(ctx, func() (err error) {
+		if known, err = w.r.conditions(ctx, ids); err != nil {
+			return err
+		}
+		news, err = w.r.tokens.News(ctx, refresh)
 		return err
-	}
-	news, err := w.r.tokens.News(ctx, refresh)
+	})
 	if err != nil {
 		return err
 	}
@@ -238,7 +247,7 @@ func (w *walk) compare(ctx context.Context, some []listing) error {
 		case !ours:
 			unknown = append(unknown, id)
 		default:
-			err = w.visit(ctx, id, c, refresh[id], news[id])
+			err = persist(ctx, func() error { return w.visit(ctx, id, c, refresh[id], news[id]) })
 		}
 		if err != nil {
 			return fmt.Errorf("authorizer %s in WeChat's list: %w", id, err)
@@ -298,30 +307,22 @@ func (w *walk) nothingNew(ctx context.Context, id wechat.AppID) error {
 
 // adopt makes rows for those that WeChat has and we have not: nobody's, with the refresh token as what it is, only a spare, and then asked for.
 func (w *walk) adopt(ctx context.Context, ids []wechat.AppID, refresh map[wechat.AppID]seal.Secret) error {
-	for first := 0; first < len(ids); first += adoptAtOnce {
-		some := ids[first:min(first+adoptAtOnce, len(ids))]
-		if err := w.r.db.Tx(ctx, func(tx *db.Tx) error { return w.adoptIn(ctx, tx, some, refresh) }); err != nil {
-			return fmt.Errorf("keep authorizers of WeChat's list: %w", err)
-		}
-		for _, id := range some {
-			w.found.add(id, Adopted)
-		}
-	}
-	return nil
-}
-
-func (w *walk) adoptIn(ctx context.Context, tx *db.Tx, some []wechat.AppID, refresh map[wechat.AppID]seal.Secret) error {
-	now, err := tx.Now(ctx)
-	if err != nil {
-		return err
-	}
-	for _, id := range some {
+	var now time.Time
+	begin := func(tx *db.Tx) (err error) { now, err = tx.Now(ctx); return err }
+	keep := func(tx *db.Tx, id wechat.AppID) error {
 		if _, err := w.r.lock(ctx, tx, id, now); err != nil {
 			return err
 		}
-		if _, err := w.r.tokens.Spare(ctx, tx, id, refresh[id]); err != nil {
-			return err
+		_, err := w.r.tokens.Spare(ctx, tx, id, refresh[id])
+		return err
+	}
+	err := bites(ctx, w.r.db, ids, begin, keep, func(some []wechat.AppID) {
+		for _, id := range some {
+			w.found.add(id, Adopted)
 		}
+	})
+	if err != nil {
+		return fmt.Errorf("keep authorizers of WeChat's list: %w", err)
 	}
 	return nil
 }

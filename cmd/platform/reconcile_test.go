@@ -14,6 +14,8 @@ import (
 
 	"wxplatform/authorizer"
 	"wxplatform/internal/db"
+	"wxplatform/internal/seal"
+	"wxplatform/tenant"
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
 )
@@ -76,6 +78,58 @@ func TestAnEmptyDatabaseIsRebuiltFromWeChatsList(t *testing.T) {
 		}
 		w.open(kfAccount)
 		w.eventually("the account to be usable", func() bool { return w.shut(kfAccount).status == 200 })
+	})
+}
+
+// An operator's disk may be slow, or busy with something else: a hundred rows take longer than a
+// transaction may last, or another process holds SQLite's lock for longer than anybody waits for it.
+func TestReconcilingWaitsForASlowDatabase(t *testing.T) {
+	t.Parallel()
+	const many = 100
+	slow := map[string]func(*world) (over func()){
+		"sqlite": func(w *world) func() {
+			held, done := make(chan struct{}), make(chan error, 1)
+			file := w.env["PLATFORM_DATABASE_URL"]
+			go func() {
+				other, err := db.Open(anyContext, seal.NewSecret(file))
+				if err == nil {
+					err = other.Tx(anyContext, func(*db.Tx) error { close(held); time.Sleep(7 * time.Second); return nil })
+					err = errors.Join(err, other.Close())
+				}
+				done <- err
+			}()
+			<-held
+			return func() {
+				if err := <-done; err != nil {
+					w.t.Error(err)
+				}
+			}
+		},
+		"postgres": func(w *world) func() {
+			w.exec(`CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.11); RETURN NEW; END'`)
+			w.exec(`CREATE TRIGGER slow BEFORE INSERT ON tokens FOR EACH ROW EXECUTE FUNCTION slow()`)
+			return func() {}
+		},
+	}
+	engines(t, func(w *world) {
+		w.sim.AddSynthetic(many)
+		over := slow[w.platform.db.Engine()](w)
+		defer over()
+		found, err := w.platform.authorizers.Reconcile(anyContext, func(authorizer.Reconciled) {})
+		if err != nil || found.Counts[authorizer.Adopted] != many {
+			w.t.Fatalf("got %+v, %v, want %d adopted", found.Counts, err, many)
+		}
+		all := []authorizer.Assignment{{AppID: "wx00000000000000ff", Tenant: "nobody's"}}
+		for i := range many {
+			all = append(all, authorizer.Assignment{AppID: wechatsim.SyntheticAppID(i), Tenant: tenant.ID(w.tenant)})
+		}
+		refused, err := w.platform.authorizers.Assign(anyContext, all)
+		if err != nil || len(refused) != 1 {
+			w.t.Errorf("got %v refused, %v, want all but one assigned", refused, err)
+		}
+		if n := w.number(`SELECT COUNT(*) FROM authorizers WHERE tenant = $1`, w.tenant); n != many {
+			w.t.Errorf("got %d assigned, want %d", n, many)
+		}
 	})
 }
 
