@@ -6,9 +6,9 @@ import (
 )
 
 // With SQL and Redis closed for good, whatever asked one of them would fail. Only the poll of each second does, and then the platform looks for SQL's state in Redis: so all happens right after a poll, and
-// nothing runs beside it.
+// nothing runs beside it, nor is WeChat odd, which would take time.
 func TestAWarmCloseTouchesNeitherSQLNorRedis(t *testing.T) {
-	engines(t, func(w *world) {
+	databases(t, func(w *world) {
 		w.grant(service, "1")
 		w.settles()
 		w.platform.mirror.SQLFailed()

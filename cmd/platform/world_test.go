@@ -55,14 +55,20 @@ func (l *locked) String() string {
 	return l.buf.String()
 }
 
-// engines runs test once a database engine, each with the Redis that goes with it, and once more where WeChat is odd as in the field.
+// engines runs test once a database engine, and once more where WeChat is odd as in the field.
 func engines(t *testing.T, test func(*world)) {
+	t.Helper()
+	databases(t, test)
+	t.Run("field", func(t *testing.T) { test(fieldWorld(t)) })
+}
+
+// databases runs test once a database engine, each with the Redis that goes with it.
+func databases(t *testing.T, test func(*world)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { test(newWorld(t, dbtest.SQLiteURL(t), "")) })
 	if testenv.Get("TEST_POSTGRES_URL") != "" {
 		t.Run("postgres", func(t *testing.T) { test(newWorld(t, dbtest.PostgresURL(t), testenv.Get("TEST_REDIS_URL"))) })
 	}
-	t.Run("field", func(t *testing.T) { test(fieldWorld(t)) })
 }
 
 // fieldWorld is a world on SQLite before a WeChat that is odd in the ways that real platforms met, for each test in another order.
