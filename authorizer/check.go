@@ -7,47 +7,75 @@ import (
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/failpoint"
+	"wxplatform/internal/queue"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
 
 const (
-	checkLease   = 30 * time.Second
-	unreadAtOnce = 20
-	unreadEvery  = 10 * time.Minute
+	checkLease    = 30 * time.Second
+	checkPatience = 25 * time.Second // longer than WeChat takes to answer
+	unreadAtOnce  = 20
+	unreadEvery   = 10 * time.Minute
 )
 
 // When WeChat contradicts a withdrawal it is asked again after these: its pages do not learn of it at once.
 var askAgain = []time.Duration{time.Minute, 10 * time.Minute}
 
-func (r *Registry) checkDue(ctx context.Context, report func(error)) error {
-	now, err := db.Now(ctx, r.db)
-	if err != nil {
-		return err
-	}
-	due, err := r.dueChecks(ctx, now, batch)
-	if err != nil {
-		return err
-	}
-	for _, c := range due {
-		if err := r.check(ctx, c, now); err != nil && ctx.Err() == nil {
-			report(fmt.Errorf("ask whether %s is authorized: %w", c.AppID, err))
-		}
-	}
-	return nil
+// checks is the queue's table of the accounts whose authorization WeChat is asked about.
+type checks struct{ *Registry }
+
+func (r *Registry) checkQueue() *queue.Queue[check] {
+	return queue.New(checks{r}, atOnce, round, checkPatience)
 }
 
-// check asks WeChat whether c is authorized. 61003 revokes, unless the merchant authorized while we asked.
-func (r *Registry) check(ctx context.Context, c check, now time.Time) error {
-	lease := now.Add(checkLease)
-	mine, err := r.reschedule(ctx, r.db, c, lease, c.Done)
-	if err != nil || !mine {
-		return err
+func (q checks) Due(ctx context.Context, most int) ([]check, error) {
+	now, err := db.Now(ctx, q.db)
+	if err != nil {
+		return nil, err
 	}
-	c.At = db.Millis(lease)
-	version, err := r.tokens.Version(ctx, r.db, c.AppID)
+	return q.dueChecks(ctx, now, most)
+}
+
+func (q checks) Lease(ctx context.Context, c check) (check, bool, error) {
+	now, err := db.Now(ctx, q.db)
+	if err != nil {
+		return c, false, err
+	}
+	until := now.Add(checkLease)
+	mine, err := q.reschedule(ctx, q.db, c, until, c.Done)
+	c.At = db.Millis(until)
+	return c, mine, err
+}
+
+func (q checks) Finish(ctx context.Context, c check) error {
+	_, err := q.reschedule(ctx, q.db, c, time.Time{}, 0)
+	return err
+}
+
+// Postpone counts how often WeChat contradicted.
+func (q checks) Postpone(ctx context.Context, c check, again time.Duration) error {
+	now, err := db.Now(ctx, q.db)
 	if err != nil {
 		return err
+	}
+	_, err = q.reschedule(ctx, q.db, c, now.Add(again), c.Done+1)
+	return err
+}
+
+// Work asks WeChat whether c is authorized. 61003 revokes, unless the merchant authorized while we asked. Where WeChat does not say, the lease's end is the next try.
+func (q checks) Work(ctx context.Context, c check) (again time.Duration, err error) {
+	again, err = q.check(ctx, c)
+	if err != nil {
+		err = fmt.Errorf("ask whether %s is authorized: %w", c.AppID, err)
+	}
+	return again, err
+}
+
+func (r *Registry) check(ctx context.Context, c check) (again time.Duration, err error) {
+	version, err := r.tokens.Version(ctx, r.db, c.AppID)
+	if err != nil {
+		return 0, err
 	}
 	err = r.ReadProfile(ctx, c.AppID)
 	failpoint.Hit("check", "answered")
@@ -55,22 +83,14 @@ func (r *Registry) check(ctx context.Context, c check, now time.Time) error {
 	case wechat.Refused(err) == wechat.NotAuthorized:
 		err = r.revoke(ctx, c, version)
 		failpoint.Hit("check", "stored")
-		return err
-	case err != nil:
-		return err // the lease's end is the next try
+		return 0, err
+	case err == nil && c.Done < len(askAgain):
+		return askAgain[c.Done], nil
 	}
-	return r.contradicted(ctx, c, now)
+	return 0, err
 }
 
-func (r *Registry) contradicted(ctx context.Context, c check, now time.Time) error {
-	if c.Done >= len(askAgain) {
-		_, err := r.reschedule(ctx, r.db, c, time.Time{}, 0)
-		return err
-	}
-	_, err := r.reschedule(ctx, r.db, c, now.Add(askAgain[c.Done]), c.Done+1)
-	return err
-}
-
+// revoke also ends the check, and does nothing where another process took that meanwhile.
 func (r *Registry) revoke(ctx context.Context, c check, read token.Version) error {
 	publish := func(context.Context) {}
 	err := r.change(ctx, c.AppID, func(tx *db.Tx, is condition, now time.Time) (condition, error) {
@@ -82,10 +102,13 @@ func (r *Registry) revoke(ctx context.Context, c check, read token.Version) erro
 			_, err := r.reschedule(ctx, tx, c, now.Add(askAgain[0]), c.Done)
 			return is, err
 		}
+		if mine, err := r.reschedule(ctx, tx, c, time.Time{}, 0); err != nil || !mine {
+			return is, err
+		}
 		if publish, err = r.tokens.Retire(ctx, tx, c.AppID); err != nil {
 			return is, err
 		}
-		return is.withdrawn(now), r.endCheck(ctx, tx, c.AppID)
+		return is.withdrawn(now), nil
 	})
 	if err == nil {
 		publish(ctx)

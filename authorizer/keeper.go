@@ -17,6 +17,7 @@ import (
 const (
 	round     = 2 * time.Second
 	batch     = 500
+	atOnce    = 8 // checks, and attempts, at the same time
 	walkRound = 3 * time.Second
 	mendEvery = 10 * time.Minute
 )
@@ -35,14 +36,9 @@ func (r *Registry) Run(ctx context.Context, report func(error)) error {
 	var running errgroup.Group
 	running.Go(func() error { every(ctx, round, func() { reporting(r.renewAllDue(ctx, pace, report)) }); return nil })
 	running.Go(func() error { every(ctx, countEvery, func() { reporting(r.count(ctx)); r.askQuota(ctx) }); return nil })
-	running.Go(func() error {
-		every(ctx, round, func() {
-			reporting(r.checkDue(ctx, report))
-			reporting(r.attemptDue(ctx, report))
-			reporting(r.readUnread(ctx))
-		})
-		return nil
-	})
+	running.Go(func() error { return r.checkQueue().Run(ctx, report) })
+	running.Go(func() error { return r.attemptQueue().Run(ctx, report) })
+	running.Go(func() error { every(ctx, round, func() { reporting(r.readUnread(ctx)) }); return nil })
 	running.Go(func() error { every(ctx, walkRound, func() { reporting(r.walkDue(ctx)) }); return nil })
 	running.Go(func() error { every(ctx, mendEvery, func() { reporting(r.mendDue(ctx)) }); return nil })
 	return running.Wait()

@@ -250,14 +250,39 @@ func TestAWithdrawalIsOfThePastIfTheMerchantAuthorizedMeanwhile(t *testing.T) {
 			t.Fatal(err)
 		}
 		newer := authorize(t, r)
-		c := check{AppID: id}
-		if err := r.revoke(ctx, c, old); err != nil {
+		if err := r.revoke(ctx, leased(t, r), old); err != nil {
 			t.Fatal(err)
 		}
 		r.is(t, Healthy)
+		lost := leased(t, r)
+		c := leased(t, r)
+		for _, late := range []error{r.revoke(ctx, lost, newer), checks{r}.Finish(ctx, lost), checks{r}.Postpone(ctx, lost, time.Hour)} {
+			if late != nil {
+				t.Fatal(late)
+			}
+		}
+		r.is(t, Healthy) // another process took the check meanwhile, and asks itself
 		if err := r.revoke(ctx, c, newer); err != nil {
 			t.Fatal(err)
 		}
 		r.is(t, Revoked)
 	})
+}
+
+// leased is a check of id that is due, and that was taken a minute after the one before.
+func leased(t *testing.T, r *Registry) check {
+	t.Helper()
+	if _, err := db.Exec(ctx, r.db, `UPDATE authorizers SET check_at = 1`); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	if r.db.Clock != nil {
+		now = r.db.Clock().Add(time.Minute)
+	}
+	r.db.Clock = func() time.Time { return now }
+	c, ok, err := checks{r}.Lease(ctx, check{AppID: id, At: 1})
+	if err != nil || !ok || c.At != db.Millis(now.Add(checkLease)) {
+		t.Fatalf("got a lease until %d, %v, %v, want one from now", c.At, ok, err)
+	}
+	return c
 }

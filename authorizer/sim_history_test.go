@@ -296,7 +296,9 @@ func (w *world) checker(r *process) {
 
 func (w *world) checkRound(ctx context.Context, r *process) {
 	report := func(err error) { w.tell(ctx, r, err) }
-	if err := errors.Join(r.reg.checkDue(ctx, report), r.reg.attemptDue(ctx, report), r.reg.mendDue(ctx)); err != nil {
+	r.reg.checkQueue().Once(ctx, report)
+	r.reg.attemptQueue().Once(ctx, report)
+	if err := r.reg.mendDue(ctx); err != nil {
 		report(err)
 	}
 }

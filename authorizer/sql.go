@@ -370,15 +370,6 @@ func (r *Registry) reschedule(ctx context.Context, q db.Querier, c check, to tim
 	return rows > 0, err
 }
 
-// endCheck forgets the check of id that is scheduled.
-func (r *Registry) endCheck(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
-	_, err := db.Exec(ctx, tx, `
-		UPDATE authorizers
-		SET check_at = 0, checks = 0
-		WHERE appid = $1`, string(id))
-	return err
-}
-
 // unread are some whose profile was never read, those first that were not tried for longest. One that has just authorized is left to whoever exchanged its code.
 func (r *Registry) unread(ctx context.Context, now time.Time, most int) ([]wechat.AppID, error) {
 	return db.All(ctx, r.db, db.Value[wechat.AppID], `

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
+	"wxplatform/internal/queue"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
@@ -133,43 +134,48 @@ func (r *Registry) recovered(ctx context.Context, id wechat.AppID) error {
 	return nil
 }
 
-// attemptDue tries those whose merchant must authorize again, once a day: WeChat may have changed its mind.
-func (r *Registry) attemptDue(ctx context.Context, report func(error)) error {
-	now, err := db.Now(ctx, r.db)
-	if err != nil {
-		return err
-	}
-	due, err := r.dueAttempts(ctx, now, batch)
-	if err != nil {
-		return err
-	}
-	for _, id := range due {
-		if err := r.attempt(ctx, id, now); err != nil && ctx.Err() == nil {
-			report(fmt.Errorf("try %s again: %w", id, err))
-		}
-	}
-	return nil
+// attempts is the queue's table of those whose merchant must authorize again. They are tried once a day: WeChat may have changed its mind.
+type attempts struct{ *Registry }
+
+func (r *Registry) attemptQueue() *queue.Queue[wechat.AppID] {
+	return queue.New(attempts{r}, atOnce, round, checkPatience)
 }
 
-func (r *Registry) attempt(ctx context.Context, id wechat.AppID, now time.Time) error {
-	mine := false
-	err := r.change(ctx, id, func(_ *db.Tx, c condition, _ time.Time) (condition, error) {
+func (q attempts) Due(ctx context.Context, most int) ([]wechat.AppID, error) {
+	now, err := db.Now(ctx, q.db)
+	if err != nil {
+		return nil, err
+	}
+	return q.dueAttempts(ctx, now, most)
+}
+
+// Lease takes the whole day's attempt.
+func (q attempts) Lease(ctx context.Context, id wechat.AppID) (_ wechat.AppID, mine bool, err error) {
+	err = q.change(ctx, id, func(_ *db.Tx, c condition, now time.Time) (condition, error) {
 		mine = !c.Attempt.IsZero() && !c.Attempt.After(now)
 		if mine {
 			c.Attempt = now.Add(daily)
 		}
 		return c, nil
 	})
-	if err != nil || !mine {
-		return err
-	}
-	version, err := r.tokens.Version(ctx, r.db, id)
-	if err != nil {
-		return err
-	}
-	_, err = r.replace(ctx, id, version)
-	return err
+	return id, mine, err
 }
+
+func (q attempts) Work(ctx context.Context, id wechat.AppID) (again time.Duration, err error) {
+	version, err := q.tokens.Version(ctx, q.db, id)
+	if err == nil {
+		_, err = q.replace(ctx, id, version)
+	}
+	if err != nil {
+		err = fmt.Errorf("try %s again: %w", id, err)
+	}
+	return 0, err
+}
+
+// Finish and Postpone change nothing: a success ended the attempts already, and a failure is tried again tomorrow.
+func (q attempts) Finish(context.Context, wechat.AppID) error { return nil }
+
+func (q attempts) Postpone(context.Context, wechat.AppID, time.Duration) error { return nil }
 
 // mendDue finds those that recovered without that being noted: a process died between the two.
 func (r *Registry) mendDue(ctx context.Context) error {

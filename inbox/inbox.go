@@ -11,6 +11,7 @@ import (
 	"wxplatform/authorizer"
 	"wxplatform/component"
 	"wxplatform/internal/db"
+	"wxplatform/internal/queue"
 	"wxplatform/internal/seal"
 	"wxplatform/invitation"
 	"wxplatform/wechat"
@@ -35,13 +36,15 @@ type Inbox struct {
 	component   *component.Component
 	invitations *invitation.Desk
 	authorizers *authorizer.Registry
-	releaseTest bool          // whether WeChat's release test is answered
-	arrived     chan struct{} // wakes the worker of this process
+	releaseTest bool // whether WeChat's release test is answered
+	queue       *queue.Queue[event]
 }
 
 // New is the inbox of the component c, whose pushes envelope opens. releaseTest has WeChat's full-network release test answered.
 func New(envelope *wechat.Envelope, d *db.DB, ring *seal.Ring, c *component.Component, invitations *invitation.Desk, authorizers *authorizer.Registry, releaseTest bool) *Inbox {
-	return &Inbox{Counts: Counts{refused: noneRefused()}, releaseTest: releaseTest, appid: c.AppID, envelope: envelope, db: d, ring: ring, component: c, invitations: invitations, authorizers: authorizers, arrived: make(chan struct{}, 1)}
+	b := &Inbox{Counts: Counts{refused: noneRefused()}, releaseTest: releaseTest, appid: c.AppID, envelope: envelope, db: d, ring: ring, component: c, invitations: invitations, authorizers: authorizers}
+	b.queue = queue.New(events{b}, atOnce, round, patience)
+	return b
 }
 
 // open is the message in a push, or ErrNotAuthentic.
@@ -170,7 +173,7 @@ func (b *Inbox) event(ctx context.Context, n notice, message []byte) error {
 		return nil
 	}
 	b.Counts.Events.Add(1)
-	return b.store(ctx, message)
+	return b.store(ctx, n.AuthorizerAppID, message)
 }
 
 // A ticket that SQL cannot take is not refused: the process goes on with it, and the next one comes in ten minutes.
@@ -207,7 +210,7 @@ func (b *Inbox) Message(ctx context.Context, path wechat.AppID, p wechat.Push) (
 	case reply != "":
 		return b.passive(m, reply), nil
 	case later:
-		return nil, b.store(ctx, plain)
+		return nil, b.store(ctx, "", plain)
 	}
 	return success, nil
 }

@@ -4,38 +4,47 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	"wxplatform/internal/db"
+	"golang.org/x/sync/errgroup"
+
 	"wxplatform/internal/failpoint"
+	"wxplatform/invitation"
 )
 
 const (
 	round     = time.Second
-	sweep     = time.Hour
-	batch     = 50
-	lease     = 30 * time.Second // longer than an exchange, its waiting and its storing take
+	sweepEach = time.Hour
+	atOnce    = 8 // events at the same time: half of the database's connections
+	lease     = 30 * time.Second
+	patience  = 25 * time.Second // longer than an exchange and its storing take
 	firstWait = time.Second
 	longWait  = 5 * time.Minute
+	holdUp    = 6              // leases: an event that failed so often, for half a minute, no longer holds up the later ones of its account
 	keepDone  = 24 * time.Hour // a repeated push is recognized this long
 	giveUp    = 7 * 24 * time.Hour
 )
 
+// events is the queue's table of stored events.
+type events struct{ *Inbox }
+
 // Run works off what was stored until ctx ends. report is told what went wrong; it is tried again with a growing pause, for a week.
 func (b *Inbox) Run(ctx context.Context, report func(error)) error {
-	ticker, sweeper := time.NewTicker(round), time.NewTicker(sweep)
+	var running errgroup.Group
+	running.Go(func() error { return b.queue.Run(ctx, report) })
+	running.Go(func() error { return b.sweep(ctx, report) })
+	return running.Wait()
+}
+
+func (b *Inbox) sweep(ctx context.Context, report func(error)) error {
+	ticker := time.NewTicker(sweepEach)
 	defer ticker.Stop()
-	defer sweeper.Stop()
 	for {
-		if err := b.work(ctx, report); err != nil && ctx.Err() == nil {
-			report(err)
-		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-		case <-b.arrived:
-		case <-sweeper.C:
 			if err := errors.Join(b.invitations.Sweep(ctx), b.forget(ctx)); err != nil {
 				report(err)
 			}
@@ -43,34 +52,36 @@ func (b *Inbox) Run(ctx context.Context, report func(error)) error {
 	}
 }
 
-func (b *Inbox) work(ctx context.Context, report func(error)) error {
-	now, err := db.Now(ctx, b.db)
-	if err != nil {
-		return err
+// mayWork returns the event with this hash, and whether it may be worked at now, of a line of events
+// of one account in the order they came: one at a time, the first of them first.
+func mayWork(line []event, hash string, now time.Time) (event, bool) {
+	holds := func(e event) bool { return e.lease.After(now) && !e.lease.After(now.Add(lease)) } // one that ends later was given before the clock was set back
+	if slices.ContainsFunc(line, holds) {
+		return event{}, false
 	}
-	due, err := b.due(ctx, now)
-	if err != nil {
-		return err
-	}
-	for _, e := range due {
-		if err := b.workOff(ctx, e, now); err != nil && ctx.Err() == nil {
-			report(err)
+	for _, e := range line {
+		due := !e.due.After(now)
+		if e.hash == hash {
+			return e, due
+		}
+		if due || e.attempts < holdUp {
+			return event{}, false
 		}
 	}
-	return nil
+	return event{}, false
 }
 
-// workOff takes one event that nobody else took, and does what it asks. A process that dies meanwhile leaves it due when its lease ends.
-func (b *Inbox) workOff(ctx context.Context, e event, now time.Time) error {
-	mine, err := b.take(ctx, e, now.Add(lease))
-	if err != nil || !mine {
-		return err
-	}
-	if err := b.act(ctx, e); err != nil {
-		return errors.Join(err, b.postpone(ctx, e, now.Add(pause(e.attempts))))
+// Work does what an event asks for. One that waits for another exchange gives up its place meanwhile, and that is no fault to report.
+func (w events) Work(ctx context.Context, e event) (again time.Duration, err error) {
+	err = w.act(ctx, e)
+	switch {
+	case errors.Is(err, invitation.ErrBusy):
+		return pause(e.attempts), nil
+	case err != nil:
+		return pause(e.attempts), err
 	}
 	failpoint.Hit("inbox", "handled")
-	return b.finish(ctx, e, now)
+	return 0, nil
 }
 
 func (b *Inbox) act(ctx context.Context, e event) error {
@@ -85,13 +96,7 @@ func (b *Inbox) act(ctx context.Context, e event) error {
 	return nil
 }
 
+// pause is how long an event waits after so many attempts.
 func pause(attempts int) time.Duration {
-	return min(firstWait<<min(attempts, 16), longWait)
-}
-
-func (b *Inbox) wake() {
-	select {
-	case b.arrived <- struct{}{}:
-	default:
-	}
+	return min(firstWait<<min(attempts-1, 16), longWait)
 }

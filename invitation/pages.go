@@ -123,7 +123,7 @@ func (d Door) done(c echo.Context) error {
 	if !proven {
 		return d.await(c, i, code)
 	}
-	result, err := d.Desk.redeem(ctx, code, source{invitation: i.hash})
+	result, err := d.Desk.redeem(ctx, code, source{invitation: i.hash, patience: waitWhole})
 	if errors.Is(err, ErrAnswerLost) || errors.Is(err, ErrBusy) {
 		return d.await(c, i, code)
 	}

@@ -19,6 +19,7 @@ const (
 	exchangeLease = 12 * time.Second // longer than the call that it covers (wechat.CallPatience)
 	waitFirst     = 100 * time.Millisecond
 	waitMost      = time.Second
+	waitWhole     = exchangeLease + time.Second // as long as another's lease may last
 	storeTries    = 5
 	exchangeSlack = time.Hour // how long after a pre-auth code has expired its event or its browser may still come
 )
@@ -27,6 +28,7 @@ const (
 type source struct {
 	invitation string // its hash
 	appid      wechat.AppID
+	patience   time.Duration // how long it waits while another one exchanges; an event need not, for it is tried again
 }
 
 // Result is what became of one auth code.
@@ -51,7 +53,7 @@ func (d *Desk) Authorized(ctx context.Context, e Event) error {
 	if err != nil {
 		return fmt.Errorf("invitation of an event: %w", err)
 	}
-	_, err = d.redeem(ctx, e.Code, source{invitation, e.AppID})
+	_, err = d.redeem(ctx, e.Code, source{invitation: invitation, appid: e.AppID})
 	if errors.Is(err, ErrCode) {
 		return nil // the code is dead and was never ours to use: there is nothing to try again
 	}
@@ -111,10 +113,10 @@ func orInvalid(r *Result, err error) error {
 	return err
 }
 
-// wait claims the exchange of code, or waits for the one who has it, as long as its lease may last.
+// wait claims the exchange of code, or waits for the one who has it.
 func (d *Desk) wait(ctx context.Context, code seal.Secret, from source) (claim, error) {
 	pause := waitFirst
-	for deadline := time.Now().Add(exchangeLease + time.Second); ; pause = min(2*pause, waitMost) {
+	for deadline := time.Now().Add(from.patience); ; pause = min(2*pause, waitMost) {
 		claimed, err := d.claim(ctx, code.Hash(), from)
 		if err != nil || !claimed.busy {
 			return claimed, err

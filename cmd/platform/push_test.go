@@ -15,6 +15,7 @@ import (
 
 	"wxplatform/inbox"
 	"wxplatform/internal/db"
+	"wxplatform/internal/seal"
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
 )
@@ -443,6 +444,99 @@ func TestAWithdrawalThatComesLateEndsNothing(t *testing.T) {
 		w.ok(w.shut(kfAccount))
 		if got := w.authorizer(service); got.field("state") != "healthy" || !strings.Contains(string(got.body), `"permission_sets":[1,6]`) {
 			w.t.Errorf("got %s, want it healthy, with the newest sets", got.body)
+		}
+	})
+}
+
+// One link is busy: the exchange of a code that came by it lasts. Five more merchants follow the same link, and one follows another.
+func TestABusyLinkDelaysNoOtherMerchantsEvent(t *testing.T) {
+	t.Parallel()
+	engines(t, func(w *world) {
+		busy, link := w.invitation("")
+		page := w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, "")
+		preAuth := preAuthCode(w.t, string(page.body))
+		hold := func() {
+			w.exec(`UPDATE invitations SET lease_until = $1 WHERE hash = $2`, time.Now().Add(10*time.Second).UnixMilli(), seal.NewSecret(busy).Hash())
+		}
+		hold()
+		for n := range 5 {
+			w.push(eventsPath, w.event("authorized", fmt.Sprintf("<AuthorizerAppid>wx00000000000000a%d</AuthorizerAppid><AuthorizationCode>queryauthcode@@@%d</AuthorizationCode><PreAuthCode>%s</PreAuthCode>", n, n, preAuth)), time.Now())
+		}
+		began := time.Now()
+		id, link := w.invitation("")
+		page = w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, "")
+		if _, err := w.sim.Consent(anyContext, preAuthCode(w.t, string(page.body)), service, 1); err != nil {
+			w.t.Fatal(err)
+		}
+		w.eventually("the other merchant's event to be worked off", func() bool {
+			hold()
+			return w.status(id) == "authorized"
+		})
+		w.t.Logf("worked off after %v", time.Since(began))
+		if n := w.number(`SELECT COUNT(*) FROM events WHERE done_at = 0`); n != 5 {
+			w.t.Errorf("got %d events that wait, want those of the busy link", n)
+		}
+	})
+}
+
+// While WeChat takes its time over one merchant's auth code, that merchant's next event waits, and no other merchant's does.
+func TestASlowEventDelaysOnlyTheNextOfItsMerchant(t *testing.T) {
+	t.Parallel()
+	engines(t, func(w *world) {
+		const other = wechatsim.SampleOfficial
+		w.grant(service, "1")
+		w.grant(other, "1")
+		w.settles()
+		w.sim.Fault(wechatsim.Fault{Path: "/cgi-bin/component/api_query_auth", Count: 1, Delay: 4 * time.Second})
+		for _, sets := range [][]wechat.PermissionSet{{1, 6}, {1, 6, 11}} {
+			if err := w.sim.ChangeSets(service, sets...); err != nil {
+				w.t.Fatal(err)
+			}
+			w.eventually("the first to be at work", func() bool {
+				return w.number(`SELECT COUNT(*) FROM events WHERE account = $1 AND attempts = 1 AND done_at = 0`, string(service)) == 1
+			})
+		}
+		if err := w.sim.ChangeSets(other, 1, 11); err != nil {
+			w.t.Fatal(err)
+		}
+		sets := func(id wechat.AppID) string { return string(w.authorizer(id).body) }
+		w.eventually("the other merchant's event to be worked off", func() bool { return strings.Contains(sets(other), `"permission_sets":[1,11]`) })
+		if n := w.number(`SELECT COUNT(*) FROM events WHERE account = $1 AND done_at = 0`, string(service)); n != 2 {
+			w.t.Errorf("got %d events of the slow merchant that wait, want both", n)
+		}
+		if n := w.number(`SELECT COUNT(*) FROM events WHERE account = $1 AND attempts > 0 AND done_at = 0`, string(service)); n != 1 {
+			w.t.Errorf("got %d of them tried, want the first alone", n)
+		}
+		w.settles()
+		if got := sets(service); !strings.Contains(got, `"permission_sets":[1,6,11]`) {
+			w.t.Errorf("got %s, want what the last event brought", got)
+		}
+	})
+}
+
+// WeChat takes its time to say whether three merchants withdrew. The fourth one's withdrawal is confirmed meanwhile.
+func TestASlowCheckDelaysNoOther(t *testing.T) {
+	t.Parallel()
+	engines(t, func(w *world) {
+		slow := []wechat.AppID{wechatsim.SampleOfficial, wechatsim.SampleUnverified, wechatsim.SampleMiniProgram}
+		w.grant(service, "1")
+		w.grant(slow[0], "1")
+		w.grant(slow[1], "1")
+		w.grant(slow[2], "19")
+		w.settles()
+		for _, id := range slow {
+			w.sim.Fault(wechatsim.Fault{Path: "/cgi-bin/component/api_get_authorizer_info", AppID: id, Delay: 6 * time.Second})
+		}
+		if err := w.sim.Unauthorize(service); err != nil {
+			w.t.Fatal(err)
+		}
+		w.eventually("the withdrawal to be noted", func() bool {
+			return w.number(`SELECT COUNT(*) FROM authorizers WHERE appid = $1 AND check_at > 0`, string(service)) == 1
+		})
+		w.exec(`UPDATE authorizers SET authorized_at = 1, check_at = CASE WHEN appid = $1 THEN 2 ELSE 1 END`, string(service))
+		w.eventually("the withdrawal to be confirmed", func() bool { return w.authorizer(service).field("state") == "revoked" })
+		if n := w.number(`SELECT COUNT(*) FROM authorizers WHERE check_at > 2 AND checks = 0 AND appid <> $1`, string(service)); n != len(slow) {
+			w.t.Errorf("got %d that WeChat is asked about, want the three slow ones", n)
 		}
 	})
 }

@@ -43,6 +43,7 @@ var leaves = map[string][]string{
 	"internal/failpoint":  {},
 	"internal/problem":    {},
 	"internal/plainhttp":  {"internal/socket"},
+	"internal/queue":      {},
 	"internal/requestlog": {},
 	"internal/socket":     {},
 	"internal/strict":     {},

@@ -1,0 +1,124 @@
+// Package queue works off table rows that are due, several at once, each under a lease of its own.
+package queue
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Table is where the rows of a queue are stored, and what is done with one. Its methods are called
+// for several rows at the same time.
+//
+// A lease ends by itself, so that a process that dies leaves its rows to others. A process that
+// outlives its lease must not undo what another one did meanwhile: Finish and Postpone change a row
+// only while the lease that they are given is the last one.
+type Table[R any] interface {
+	// Due lists at most so many rows that nobody holds and that may be worked now, those first that are due for longest.
+	Due(ctx context.Context, most int) ([]R, error)
+	// Lease takes row, from the moment of the call. It returns the row with its lease, or false if the row may not be worked any more.
+	Lease(ctx context.Context, row R) (leased R, ok bool, err error)
+	// Work does what the row asks for. A row that is to be worked again is due after again; 0 is for
+	// one that is done, or, with an error, for one that is due when its lease ends.
+	Work(ctx context.Context, leased R) (again time.Duration, err error)
+	// Finish ends a row that is done.
+	Finish(ctx context.Context, leased R) error
+	// Postpone gives the lease back. The row is due again after the given time.
+	Postpone(ctx context.Context, leased R, again time.Duration) error
+}
+
+// Queue works off the rows of one table. It is safe for concurrent use.
+type Queue[R any] struct {
+	table    Table[R]
+	atOnce   int
+	every    time.Duration
+	patience time.Duration
+	busy     atomic.Int64
+	woken    chan struct{}
+}
+
+// New makes a queue that works on at most atOnce rows at the same time and looks for due rows each time that every passes.
+// Work is given up after patience, which is shorter than a lease.
+func New[R any](table Table[R], atOnce int, every, patience time.Duration) *Queue[R] {
+	return &Queue[R]{table: table, atOnce: atOnce, every: every, patience: patience, woken: make(chan struct{}, 1)}
+}
+
+// Wake makes Run look for due rows now.
+func (q *Queue[R]) Wake() {
+	select {
+	case q.woken <- struct{}{}:
+	default:
+	}
+}
+
+// Run works off rows until ctx ends, and then waits for those under way. It tells report what went wrong, and tries it again later.
+// A row whose work is slow keeps one place and delays no other row.
+func (q *Queue[R]) Run(ctx context.Context, report func(error)) error {
+	var working errgroup.Group
+	ticker := time.NewTicker(q.every)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		q.start(ctx, &working, report)
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		case <-q.woken:
+		}
+	}
+	return working.Wait()
+}
+
+// Once works off the rows that are due now, as many as Run does at the same time, and waits for them.
+func (q *Queue[R]) Once(ctx context.Context, report func(error)) {
+	var working errgroup.Group
+	q.start(ctx, &working, report)
+	_ = working.Wait()
+}
+
+// start leases due rows, one for each free place, and begins to work on them. Leases are taken one after
+// the other, so that this process lists no row for a second time before it has its lease.
+func (q *Queue[R]) start(ctx context.Context, working *errgroup.Group, report func(error)) {
+	reporting := func(err error) {
+		if err != nil && ctx.Err() == nil {
+			report(err)
+		}
+	}
+	free := q.atOnce - int(q.busy.Load())
+	if free <= 0 {
+		return
+	}
+	rows, err := q.table.Due(ctx, free)
+	reporting(err)
+	for _, row := range rows {
+		leased, ok, err := q.table.Lease(ctx, row)
+		reporting(err)
+		if err != nil || !ok {
+			continue
+		}
+		q.busy.Add(1)
+		working.Go(func() error {
+			reporting(q.workOff(ctx, leased))
+			q.busy.Add(-1)
+			q.Wake() // for the next row
+			return nil
+		})
+	}
+}
+
+// workOff works on one row. What became of it is stored also if ctx ended meanwhile.
+func (q *Queue[R]) workOff(ctx context.Context, leased R) error {
+	working, cancel := context.WithTimeout(ctx, q.patience)
+	defer cancel()
+	again, err := q.table.Work(working, leased)
+	ctx = context.WithoutCancel(ctx)
+	switch {
+	case again > 0:
+		err = errors.Join(err, q.table.Postpone(ctx, leased, again))
+	case err == nil:
+		err = q.table.Finish(ctx, leased)
+	}
+	return err
+}
