@@ -77,6 +77,8 @@ func (w events) Work(ctx context.Context, e event) (again time.Duration, err err
 	switch {
 	case errors.Is(err, invitation.ErrBusy):
 		return pause(e.attempts), nil
+	case errors.Is(err, invitation.ErrContradiction):
+		return 0, errors.Join(err, w.Finish(ctx, e)) // to be reported, and of no use again
 	case err != nil:
 		return pause(e.attempts), err
 	}

@@ -552,3 +552,52 @@ func TestOddAnswersAreCountedAndLoggedOnce(t *testing.T) {
 		t.Errorf("got it logged %d times, want once", logged)
 	}
 }
+
+// An answer may go astray between WeChat and us. The event is sealed, and names the account itself.
+func TestExchangeThatContradictsTheEventBindsNeitherAccount(t *testing.T) {
+	t.Parallel()
+	const other = "wx00000000000000ff"
+	contradict := func(w *world) {
+		w.edits(exchangePath, map[string]string{"authorization_info.authorizer_appid": `"` + other + `"`})
+	}
+	settled := func(w *world) {
+		w.t.Helper()
+		w.eventually("the alarm", w.alarmed)
+		w.eventually("the event to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
+		if n := w.number(`SELECT COUNT(*) FROM authorizers WHERE tenant <> ''`); n != 0 {
+			w.t.Errorf("got %d accounts bound, want neither", n)
+		}
+		w.eventually("the list to give the right one its refresh token", func() bool {
+			return w.number(`SELECT COUNT(*) FROM tokens WHERE id = $1 AND LENGTH(refresh) > 0`, string(service)) == 1
+		})
+	}
+	t.Run("the event first", func(t *testing.T) {
+		w := sqliteWorld(t)
+		contradict(w)
+		id, link := w.invitation("")
+		page := w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, "")
+		if _, err := w.sim.Consent(anyContext, preAuthCode(t, string(page.body)), service, 1, 6); err != nil {
+			t.Fatal(err)
+		}
+		settled(w)
+		if got := w.status(id); got != "pending" {
+			t.Errorf("got the invitation %s, want it pending", got)
+		}
+	})
+	t.Run("the browser first", func(t *testing.T) {
+		w := sqliteWorld(t)
+		contradict(w)
+		if err := w.sim.FaultPushes(wechatsim.PushFault{Kind: "authorized", Count: 1, Do: "hold"}); err != nil {
+			t.Fatal(err)
+		}
+		landed, made := w.consents("1", "6")
+		if landed.Get("appid") != other {
+			t.Fatalf("got the browser told %s, want the account of the answer", landed.Encode())
+		}
+		w.sim.Release()
+		settled(w)
+		if got := w.ask("GET", "/v1/invitations/"+made.field("id"), "").field("status"); got != "not-bound" {
+			t.Errorf("got the invitation %s, want it not bound", got)
+		}
+	})
+}
