@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -158,16 +159,23 @@ func TestACallerWhoHangsUpIsNoFaultOfOurs(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
-	w.sim.Fault(wechatsim.Fault{Path: refreshPath, Delay: time.Second})
+	left := make(chan struct{})
+	w.sim.Fault(wechatsim.Fault{Path: refreshPath, Hold: left})
 	if err := w.sim.Reject(service); err != nil {
 		t.Fatal(err)
 	}
-	ctx, hangUp := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer hangUp()
-	if _, err := newStranger().send(ctx, "GET", w.publicURL+"/v1/authorizers/"+string(service)+"/customservice/kfsession/getsession?openid="+string(customer), map[string]string{"Authorization": "Bearer " + w.jwt}, ""); err == nil {
-		t.Fatal("got an answer, want none in time")
-	}
+	ctx, hangUp := context.WithCancel(t.Context())
+	var call sync.WaitGroup
+	call.Go(func() {
+		if _, err := newStranger().send(ctx, "GET", w.publicURL+"/v1/authorizers/"+string(service)+"/customservice/kfsession/getsession?openid="+string(customer), map[string]string{"Authorization": "Bearer " + w.jwt}, ""); err == nil {
+			t.Error("got an answer, want none in time")
+		}
+	})
+	w.eventually("the call to be under way", func() bool { return len(w.sim.Faults()) == 0 })
+	hangUp()
+	call.Wait()
 	w.eventually("the count", func() bool { return w.scrape(`wxplatform_problems_total{slug="caller-left"}`) == "1" })
+	close(left)
 	if got := w.scrape(`wxplatform_problems_total{slug="internal-error"}`); got != "0" {
 		t.Errorf("got %s faults of ours counted, want none", got)
 	}

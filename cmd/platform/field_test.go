@@ -402,11 +402,13 @@ func TestRefusalOfAnOldTokenIsTriedWithTheNewerOne(t *testing.T) {
 			w.grant(service, "1")
 			w.settles()
 			w.open(kfAccount)
-			w.sim.Fault(wechatsim.Fault{Path: closePath, Code: code, Delay: 300 * time.Millisecond})
+			anew := make(chan struct{})
+			w.sim.Fault(wechatsim.Fault{Path: closePath, Code: code, Hold: anew})
 			var call sync.WaitGroup
 			call.Go(func() { w.ok(w.shut(kfAccount)) })
 			w.eventually("the call to be under way", func() bool { return len(w.sim.Faults()) == 0 })
-			w.grant(service, "1") // anew, so that there is another token
+			w.grant(service, "1") // so that there is another token
+			close(anew)
 			call.Wait()
 		})
 	}

@@ -231,14 +231,16 @@ func TestOneThatWithdrewAndIsListedAgainIsFreed(t *testing.T) {
 func TestOneReplicaWalksAtATime(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {
-		w.sim.Fault(wechatsim.Fault{Path: listPath, Delay: time.Second})
+		second := make(chan struct{})
+		w.sim.Fault(wechatsim.Fault{Path: listPath, Hold: second})
 		first := errgroup.Group{}
 		first.Go(func() error { return w.operate(anyContext, &struct{}{}, "reconcile") })
-		w.eventually("the first to walk", func() bool { return w.sim.Calls(listPath) == 1 })
+		w.eventually("the first to walk", func() bool { return w.sim.Calls(listPath) > 0 })
 		_, err := w.platform.authorizers.Reconcile(anyContext, func(authorizer.Reconciled) {})
 		if !errors.Is(err, authorizer.ErrWalking) {
 			w.t.Errorf("got %v, want ErrWalking", err)
 		}
+		close(second)
 		if err := first.Wait(); err != nil {
 			w.t.Error(err)
 		}

@@ -80,9 +80,12 @@ func (t *story) say(mark, text string, args ...any) {
 	_, _ = fmt.Fprintf(t.s.out, "%7.3fs %s %s\n", time.Since(t.began).Seconds(), mark, fmt.Sprintf(text, args...))
 }
 
+// untilPatience is far longer than anything takes, for the machine may be busy.
+const untilPatience = time.Minute
+
 // until asks again and again for what happens by itself.
 func until(ctx context.Context, what string, ask func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, untilPatience)
 	defer cancel()
 	for {
 		ok, err := ask()

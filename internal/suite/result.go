@@ -43,6 +43,7 @@ type result struct {
 	verdict string // "pass", "fail", or "" while it runs; "skip" has no tests
 	tests   map[string]*test
 	log     *os.File
+	said    string   // the test of the last line in the log
 	output  []string // of no test
 }
 
@@ -73,8 +74,8 @@ func (r *results) add(e event) {
 	switch {
 	case e.Action == "output":
 		r.write(p, e)
-	case e.Action == "start":
-		p.began = time.Now()
+	case e.Action == "start": // perhaps once more: without its build tag the fault suite has no tests
+		p.began, p.verdict = time.Now(), ""
 	case e.Test != "":
 		p.test(e.Test).end(e.Action)
 		if e.Action == "fail" && !p.parts(e.Test, "fail") {
@@ -119,7 +120,7 @@ var (
 // write keeps a line of output: in the package's log, for the summary, and on the screen where it is
 // a line of the fault suite, which runs long and says what it does.
 func (r *results) write(p *result, e event) {
-	r.log(p, e.Output)
+	r.log(p, e)
 	line := strings.TrimSuffix(e.Output, "\n")
 	if fact.MatchString(line) {
 		r.facts = append(r.facts, line)
@@ -139,7 +140,8 @@ func (r *results) write(p *result, e event) {
 	}
 }
 
-func (r *results) log(p *result, text string) {
+// log names the test above each of its runs of lines, for tests that run at once write between each other's.
+func (r *results) log(p *result, e event) {
 	if p.log == nil {
 		log, err := os.Create(r.logOf(p.name))
 		if err != nil {
@@ -147,7 +149,11 @@ func (r *results) log(p *result, text string) {
 		}
 		p.log = log
 	}
-	_, _ = p.log.WriteString(text)
+	if e.Test != p.said {
+		p.said = e.Test
+		_, _ = fmt.Fprintf(p.log, "=== %s\n", cmp.Or(e.Test, p.name))
+	}
+	_, _ = p.log.WriteString(e.Output)
 }
 
 func (r *results) logOf(name string) string {

@@ -62,7 +62,7 @@ func (s *Sim) serveAPI(w http.ResponseWriter, r *http.Request) {
 	c := s.readCall(r)
 	f := s.arrive(c)
 	if f.strikes(Before) {
-		s.wait(f.Delay)
+		s.hold(f)
 		if f.answers() {
 			s.note(c, f.Code)
 			s.strike(w, r, f, reply{})
@@ -71,7 +71,7 @@ func (s *Sim) serveAPI(w http.ResponseWriter, r *http.Request) {
 	}
 	a := s.perform(c)
 	if f.strikes(After) {
-		s.wait(f.Delay)
+		s.hold(f)
 		if f.answers() {
 			s.strike(w, r, f, s.answers(a))
 			return
@@ -261,6 +261,17 @@ func anyOf(granted, wanted []wechat.PermissionSet) bool {
 }
 
 // wait ends early only with the simulator: a client that hangs up does not stop WeChat.
+// hold has a call wait as its fault says.
+func (s *Sim) hold(f *Fault) {
+	s.wait(f.Delay)
+	if f.Hold != nil {
+		select {
+		case <-f.Hold:
+		case <-s.life.Done():
+		}
+	}
+}
+
 func (s *Sim) wait(d time.Duration) {
 	if d <= 0 {
 		return

@@ -48,10 +48,11 @@ const Always = -1
 type Fault struct {
 	Path  string // exact, or a prefix if it ends with *; empty fits all
 	AppID wechat.AppID
-	Skip  int           // how many calls that fit are left alone first: 2 strikes the third, whatever strikes the others
-	Count int           // how many calls are struck; 0 means one
-	When  When          // empty means Before, or After where the true answer is part of the fault
-	Delay time.Duration // comes first
+	Skip  int             // how many calls that fit are left alone first: 2 strikes the third, whatever strikes the others
+	Count int             // how many calls are struck; 0 means one
+	When  When            // empty means Before, or After where the true answer is part of the fault
+	Delay time.Duration   // comes first
+	Hold  <-chan struct{} // unless nil, the call waits until it is closed: for tests in the same process
 
 	Do     Effect // empty means the one that the fields below belong to
 	Code   int    // for AnswerCode; 0 means -1
