@@ -76,7 +76,7 @@ func TestAnotherReplicasWriteIsSeenWithinASecondWithoutRedis(t *testing.T) {
 		want(t, facts, read, "before")
 		truth.Store("after")
 		change(t, writer)
-		within(t, 1500*time.Millisecond, func() bool { got, _ := facts.Get(t.Context(), "a", read); return got.Name == "after" })
+		within(t, patience, func() bool { got, _ := facts.Get(t.Context(), "a", read); return got.Name == "after" })
 	})
 }
 
@@ -84,12 +84,12 @@ func TestPubSubTellsOfAWriteBeforeThePoll(t *testing.T) {
 	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
 		d := dbtest.SQLite(t)
 		here, there := r.open(t, d), r.open(t, openAgain(t, d))
-		run(t, here)
-		within(t, 3*time.Second, func() bool { return here.generation.Load() > 0 }) // subscribed
+		background(t, func(ctx context.Context) error { here.listen(ctx); return nil }) // and does not poll
+		within(t, patience, func() bool { return here.generation.Load() > 0 })          // subscribed
 		before := here.epoch.Load()
 		change(t, there.db)
 		there.catchUp(t.Context())
-		within(t, 500*time.Millisecond, func() bool { return here.epoch.Load() > before })
+		within(t, patience, func() bool { return here.epoch.Load() > before })
 	})
 }
 
@@ -152,14 +152,18 @@ func TestCallersShareOneLoadAndACancelEndsOnlyTheWaiting(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error, 1)
 	go func() { _, err := facts.Get(ctx, "a", load); left <- err }()
-	within(t, time.Second, func() bool { return loads.Load() == 1 }) // he began it
+	within(t, patience, func() bool { return loads.Load() == 1 }) // he began it
 	var stayed sync.WaitGroup
+	waiting := joining{Context: t.Context(), joined: make(chan struct{}, 20)}
 	for range 20 {
 		stayed.Go(func() {
-			if got, err := facts.Get(t.Context(), "a", load); err != nil || got.Name != "A" {
+			if got, err := facts.Get(waiting, "a", load); err != nil || got.Name != "A" {
 				t.Errorf("got %v, %v, want A", got, err)
 			}
 		})
+	}
+	for range 20 {
+		<-waiting.joined
 	}
 	cancel()
 	if err := <-left; !errors.Is(err, context.Canceled) {
@@ -170,6 +174,17 @@ func TestCallersShareOneLoadAndACancelEndsOnlyTheWaiting(t *testing.T) {
 	if loads.Load() != 1 {
 		t.Errorf("got %d loads, want 1", loads.Load())
 	}
+}
+
+// joining tells when a caller begins to wait for a flight: that is when its Done is asked for.
+type joining struct {
+	context.Context
+	joined chan struct{}
+}
+
+func (j joining) Done() <-chan struct{} {
+	j.joined <- struct{}{}
+	return j.Context.Done()
 }
 
 func TestWhileSQLIsAwayTheLastKnownServes(t *testing.T) {
@@ -411,6 +426,9 @@ func want(t *testing.T, facts *Facts[tenant], load func(context.Context) (tenant
 	}
 }
 
+// patience is how long a test waits for what must happen.
+const patience = time.Minute
+
 func within(t *testing.T, d time.Duration, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
@@ -470,9 +488,15 @@ func openWith(t *testing.T, redisURL string, d *db.DB, ring *seal.Ring) *Mirror 
 
 func run(t *testing.T, m *Mirror) {
 	t.Helper()
+	background(t, m.Run)
+}
+
+// background has work done until the test ends.
+func background(t *testing.T, work func(context.Context) error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- m.Run(ctx) }()
+	go func() { done <- work(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -88,7 +88,7 @@ func TestARequestGetsOneLine(t *testing.T) {
 	want(t, line, "status", 200.0)
 	want(t, line, "bytes", 2.0)
 	want(t, line, "request_id", answer.Header().Get("Request-Id"))
-	if took, ok := line["took_ms"].(float64); !ok || took < 5 || took > 5000 {
+	if took, ok := line["took_ms"].(float64); !ok || took < 5 {
 		t.Errorf("took_ms: got %v, want some more than 5", line["took_ms"])
 	}
 }
