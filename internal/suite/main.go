@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -28,7 +29,7 @@ func main() {
 // run reports whether all went well.
 func run(ctx context.Context, args []string) (ok bool, err error) {
 	if len(args) != 1 {
-		return false, fmt.Errorf(usage)
+		return false, errors.New(usage)
 	}
 	switch args[0] {
 	case "test":
@@ -36,7 +37,7 @@ func run(ctx context.Context, args []string) (ok bool, err error) {
 	case "flaky":
 		return hunt(ctx)
 	}
-	return false, fmt.Errorf(usage)
+	return false, errors.New(usage)
 }
 
 // raceFlags build with the race detector, but for SQLite's own library: that is C which was translated
