@@ -171,14 +171,17 @@ func (o *oddAnswer) spoilSets() {
 	})
 }
 
-// loseExpiry spares pre-auth codes: nobody reported one without.
+// loseExpiry spares pre-auth codes, for nobody reported one without, and lives that are not WeChat's: nobody could know them.
 func (o *oddAnswer) loseExpiry() {
 	o.root.each(func(_ string, v *value) { v.dropExpiry() })
 	o.root.dropExpiry()
 }
 
 func (v *value) dropExpiry() {
-	if v.split(); v.index("component_access_token") >= 0 || v.index("authorizer_access_token") >= 0 {
+	if v.split(); v.index("component_access_token") < 0 && v.index("authorizer_access_token") < 0 {
+		return
+	}
+	if life := v.find("expires_in", false); life != nil && string(life.raw) == "7200" {
 		v.drop("expires_in")
 	}
 }

@@ -398,6 +398,17 @@ func TestFieldsAnswersAreEditedByFaults(t *testing.T) {
 	}
 }
 
+func TestFieldLosesNoLifeThatAPlatformCannotKnow(t *testing.T) {
+	r := newRig(t, func(c *Config) {
+		c.Behaviour.Field, c.EventURL, c.MessageURL, c.Times.ComponentToken = true, "", "", time.Minute
+	})
+	for range 40 {
+		if answer := r.tolerant(r.odd(componentTokenPath, r.credentials())); looseNumber(answer["expires_in"]) != 60 {
+			t.Fatalf("got %v, want 60 seconds", answer)
+		}
+	}
+}
+
 func TestFieldIsSwitchedOnByScripts(t *testing.T) {
 	r := newRig(t)
 	r.steered("PATCH", "/_sim/behaviour", `{"field":true}`)
