@@ -10,7 +10,7 @@ test: ## everything, with the race detector, on SQLite and PostgreSQL, in-proces
 flaky: ## every package 20 times with the race detector beside four busy loops, but for the faults and the simulation; says which test failed in which run; half an hour
 	WITH_PROMTOOL=1 scripts/with-servers.sh go run ./internal/suite flaky
 
-# Go prints a package's lines as they come only where no package is named. FAULTS='Redis|killed' make faults runs the scenarios of such names alone, FAULTS_RACE=1 has the platforms report races.
+# Go prints a package's lines as they come only where no package is named. FAULTS='Redis|killed' make faults runs the scenarios of such names alone, FAULTS_RACE=1 has the platforms report races. WeChat is odd in the ways that real platforms met, unless FAULTS_FIELD=0.
 faults: ## every fault: processes killed and stopped at each step, Redis, PostgreSQL and WeChat struck; a line for each, and failure if an invariant is violated; then the simulation; about half an hour
 	FAULTS=$${FAULTS:-all} scripts/with-servers.sh sh -c 'cd faults && exec go test -tags failpoints -count=1 -timeout 60m'
 	test -n "$$FAULTS" || $(MAKE) simulate

@@ -28,7 +28,7 @@ var doubles = []time.Duration{0, 2 * time.Millisecond, 20 * time.Millisecond, 50
 // doubled has a gateway before WeChat send each answer twice, after some time or in one segment: no merchant is told another's answer, and none gets another's token.
 func doubled(secure bool, afters ...time.Duration) func(*testing.T, *machine) string {
 	return func(t *testing.T, m *machine) string {
-		w := m.world(t, plan{times: brisk, wired: true, secure: secure})
+		w := m.world(t, plan{times: brisk, wired: true, secure: secure, plain: true})
 		ids := w.merchants(8)
 		sessions := w.sessions(ids)
 		if got := w.ownSessions(16, 5, ids, sessions); got.lost() > 0 {

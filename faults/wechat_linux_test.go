@@ -71,6 +71,29 @@ func wechatStruck(t *testing.T, m *machine) string {
 	return fmt.Sprintf("%d faults: %s; all healed within %s", 2*len(names)+2, got, heals)
 }
 
+// inTheField has merchants that were read and closed for while a WeChat that is odd in everything refuses their tokens: no call fails.
+func inTheField(t *testing.T, m *machine) string {
+	w := m.world(t, plan{times: brisk, rotate: true, field: true})
+	ids := w.merchants(8)
+	readers, closers := w.load(6, 2*time.Millisecond, ids...), w.closers(4, 2*time.Millisecond, ids)
+	for range 4 {
+		time.Sleep(second)
+		w.sim.PushTicket()
+		for _, id := range ids[:4] {
+			if err := w.sim.Reject(id); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	readers.stop()
+	closers.stop()
+	if readers.lost() > 0 || closers.lost() > 0 {
+		t.Errorf("readers: %s; closers: %s", &readers.tally, &closers.tally)
+	}
+	w.settled()
+	return fmt.Sprintf("readers: %s; closers: %s", &readers.tally, &closers.tally)
+}
+
 // onlyRetryable wants nobody told anything but to try again.
 func (w *world) onlyRetryable(got *tally) {
 	w.t.Helper()

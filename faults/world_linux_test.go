@@ -47,6 +47,7 @@ type machine struct {
 	redis    *redisServer
 	worlds   int
 	made     []*world // in the scenario that runs
+	field    bool     // WeChat is odd wherever a plan does not say otherwise
 }
 
 func newMachine(t *testing.T) *machine {
@@ -100,6 +101,8 @@ type plan struct {
 	wired    bool // each replica reaches PostgreSQL, Redis and WeChat by wires of its own
 	secure   bool // and WeChat over TLS
 	clocked  bool // PostgreSQL's clock can be set wrong
+	field    bool // WeChat is odd in the ways that real platforms met, also where only the most telling scenarios are run
+	plain    bool // it never is
 }
 
 // world is some replicas of the platform before a WeChat, a tenant, and all that is known of them.
@@ -212,7 +215,8 @@ func (w *world) serveWeChat() {
 		Times: wechatsim.Times{
 			AccessToken: w.plan.times.Life, ComponentToken: 2 * w.plan.times.Life, Overlap: w.plan.times.Overlap, RefreshGrace: w.plan.times.Overlap, TicketInterval: 20 * second,
 		},
-		Behaviour: wechatsim.Behaviour{RotateOnRefresh: w.plan.rotate, RotateOnExchange: w.plan.rotate, RetryEvents: true, AnyReferer: true},
+		Behaviour: wechatsim.Behaviour{RotateOnRefresh: w.plan.rotate, RotateOnExchange: w.plan.rotate, RetryEvents: true, AnyReferer: true, Field: w.inTheField()},
+		Seed:      uint64(w.worlds),
 		Quotas:    map[string]wechatsim.Quota{"/cgi-bin/component/api_component_token": {}},
 	})
 	if err != nil {
@@ -246,6 +250,8 @@ func (w *world) serveWeChat() {
 		w.env = append(w.env, "PLATFORM_REDIS_URL=redis://"+w.redis.address())
 	}
 }
+
+func (w *world) inTheField() bool { return (w.field || w.plan.field) && !w.plan.plain }
 
 // any is a replica that runs, in turn.
 func (w *world) any() *replica {
