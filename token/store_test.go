@@ -1032,7 +1032,8 @@ type platform struct {
 // each runs test on SQLite with an in-process Redis, and on PostgreSQL and the real Redis together, where they are.
 func each(t *testing.T, test func(t *testing.T, p *platform)) {
 	t.Helper()
-	t.Run("sqlite+miniredis", func(t *testing.T) { test(t, newPlatform(t, dbtest.SQLiteURL(t), "")) })
+	t.Parallel()
+	t.Run("sqlite+miniredis", func(t *testing.T) { t.Parallel(); test(t, newPlatform(t, dbtest.SQLiteURL(t), "")) })
 	redis := dbtest.RedisURLs(t)
 	engine, url := "postgres", dbtest.PostgresURL
 	if testenv.Get("TEST_POSTGRES_URL") == "" {
@@ -1041,7 +1042,7 @@ func each(t *testing.T, test func(t *testing.T, p *platform)) {
 			return
 		}
 	}
-	t.Run(engine+"+redis", func(t *testing.T) { test(t, newPlatform(t, url(t), redis[len(redis)-1])) })
+	t.Run(engine+"+redis", func(t *testing.T) { t.Parallel(); test(t, newPlatform(t, url(t), redis[len(redis)-1])) })
 }
 
 func newPlatform(t *testing.T, url, redis string) *platform {

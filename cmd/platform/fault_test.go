@@ -109,6 +109,19 @@ func (w *world) stays(what string, is func() bool) {
 	}
 }
 
+// calm waits until a count has stood still for as long as stays looks, and returns it.
+func (w *world) calm(count func() int) int {
+	w.t.Helper()
+	n, since := count(), time.Now()
+	w.eventually("calm", func() bool {
+		if now := count(); now != n {
+			n, since = now, time.Now()
+		}
+		return time.Since(since) > 2500*time.Millisecond
+	})
+	return n
+}
+
 func (w *world) nextWalk() {
 	w.t.Helper()
 	w.exec(`UPDATE walks SET begun_at = begun_at - $1`, (10 * time.Minute).Milliseconds())
@@ -350,9 +363,8 @@ func TestFiveOutOfQuotaStopAllReplicasUntilAProbeSucceeds(t *testing.T) {
 		w.importsComeDue()
 		paused := func(w *world) bool { _, is := w.platform.authorizers.Paused(anyContext); return is }
 		w.eventually("the pause", func() bool { return paused(w) && paused(other) })
-		time.Sleep(500 * time.Millisecond) // what was under way
-		asked := w.sim.Calls(refreshPath)
-		if n := asked - before; n < 5 || n > 2*(4+8) { // each replica has eight under way
+		asked := w.calm(func() int { return w.sim.Calls(refreshPath) }) // what was under way has ended
+		if n := asked - before; n < 5 || n > 2*(4+8) {                  // each replica has eight under way
 			w.t.Errorf("got %d asks before all stopped, want few", n)
 		}
 		if err := w.sim.Reject(service); err != nil {

@@ -59,15 +59,18 @@ func (l *locked) String() string {
 func engines(t *testing.T, test func(*world)) {
 	t.Helper()
 	databases(t, test)
-	t.Run("field", func(t *testing.T) { test(fieldWorld(t)) })
+	t.Run("field", func(t *testing.T) { t.Parallel(); test(fieldWorld(t)) })
 }
 
 // databases runs test once a database engine, each with the Redis that goes with it.
 func databases(t *testing.T, test func(*world)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { test(newWorld(t, dbtest.SQLiteURL(t), "")) })
+	t.Run("sqlite", func(t *testing.T) { t.Parallel(); test(newWorld(t, dbtest.SQLiteURL(t), "")) })
 	if testenv.Get("TEST_POSTGRES_URL") != "" {
-		t.Run("postgres", func(t *testing.T) { test(newWorld(t, dbtest.PostgresURL(t), testenv.Get("TEST_REDIS_URL"))) })
+		t.Run("postgres", func(t *testing.T) {
+			t.Parallel()
+			test(newWorld(t, dbtest.PostgresURL(t), testenv.Get("TEST_REDIS_URL")))
+		})
 	}
 }
 

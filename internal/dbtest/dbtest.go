@@ -24,12 +24,13 @@ import (
 // Component is the appid that test databases belong to.
 const Component = "wx0123456789abcdef"
 
-// Each runs test once an engine: on SQLite always, on PostgreSQL where there is one.
+// Each runs test once an engine, beside other tests: on SQLite always, on PostgreSQL where there is one.
 func Each(t *testing.T, test func(t *testing.T, d *db.DB)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { test(t, SQLite(t)) })
+	t.Parallel()
+	t.Run("sqlite", func(t *testing.T) { t.Parallel(); test(t, SQLite(t)) })
 	if server := testenv.Get("TEST_POSTGRES_URL"); server != "" {
-		t.Run("postgres", func(t *testing.T) { test(t, Postgres(t)) })
+		t.Run("postgres", func(t *testing.T) { t.Parallel(); test(t, Postgres(t)) })
 	} else {
 		t.Log("without PostgreSQL: TEST_POSTGRES_URL is not set; make test brings one up")
 	}

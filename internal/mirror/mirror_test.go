@@ -518,12 +518,13 @@ type redisUnderTest struct {
 
 // eachRedis runs test against an in-process Redis and against a real one.
 func eachRedis(t *testing.T, test func(t *testing.T, r *redisUnderTest)) {
+	t.Parallel()
 	for _, server := range dbtest.RedisURLs(t) {
 		name := "real"
 		if server == "" {
 			name = "miniredis"
 		}
-		t.Run(name, func(t *testing.T) { test(t, newRedis(t, server)) })
+		t.Run(name, func(t *testing.T) { t.Parallel(); test(t, newRedis(t, server)) })
 	}
 }
 
