@@ -513,6 +513,9 @@ func TestASlowEventDelaysOnlyTheNextOfItsMerchant(t *testing.T) {
 		if n := w.number(`SELECT COUNT(*) FROM events WHERE account = $1 AND attempts > 0 AND done_at = 0`, string(service)); n != 1 {
 			w.t.Errorf("got %d of them tried, want the first alone", n)
 		}
+		if strings.Contains(w.log.String(), `"keeper":"inbox"`) {
+			w.t.Error("got the slow exchange given up before, want it under way")
+		}
 		close(answer)
 		w.settles()
 		if got := sets(service); !strings.Contains(got, `"permission_sets":[1,6,11]`) {
