@@ -43,11 +43,18 @@ func certificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 // nothing, so what is reported is the client's.
 func BenchmarkWarmClose(b *testing.B) {
 	for _, scheme := range []string{"http", "https"} {
-		b.Run(scheme, func(b *testing.B) { warmClose(b, scheme) })
+		b.Run(scheme, func(b *testing.B) { repeated(b, scheme, call()) })
 	}
 }
 
-func warmClose(b *testing.B, scheme string) {
+// BenchmarkOwnConnection makes calls that have a connection of their own. Both ends of it are counted.
+func BenchmarkOwnConnection(b *testing.B) {
+	for _, scheme := range []string{"http", "https"} {
+		b.Run(scheme, func(b *testing.B) { repeated(b, scheme, own()) })
+	}
+}
+
+func repeated(b *testing.B, scheme string, call Call) {
 	certificate, pool := certificate(b)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -76,13 +83,13 @@ func warmClose(b *testing.B, scheme string) {
 		_ = serving.Wait()
 	}()
 	for range 3000 {
-		if _, err := client.Do(context.Background(), call()); err != nil {
+		if _, err := client.Do(context.Background(), call); err != nil {
 			b.Fatal(err)
 		}
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := client.Do(context.Background(), call()); err != nil {
+		if _, err := client.Do(context.Background(), call); err != nil {
 			b.Fatal(err)
 		}
 	}
