@@ -182,7 +182,7 @@ func TestACallerWhoHangsUpIsNoFaultOfOurs(t *testing.T) {
 }
 
 func TestWhatTookTooLongMayBeTriedAgain(t *testing.T) {
-	if r := find(fmt.Errorf("wait for another's refresh: %w", context.DeadlineExceeded)); r.status != 503 || !r.retryable {
+	if r := problemOf(fmt.Errorf("wait for another's refresh: %w", context.DeadlineExceeded)); r.status != 503 || !r.retryable {
 		t.Errorf("got %d, retryable: %v, want 503, retryable", r.status, r.retryable)
 	}
 }

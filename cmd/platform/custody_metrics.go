@@ -21,7 +21,7 @@ func (p *platform) measureCustody() {
 	})
 	p.gauge("wxplatform_sealing_key_missing", "1 while other replicas seal with a key that this one has not got.", func() float64 { return truth(p.health.missingKeys() != nil) })
 	p.problems = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wxplatform_problems_total", Help: "Problems answered, by slug (docs/errors.md)."}, []string{"slug"})
-	for _, r := range append([]row{lost}, rows...) {
+	for _, r := range problemTypes() {
 		p.problems.WithLabelValues(r.slug) // all from the start, so that the first one is seen as a rise
 	}
 	left := prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -80,7 +80,7 @@ func (p *platform) countAsks(kind token.Kind, store *token.Store) {
 func (p *platform) countProblems(next echo.HTTPErrorHandler) echo.HTTPErrorHandler {
 	return func(err error, c echo.Context) {
 		if !c.Response().Committed {
-			p.problems.WithLabelValues(find(err).slug).Inc()
+			p.problems.WithLabelValues(problemOf(err).slug).Inc()
 		}
 		next(err, c)
 	}

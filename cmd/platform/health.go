@@ -70,7 +70,7 @@ func (h *health) watched(next func(string, wechat.Code, time.Duration, error)) f
 		next(path, code, took, err)
 		h.reached(err)
 		switch {
-		case isOperators(err) && path != authorizer.RefreshPath: // there it may be one account's; the call that decides follows
+		case isMisconfigured(err) && path != authorizer.RefreshPath: // there it may be one account's; the call that decides follows
 			h.refused(path, wechat.Refusal(err), time.Now())
 		case err == nil && h.refusing.Load():
 			h.answered(path)

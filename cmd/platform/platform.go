@@ -185,7 +185,7 @@ func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
 	report := func(who string) func(error) {
 		return func(err error) {
 			log := p.log.With("keeper", who, "error", err.Error())
-			if find(err).alarm {
+			if problemOf(err).alarm {
 				log = log.With("alarm", true)
 			}
 			log.Warn("keeper")

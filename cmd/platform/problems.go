@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"strconv"
-	"time"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 
@@ -15,8 +13,6 @@ import (
 	"wxplatform/inbox"
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
-	"wxplatform/internal/problem"
-	"wxplatform/internal/requestlog"
 	"wxplatform/internal/strict"
 	"wxplatform/invitation"
 	"wxplatform/session"
@@ -25,219 +21,209 @@ import (
 	"wxplatform/wechat"
 )
 
-// row is one case of the table in DESIGN.md §5: the errors it stands for, and what the caller reads.
-type row struct {
-	is        func(error) bool
+// problemType is a kind of error as callers see it. docs/errors.md has a section for each.
+type problemType struct {
 	status    int
 	slug      string
 	title     string
-	retryable bool
+	retryable bool // the same request may be sent again unchanged
 	alarm     bool // the operator must act; the log line says so
 }
 
-func sentinel(targets ...error) func(error) bool {
+// Problem types that more than one rule answers with.
+var (
+	invalidRequest = problemType{status: 400, slug: "invalid-request", title: "Invalid request"}
+	servedByOther  = problemType{status: 409, slug: "served-by-another",
+		title: "Another kf account is serving the customer"}
+	wechatUnavailable = problemType{status: 503, slug: "wechat-unavailable",
+		title: "WeChat is unavailable or did not act", retryable: true}
+	misconfigured = problemType{status: 503, slug: "platform-misconfigured",
+		title: "The platform is misconfigured; contact its operator", alarm: true}
+	unavailable = problemType{status: 503, slug: "unavailable",
+		title: "Temporarily unavailable", retryable: true}
+)
+
+// internalError is the answer to every error that no rule matches. The log line has the cause.
+var internalError = problemType{status: 500, slug: "internal-error", title: "Internal error"}
+
+// problemRule maps the errors that it matches to a problem type.
+type problemRule struct {
+	matches func(error) bool
+	problem problemType
+}
+
+// problemRules are tried in order; the first match answers. Our own errors come before WeChat's
+// refusals, because they may wrap one.
+var problemRules = slices.Concat(ownRules, kfRules(), generalRules)
+
+// ownRules match the errors that the packages name.
+var ownRules = []problemRule{
+	// Nobody reads this answer. It keeps the counts of our own faults right; WeChat may have acted.
+	{is(context.Canceled), problemType{status: 499, slug: "caller-left",
+		title: "The caller disconnected before the answer"}},
+
+	{is(tenant.ErrNoToken, tenant.ErrInvalidToken), problemType{status: 401, slug: "invalid-token",
+		title: "The access token is missing or invalid"}},
+	{is(tenant.ErrTokenExpired), problemType{status: 401, slug: "token-expired",
+		title: "The access token has expired"}},
+	{is(tenant.ErrInsufficientScope), problemType{status: 403, slug: "insufficient-scope",
+		title: "The access token lacks the required scope"}},
+	{is(tenant.ErrSuspended), problemType{status: 403, slug: "tenant-suspended",
+		title: "The tenant is suspended"}},
+
+	{is(authorizer.ErrUnknown), problemType{status: 404, slug: "unknown-authorizer",
+		title: "No such authorizer"}},
+	{is(authorizer.ErrRevoked), problemType{status: 410, slug: "authorization-revoked",
+		title: "The merchant withdrew the authorization"}},
+	{is(authorizer.ErrReauthorize, token.ErrUnknown, token.ErrRetired), problemType{status: 410,
+		slug: "reauthorization-required", title: "The merchant must authorize again"}},
+	{is(authorizer.ErrNotEligible), problemType{status: 403, slug: "account-not-eligible",
+		title: "The account is a mini program or not verified"}},
+	{isA[*authorizer.PermissionError], problemType{status: 403, slug: "permission-set-missing",
+		title: "The merchant granted none of the required permission sets"}},
+
+	{is(strict.ErrTooLarge), problemType{status: 413, slug: "too-large",
+		title: "The body is too large"}},
+	{is(strict.ErrContentType), problemType{status: 415, slug: "wrong-content-type",
+		title: "The body must be application/json"}},
+	{is(db.ErrText), invalidRequest},
+	{isA[*strict.Fault], invalidRequest},
+
+	{is(invitation.ErrUnknown), problemType{status: 404, slug: "unknown-invitation",
+		title: "No such invitation"}},
+	{is(invitation.ErrEnded), problemType{status: 409, slug: "invitation-ended",
+		title: "The invitation is no longer pending"}},
+	{is(invitation.ErrContradiction), withAlarm(wechatUnavailable)},
+	{is(inbox.ErrNotAuthentic), problemType{status: 403, slug: "not-authentic",
+		title: "Not an authentic push from WeChat"}},
+
+	{is(session.ErrServedByAnother), servedByOther},
+	{is(session.ErrUnknownOutcome), problemType{status: 504, slug: "outcome-unknown",
+		title: "It is unknown whether WeChat acted"}},
+	{is(session.ErrStillOpen), wechatUnavailable},
+
+	{is(authorizer.ErrRejected), problemType{status: 502, slug: "token-rejected",
+		title: "WeChat rejects even the newest access token", alarm: true}},
+	{is(authorizer.ErrAlone), wechatUnavailable},
+	{isQuota, problemType{status: 429, slug: "wechat-quota",
+		title: "WeChat's quota is used up", retryable: true}},
+	{isPaused, misconfigured},
+	{is(component.ErrNoTicket), misconfigured},
+	{is(authorizer.ErrUnconfirmed, authorizer.ErrUnread), wechatUnavailable},
+	{refusedWith(wechat.InvalidOpenID), problemType{status: 422, slug: "invalid-openid",
+		title: "The openid does not belong to this account"}},
+}
+
+// kfProblems are WeChat's errcodes 65400 to 65417, about customer-service (kf) accounts. All are
+// answered with 409.
+var kfProblems = []struct {
+	code  wechat.Code
+	slug  string
+	title string
+}{
+	{65400, "kf-not-enabled", "The account has not enabled customer service"},
+	{65401, "unknown-kf-account", "No such kf account"},
+	{65402, "kf-account-not-bound", "The kf account is not bound to a WeChat user"},
+	{65403, "kf-nickname-invalid", "The nickname is not allowed"},
+	{65404, "kf-account-invalid", "The kf account name is not allowed"},
+	{65405, "kf-account-limit", "The account has reached its limit of kf accounts"},
+	{65406, "kf-account-exists", "The kf account already exists"},
+	{65407, "kf-worker-exists", "The WeChat user is already a kf agent of the account"},
+	{65408, "kf-already-invited", "The WeChat user has already been invited"},
+	{65409, "kf-wechat-id-invalid", "No such WeChat id"},
+	{65410, "kf-worker-limit", "The WeChat user is bound to too many kf accounts"},
+	{65411, "kf-invitation-pending", "An invitation to bind the kf account is pending"},
+	{65412, "kf-account-bound", "The kf account is already bound"},
+	{wechat.NoSession, "no-session", "The customer has no session"},
+	{wechat.ServedByAnother, servedByOther.slug, servedByOther.title},
+	{65415, "kf-offline", "The kf account is not online"},
+	{65416, "kf-parameter-invalid", "WeChat rejected a parameter"},
+	{65417, "kf-span-too-long", "The time span is too long"},
+}
+
+// kfRules match the refusals in kfProblems.
+func kfRules() (rules []problemRule) {
+	for _, p := range kfProblems {
+		rules = append(rules, problemRule{refusedWith(p.code), problemType{status: 409, slug: p.slug, title: p.title}})
+	}
+	return rules
+}
+
+// generalRules match what remains.
+var generalRules = []problemRule{
+	{is(db.ErrUnavailable), unavailable},
+	{is(authorizer.ErrNoToken), wechatUnavailable},
+	{func(err error) bool { return wechat.Refusal(err) != nil }, problemType{status: 502, slug: "wechat-refused",
+		title: "WeChat refused the request"}},
+	{func(err error) bool { return wechat.NotSent(err) || wechat.MayHaveActed(err) }, wechatUnavailable},
+	{is(context.DeadlineExceeded, mirror.ErrClosed), unavailable}, // waited too long for another request's result
+	{isEcho(http.StatusNotFound), problemType{status: 404, slug: "not-found", title: "No such route"}},
+	{isEcho(http.StatusMethodNotAllowed), problemType{status: 405, slug: "method-not-allowed",
+		title: "The route does not support this method"}},
+}
+
+func withAlarm(p problemType) problemType {
+	p.alarm = true
+	return p
+}
+
+// is matches errors that wrap one of targets.
+func is(targets ...error) func(error) bool {
 	return func(err error) bool {
-		for _, target := range targets {
-			if errors.Is(err, target) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 	}
 }
 
-func refused(codes ...wechat.Code) func(error) bool {
-	return func(err error) bool {
-		got := wechat.Refused(err)
-		for _, code := range codes {
-			if got == code {
-				return true
-			}
-		}
-		return false
-	}
-}
-
-// isOperators is a refusal that only the operator can put right.
-var isOperators = refused(wechat.UnknownAddress, wechat.InvalidSecret, wechat.TicketExpired, wechat.TicketInvalid, wechat.InvalidComponent)
-
-// isQuota is a quota that is used up: WeChat's refusal, or our not asking for an access token because of it.
-func isQuota(err error) bool {
-	pause := (*authorizer.PauseError)(nil)
-	return wechat.Refused(err).IsQuota() || errors.As(err, &pause) && pause.Code.IsQuota()
-}
-
-// isPaused is a refusal that only the operator can put right, or our not asking because of it.
-func isPaused(err error) bool {
-	return isOperators(err) || errors.Is(err, authorizer.ErrComponentRejected) || as[*authorizer.PauseError](err)
-}
-
-func as[T error](err error) bool {
+// isA matches errors that wrap a T.
+func isA[T error](err error) bool {
 	var target T
 	return errors.As(err, &target)
 }
 
-func echoStatus(status int) func(error) bool {
+// refusedWith matches WeChat's refusals with one of codes.
+func refusedWith(codes ...wechat.Code) func(error) bool {
+	return func(err error) bool { return slices.Contains(codes, wechat.Refused(err)) }
+}
+
+// isEcho matches Echo's own errors of that status.
+func isEcho(status int) func(error) bool {
 	return func(err error) bool {
 		var e *echo.HTTPError
 		return errors.As(err, &e) && e.Code == status
 	}
 }
 
-// rows are looked at from the top; the first that fits answers. What we found out stands before the refusal that told us.
-var rows = []row{
-	{sentinel(context.Canceled), 499, "caller-left", "The caller hung up before the answer", false, false}, // nobody reads it: it keeps the figures of our own faults right, and WeChat may have acted
-	{sentinel(tenant.ErrNoToken, tenant.ErrInvalidToken), 401, "invalid-token", "No valid access token", false, false},
-	{sentinel(tenant.ErrTokenExpired), 401, "token-expired", "The access token has expired", false, false},
-	{sentinel(tenant.ErrInsufficientScope), 403, "insufficient-scope", "The access token lacks the scope", false, false},
-	{sentinel(tenant.ErrSuspended), 403, "tenant-suspended", "The tenant is suspended", false, false},
-	{sentinel(authorizer.ErrUnknown), 404, "unknown-authorizer", "No such authorizer", false, false},
-	{sentinel(authorizer.ErrRevoked), 410, "authorization-revoked", "The merchant withdrew the authorization", false, false},
-	{sentinel(authorizer.ErrReauthorize, token.ErrUnknown, token.ErrRetired), 410, "reauthorization-required", "The merchant must authorize again", false, false},
-	{sentinel(authorizer.ErrNotEligible), 403, "account-not-eligible", "A mini program, or not a verified account", false, false},
-	{as[*authorizer.PermissionError], 403, "permission-set-missing", "The merchant granted none of the permission sets needed", false, false},
-	{sentinel(strict.ErrTooLarge), 413, "too-large", "The body is too large", false, false},
-	{sentinel(strict.ErrContentType), 415, "wrong-content-type", "The body must be application/json", false, false},
-	{sentinel(db.ErrText), 400, "invalid-request", "The request is not as it should be", false, false},
-	{as[*strict.Fault], 400, "invalid-request", "The request is not as it should be", false, false},
-	{sentinel(invitation.ErrUnknown), 404, "unknown-invitation", "No such invitation", false, false},
-	{sentinel(invitation.ErrEnded), 409, "invitation-ended", "The invitation is no longer pending", false, false},
-	{sentinel(invitation.ErrContradiction), 503, "wechat-unavailable", "WeChat could not be reached or did not do it", true, true},
-	{sentinel(inbox.ErrNotAuthentic), 403, "not-authentic", "Not a push of WeChat's for this component", false, false},
-	{sentinel(session.ErrServedByAnother), 409, "served-by-another", "Another kf account is serving the customer", false, false},
-	{sentinel(session.ErrUnknownOutcome), 504, "outcome-unknown", "Nobody knows whether WeChat did it", false, false},
-	{sentinel(session.ErrStillOpen), 503, "wechat-unavailable", "WeChat could not be reached or did not do it", true, false},
-	{sentinel(authorizer.ErrRejected), 502, "token-rejected", "WeChat rejects even the newest access token", false, true},
-	{sentinel(authorizer.ErrAlone), 503, "wechat-unavailable", "WeChat could not be reached or did not do it", true, false},
-	{isQuota, 429, "wechat-quota", "WeChat's quota is used up", true, false},
-	{isPaused, 503, "platform-misconfigured", "The platform must be put right by its operator", false, true},
-	{sentinel(component.ErrNoTicket), 503, "platform-misconfigured", "The platform must be put right by its operator", false, true},
-	{sentinel(authorizer.ErrUnconfirmed, authorizer.ErrUnread), 503, "wechat-unavailable", "WeChat could not be reached or did not do it", true, false},
-	{refused(wechat.InvalidOpenID), 422, "invalid-openid", "WeChat does not know this openid", false, false},
-	{refused(wechat.NoSession), 409, "no-session", "The customer has no session", false, false},
-	{refused(wechat.ServedByAnother), 409, "served-by-another", "Another kf account is serving the customer", false, false},
-	{refused(65400), 409, "kf-not-enabled", "The account has not enabled customer service", false, false},
-	{refused(65401), 409, "unknown-kf-account", "No such kf account", false, false},
-	{refused(65402), 409, "kf-account-not-bound", "The kf account is not bound to a WeChat user", false, false},
-	{refused(65403), 409, "kf-nickname-invalid", "The nickname is not allowed", false, false},
-	{refused(65404), 409, "kf-account-invalid", "The kf account is not allowed", false, false},
-	{refused(65405), 409, "kf-account-limit", "No more kf accounts are allowed", false, false},
-	{refused(65406), 409, "kf-account-exists", "The kf account exists already", false, false},
-	{refused(65407), 409, "kf-worker-exists", "The WeChat user serves already", false, false},
-	{refused(65408), 409, "kf-already-invited", "The WeChat user was invited already", false, false},
-	{refused(65409), 409, "kf-wechat-id-invalid", "No such WeChat id", false, false},
-	{refused(65410), 409, "kf-worker-limit", "The WeChat user is bound to too many kf accounts", false, false},
-	{refused(65411), 409, "kf-invitation-pending", "An invitation to bind the kf account is open", false, false},
-	{refused(65412), 409, "kf-account-bound", "The kf account is bound already", false, false},
-	{refused(65415), 409, "kf-offline", "The kf account is not online", false, false},
-	{refused(65416), 409, "kf-parameter-invalid", "WeChat does not accept a parameter", false, false},
-	{refused(65417), 409, "kf-span-too-long", "The span of time is too long", false, false},
-	{sentinel(db.ErrUnavailable), 503, "unavailable", "A part of the platform is away", true, false},
-	{sentinel(authorizer.ErrNoToken), 503, "wechat-unavailable", "WeChat could not be reached or did not do it", true, false},
-	{func(err error) bool { return wechat.Refusal(err) != nil }, 502, "wechat-refused", "WeChat refused", false, false},
-	{func(err error) bool { return wechat.NotSent(err) || wechat.MayHaveActed(err) }, 503, "wechat-unavailable", "WeChat could not be reached or did not do it", true, false},
-	{sentinel(context.DeadlineExceeded, mirror.ErrClosed), 503, "unavailable", "A part of the platform is away", true, false}, // what another is at took too long
-	{echoStatus(http.StatusNotFound), 404, "not-found", "No such route", false, false},
-	{echoStatus(http.StatusMethodNotAllowed), 405, "method-not-allowed", "The route has no such method", false, false},
+// isMisconfigured matches refusals that only the operator can fix.
+var isMisconfigured = refusedWith(wechat.UnknownAddress, wechat.InvalidSecret, wechat.TicketExpired, wechat.TicketInvalid, wechat.InvalidComponent)
+
+// isPaused matches what isMisconfigured does, and a request for an access token that was not sent
+// because of such a refusal.
+func isPaused(err error) bool {
+	return isMisconfigured(err) || errors.Is(err, authorizer.ErrComponentRejected) || isA[*authorizer.PauseError](err)
 }
 
-// lost is what everything else becomes: a fault of ours, of which the log line knows more.
-var lost = row{status: 500, slug: "internal-error", title: "A fault of the platform"}
+// isQuota matches WeChat's refusals for a used-up quota, and a request for an access token that was
+// not sent because of one.
+func isQuota(err error) bool {
+	pause := (*authorizer.PauseError)(nil)
+	return wechat.Refused(err).IsQuota() || errors.As(err, &pause) && pause.Code.IsQuota()
+}
 
-func find(err error) row {
-	for _, r := range rows {
-		if r.is(err) {
-			return r
+// problemOf is the problem type that err is answered with.
+func problemOf(err error) problemType {
+	for _, r := range problemRules {
+		if r.matches(err) {
+			return r.problem
 		}
 	}
-	return lost
+	return internalError
 }
 
-// answerProblem is Echo's one error handler.
-func answerProblem(err error, c echo.Context) {
-	if c.Response().Committed {
-		return
+// problemTypes are all of them; one that several rules answer with comes several times.
+func problemTypes() []problemType {
+	all := []problemType{internalError}
+	for _, r := range problemRules {
+		all = append(all, r.problem)
 	}
-	r := find(err)
-	ctx := c.Request().Context()
-	requestlog.Add(ctx, "problem", r.slug)
-	if code := wechat.Refused(err); code != 0 {
-		requestlog.Add(ctx, "errcode", int(code))
-	}
-	if r.alarm {
-		requestlog.Add(ctx, "alarm", true)
-	}
-	p := problem.Problem{Slug: r.slug, Title: r.title, Status: r.status, RequestID: requestlog.ID(ctx), Retryable: r.retryable, Detail: detail(err), More: more(err)}
-	headers(c.Response().Header(), r, err)
-	if err := p.Write(c.Response()); err != nil {
-		requestlog.Add(ctx, "error", "the answer could not be written")
-	}
-}
-
-// detail says more only where what there is to say is the caller's own matter.
-func detail(err error) string {
-	var fault *strict.Fault
-	var permission *authorizer.PermissionError
-	switch {
-	case errors.As(err, &fault):
-		return fault.Detail()
-	case errors.As(err, &permission):
-		return fmt.Sprintf("the merchant granted [%s]; one of [%s] is needed. Invite the merchant again to add it.", permission.Granted, wechat.PermissionSets(permission.RequiredAnyOf))
-	case errors.Is(err, authorizer.ErrReauthorize), errors.Is(err, authorizer.ErrRevoked):
-		return authorizer.NextStep
-	case errors.Is(err, session.ErrUnknownOutcome):
-		return "Ask with getsession before you send it again: sending blindly could close a new session."
-	}
-	return ""
-}
-
-func more(err error) map[string]any {
-	members := map[string]any{}
-	var permission *authorizer.PermissionError
-	if errors.As(err, &permission) {
-		members["required_any_of"] = permission.RequiredAnyOf
-		members["granted"] = permission.Granted
-	}
-	var account *authorizer.AccountError
-	if errors.As(err, &account) && account.Granted != nil {
-		members["granted"], members["verified"] = account.Granted, account.Verified
-	}
-	if refusal := wechat.Refusal(err); refusal != nil {
-		members["errcode"], members["errmsg"] = refusal.Code, refusal.Msg
-		if refusal.RID != "" {
-			members["rid"] = refusal.RID
-		}
-	}
-	return members
-}
-
-func headers(h http.Header, r row, err error) {
-	switch r.slug {
-	case "invalid-token", "token-expired", "insufficient-scope":
-		h.Set(echo.HeaderWWWAuthenticate, challenge(r, err))
-	case "wechat-quota":
-		h.Set(echo.HeaderRetryAfter, strconv.Itoa(retryAfter(err, time.Now())))
-	}
-}
-
-// challenge is RFC 6750 §3.1: a request that brought no token at all is told no error.
-func challenge(r row, err error) string {
-	switch {
-	case errors.Is(err, tenant.ErrNoToken):
-		return `Bearer realm="wxplatform"`
-	case r.slug == "insufficient-scope":
-		return `Bearer realm="wxplatform", error="insufficient_scope"`
-	case r.slug == "token-expired":
-		return `Bearer realm="wxplatform", error="invalid_token", error_description="expired"`
-	}
-	return `Bearer realm="wxplatform", error="invalid_token"`
-}
-
-// retryAfter is how many seconds it takes until the quota is there again.
-func retryAfter(err error, now time.Time) int {
-	until := wechat.Refused(err).Resets(now)
-	if pause := (*authorizer.PauseError)(nil); errors.As(err, &pause) {
-		until = pause.Until
-	}
-	return max(int(until.Sub(now).Seconds())+1, 1)
+	return all
 }

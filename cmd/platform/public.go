@@ -32,7 +32,7 @@ func (p *platform) public() http.Handler {
 func plainPath(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if u := c.Request().URL; u.RawPath != "" || !isPlain(u.Path) {
-			return &strict.Fault{Why: "the path holds an escape, an empty segment or dots"}
+			return &strict.Fault{Why: "the path contains an escape, an empty segment or dots"}
 		}
 		return next(c)
 	}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"wxplatform/authorizer"
+	"wxplatform/internal/problem"
+	"wxplatform/internal/requestlog"
+	"wxplatform/internal/strict"
+	"wxplatform/session"
+	"wxplatform/tenant"
+	"wxplatform/wechat"
+)
+
+// answerProblem is Echo's error handler: it writes err as problem+json and notes it on the log line.
+func answerProblem(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	r := problemOf(err)
+	ctx := c.Request().Context()
+	requestlog.Add(ctx, "problem", r.slug)
+	if code := wechat.Refused(err); code != 0 {
+		requestlog.Add(ctx, "errcode", int(code))
+	}
+	if r.alarm {
+		requestlog.Add(ctx, "alarm", true)
+	}
+	p := problem.Problem{Slug: r.slug, Title: r.title, Status: r.status, RequestID: requestlog.ID(ctx), Retryable: r.retryable, Detail: detail(err), More: more(err)}
+	headers(c.Response().Header(), r, err)
+	if err := p.Write(c.Response()); err != nil {
+		requestlog.Add(ctx, "error", "the answer could not be written")
+	}
+}
+
+// detail explains this occurrence, for the errors whose text concerns the caller alone; else "".
+func detail(err error) string {
+	var fault *strict.Fault
+	var permission *authorizer.PermissionError
+	switch {
+	case errors.As(err, &fault):
+		return fault.Detail()
+	case errors.As(err, &permission):
+		return fmt.Sprintf("the merchant granted [%s]; one of [%s] is needed. Invite the merchant again to add it.", permission.Granted, wechat.PermissionSets(permission.RequiredAnyOf))
+	case errors.Is(err, authorizer.ErrReauthorize), errors.Is(err, authorizer.ErrRevoked):
+		return authorizer.NextStep
+	case errors.Is(err, session.ErrUnknownOutcome):
+		return "Check with getsession before you retry: a blind retry could close a new session."
+	}
+	return ""
+}
+
+// more returns the members that this occurrence adds to the problem.
+func more(err error) map[string]any {
+	members := map[string]any{}
+	var permission *authorizer.PermissionError
+	if errors.As(err, &permission) {
+		members["required_any_of"] = permission.RequiredAnyOf
+		members["granted"] = permission.Granted
+	}
+	var account *authorizer.AccountError
+	if errors.As(err, &account) && account.Granted != nil {
+		members["granted"], members["verified"] = account.Granted, account.Verified
+	}
+	if refusal := wechat.Refusal(err); refusal != nil {
+		members["errcode"], members["errmsg"] = refusal.Code, refusal.Msg
+		if refusal.RID != "" {
+			members["rid"] = refusal.RID
+		}
+	}
+	return members
+}
+
+// headers sets the response headers that belong to the problem.
+func headers(h http.Header, r problemType, err error) {
+	switch r.slug {
+	case "invalid-token", "token-expired", "insufficient-scope":
+		h.Set(echo.HeaderWWWAuthenticate, challenge(r, err))
+	case "wechat-quota":
+		h.Set(echo.HeaderRetryAfter, strconv.Itoa(retryAfter(err, time.Now())))
+	}
+}
+
+// challenge is the WWW-Authenticate header of RFC 6750 §3.1. A request without any token gets no
+// error code.
+func challenge(r problemType, err error) string {
+	switch {
+	case errors.Is(err, tenant.ErrNoToken):
+		return `Bearer realm="wxplatform"`
+	case r.slug == "insufficient-scope":
+		return `Bearer realm="wxplatform", error="insufficient_scope"`
+	case r.slug == "token-expired":
+		return `Bearer realm="wxplatform", error="invalid_token", error_description="expired"`
+	}
+	return `Bearer realm="wxplatform", error="invalid_token"`
+}
+
+// retryAfter is the number of seconds until the quota is restored.
+func retryAfter(err error, now time.Time) int {
+	until := wechat.Refused(err).Resets(now)
+	if pause := (*authorizer.PauseError)(nil); errors.As(err, &pause) {
+		until = pause.Until
+	}
+	return max(int(until.Sub(now).Seconds())+1, 1)
+}
