@@ -25,6 +25,7 @@ type peer struct {
 	*segments
 	over     net.Conn // what HTTP goes over: segments, or TLS on them
 	requests int
+	late     *atomic.Int64 // how often the host was held up for longer than a connection rests
 
 	mu    sync.Mutex // of what is said
 	later sync.WaitGroup
@@ -62,18 +63,27 @@ func (p *peer) sayPart(part float64, texts ...string) {
 
 func (p *peer) reset() { _, _ = p.SetLinger(0), p.TCPConn.Close() }
 
+// did notes whether what followed an answer took longer than a connection rests. The client cannot
+// see it coming then, and a busy machine may hold any host up for that long.
+func (p *peer) did(answered time.Time) {
+	if time.Since(answered) >= rest {
+		p.late.Add(1)
+	}
+}
+
 // conduct is what a host does about a request: own is the right answer, and stray one that answers
 // another. It reports whether it goes on with the connection.
 type conduct func(p *peer, own, stray string) bool
 
 // hostile serves as conduct says. It takes a few milliseconds for an answer, as over a network.
-func hostile(t *testing.T, scheme string, conduct conduct) (client *Client, surplus *atomic.Int64) {
+func hostile(t *testing.T, scheme string, conduct conduct) (client *Client, surplus, late *atomic.Int64) {
 	t.Helper()
 	certificate, pool := certificate(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	late = &atomic.Int64{}
 	var serving errgroup.Group
 	serving.Go(func() error {
 		for {
@@ -81,7 +91,7 @@ func hostile(t *testing.T, scheme string, conduct conduct) (client *Client, surp
 			if err != nil {
 				return nil // the test is over
 			}
-			p := &peer{segments: &segments{TCPConn: c.(*net.TCPConn)}}
+			p := &peer{segments: &segments{TCPConn: c.(*net.TCPConn)}, late: late}
 			p.over = p.segments
 			if scheme == "https" {
 				p.over = tls.Server(p.segments, &tls.Config{Certificates: []tls.Certificate{certificate}})
@@ -99,7 +109,7 @@ func hostile(t *testing.T, scheme string, conduct conduct) (client *Client, surp
 		_ = listener.Close()
 		_ = serving.Wait()
 	})
-	return client, surplus
+	return client, surplus, late
 }
 
 func (p *peer) serve(conduct conduct) error {
@@ -113,7 +123,13 @@ func (p *peer) serve(conduct conduct) error {
 		_, _ = io.Copy(io.Discard, request.Body)
 		time.Sleep(time.Duration(3+rand.IntN(4)) * time.Millisecond)
 		p.requests++
-		if !conduct(p, tagged(request.FormValue("tag")), tagged("stray")) {
+		began := time.Now()
+		goesOn := conduct(p, tagged(request.FormValue("tag")), tagged("stray"))
+		if !goesOn {
+			_ = p.over.Close()
+		}
+		p.did(began)
+		if !goesOn {
 			return nil
 		}
 	}
@@ -200,11 +216,13 @@ var conducts = map[string]struct {
 	"stray before the answer": {surplus: true, fails: true, conduct: strayFirst(func(p *peer, own, stray string) { p.say(stray + own) })},
 	"stray in a record first": {surplus: true, fails: true, conduct: strayFirst(func(p *peer, own, stray string) { p.say(stray, own) })},
 	"strays at their own time": {surplus: true, fails: true, conduct: func(p *peer, own, stray string) bool {
+		answered := time.Now()
 		p.say(own)
 		if sometimes() {
 			p.later.Go(func() {
 				time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond)
 				p.say(stray)
+				p.did(answered)
 			})
 		}
 		return true
@@ -277,9 +295,24 @@ func TestNoCallGetsTheAnswerToAnother(t *testing.T) {
 	_ = all.Wait()
 }
 
+// underConduct repeats what a machine that was too busy for the host's times spoiled.
 func underConduct(t *testing.T, scheme string, conduct conduct, surplus, fails bool) {
+	const tries = 20
+	for try := 1; ; try++ {
+		wrong, late := tryConduct(t, scheme, conduct, surplus, fails)
+		if wrong == "" {
+			return
+		}
+		if late == 0 || try == tries {
+			t.Fatalf("%s; the host was late %d times", wrong, late)
+		}
+	}
+}
+
+// tryConduct says what was wrong, and how often the host was late.
+func tryConduct(t *testing.T, scheme string, conduct conduct, surplus, fails bool) (wrong string, lates int64) {
 	const callers, calls = 8, 240
-	client, found := hostile(t, scheme, conduct)
+	client, found, late := hostile(t, scheme, conduct)
 	var got crowd
 	got.callers(client, callers, calls, func() {
 		if rand.IntN(20) == 0 {
@@ -287,9 +320,10 @@ func underConduct(t *testing.T, scheme string, conduct conduct, surplus, fails b
 		}
 	})
 	if failed := got.reads.Load() + got.writes.Load(); got.wrong.Load() > 0 || got.right.Load() < calls/2 || failed > 0 && !fails {
-		t.Errorf("%s", &got)
+		wrong = got.String()
 	}
 	if got := found.Load() > 0; got != surplus {
-		t.Errorf("got surplus bytes reported %v, want %v", got, surplus)
+		wrong += fmt.Sprintf(" surplus bytes reported %v, want %v", got, surplus)
 	}
+	return wrong, late.Load()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"wxplatform/inbox"
 	"wxplatform/internal/db"
@@ -62,8 +65,6 @@ func TestAPushThatIsNotAuthenticChangesNothing(t *testing.T) {
 		"another nonce":                    {wechat.Push{Timestamp: good.Timestamp, Nonce: "m", Signature: good.Signature, Encrypt: good.Encrypt}, inbox.BadSignature},
 		"another component":                {others.Seal(message, now, "n"), inbox.OtherComponent},
 		"another key":                      {wrongKey.Seal(message, now, "n"), inbox.BadEnvelope},
-		"eleven minutes old":               {ours.Seal(message, fmt.Sprint(time.Now().Add(-11*time.Minute).Unix()), "n"), inbox.BadClock},
-		"eleven minutes ahead":             {ours.Seal(message, fmt.Sprint(time.Now().Add(11*time.Minute).Unix()), "n"), inbox.BadClock},
 		"no number for a time":             {ours.Seal(message, "soon", "n"), inbox.BadClock},
 		"timestamp that is not ten digits": {ours.Seal(message, "0"+now, "n"), inbox.BadClock},
 		"not base64":                       {signed("%%%%"), inbox.BadEnvelope},
@@ -72,20 +73,27 @@ func TestAPushThatIsNotAuthenticChangesNothing(t *testing.T) {
 		"another AppId inside":             {ours.Seal([]byte(strings.Replace(string(message), string(about.AppID), "wx0000000000000001", 1)), now, "n"), inbox.BadContent},
 		"no XML inside":                    {ours.Seal([]byte("hello"), now, "n"), inbox.BadContent},
 	}
+	w.settles()
 	before := w.stored()
 	refused := func(why inbox.Reason) int64 { return w.platform.inbox.Counts.Refused(why) }
-	for name, c := range bad {
+	refuses := func(name string, push wechat.Push, why inbox.Reason) {
 		t.Run(name, func(t *testing.T) {
-			counted, want := refused(c.why), int64(1)
-			w.wants(w.pushed(eventsPath, c.Push), 403, "not-authentic")
-			if c.why != inbox.BadContent { // a message that cannot be read is none of ours, but authentic
+			counted, want := refused(why), int64(1)
+			w.wants(w.pushed(eventsPath, push), 403, "not-authentic")
+			if why != inbox.BadContent { // a message that cannot be read is none of ours, but authentic
 				want = 2
-				w.wants(w.pushed("/wechat/"+string(service)+"/messages", c.Push), 403, "not-authentic")
+				w.wants(w.pushed("/wechat/"+string(service)+"/messages", push), 403, "not-authentic")
 			}
-			if got := refused(c.why) - counted; got != want {
-				t.Errorf("got %d counted for %s, want %d", got, c.why, want)
+			if got := refused(why) - counted; got != want {
+				t.Errorf("got %d counted for %s, want %d", got, why, want)
 			}
 		})
+	}
+	for name, c := range bad {
+		refuses(name, c.Push, c.why)
+	}
+	for name, off := range map[string]time.Duration{"eleven minutes old": -11 * time.Minute, "eleven minutes ahead": 11 * time.Minute} {
+		refuses(name, ours.Seal(message, fmt.Sprint(time.Now().Add(off).Unix()), "n"), inbox.BadClock)
 	}
 	for name, c := range map[string]struct {
 		body string
@@ -354,16 +362,17 @@ func TestAnOldTicketDoesNotReplaceANewerOne(t *testing.T) {
 func TestATicketWithATimeThatCannotBeFreezesNoLaterOne(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {
-		for n, created := range []string{fmt.Sprint(time.Now().UnixMilli()), "", "-1", "soon", "99999999999999999999", fmt.Sprint(time.Now().Add(time.Hour).Unix())} {
-			for m, at := range []string{created, fmt.Sprint(time.Now().Unix())} {
-				value := fmt.Sprintf("ticket@@@%d-%d", n, m)
-				w.push(eventsPath, fmt.Sprintf(`<xml><AppId>%s</AppId><CreateTime>%s</CreateTime><InfoType>component_verify_ticket</InfoType><ComponentVerifyTicket>%s</ComponentVerifyTicket></xml>`,
-					w.sim.Config().AppID, at, value), time.Now())
-				stored := w.number(`SELECT COUNT(*) FROM tickets WHERE created_at > received_at OR created_at < received_at - 60000`)
-				if got := w.platform.component.Newest().Value.Reveal(); got != value || stored != 0 {
-					w.t.Errorf("created %q: got the ticket %s and %d stored with another time than now, want %s", created, got, stored, value)
-				}
+		keeps := func(value, created string) {
+			w.push(eventsPath, fmt.Sprintf(`<xml><AppId>%s</AppId><CreateTime>%s</CreateTime><InfoType>component_verify_ticket</InfoType><ComponentVerifyTicket>%s</ComponentVerifyTicket></xml>`,
+				w.sim.Config().AppID, created, value), time.Now())
+			stored := w.number(`SELECT COUNT(*) FROM tickets WHERE created_at > received_at OR created_at < received_at - 60000`)
+			if got := w.platform.component.Newest().Value.Reveal(); got != value || stored != 0 {
+				w.t.Errorf("created %q: got the ticket %s and %d stored with another time than now, want %s", created, got, stored, value)
 			}
+		}
+		for n, created := range []string{fmt.Sprint(time.Now().UnixMilli()), "", "-1", "soon", "99999999999999999999", fmt.Sprint(time.Now().Add(time.Hour).Unix())} {
+			keeps(fmt.Sprintf("ticket@@@%d-odd", n), created)
+			keeps(fmt.Sprintf("ticket@@@%d-proper", n), fmt.Sprint(time.Now().Unix()))
 		}
 	})
 }
@@ -455,26 +464,19 @@ func TestABusyLinkDelaysNoOtherMerchantsEvent(t *testing.T) {
 		busy, link := w.invitation("")
 		page := w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, "")
 		preAuth := preAuthCode(w.t, string(page.body))
-		hold := func() {
-			w.exec(`UPDATE invitations SET lease_until = $1 WHERE hash = $2`, time.Now().Add(10*time.Second).UnixMilli(), seal.NewSecret(busy).Hash())
-		}
-		hold()
+		defer w.keepsBusy(busy)()
 		for n := range 16 {
 			w.push(eventsPath, w.event("authorized", fmt.Sprintf("<AuthorizerAppid>wx00000000000000a%x</AuthorizerAppid><AuthorizationCode>queryauthcode@@@%d</AuthorizationCode><PreAuthCode>%s</PreAuthCode>", n, n, preAuth)), time.Now())
 		}
+		w.eventually("the busy link's events to give up their places", func() bool { // if they waited in them, eight would have places at any time
+			return w.number(`SELECT COUNT(*) FROM events WHERE done_at = 0 AND attempts > 0 AND lease_until = 0`) == 16
+		})
 		id, link := w.invitation("")
 		page = w.raw("GET", strings.TrimPrefix(link, w.publicURL), nil, "")
-		began := time.Now()
 		if _, err := w.sim.Consent(anyContext, preAuthCode(w.t, string(page.body)), service, 1); err != nil {
 			w.t.Fatal(err)
 		}
-		w.eventually("the other merchant's event to be worked off", func() bool {
-			hold()
-			return w.status(id) == "authorized"
-		})
-		if took := time.Since(began); took > 10*time.Second { // the busy link's events would wait for 13 s, if they waited in their places
-			w.t.Errorf("got it worked off after %v", took)
-		}
+		w.eventually("the other merchant's event to be worked off", func() bool { return w.status(id) == "authorized" })
 		if n := w.number(`SELECT COUNT(*) FROM events WHERE done_at = 0 AND account <> $1`, string(service)); n != 16 {
 			w.t.Errorf("got %d events that wait, want those of the busy link", n)
 		}
@@ -482,6 +484,35 @@ func TestABusyLinkDelaysNoOtherMerchantsEvent(t *testing.T) {
 			w.t.Error("got it reported that an event waits, which is no fault")
 		}
 	})
+}
+
+// keepsBusy holds an invitation's lease, as an exchange does that lasts, until it is released.
+func (w *world) keepsBusy(invitation string) (release func()) {
+	hold := func() error {
+		until := time.Now().Add(11 * time.Second) // one second less than the longest that is believed
+		_, err := db.Exec(anyContext, w.platform.db, `UPDATE invitations SET lease_until = $1 WHERE hash = $2`, until.UnixMilli(), seal.NewSecret(invitation).Hash())
+		return err
+	}
+	if err := hold(); err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(anyContext)
+	var holding errgroup.Group
+	holding.Go(func() error {
+		for ctx.Err() == nil {
+			if err := hold(); err != nil {
+				return err
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		return nil
+	})
+	return func() {
+		stop()
+		if err := holding.Wait(); err != nil {
+			w.t.Error(err)
+		}
+	}
 }
 
 // While WeChat takes its time over one merchant's auth code, that merchant's next event waits, and no other merchant's does.

@@ -219,9 +219,12 @@ func (w *world) eventually(what string, is func() bool) {
 	}
 }
 
-// settles waits until all pushes are worked off and all profiles are read, which a grant does not wait for.
+// settles waits until all pushes have come and are worked off, and all profiles are read, which a grant does not wait for.
 func (w *world) settles() {
 	w.t.Helper()
+	if err := w.sim.Settle(anyContext); err != nil {
+		w.t.Fatal(err)
+	}
 	w.eventually("the events to be worked off", func() bool { n, err := w.platform.inbox.Waiting(anyContext); return err == nil && n == 0 })
 	w.eventually("the profiles to be read", func() bool { return w.number(`SELECT COUNT(*) FROM authorizers WHERE profile_at = 0`) == 0 })
 }
