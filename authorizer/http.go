@@ -14,16 +14,17 @@ import (
 	"wxplatform/wechat"
 )
 
-// Door is the routes of this package, and the admission that every route below /v1/authorizers/{appid} begins with.
-type Door struct {
+// Handler serves the routes of this package, and admits requests to every route below
+// /v1/authorizers/{appid}.
+type Handler struct {
 	Authorizers *Registry
 	Tenants     *tenant.Registry
 }
 
 // Routes adds them to e.
-func (d *Door) Routes(e *echo.Echo) {
-	e.GET("/v1/authorizers", d.list)
-	e.GET("/v1/authorizers/:appid", d.show)
+func (h *Handler) Routes(e *echo.Echo) {
+	e.GET("/v1/authorizers", h.list)
+	e.GET("/v1/authorizers/:appid", h.show)
 }
 
 const (
@@ -32,20 +33,20 @@ const (
 )
 
 // Admit is Registry.Admit for the caller and the appid of a request.
-func (d *Door) Admit(c echo.Context, need Need) (Admitted, error) {
-	caller, err := d.caller(c)
+func (h *Handler) Admit(c echo.Context, need Need) (Admitted, error) {
+	caller, err := h.caller(c)
 	if err != nil {
 		return Admitted{}, err
 	}
-	a, err := d.Authorizers.Admit(c.Request().Context(), caller, wechat.AppID(c.Param("appid")), need)
+	a, err := h.Authorizers.Admit(c.Request().Context(), caller, wechat.AppID(c.Param("appid")), need)
 	if err == nil {
 		requestlog.Add(c.Request().Context(), "appid", string(a.AppID)) // not before it is known to be one: a stranger's path can hold anything
 	}
 	return a, err
 }
 
-func (d *Door) caller(c echo.Context) (tenant.Caller, error) {
-	caller, err := d.Tenants.Authenticate(c.Request().Context(), c.Request().Header.Get(echo.HeaderAuthorization))
+func (h *Handler) caller(c echo.Context) (tenant.Caller, error) {
+	caller, err := h.Tenants.Authenticate(c.Request().Context(), c.Request().Header.Get(echo.HeaderAuthorization))
 	if err == nil {
 		requestlog.Add(c.Request().Context(), "tenant", string(caller.Tenant))
 		requestlog.Add(c.Request().Context(), "client", string(caller.Client))
@@ -53,8 +54,8 @@ func (d *Door) caller(c echo.Context) (tenant.Caller, error) {
 	return caller, err
 }
 
-func (d *Door) list(c echo.Context) error {
-	caller, err := d.caller(c)
+func (h *Handler) list(c echo.Context) error {
+	caller, err := h.caller(c)
 	if err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func (d *Door) list(c echo.Context) error {
 	if after != "" && !after.Plausible() {
 		return &strict.Fault{Field: "after", Why: "is no appid"}
 	}
-	page, err := d.page(c.Request().Context(), caller.Tenant, after, limit)
+	page, err := h.page(c.Request().Context(), caller.Tenant, after, limit)
 	if err != nil {
 		return err
 	}
@@ -97,8 +98,8 @@ type pageView struct {
 }
 
 // One more than asked for is read, to know whether there is a next page.
-func (d *Door) page(ctx context.Context, owner tenant.ID, after wechat.AppID, limit int) (pageView, error) {
-	all, err := d.Authorizers.List(ctx, owner, after, limit+1)
+func (h *Handler) page(ctx context.Context, owner tenant.ID, after wechat.AppID, limit int) (pageView, error) {
+	all, err := h.Authorizers.List(ctx, owner, after, limit+1)
 	if err != nil {
 		return pageView{}, err
 	}
@@ -107,12 +108,12 @@ func (d *Door) page(ctx context.Context, owner tenant.ID, after wechat.AppID, li
 		all = all[:limit]
 		page.Next = string(all[limit-1].AppID)
 	}
-	page.Authorizers, err = d.Authorizers.Views(ctx, all)
+	page.Authorizers, err = h.Authorizers.Views(ctx, all)
 	return page, err
 }
 
-func (d *Door) show(c echo.Context) error {
-	caller, err := d.caller(c)
+func (h *Handler) show(c echo.Context) error {
+	caller, err := h.caller(c)
 	if err != nil {
 		return err
 	}
@@ -122,11 +123,11 @@ func (d *Door) show(c echo.Context) error {
 	if _, err := strict.Query(c.Request()); err != nil {
 		return err
 	}
-	a, err := d.Authorizers.current(c.Request().Context(), caller.Tenant, wechat.AppID(c.Param("appid")))
+	a, err := h.Authorizers.current(c.Request().Context(), caller.Tenant, wechat.AppID(c.Param("appid")))
 	if err != nil {
 		return err
 	}
-	views, err := d.Authorizers.Views(c.Request().Context(), []Authorizer{a})
+	views, err := h.Authorizers.Views(c.Request().Context(), []Authorizer{a})
 	if err != nil {
 		return err
 	}

@@ -14,49 +14,49 @@ import (
 // pushLimit is the largest push that is read: sealing and base64 make WeChat's messages of some KiB a third larger.
 const pushLimit = 256 << 10
 
-// Door is the routes of this package.
-type Door struct{ Inbox *Inbox }
+// Handler serves the routes of this package.
+type Handler struct{ Inbox *Inbox }
 
 // Routes adds them to e: WeChat's two callback URLs, and the GET by which its console probes each.
-func (d Door) Routes(e *echo.Echo) {
-	e.POST("/wechat/events", d.event)
-	e.POST("/wechat/:appid/messages", d.message)
-	e.GET("/wechat/events", d.echo)
-	e.GET("/wechat/:appid/messages", d.echo)
+func (h Handler) Routes(e *echo.Echo) {
+	e.POST("/wechat/events", h.event)
+	e.POST("/wechat/:appid/messages", h.message)
+	e.GET("/wechat/events", h.echo)
+	e.GET("/wechat/:appid/messages", h.echo)
 }
 
-func (d Door) event(c echo.Context) error {
+func (h Handler) event(c echo.Context) error {
 	push, err := readPush(c.Request())
 	if err == nil {
-		err = d.Inbox.Component(c.Request().Context(), push)
+		err = h.Inbox.Component(c.Request().Context(), push)
 	}
 	if err != nil {
-		return d.refused(err)
+		return h.refused(err)
 	}
 	return c.Blob(http.StatusOK, echo.MIMETextPlainCharsetUTF8, success)
 }
 
-func (d Door) message(c echo.Context) error {
+func (h Handler) message(c echo.Context) error {
 	push, err := readPush(c.Request())
 	if err != nil {
-		return d.refused(err)
+		return h.refused(err)
 	}
-	answer, err := d.Inbox.Message(c.Request().Context(), wechat.AppID(c.Param("appid")), push)
+	answer, err := h.Inbox.Message(c.Request().Context(), wechat.AppID(c.Param("appid")), push)
 	if err != nil {
-		return d.refused(err)
+		return h.refused(err)
 	}
 	return c.Blob(http.StatusOK, echo.MIMETextXMLCharsetUTF8, answer)
 }
 
 // refused counts a push that is refused with err, which it hands back.
-func (d Door) refused(err error) error {
-	d.Inbox.Counts.refuse(reasonOf(err))
+func (h Handler) refused(err error) error {
+	h.Inbox.Counts.refuse(reasonOf(err))
 	return err
 }
 
-func (d Door) echo(c echo.Context) error {
+func (h Handler) echo(c echo.Context) error {
 	query := c.QueryParams()
-	if err := d.Inbox.envelope.CheckEcho(query.Get("timestamp"), query.Get("nonce"), query.Get("signature")); err != nil {
+	if err := h.Inbox.envelope.CheckEcho(query.Get("timestamp"), query.Get("nonce"), query.Get("signature")); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotAuthentic, err)
 	}
 	c.Response().Header().Set("X-Content-Type-Options", "nosniff")

@@ -34,14 +34,14 @@ type Inbox struct {
 	db          *db.DB
 	ring        *seal.Ring
 	component   *component.Component
-	invitations *invitation.Desk
+	invitations *invitation.Service
 	authorizers *authorizer.Registry
 	releaseTest bool // whether WeChat's release test is answered
 	queue       *queue.Queue[event]
 }
 
 // New is the inbox of the component c, whose pushes envelope opens. releaseTest has WeChat's full-network release test answered.
-func New(envelope *wechat.Envelope, d *db.DB, ring *seal.Ring, c *component.Component, invitations *invitation.Desk, authorizers *authorizer.Registry, releaseTest bool) *Inbox {
+func New(envelope *wechat.Envelope, d *db.DB, ring *seal.Ring, c *component.Component, invitations *invitation.Service, authorizers *authorizer.Registry, releaseTest bool) *Inbox {
 	b := &Inbox{Counts: Counts{refused: noneRefused()}, releaseTest: releaseTest, appid: c.AppID, envelope: envelope, db: d, ring: ring, component: c, invitations: invitations, authorizers: authorizers}
 	b.queue = queue.New(events{b}, atOnce, round, patience)
 	return b

@@ -19,29 +19,29 @@ type visit struct {
 }
 
 // welcome prepares i for a browser: a fresh pre-auth code, which names the invitation in WeChat's event, and a cookie.
-func (d *Desk) welcome(ctx context.Context, id seal.Secret, i Invitation) (visit, error) {
-	who, err := d.tenants.Tenant(ctx, i.Tenant)
+func (s *Service) welcome(ctx context.Context, id seal.Secret, i Invitation) (visit, error) {
+	who, err := s.tenants.Tenant(ctx, i.Tenant)
 	if err != nil {
 		return visit{}, fmt.Errorf("tenant of the invitation: %w", err)
 	}
-	code, life, err := d.preAuthCode(ctx)
+	code, life, err := s.preAuthCode(ctx)
 	if err != nil {
 		return visit{}, err
 	}
-	now, err := db.Now(ctx, d.db)
+	now, err := db.Now(ctx, s.db)
 	if err != nil {
 		return visit{}, err
 	}
 	proof := seal.NewSecret(rand.Text())
 	remembering := errors.Join(
-		d.remember(ctx, preAuth, code, i.hash, now.Add(life+exchangeSlack)),
-		d.remember(ctx, cookie, proof, i.hash, now.Add(life+exchangeSlack)))
-	return visit{who.Name, d.consent(i, code, d.URL(id)+"/done"), proof}, remembering
+		s.remember(ctx, preAuth, code, i.hash, now.Add(life+exchangeSlack)),
+		s.remember(ctx, cookie, proof, i.hash, now.Add(life+exchangeSlack)))
+	return visit{who.Name, s.consent(i, code, s.URL(id)+"/done"), proof}, remembering
 }
 
 // proven reports whether the browser that brings a code has opened the invitation's page.
-func (d *Desk) proven(ctx context.Context, proof seal.Secret, i Invitation) (bool, error) {
-	hash, err := d.named(ctx, cookie, proof)
+func (s *Service) proven(ctx context.Context, proof seal.Secret, i Invitation) (bool, error) {
+	hash, err := s.named(ctx, cookie, proof)
 	return err == nil && hash == i.hash, err
 }
 

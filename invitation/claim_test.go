@@ -11,11 +11,11 @@ import (
 // One who read the time, and then waited for the lock of another, must not take the other's lease for one of a clock that was set back: two would exchange one code.
 func TestWhoWaitedForTheLockFindsTheLeaseHeld(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		desk := &Desk{db: d}
+		service := &Service{db: d}
 		var claims [2]claim
 		dbtest.TimeReadEarly(d, func(who int) {
 			var err error
-			if claims[who], err = desk.claim(context.Background(), "hash", source{}); err != nil {
+			if claims[who], err = service.claim(context.Background(), "hash", source{}); err != nil {
 				t.Error(err)
 			}
 		})

@@ -13,23 +13,23 @@ import (
 	"wxplatform/wechat"
 )
 
-// Door is the routes of this package: the tenants' own, and the two pages for the merchant's browser.
-type Door struct {
-	Desk    *Desk
+// Handler serves the routes of this package: those of tenants, and the two pages that merchants open.
+type Handler struct {
+	Service *Service
 	Tenants *tenant.Registry
 }
 
 // Routes adds them to e.
-func (d Door) Routes(e *echo.Echo) {
-	e.POST("/v1/invitations", d.create)
-	e.GET("/v1/invitations/:invitation", d.show)
-	e.DELETE("/v1/invitations/:invitation", d.cancel)
-	e.GET("/authorize/:invitation", d.page)
-	e.GET("/authorize/:invitation/done", d.done)
+func (h Handler) Routes(e *echo.Echo) {
+	e.POST("/v1/invitations", h.create)
+	e.GET("/v1/invitations/:invitation", h.show)
+	e.DELETE("/v1/invitations/:invitation", h.cancel)
+	e.GET("/authorize/:invitation", h.page)
+	e.GET("/authorize/:invitation/done", h.done)
 }
 
-func (d Door) admit(c echo.Context, scope tenant.Scope) (tenant.Caller, error) {
-	caller, err := d.Tenants.Authenticate(c.Request().Context(), c.Request().Header.Get(echo.HeaderAuthorization))
+func (h Handler) admit(c echo.Context, scope tenant.Scope) (tenant.Caller, error) {
+	caller, err := h.Tenants.Authenticate(c.Request().Context(), c.Request().Header.Get(echo.HeaderAuthorization))
 	if err != nil {
 		return tenant.Caller{}, err
 	}
@@ -45,8 +45,8 @@ type created struct {
 	Expires time.Time `json:"expires_at"`
 }
 
-func (d Door) create(c echo.Context) error {
-	caller, err := d.admit(c, tenant.AuthorizersWrite)
+func (h Handler) create(c echo.Context) error {
+	caller, err := h.admit(c, tenant.AuthorizersWrite)
 	if err != nil {
 		return err
 	}
@@ -57,12 +57,12 @@ func (d Door) create(c echo.Context) error {
 	if _, err := strict.Query(c.Request()); err != nil {
 		return err
 	}
-	id, made, err := d.Desk.Create(c.Request().Context(), caller.Tenant, body)
+	id, made, err := h.Service.Create(c.Request().Context(), caller.Tenant, body)
 	if err != nil {
 		return err
 	}
 	noStore(c)
-	return c.JSON(http.StatusCreated, created{id.Reveal(), d.Desk.URL(id), made.Expires.UTC()})
+	return c.JSON(http.StatusCreated, created{id.Reveal(), h.Service.URL(id), made.Expires.UTC()})
 }
 
 // view is how an invitation is shown to its tenant, who has its id already.
@@ -83,12 +83,12 @@ func (i Invitation) view(id seal.Secret) view {
 	return v
 }
 
-func (d Door) show(c echo.Context) error {
-	caller, err := d.admit(c, tenant.AuthorizersRead)
+func (h Handler) show(c echo.Context) error {
+	caller, err := h.admit(c, tenant.AuthorizersRead)
 	if err != nil {
 		return err
 	}
-	i, err := d.Desk.Get(c.Request().Context(), caller.Tenant, idOf(c))
+	i, err := h.Service.Get(c.Request().Context(), caller.Tenant, idOf(c))
 	if err != nil {
 		return err
 	}
@@ -96,12 +96,12 @@ func (d Door) show(c echo.Context) error {
 	return c.JSON(http.StatusOK, i.view(idOf(c)))
 }
 
-func (d Door) cancel(c echo.Context) error {
-	caller, err := d.admit(c, tenant.AuthorizersWrite)
+func (h Handler) cancel(c echo.Context) error {
+	caller, err := h.admit(c, tenant.AuthorizersWrite)
 	if err != nil {
 		return err
 	}
-	i, err := d.Desk.Cancel(c.Request().Context(), caller.Tenant, idOf(c))
+	i, err := h.Service.Cancel(c.Request().Context(), caller.Tenant, idOf(c))
 	if err != nil {
 		return err
 	}

@@ -85,8 +85,8 @@ func (i Invitation) at(now time.Time) Invitation {
 	return i
 }
 
-// Desk makes invitations and takes what merchants bring back. It is safe for concurrent use.
-type Desk struct {
+// Service makes invitations and exchanges the auth codes that merchants bring back. It is safe for concurrent use.
+type Service struct {
 	db          *db.DB
 	tenants     *tenant.Registry
 	authorizers *authorizer.Registry
@@ -95,9 +95,9 @@ type Desk struct {
 	consentURL  string // base of WeChat's consent pages; "" is WeChat's own two hosts
 }
 
-// New is a desk whose links begin with publicURL and lead to consentURL, or to WeChat where that is "".
-func New(d *db.DB, tenants *tenant.Registry, authorizers *authorizer.Registry, c *component.Component, publicURL, consentURL string) *Desk {
-	return &Desk{db: d, tenants: tenants, authorizers: authorizers, component: c, publicURL: strings.TrimSuffix(publicURL, "/"), consentURL: strings.TrimSuffix(consentURL, "/")}
+// New makes a Service whose links begin with publicURL and lead to consentURL, or to WeChat where that is "".
+func New(d *db.DB, tenants *tenant.Registry, authorizers *authorizer.Registry, c *component.Component, publicURL, consentURL string) *Service {
+	return &Service{db: d, tenants: tenants, authorizers: authorizers, component: c, publicURL: strings.TrimSuffix(publicURL, "/"), consentURL: strings.TrimSuffix(consentURL, "/")}
 }
 
 // Request is what a tenant asks for.
@@ -141,8 +141,8 @@ func (r Request) life() time.Duration {
 }
 
 // Create makes an invitation and its id, which is shown this once and stored as a hash. It fails with *strict.Fault, or authorizer.ErrUnknown where the appid is not owner's.
-func (d *Desk) Create(ctx context.Context, owner tenant.ID, r Request) (seal.Secret, Invitation, error) {
-	who, err := d.tenants.Tenant(ctx, owner)
+func (s *Service) Create(ctx context.Context, owner tenant.ID, r Request) (seal.Secret, Invitation, error) {
+	who, err := s.tenants.Tenant(ctx, owner)
 	if err != nil {
 		return seal.Secret{}, Invitation{}, fmt.Errorf("tenant of the invitation: %w", err)
 	}
@@ -150,17 +150,17 @@ func (d *Desk) Create(ctx context.Context, owner tenant.ID, r Request) (seal.Sec
 		return seal.Secret{}, Invitation{}, err
 	}
 	if r.AppID != "" {
-		if _, err := d.authorizers.Get(ctx, owner, r.AppID); err != nil {
+		if _, err := s.authorizers.Get(ctx, owner, r.AppID); err != nil {
 			return seal.Secret{}, Invitation{}, err
 		}
 	}
 	id := seal.NewSecret(rand.Text())
-	made, err := d.make(ctx, id, owner, r)
+	made, err := s.make(ctx, id, owner, r)
 	return id, made, err
 }
 
-func (d *Desk) make(ctx context.Context, id seal.Secret, owner tenant.ID, r Request) (Invitation, error) {
-	now, err := db.Now(ctx, d.db)
+func (s *Service) make(ctx context.Context, id seal.Secret, owner tenant.ID, r Request) (Invitation, error) {
+	now, err := db.Now(ctx, s.db)
 	if err != nil {
 		return Invitation{}, fmt.Errorf("make an invitation: %w", err)
 	}
@@ -168,48 +168,48 @@ func (d *Desk) make(ctx context.Context, id seal.Secret, owner tenant.ID, r Requ
 		hash: id.Hash(), Tenant: owner, RedirectURL: r.RedirectURL, Kind: r.Kind, AppID: r.AppID, PermissionSets: r.PermissionSets,
 		State: r.State, Status: Pending, Created: now, Expires: now.Add(r.life()),
 	}
-	if err := d.insert(ctx, i); err != nil {
+	if err := s.insert(ctx, i); err != nil {
 		return Invitation{}, fmt.Errorf("make an invitation: %w", err)
 	}
 	return i, nil
 }
 
 // URL is the link of the invitation id.
-func (d *Desk) URL(id seal.Secret) string { return d.publicURL + "/authorize/" + id.Reveal() }
+func (s *Service) URL(id seal.Secret) string { return s.publicURL + "/authorize/" + id.Reveal() }
 
 // Get is owner's invitation, or ErrUnknown.
-func (d *Desk) Get(ctx context.Context, owner tenant.ID, id seal.Secret) (Invitation, error) {
-	i, err := d.find(ctx, d.db, id.Hash())
+func (s *Service) Get(ctx context.Context, owner tenant.ID, id seal.Secret) (Invitation, error) {
+	i, err := s.find(ctx, s.db, id.Hash())
 	if err == nil && i.Tenant != owner {
 		err = ErrUnknown
 	}
 	if err != nil {
 		return Invitation{}, err
 	}
-	return d.today(ctx, i)
+	return s.today(ctx, i)
 }
 
 // open is the invitation id, whosever it is: for the merchant's browser, which has nothing but the link.
-func (d *Desk) open(ctx context.Context, id seal.Secret) (Invitation, error) {
-	i, err := d.find(ctx, d.db, id.Hash())
+func (s *Service) open(ctx context.Context, id seal.Secret) (Invitation, error) {
+	i, err := s.find(ctx, s.db, id.Hash())
 	if err != nil {
 		return Invitation{}, err
 	}
-	return d.today(ctx, i)
+	return s.today(ctx, i)
 }
 
-func (d *Desk) today(ctx context.Context, i Invitation) (Invitation, error) {
-	now, err := db.Now(ctx, d.db)
+func (s *Service) today(ctx context.Context, i Invitation) (Invitation, error) {
+	now, err := db.Now(ctx, s.db)
 	return i.at(now), err
 }
 
 // Cancel ends owner's invitation while it is pending: ErrUnknown or ErrEnded otherwise.
-func (d *Desk) Cancel(ctx context.Context, owner tenant.ID, id seal.Secret) (Invitation, error) {
-	i, err := d.Get(ctx, owner, id)
+func (s *Service) Cancel(ctx context.Context, owner tenant.ID, id seal.Secret) (Invitation, error) {
+	i, err := s.Get(ctx, owner, id)
 	if err != nil {
 		return Invitation{}, err
 	}
-	done, err := d.cancel(ctx, owner, id.Hash())
+	done, err := s.cancel(ctx, owner, id.Hash())
 	if err == nil && !done {
 		err = ErrEnded
 	}

@@ -90,83 +90,83 @@ func (i Invitation) ended() sheet {
 	return sheetEnded
 }
 
-func (d Door) page(c echo.Context) error {
-	i, err := d.Desk.open(c.Request().Context(), idOf(c))
+func (h Handler) page(c echo.Context) error {
+	i, err := h.Service.open(c.Request().Context(), idOf(c))
 	if err != nil {
-		return d.trouble(c, err)
+		return h.trouble(c, err)
 	}
 	if i.Status != Pending {
 		return show(c, i.ended())
 	}
-	v, err := d.Desk.welcome(c.Request().Context(), idOf(c), i)
+	v, err := h.Service.welcome(c.Request().Context(), idOf(c), i)
 	if err != nil {
-		return d.trouble(c, err)
+		return h.trouble(c, err)
 	}
-	c.SetCookie(d.cookie(cookieName, idOf(c), v.cookie.Reveal(), int(exchangeSlack.Seconds())))
+	c.SetCookie(h.cookie(cookieName, idOf(c), v.cookie.Reveal(), int(exchangeSlack.Seconds())))
 	return show(c, i.invited(v))
 }
 
-func (d Door) done(c echo.Context) error {
+func (h Handler) done(c echo.Context) error {
 	ctx := c.Request().Context()
-	i, err := d.Desk.open(ctx, idOf(c))
+	i, err := h.Service.open(ctx, idOf(c))
 	if err != nil {
-		return d.trouble(c, err)
+		return h.trouble(c, err)
 	}
 	code := seal.NewSecret(c.QueryParam("auth_code"))
 	if code.IsZero() || len(c.QueryParams()["auth_code"]) != 1 {
-		return show(c, d.startAgain(c))
+		return show(c, h.startAgain(c))
 	}
-	proven, err := d.Desk.proven(ctx, d.proof(c), i)
+	proven, err := h.Service.proven(ctx, h.proof(c), i)
 	if err != nil {
-		return d.trouble(c, err)
+		return h.trouble(c, err)
 	}
 	if !proven {
-		return d.await(c, i, code)
+		return h.await(c, i, code)
 	}
-	result, err := d.Desk.redeem(ctx, code, source{invitation: i.hash, patience: waitWhole})
+	result, err := h.Service.redeem(ctx, code, source{invitation: i.hash, patience: waitWhole})
 	if errors.Is(err, ErrAnswerLost) || errors.Is(err, ErrBusy) {
-		return d.await(c, i, code)
+		return h.await(c, i, code)
 	}
 	if err != nil {
-		return d.trouble(c, err)
+		return h.trouble(c, err)
 	}
-	return d.finish(c, i, result)
+	return h.finish(c, i, result)
 }
 
 // await answers a browser that cannot prove that it opened the invitation: only WeChat's event says whose the code is, and the browser is told when it has come.
-func (d Door) await(c echo.Context, i Invitation, code seal.Secret) error {
-	result, known, err := d.Desk.resultOf(c.Request().Context(), code, i.hash)
+func (h Handler) await(c echo.Context, i Invitation, code seal.Secret) error {
+	result, known, err := h.Service.resultOf(c.Request().Context(), code, i.hash)
 	switch {
 	case err != nil:
-		return d.trouble(c, err)
+		return h.trouble(c, err)
 	case !known:
-		return d.wait(c)
+		return h.wait(c)
 	case result.AppID == "":
-		return show(c, d.startAgain(c))
+		return show(c, h.startAgain(c))
 	}
-	return d.finish(c, i, result)
+	return h.finish(c, i, result)
 }
 
 // Where a merchant authorizes again and changes nothing, WeChat sends no event (wechat-protocol §1.4): so the waiting ends.
 const waitsMost = 30
 
 // wait shows the page that reloads itself, and counts in a cookie how often it did.
-func (d Door) wait(c echo.Context) error {
+func (h Handler) wait(c echo.Context) error {
 	waited := 0
 	if found, err := c.Cookie(waitName); err == nil {
 		waited, _ = strconv.Atoi(found.Value)
 	}
 	if waited >= waitsMost {
 		s := sheetUnproven
-		s.Button = d.Desk.URL(idOf(c))
+		s.Button = h.Service.URL(idOf(c))
 		return show(c, s)
 	}
-	c.SetCookie(d.cookie(waitName, idOf(c), strconv.Itoa(waited+1), waitsMost*sheetWait.ReloadSeconds*2))
+	c.SetCookie(h.cookie(waitName, idOf(c), strconv.Itoa(waited+1), waitsMost*sheetWait.ReloadSeconds*2))
 	return show(c, sheetWait)
 }
 
 // A code that came by another invitation says nothing about this one.
-func (d Door) finish(c echo.Context, i Invitation, r Result) error {
+func (h Handler) finish(c echo.Context, i Invitation, r Result) error {
 	target, err := i.target(idOf(c), r)
 	if err != nil {
 		return err
@@ -176,20 +176,20 @@ func (d Door) finish(c echo.Context, i Invitation, r Result) error {
 	return c.Redirect(http.StatusSeeOther, target)
 }
 
-func (d Door) startAgain(c echo.Context) sheet {
+func (h Handler) startAgain(c echo.Context) sheet {
 	s := sheetRefused
-	s.Button = d.Desk.URL(idOf(c))
+	s.Button = h.Service.URL(idOf(c))
 	return s
 }
 
 // trouble shows what went wrong to the merchant, and leaves the rest to the log line.
-func (d Door) trouble(c echo.Context, err error) error {
+func (h Handler) trouble(c echo.Context, err error) error {
 	requestlog.Add(c.Request().Context(), "error", err.Error())
 	switch {
 	case errors.Is(err, ErrUnknown):
 		return show(c, sheetUnknown)
 	case errors.Is(err, ErrCode):
-		return show(c, d.startAgain(c))
+		return show(c, h.startAgain(c))
 	}
 	return show(c, sheetTrouble)
 }
@@ -220,14 +220,14 @@ const (
 	waitName   = "wxplatform_wait"
 )
 
-func (d Door) cookie(name string, id seal.Secret, value string, seconds int) *http.Cookie {
+func (h Handler) cookie(name string, id seal.Secret, value string, seconds int) *http.Cookie {
 	return &http.Cookie{
 		Name: name, Value: value, Path: "/authorize/" + id.Reveal(), MaxAge: seconds,
-		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: strings.HasPrefix(d.Desk.publicURL, "https://"),
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: strings.HasPrefix(h.Service.publicURL, "https://"),
 	}
 }
 
-func (d Door) proof(c echo.Context) seal.Secret {
+func (h Handler) proof(c echo.Context) seal.Secret {
 	found, err := c.Cookie(cookieName)
 	if err != nil {
 		return seal.Secret{}

@@ -45,15 +45,15 @@ type Event struct {
 }
 
 // Authorized takes an `authorized` or `updateauthorized` event. It may come late, twice, before or after the browser.
-func (d *Desk) Authorized(ctx context.Context, e Event) error {
+func (s *Service) Authorized(ctx context.Context, e Event) error {
 	if e.Code.IsZero() {
-		return d.reread(ctx, e.AppID)
+		return s.reread(ctx, e.AppID)
 	}
-	invitation, err := d.invitationOf(ctx, e.PreAuthCode)
+	invitation, err := s.invitationOf(ctx, e.PreAuthCode)
 	if err != nil {
 		return fmt.Errorf("invitation of an event: %w", err)
 	}
-	_, err = d.redeem(ctx, e.Code, source{invitation: invitation, appid: e.AppID})
+	_, err = s.redeem(ctx, e.Code, source{invitation: invitation, appid: e.AppID})
 	if errors.Is(err, ErrCode) {
 		return nil // the code is dead and was never ours to use: there is nothing to try again
 	}
@@ -61,14 +61,14 @@ func (d *Desk) Authorized(ctx context.Context, e Event) error {
 }
 
 // Exchange exchanges a code that came by no invitation, and says whose it is: WeChat's release test sends one in a message.
-func (d *Desk) Exchange(ctx context.Context, code seal.Secret) (wechat.AppID, error) {
-	result, err := d.redeem(ctx, code, source{})
+func (s *Service) Exchange(ctx context.Context, code seal.Secret) (wechat.AppID, error) {
+	result, err := s.redeem(ctx, code, source{})
 	return result.AppID, err
 }
 
 // An event without a code still says that something changed.
-func (d *Desk) reread(ctx context.Context, id wechat.AppID) error {
-	err := d.authorizers.ReadProfile(ctx, id)
+func (s *Service) reread(ctx context.Context, id wechat.AppID) error {
+	err := s.authorizers.ReadProfile(ctx, id)
 	if errors.Is(err, authorizer.ErrUnknown) {
 		return nil
 	}
@@ -76,25 +76,25 @@ func (d *Desk) reread(ctx context.Context, id wechat.AppID) error {
 }
 
 // redeem exchanges code once, whoever brings it and however often, and says what became of it. It fails with ErrCode, ErrAnswerLost, ErrBusy, db.ErrUnavailable or an error of the wire.
-func (d *Desk) redeem(ctx context.Context, code seal.Secret, from source) (Result, error) {
-	if _, err := d.component.Token(ctx); err != nil {
+func (s *Service) redeem(ctx context.Context, code seal.Secret, from source) (Result, error) {
+	if _, err := s.component.Token(ctx); err != nil {
 		return Result{}, fmt.Errorf("component token: %w", err) // at hand before the claim, for the claim's lease covers one call
 	}
-	claimed, err := d.wait(ctx, code, from)
+	claimed, err := s.wait(ctx, code, from)
 	if claimed.result != nil && claimed.result.contradicts(from) {
-		return Result{}, d.contradicted(ctx, code.Hash(), from, claimed)
+		return Result{}, s.contradicted(ctx, code.Hash(), from, claimed)
 	}
 	if err != nil || claimed.result != nil {
 		return orCode(claimed.result), orInvalid(claimed.result, err)
 	}
-	result, err := d.exchange(ctx, code, from, claimed)
+	result, err := s.exchange(ctx, code, from, claimed)
 	if errors.Is(err, ErrContradiction) {
 		return Result{}, err
 	}
 	if err != nil {
-		return Result{}, errors.Join(err, d.release(context.WithoutCancel(ctx), code.Hash(), from.invitation))
+		return Result{}, errors.Join(err, s.release(context.WithoutCancel(ctx), code.Hash(), from.invitation))
 	}
-	_ = d.authorizers.ReadNewProfile(ctx, result.AppID) // Admit reads it again where this fails
+	_ = s.authorizers.ReadNewProfile(ctx, result.AppID) // Admit reads it again where this fails
 	return result, nil
 }
 
@@ -114,10 +114,10 @@ func orInvalid(r *Result, err error) error {
 }
 
 // wait claims the exchange of code, or waits for the one who has it.
-func (d *Desk) wait(ctx context.Context, code seal.Secret, from source) (claim, error) {
+func (s *Service) wait(ctx context.Context, code seal.Secret, from source) (claim, error) {
 	pause := waitFirst
 	for deadline := time.Now().Add(from.patience); ; pause = min(2*pause, waitMost) {
-		claimed, err := d.claim(ctx, code.Hash(), from)
+		claimed, err := s.claim(ctx, code.Hash(), from)
 		if err != nil || !claimed.busy {
 			return claimed, err
 		}
@@ -141,14 +141,14 @@ type claim struct {
 }
 
 // claim writes ahead that the code is about to be sent: under a lease on the code, and on its invitation, which redirect and event share.
-func (d *Desk) claim(ctx context.Context, hash string, from source) (claim, error) {
+func (s *Service) claim(ctx context.Context, hash string, from source) (claim, error) {
 	var claimed claim
-	err := d.db.Tx(ctx, func(tx *db.Tx) error {
-		invitation, err := d.locked(ctx, tx, from.invitation)
+	err := s.db.Tx(ctx, func(tx *db.Tx) error {
+		invitation, err := s.locked(ctx, tx, from.invitation)
 		if err != nil {
 			return err
 		}
-		known, err := d.lockExchange(ctx, tx, hash, from.invitation)
+		known, err := s.lockExchange(ctx, tx, hash, from.invitation)
 		if err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ func (d *Desk) claim(ctx context.Context, hash string, from source) (claim, erro
 		if claimed.busy || claimed.result != nil {
 			return nil
 		}
-		return d.lease(ctx, tx, hash, from.invitation, now)
+		return s.lease(ctx, tx, hash, from.invitation, now)
 	})
 	if err != nil {
 		return claim{}, fmt.Errorf("claim an auth code: %w", err)
@@ -192,26 +192,26 @@ func held(until, now time.Time) bool {
 	return until.After(now) && !until.After(now.Add(exchangeLease))
 }
 
-func (d *Desk) exchange(ctx context.Context, code seal.Secret, from source, claimed claim) (Result, error) {
+func (s *Service) exchange(ctx context.Context, code seal.Secret, from source, claimed claim) (Result, error) {
 	failpoint.Hit("invitation", "claimed")
-	got, err := d.queryAuth(context.WithoutCancel(ctx), code) // a browser that goes away must not burn the code
+	got, err := s.queryAuth(context.WithoutCancel(ctx), code) // a browser that goes away must not burn the code
 	failpoint.Hit("invitation", "answered")
 	switch wechat.Refused(err) {
 	case wechat.AuthCodeInvalid, wechat.AuthCodeExpired:
 		if claimed.fresh {
-			return Result{}, errors.Join(ErrCode, d.saveInvalid(ctx, code.Hash()))
+			return Result{}, errors.Join(ErrCode, s.saveInvalid(ctx, code.Hash()))
 		}
-		got, err = d.recover(ctx, from.appid)
+		got, err = s.recover(ctx, from.appid)
 	}
 	if err != nil {
 		return Result{}, err
 	}
 	if answered := (Result{AppID: got.AppID}); answered.contradicts(from) {
 		claimed.result = &answered
-		return Result{}, d.contradicted(context.WithoutCancel(ctx), code.Hash(), from, claimed)
+		return Result{}, s.contradicted(context.WithoutCancel(ctx), code.Hash(), from, claimed)
 	}
 	got.Sent = claimed.sent
-	return d.keep(context.WithoutCancel(ctx), code.Hash(), from, got)
+	return s.keep(context.WithoutCancel(ctx), code.Hash(), from, got)
 }
 
 // contradicts reports whether the account that an exchange gave is another one than the event said.
@@ -223,48 +223,48 @@ func (r Result) contradicts(from source) bool {
 // code: an answer may have gone astray between WeChat and us, and then its tokens are not those of
 // the account that it names. Nothing of it is stored or bound, and what it bound before the event
 // came is unbound; WeChat's list says which refresh token is whose.
-func (d *Desk) contradicted(ctx context.Context, hash string, from source, claimed claim) error {
+func (s *Service) contradicted(ctx context.Context, hash string, from source, claimed claim) error {
 	answered := claimed.result.AppID
-	err := d.db.Tx(ctx, func(tx *db.Tx) error {
-		if _, err := d.locked(ctx, tx, from.invitation); err != nil {
+	err := s.db.Tx(ctx, func(tx *db.Tx) error {
+		if _, err := s.locked(ctx, tx, from.invitation); err != nil {
 			return err
 		}
 		if claimed.result.Status == Authorized {
-			if err := d.unbind(ctx, tx, from.invitation, answered, claimed.sent); err != nil {
+			if err := s.unbind(ctx, tx, from.invitation, answered, claimed.sent); err != nil {
 				return err
 			}
 		}
 		return errors.Join(
-			d.authorizers.Contradict(ctx, tx, from.appid, answered),
-			d.saveResult(ctx, tx, hash, Result{answered, NotBound}),
-			d.unlease(ctx, tx, from.invitation))
+			s.authorizers.Contradict(ctx, tx, from.appid, answered),
+			s.saveResult(ctx, tx, hash, Result{answered, NotBound}),
+			s.unlease(ctx, tx, from.invitation))
 	})
 	return errors.Join(fmt.Errorf("%w: its event says %s, its answer %s", ErrContradiction, from.appid, answered), err)
 }
 
-func (d *Desk) unbind(ctx context.Context, tx *db.Tx, invitation string, id wechat.AppID, sent time.Time) error {
+func (s *Service) unbind(ctx context.Context, tx *db.Tx, invitation string, id wechat.AppID, sent time.Time) error {
 	return errors.Join(
-		d.authorizers.Unbind(ctx, tx, id, sent),
-		d.finish(ctx, tx, invitation, Result{id, NotBound}))
+		s.authorizers.Unbind(ctx, tx, id, sent),
+		s.finish(ctx, tx, invitation, Result{id, NotBound}))
 }
 
 // recover finds what a lost answer held: WeChat burned the code, and lists the refresh token that it gave for it.
-func (d *Desk) recover(ctx context.Context, id wechat.AppID) (authorizer.Grant, error) {
+func (s *Service) recover(ctx context.Context, id wechat.AppID) (authorizer.Grant, error) {
 	if id == "" {
 		return authorizer.Grant{}, ErrAnswerLost
 	}
-	refresh, err := d.authorizers.Listed(ctx, id)
+	refresh, err := s.authorizers.Listed(ctx, id)
 	if err != nil {
 		return authorizer.Grant{}, fmt.Errorf("find the refresh token of a lost answer: %w", err)
 	}
-	profile, err := d.authorizers.Profile(ctx, id)
+	profile, err := s.authorizers.Profile(ctx, id)
 	return authorizer.Grant{AppID: id, Answer: token.Answer{Refresh: refresh}, PermissionSets: profile.PermissionSets, AllSets: true}, err
 }
 
 // keep stores what WeChat gave. It burned the code for it, so a database that is away for a moment is tried again.
-func (d *Desk) keep(ctx context.Context, hash string, from source, got authorizer.Grant) (Result, error) {
+func (s *Service) keep(ctx context.Context, hash string, from source, got authorizer.Grant) (Result, error) {
 	for try := 1; ; try++ {
-		result, granted, err := d.store(ctx, hash, from, got)
+		result, granted, err := s.store(ctx, hash, from, got)
 		if err == nil {
 			failpoint.Hit("invitation", "stored")
 			granted.Publish(ctx)
@@ -277,11 +277,11 @@ func (d *Desk) keep(ctx context.Context, hash string, from source, got authorize
 	}
 }
 
-func (d *Desk) store(ctx context.Context, hash string, from source, got authorizer.Grant) (Result, authorizer.Granted, error) {
+func (s *Service) store(ctx context.Context, hash string, from source, got authorizer.Grant) (Result, authorizer.Granted, error) {
 	var result Result
 	var granted authorizer.Granted
-	err := d.db.Tx(ctx, func(tx *db.Tx) error {
-		i, err := d.locked(ctx, tx, from.invitation)
+	err := s.db.Tx(ctx, func(tx *db.Tx) error {
+		i, err := s.locked(ctx, tx, from.invitation)
 		if err != nil {
 			return err
 		}
@@ -291,11 +291,11 @@ func (d *Desk) store(ctx context.Context, hash string, from source, got authoriz
 		}
 		i = i.at(now)
 		got.Inviter = i.binds(got.AppID)
-		if granted, err = d.authorizers.Grant(ctx, tx, got); err != nil {
+		if granted, err = s.authorizers.Grant(ctx, tx, got); err != nil {
 			return err
 		}
 		result = i.resultOf(got.AppID, granted.Bound)
-		return errors.Join(d.end(ctx, tx, i, result), d.saveResult(ctx, tx, hash, result))
+		return errors.Join(s.end(ctx, tx, i, result), s.saveResult(ctx, tx, hash, result))
 	})
 	return result, granted, err
 }
@@ -322,9 +322,9 @@ func (i Invitation) resultOf(id wechat.AppID, bound tenant.ID) Result {
 }
 
 // end ends a pending invitation with the first exchange; one that has ended stays as it is.
-func (d *Desk) end(ctx context.Context, tx *db.Tx, i Invitation, result Result) error {
+func (s *Service) end(ctx context.Context, tx *db.Tx, i Invitation, result Result) error {
 	if i.Status != Pending {
-		return d.unlease(ctx, tx, i.hash)
+		return s.unlease(ctx, tx, i.hash)
 	}
-	return d.finish(ctx, tx, i.hash, result)
+	return s.finish(ctx, tx, i.hash, result)
 }

@@ -21,15 +21,15 @@ func readInvitation(scan db.Scan) (Invitation, error) {
 	return i, err
 }
 
-func (d *Desk) insert(ctx context.Context, i Invitation) error {
-	_, err := db.Exec(ctx, d.db, `
+func (s *Service) insert(ctx context.Context, i Invitation) error {
+	_, err := db.Exec(ctx, s.db, `
 		INSERT INTO invitations (hash, tenant, redirect_url, kind, appid, permission_sets, state, status, created_at, expires_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 		i.hash, string(i.Tenant), i.RedirectURL, string(i.Kind), string(i.AppID), i.PermissionSets.String(), i.State, string(i.Status), db.Millis(i.Created), db.Millis(i.Expires))
 	return err
 }
 
-func (d *Desk) find(ctx context.Context, q db.Querier, hash string) (Invitation, error) {
+func (s *Service) find(ctx context.Context, q db.Querier, hash string) (Invitation, error) {
 	i, err := db.One(ctx, q, readInvitation, `
 		SELECT hash, tenant, redirect_url, kind, appid, permission_sets, state, status, bound, created_at, expires_at, lease_until
 		FROM invitations
@@ -40,12 +40,12 @@ func (d *Desk) find(ctx context.Context, q db.Querier, hash string) (Invitation,
 	return i, err
 }
 
-func (d *Desk) cancel(ctx context.Context, owner tenant.ID, hash string) (bool, error) {
-	now, err := db.Now(ctx, d.db)
+func (s *Service) cancel(ctx context.Context, owner tenant.ID, hash string) (bool, error) {
+	now, err := db.Now(ctx, s.db)
 	if err != nil {
 		return false, err
 	}
-	rows, err := db.Exec(ctx, d.db, `
+	rows, err := db.Exec(ctx, s.db, `
 		UPDATE invitations
 		SET status = 'cancelled'
 		WHERE tenant = $1 AND hash = $2 AND status = 'pending' AND expires_at > $3`, string(owner), hash, db.Millis(now))
@@ -58,18 +58,18 @@ var lockInvitation = db.Text{
 }
 
 // locked is the invitation, held until the transaction ends; the zero one where a code came by none.
-func (d *Desk) locked(ctx context.Context, tx *db.Tx, hash string) (Invitation, error) {
+func (s *Service) locked(ctx context.Context, tx *db.Tx, hash string) (Invitation, error) {
 	if hash == "" {
 		return Invitation{}, nil
 	}
-	if _, err := db.One(ctx, tx, db.Value[string], d.db.For(lockInvitation), hash); err != nil {
+	if _, err := db.One(ctx, tx, db.Value[string], s.db.For(lockInvitation), hash); err != nil {
 		return Invitation{}, err
 	}
-	return d.find(ctx, tx, hash)
+	return s.find(ctx, tx, hash)
 }
 
 // finish also lets go of the lease.
-func (d *Desk) finish(ctx context.Context, tx *db.Tx, hash string, result Result) error {
+func (s *Service) finish(ctx context.Context, tx *db.Tx, hash string, result Result) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE invitations
 		SET status = $2, bound = $3, lease_until = 0
@@ -77,7 +77,7 @@ func (d *Desk) finish(ctx context.Context, tx *db.Tx, hash string, result Result
 	return err
 }
 
-func (d *Desk) unlease(ctx context.Context, q db.Querier, hash string) error {
+func (s *Service) unlease(ctx context.Context, q db.Querier, hash string) error {
 	_, err := db.Exec(ctx, q, `UPDATE invitations SET lease_until = 0 WHERE hash = $1`, hash)
 	return err
 }
@@ -88,8 +88,8 @@ const (
 	cookie  = "cookie"
 )
 
-func (d *Desk) remember(ctx context.Context, kind string, secret seal.Secret, invitation string, expires time.Time) error {
-	_, err := db.Exec(ctx, d.db, `
+func (s *Service) remember(ctx context.Context, kind string, secret seal.Secret, invitation string, expires time.Time) error {
+	_, err := db.Exec(ctx, s.db, `
 		INSERT INTO invitation_secrets (hash, kind, invitation, expires_at)
 		VALUES ($1, $2, $3, $4)
 		ON CONFLICT (hash) DO NOTHING`, secret.Hash(), kind, invitation, db.Millis(expires))
@@ -97,11 +97,11 @@ func (d *Desk) remember(ctx context.Context, kind string, secret seal.Secret, in
 }
 
 // named is the invitation that a secret names, or "".
-func (d *Desk) named(ctx context.Context, kind string, secret seal.Secret) (string, error) {
+func (s *Service) named(ctx context.Context, kind string, secret seal.Secret) (string, error) {
 	if secret.IsZero() {
 		return "", nil
 	}
-	hash, err := db.One(ctx, d.db, db.Value[string], `
+	hash, err := db.One(ctx, s.db, db.Value[string], `
 		SELECT invitation
 		FROM invitation_secrets
 		WHERE hash = $1 AND kind = $2`, secret.Hash(), kind)
@@ -111,8 +111,8 @@ func (d *Desk) named(ctx context.Context, kind string, secret seal.Secret) (stri
 	return hash, err
 }
 
-func (d *Desk) invitationOf(ctx context.Context, code seal.Secret) (string, error) {
-	return d.named(ctx, preAuth, code)
+func (s *Service) invitationOf(ctx context.Context, code seal.Secret) (string, error) {
+	return s.named(ctx, preAuth, code)
 }
 
 var lockExchange = db.Text{
@@ -129,7 +129,7 @@ func readExchange(scan db.Scan) (exchanged, error) {
 }
 
 // lockExchange is what is known of a code, held until the transaction ends.
-func (d *Desk) lockExchange(ctx context.Context, tx *db.Tx, hash, invitation string) (exchanged, error) {
+func (s *Service) lockExchange(ctx context.Context, tx *db.Tx, hash, invitation string) (exchanged, error) {
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO exchanges (hash, invitation)
 		VALUES ($1, $2)
@@ -137,10 +137,10 @@ func (d *Desk) lockExchange(ctx context.Context, tx *db.Tx, hash, invitation str
 	if err != nil {
 		return exchanged{}, err
 	}
-	return db.One(ctx, tx, readExchange, d.db.For(lockExchange), hash)
+	return db.One(ctx, tx, readExchange, s.db.For(lockExchange), hash)
 }
 
-func (d *Desk) lease(ctx context.Context, tx *db.Tx, hash, invitation string, now time.Time) error {
+func (s *Service) lease(ctx context.Context, tx *db.Tx, hash, invitation string, now time.Time) error {
 	until := db.Millis(now.Add(exchangeLease))
 	_, err := db.Exec(ctx, tx, `UPDATE exchanges SET sent_at = $2, lease_until = $3 WHERE hash = $1`, hash, db.Millis(now), until)
 	if err != nil || invitation == "" {
@@ -151,12 +151,12 @@ func (d *Desk) lease(ctx context.Context, tx *db.Tx, hash, invitation string, no
 }
 
 // release ends the leases of an exchange that failed, so that the next one who has the code need not wait.
-func (d *Desk) release(ctx context.Context, hash, invitation string) error {
-	_, err := db.Exec(ctx, d.db, `UPDATE exchanges SET lease_until = 0 WHERE hash = $1`, hash)
-	return errors.Join(err, d.unlease(ctx, d.db, invitation))
+func (s *Service) release(ctx context.Context, hash, invitation string) error {
+	_, err := db.Exec(ctx, s.db, `UPDATE exchanges SET lease_until = 0 WHERE hash = $1`, hash)
+	return errors.Join(err, s.unlease(ctx, s.db, invitation))
 }
 
-func (d *Desk) saveResult(ctx context.Context, tx *db.Tx, hash string, r Result) error {
+func (s *Service) saveResult(ctx context.Context, tx *db.Tx, hash string, r Result) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE exchanges
 		SET appid = $2, result = $3, done = 1, lease_until = 0
@@ -164,14 +164,14 @@ func (d *Desk) saveResult(ctx context.Context, tx *db.Tx, hash string, r Result)
 	return err
 }
 
-func (d *Desk) saveInvalid(ctx context.Context, hash string) error {
-	_, err := db.Exec(ctx, d.db, `UPDATE exchanges SET done = 1 WHERE hash = $1`, hash)
+func (s *Service) saveInvalid(ctx context.Context, hash string) error {
+	_, err := db.Exec(ctx, s.db, `UPDATE exchanges SET done = 1 WHERE hash = $1`, hash)
 	return err
 }
 
 // resultOf is what became of a code that came by the invitation, and whether anything did yet.
-func (d *Desk) resultOf(ctx context.Context, code seal.Secret, invitation string) (Result, bool, error) {
-	e, err := db.One(ctx, d.db, readExchange, `
+func (s *Service) resultOf(ctx context.Context, code seal.Secret, invitation string) (Result, bool, error) {
+	e, err := db.One(ctx, s.db, readExchange, `
 		SELECT sent_at, lease_until, appid, result, done
 		FROM exchanges
 		WHERE hash = $1 AND invitation = $2`, code.Hash(), invitation)
@@ -182,12 +182,12 @@ func (d *Desk) resultOf(ctx context.Context, code seal.Secret, invitation string
 }
 
 // Sweep removes what is over and proves nothing any more: secrets past their time, and codes a day after they were sent, for WeChat's live an hour.
-func (d *Desk) Sweep(ctx context.Context) error {
-	now, err := db.Now(ctx, d.db)
+func (s *Service) Sweep(ctx context.Context) error {
+	now, err := db.Now(ctx, s.db)
 	if err != nil {
 		return err
 	}
-	_, secrets := db.Exec(ctx, d.db, `DELETE FROM invitation_secrets WHERE expires_at < $1`, db.Millis(now))
-	_, codes := db.Exec(ctx, d.db, `DELETE FROM exchanges WHERE sent_at > 0 AND sent_at < $1`, db.Millis(now.Add(-24*time.Hour)))
+	_, secrets := db.Exec(ctx, s.db, `DELETE FROM invitation_secrets WHERE expires_at < $1`, db.Millis(now))
+	_, codes := db.Exec(ctx, s.db, `DELETE FROM exchanges WHERE sent_at > 0 AND sent_at < $1`, db.Millis(now.Add(-24*time.Hour)))
 	return errors.Join(secrets, codes)
 }

@@ -14,13 +14,13 @@ import (
 )
 
 // preAuthCode fetches one; it is good for one authorization and as long as WeChat says (wechat-protocol §3.2).
-func (d *Desk) preAuthCode(ctx context.Context) (seal.Secret, time.Duration, error) {
+func (s *Service) preAuthCode(ctx context.Context) (seal.Secret, time.Duration, error) {
 	var code seal.Secret
 	var life time.Duration
-	_, err := d.component.Call(ctx, wechat.Call{
+	_, err := s.component.Call(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_create_preauthcode",
-		Body:   wechat.JSON(map[string]string{"component_appid": string(d.component.AppID)}),
+		Body:   wechat.JSON(map[string]string{"component_appid": string(s.component.AppID)}),
 		Read: func(o wechat.Object) (lacks string) {
 			var ok bool
 			if code, ok = o.Secret("pre_auth_code"); !ok {
@@ -37,12 +37,12 @@ func (d *Desk) preAuthCode(ctx context.Context) (seal.Secret, time.Duration, err
 }
 
 // queryAuth exchanges an auth code, which burns it (wechat-protocol §3.4).
-func (d *Desk) queryAuth(ctx context.Context, code seal.Secret) (authorizer.Grant, error) {
+func (s *Service) queryAuth(ctx context.Context, code seal.Secret) (authorizer.Grant, error) {
 	var got authorizer.Grant
-	_, err := d.component.Call(ctx, wechat.Call{
+	_, err := s.component.Call(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_query_auth",
-		Body:   wechat.JSON(map[string]string{"component_appid": string(d.component.AppID), "authorization_code": code.Reveal()}),
+		Body:   wechat.JSON(map[string]string{"component_appid": string(s.component.AppID), "authorization_code": code.Reveal()}),
 		Once:   true,
 		Read:   got.Read,
 	})
@@ -62,8 +62,8 @@ const (
 )
 
 // consent is the address of WeChat's consent page for i, which leads back to done.
-func (d *Desk) consent(i Invitation, code seal.Secret, done string) string {
-	query := url.Values{"component_appid": {string(d.component.AppID)}, "pre_auth_code": {code.Reveal()}, "redirect_uri": {done}}
+func (s *Service) consent(i Invitation, code seal.Secret, done string) string {
+	query := url.Values{"component_appid": {string(s.component.AppID)}, "pre_auth_code": {code.Reveal()}, "redirect_uri": {done}}
 	if i.AppID != "" {
 		query.Set("biz_appid", string(i.AppID))
 	} else {
@@ -73,16 +73,16 @@ func (d *Desk) consent(i Invitation, code seal.Secret, done string) string {
 		query.Set("category_id_list", strings.ReplaceAll(i.PermissionSets.String(), ",", "|"))
 	}
 	if i.Kind == PC {
-		return d.consentBase(pcHost) + pcPath + "?" + query.Encode()
+		return s.consentBase(pcHost) + pcPath + "?" + query.Encode()
 	}
 	query.Set("action", "bindcomponent")
 	query.Set("no_scan", "1")
-	return d.consentBase(mobileHost) + mobilePath + "?" + query.Encode() + "#wechat_redirect"
+	return s.consentBase(mobileHost) + mobilePath + "?" + query.Encode() + "#wechat_redirect"
 }
 
-func (d *Desk) consentBase(host string) string {
-	if d.consentURL != "" {
-		return d.consentURL
+func (s *Service) consentBase(host string) string {
+	if s.consentURL != "" {
+		return s.consentURL
 	}
 	return host
 }

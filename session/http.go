@@ -15,27 +15,27 @@ import (
 	"wxplatform/wechat"
 )
 
-// Door is the routes of this package.
-type Door struct {
-	Desk        *Desk
-	Authorizers *authorizer.Door
+// Handler serves the routes of this package.
+type Handler struct {
+	Service     *Service
+	Authorizers *authorizer.Handler
 }
 
 // Routes adds them to e. Take any WeChat path, put /v1/authorizers/{appid} in front, leave out access_token.
-func (d Door) Routes(e *echo.Echo) {
+func (h Handler) Routes(e *echo.Echo) {
 	sessions := e.Group("/v1/authorizers/:appid/customservice/kfsession")
-	sessions.POST("/close", d.close)
-	sessions.POST("/create", d.create)
-	sessions.GET("/getsession", d.getSession)
-	sessions.GET("/getsessionlist", d.getSessionList)
-	sessions.GET("/getwaitcase", d.getWaitCase)
+	sessions.POST("/close", h.close)
+	sessions.POST("/create", h.create)
+	sessions.GET("/getsession", h.getSession)
+	sessions.GET("/getsessionlist", h.getSessionList)
+	sessions.GET("/getwaitcase", h.getWaitCase)
 }
 
 // ok is WeChat's own answer to a call that writes.
 var ok = []byte(`{"errcode":0,"errmsg":"ok"}`)
 
-func (d Door) close(c echo.Context) error {
-	a, err := d.admit(c, tenant.KFSessionWrite)
+func (h Handler) close(c echo.Context) error {
+	a, err := h.admit(c, tenant.KFSessionWrite)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (d Door) close(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	outcome, err := d.Desk.Close(c.Request().Context(), a, body)
+	outcome, err := h.Service.Close(c.Request().Context(), a, body)
 	if err != nil {
 		return err
 	}
@@ -54,8 +54,8 @@ func (d Door) close(c echo.Context) error {
 	return c.JSONBlob(http.StatusOK, ok)
 }
 
-func (d Door) create(c echo.Context) error {
-	a, err := d.admit(c, tenant.KFSessionWrite)
+func (h Handler) create(c echo.Context) error {
+	a, err := h.admit(c, tenant.KFSessionWrite)
 	if err != nil {
 		return err
 	}
@@ -63,41 +63,41 @@ func (d Door) create(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.Desk.Create(c.Request().Context(), a, body); err != nil {
+	if err := h.Service.Create(c.Request().Context(), a, body); err != nil {
 		return err
 	}
 	return c.JSONBlob(http.StatusOK, ok)
 }
 
-func (d Door) getSession(c echo.Context) error {
-	return d.get(c, "openid", func(ctx context.Context, a authorizer.Admitted, openid string) (json.RawMessage, error) {
-		return d.Desk.Get(ctx, a, wechat.OpenID(openid))
+func (h Handler) getSession(c echo.Context) error {
+	return h.get(c, "openid", func(ctx context.Context, a authorizer.Admitted, openid string) (json.RawMessage, error) {
+		return h.Service.Get(ctx, a, wechat.OpenID(openid))
 	})
 }
 
-func (d Door) getSessionList(c echo.Context) error {
-	return d.get(c, "kf_account", func(ctx context.Context, a authorizer.Admitted, kf string) (json.RawMessage, error) {
-		return d.Desk.List(ctx, a, wechat.KFAccount(kf))
+func (h Handler) getSessionList(c echo.Context) error {
+	return h.get(c, "kf_account", func(ctx context.Context, a authorizer.Admitted, kf string) (json.RawMessage, error) {
+		return h.Service.List(ctx, a, wechat.KFAccount(kf))
 	})
 }
 
-func (d Door) getWaitCase(c echo.Context) error {
-	a, err := d.admit(c, tenant.KFSessionRead)
+func (h Handler) getWaitCase(c echo.Context) error {
+	a, err := h.admit(c, tenant.KFSessionRead)
 	if err != nil {
 		return err
 	}
 	if _, err := strict.Query(c.Request()); err != nil {
 		return err
 	}
-	answer, err := d.Desk.Waiting(c.Request().Context(), a)
+	answer, err := h.Service.Waiting(c.Request().Context(), a)
 	if err != nil {
 		return err
 	}
 	return c.JSONBlob(http.StatusOK, answer)
 }
 
-func (d Door) get(c echo.Context, parameter string, ask func(context.Context, authorizer.Admitted, string) (json.RawMessage, error)) error {
-	a, err := d.admit(c, tenant.KFSessionRead)
+func (h Handler) get(c echo.Context, parameter string, ask func(context.Context, authorizer.Admitted, string) (json.RawMessage, error)) error {
+	a, err := h.admit(c, tenant.KFSessionRead)
 	if err != nil {
 		return err
 	}
@@ -116,8 +116,8 @@ func (d Door) get(c echo.Context, parameter string, ask func(context.Context, au
 	return c.JSONBlob(http.StatusOK, answer)
 }
 
-func (d Door) admit(c echo.Context, scope tenant.Scope) (authorizer.Admitted, error) {
-	return d.Authorizers.Admit(c, authorizer.Need{Scope: scope, AnyOf: granting, Official: true})
+func (h Handler) admit(c echo.Context, scope tenant.Scope) (authorizer.Admitted, error) {
+	return h.Authorizers.Admit(c, authorizer.Need{Scope: scope, AnyOf: granting, Official: true})
 }
 
 func readPair(c echo.Context) (Pair, error) {

@@ -39,20 +39,20 @@ type Session struct {
 	Created   time.Time // by WeChat's clock, whole seconds
 }
 
-// Desk works on sessions through the authorizers' tokens.
-type Desk struct{ authorizers *authorizer.Registry }
+// Service reads, opens and closes customer-service sessions. It is safe for concurrent use.
+type Service struct{ authorizers *authorizer.Registry }
 
-// New is a desk for authorizers.
-func New(authorizers *authorizer.Registry) *Desk { return &Desk{authorizers} }
+// New makes a Service that calls WeChat with the tokens of authorizers.
+func New(authorizers *authorizer.Registry) *Service { return &Service{authorizers} }
 
 // Close ends the session that kf has with the customer. Whether it may be closed was settled by Admit; what is left is to do it, and to find out when the answer got lost.
 // It fails with WeChat's refusal, ErrUnknownOutcome, ErrStillOpen or ErrServedByAnother.
-func (d *Desk) Close(ctx context.Context, a authorizer.Admitted, p Pair) (Outcome, error) {
+func (s *Service) Close(ctx context.Context, a authorizer.Admitted, p Pair) (Outcome, error) {
 	sent := time.Now()
-	_, err := d.authorizers.Call(ctx, a, closeSession(p))
+	_, err := s.authorizers.Call(ctx, a, closeSession(p))
 	failpoint.Hit("session", "sent")
 	if wechat.MayHaveActed(err) {
-		return d.settle(ctx, a, p, sent)
+		return s.settle(ctx, a, p, sent)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("close a session of %s: %w", a.AppID, err)
@@ -61,12 +61,12 @@ func (d *Desk) Close(ctx context.Context, a authorizer.Admitted, p Pair) (Outcom
 }
 
 // settle finds out with getsession what became of a close whose answer was lost, and sends it once more only if the very session is still there.
-func (d *Desk) settle(ctx context.Context, a authorizer.Admitted, p Pair, sent time.Time) (Outcome, error) {
-	found, err := d.look(ctx, a, p, sent)
+func (s *Service) settle(ctx context.Context, a authorizer.Admitted, p Pair, sent time.Time) (Outcome, error) {
+	found, err := s.look(ctx, a, p, sent)
 	if err != nil || found == gone {
 		return Inferred, err
 	}
-	_, err = d.authorizers.Call(ctx, a, closeSession(p))
+	_, err = s.authorizers.Call(ctx, a, closeSession(p))
 	switch {
 	case err == nil:
 		return Closed, nil
@@ -75,7 +75,7 @@ func (d *Desk) settle(ctx context.Context, a authorizer.Admitted, p Pair, sent t
 	case !wechat.MayHaveActed(err):
 		return 0, fmt.Errorf("close a session of %s again: %w", a.AppID, err)
 	}
-	found, err = d.look(ctx, a, p, sent)
+	found, err = s.look(ctx, a, p, sent)
 	if err == nil && found == there {
 		return 0, ErrStillOpen
 	}
@@ -89,8 +89,8 @@ const (
 	there
 )
 
-func (d *Desk) look(ctx context.Context, a authorizer.Admitted, p Pair, sent time.Time) (finding, error) {
-	now, at, err := d.current(ctx, a, p.OpenID)
+func (s *Service) look(ctx context.Context, a authorizer.Admitted, p Pair, sent time.Time) (finding, error) {
+	now, at, err := s.current(ctx, a, p.OpenID)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
@@ -137,10 +137,10 @@ func names(of authorizer.Profile, suffix string) bool {
 
 // Create opens a session between kf and the customer. An unknown outcome is repeated once, and may be repeated by the caller too, for the same two in session is success (wechat-protocol §5.1).
 // It fails with an error of the wire.
-func (d *Desk) Create(ctx context.Context, a authorizer.Admitted, p Pair) error {
-	_, err := d.authorizers.Call(ctx, a, createSession(p))
+func (s *Service) Create(ctx context.Context, a authorizer.Admitted, p Pair) error {
+	_, err := s.authorizers.Call(ctx, a, createSession(p))
 	if wechat.MayHaveActed(err) {
-		err = again(err, func() error { _, err := d.authorizers.Call(ctx, a, createSession(p)); return err })
+		err = again(err, func() error { _, err := s.authorizers.Call(ctx, a, createSession(p)); return err })
 	}
 	if err != nil {
 		return fmt.Errorf("create a session of %s: %w", a.AppID, err)

@@ -39,7 +39,7 @@ var firstSession = time.Date(2011, 1, 1, 0, 0, 0, 0, time.UTC)
 // current is the session of customer, and WeChat's clock when it answered. When nobody serves, the
 // answer's kf_account is "" and createtime 0 or absent (wechat-protocol §5.1). An answer without a
 // kf_account says nothing.
-func (d *Desk) current(ctx context.Context, a authorizer.Admitted, customer wechat.OpenID) (Session, time.Time, error) {
+func (s *Service) current(ctx context.Context, a authorizer.Admitted, customer wechat.OpenID) (Session, time.Time, error) {
 	var now Session
 	call := getSession(customer)
 	call.Read = func(o wechat.Object) (lacks string) {
@@ -50,7 +50,7 @@ func (d *Desk) current(ctx context.Context, a authorizer.Admitted, customer wech
 		now = Session{wechat.KFAccount(kf), created(o)}
 		return ""
 	}
-	answer, err := d.authorizers.Call(ctx, a, call)
+	answer, err := s.authorizers.Call(ctx, a, call)
 	if err != nil {
 		return Session{}, time.Time{}, fmt.Errorf("session of a customer of %s: %w", a.AppID, err)
 	}
@@ -72,20 +72,20 @@ func created(o wechat.Object) time.Time {
 }
 
 // List is WeChat's answer to which customers kf serves, as it is.
-func (d *Desk) List(ctx context.Context, a authorizer.Admitted, kf wechat.KFAccount) (json.RawMessage, error) {
+func (s *Service) List(ctx context.Context, a authorizer.Admitted, kf wechat.KFAccount) (json.RawMessage, error) {
 	query := url.Values{"kf_account": {string(kf)}}
-	return d.read(ctx, a, wechat.Call{Path: "/customservice/kfsession/getsessionlist", Query: query.Encode()}, "sessionlist")
+	return s.read(ctx, a, wechat.Call{Path: "/customservice/kfsession/getsessionlist", Query: query.Encode()}, "sessionlist")
 }
 
 // Waiting is WeChat's answer to who waits for somebody to serve them, as it is: the count of all,
 // and the first 100.
-func (d *Desk) Waiting(ctx context.Context, a authorizer.Admitted) (json.RawMessage, error) {
-	return d.read(ctx, a, wechat.Call{Path: "/customservice/kfsession/getwaitcase"}, "waitcaselist")
+func (s *Service) Waiting(ctx context.Context, a authorizer.Admitted) (json.RawMessage, error) {
+	return s.read(ctx, a, wechat.Call{Path: "/customservice/kfsession/getwaitcase"}, "waitcaselist")
 }
 
 // Get is WeChat's answer to who serves the customer, as it is.
-func (d *Desk) Get(ctx context.Context, a authorizer.Admitted, customer wechat.OpenID) (json.RawMessage, error) {
-	return d.read(ctx, a, getSession(customer), "kf_account")
+func (s *Service) Get(ctx context.Context, a authorizer.Admitted, customer wechat.OpenID) (json.RawMessage, error) {
+	return s.read(ctx, a, getSession(customer), "kf_account")
 }
 
 // tokenMembers are members that no answer about sessions has. One that has them is the answer to
@@ -97,7 +97,7 @@ var tokenMembers = []string{
 
 // read sends a call that reads, and hands the answer on as it came if it has the member that it must
 // have and none that belongs to another call. Else what was asked is not known.
-func (d *Desk) read(ctx context.Context, a authorizer.Admitted, call wechat.Call, member string) (json.RawMessage, error) {
+func (s *Service) read(ctx context.Context, a authorizer.Admitted, call wechat.Call, member string) (json.RawMessage, error) {
 	call.Method, call.Repeatable = http.MethodGet, true
 	var clean json.RawMessage
 	call.Read = func(o wechat.Object) (lacks string) {
@@ -107,7 +107,7 @@ func (d *Desk) read(ctx context.Context, a authorizer.Admitted, call wechat.Call
 		clean = o.JSON()
 		return ""
 	}
-	answer, err := d.authorizers.Call(ctx, a, call)
+	answer, err := s.authorizers.Call(ctx, a, call)
 	if err != nil {
 		return nil, fmt.Errorf("%s of %s: %w", call.Path, a.AppID, err)
 	}

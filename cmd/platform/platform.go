@@ -47,8 +47,8 @@ type platform struct {
 	tenants     *tenant.Registry
 	component   *component.Component
 	authorizers *authorizer.Registry
-	invitations *invitation.Desk
-	sessions    *session.Desk
+	invitations *invitation.Service
+	sessions    *session.Service
 	inbox       *inbox.Inbox
 
 	notice   time.Duration // stopNotice, but in tests

@@ -19,12 +19,12 @@ func (p *platform) public() http.Handler {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = p.countProblems(answerProblem)
 	e.Use(p.requests.Middleware, plainPath)
-	authorizers := &authorizer.Door{Authorizers: p.authorizers, Tenants: p.tenants}
+	authorizers := &authorizer.Handler{Authorizers: p.authorizers, Tenants: p.tenants}
 	p.tenants.Routes(e)
 	authorizers.Routes(e)
-	session.Door{Desk: p.sessions, Authorizers: authorizers}.Routes(e)
-	invitation.Door{Desk: p.invitations, Tenants: p.tenants}.Routes(e)
-	inbox.Door{Inbox: p.inbox}.Routes(e)
+	session.Handler{Service: p.sessions, Authorizers: authorizers}.Routes(e)
+	invitation.Handler{Service: p.invitations, Tenants: p.tenants}.Routes(e)
+	inbox.Handler{Inbox: p.inbox}.Routes(e)
 	return e
 }
 
