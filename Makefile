@@ -1,4 +1,8 @@
-.PHONY: demo test flaky faults simulate mutants lint bench scale build clean
+.PHONY: help demo test flaky faults simulate mutants lint bench scale build clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { line = sprintf("  %-10s", $$1); n = split($$2, word, " "); \
+		for (i = 1; i <= n; i++) { if (length(line " " word[i]) > 100) { print line; line = sprintf("%12s", "") }; line = line " " word[i] }; print line }' Makefile
 
 demo: ## the whole story, with a simulated WeChat and no configuration
 	go run ./cmd/platform demo --once
@@ -41,5 +45,5 @@ scale: ## the keeper with N authorizers (make scale N=1000000): refreshes, memor
 build: ## the static binaries that the Dockerfile ships
 	CGO_ENABLED=0 go build -trimpath -ldflags=-s -o bin/ ./cmd/...
 
-clean:
+clean: ## what was built and measured
 	rm -rf bin bench/out out

@@ -29,7 +29,10 @@ type cli struct {
 	Reseal     resealCmd     `cmd:"" help:"Move everything in SQL to the newest sealing key, while the platform runs. 将数据库中的密文换到最新的封存密钥。"`
 	Doctor     doctorCmd     `cmd:"" help:"Check configuration, database, Redis, ticket, WeChat and callbacks, and say what to do. 体检：逐项检查并给出处理办法。"`
 	Reconcile  reconcileCmd  `cmd:"" help:"Compare with WeChat's list of authorizers; keep those that are missing here. 与微信的授权方列表对账。"`
+	Version    versionCmd    `cmd:"" help:"Print which build this is. 版本信息。"`
 	Help       helpCmd       `cmd:"" help:"More help: config. 更多帮助：config（全部设置）。"`
+
+	ShowVersion kong.VersionFlag `name:"version" help:"Print which build this is."`
 }
 
 // stage is what a command may touch; in tests it is not the process's own.
@@ -53,7 +56,7 @@ func run(s stage, args []string) int {
 	exit := -1
 	parser, err := kong.New(&commands, kong.Name("platform"), kong.UsageOnError(), kong.Writers(s.out, s.errOut), kong.Exit(func(code int) { exit = code }),
 		kong.Description("wxplatform: act for WeChat merchants through one third-party platform.\nwxplatform：通过一个第三方平台代商家调用微信。"),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Vars{"version": currentVersion().String()})
 	if err != nil {
 		return fail(s, err)
 	}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"runtime/debug"
+	"testing"
+)
+
+func TestVersionOfABuildFromGit(t *testing.T) {
+	info := &debug.BuildInfo{GoVersion: "go1.26.8", Main: debug.Module{Path: "wxplatform", Version: "v1.2.3"}, Settings: []debug.BuildSetting{
+		{Key: "vcs", Value: "git"}, {Key: "vcs.revision", Value: "646d8e8"}, {Key: "vcs.time", Value: "2026-11-28T20:58:00Z"}, {Key: "vcs.modified", Value: "true"},
+	}}
+	if got, want := versionOf(info).String(), "platform v1.2.3 646d8e8 2026-11-28T20:58:00Z modified go1.26.8"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestVersionOfABuildWithoutGit(t *testing.T) {
+	info := &debug.BuildInfo{GoVersion: "go1.26.8", Main: debug.Module{Path: "wxplatform", Version: "(devel)"}}
+	if got, want := versionOf(info).String(), "platform (devel) go1.26.8"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// printed is what the program prints when it is called with args, which must succeed.
+func printed(t *testing.T, args ...string) string {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	none := func(string) (string, bool) { return "", false }
+	if code := run(stage{context.Background(), &out, &errOut, none}, args); code != 0 {
+		t.Fatalf("platform %q: exit status %d: %s", args, code, errOut.String())
+	}
+	return out.String()
+}
+
+func TestTheVersionIsPrintedByCommandAndFlag(t *testing.T) {
+	want := currentVersion().String() + "\n"
+	for _, argument := range []string{"version", "--version"} {
+		if got := printed(t, argument); got != want {
+			t.Errorf("platform %s: got %q, want %q", argument, got, want)
+		}
+	}
+}
+
+func TestTheVersionForPrograms(t *testing.T) {
+	var got version
+	if err := json.Unmarshal([]byte(printed(t, "version", "--json")), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got != currentVersion() {
+		t.Errorf("got %+v, want %+v", got, currentVersion())
+	}
+}
