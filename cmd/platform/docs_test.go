@@ -139,7 +139,7 @@ func TestBothReadmesShowTheSameCommands(t *testing.T) {
 
 // A link in the documentation leads to a file that is there, and to a heading of it.
 func TestLinksLeadSomewhere(t *testing.T) {
-	for _, page := range []string{"README.md", "README.zh-CN.md", "docs/errors.md", "docs/operate.md"} {
+	for _, page := range []string{"README.md", "README.zh-CN.md", "docs/errors.md", "docs/operate.md", "docs/design.md", "docs/wechat.md", "docs/custody.md"} {
 		for _, link := range found(`\]\(([^)]+)\)`, document(t, page)) {
 			path, anchor, _ := strings.Cut(link, "#")
 			target := page
