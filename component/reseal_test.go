@@ -12,6 +12,6 @@ func TestWhatIsSavedWhileItIsResealedStays(t *testing.T) {
 		if _, err := db.Exec(t.Context(), d, `INSERT INTO tickets (component, ticket, created_at, received_at) VALUES ('wx1', $1, 1, 1)`, []byte("old")); err != nil {
 			t.Fatal(err)
 		}
-		dbtest.Overtaken(t, d, db.SealedTable{Read: readSealed, Replace: replaceSealed}, `UPDATE tickets SET ticket = $1`)
+		dbtest.Overtaken(t, d, sealedTable, `UPDATE tickets SET ticket = $1`)
 	})
 }

@@ -38,32 +38,11 @@ func (c *Component) readTicket(scan db.Scan) (Ticket, error) {
 	return Ticket{Value: value, Created: db.Time(created), Received: db.Time(received)}, err
 }
 
-func (c *Component) place() []string { return place(string(c.AppID)) }
+var sealedTable = db.SealedTable{Name: "tickets", Key: "component", Columns: []string{"ticket"}}
 
-func place(component string) []string { return []string{"tickets", "ticket", component} }
+func (c *Component) place() seal.Place { return sealedTable.Place("ticket", string(c.AppID)) }
 
 // Reseal moves the ticket to the newest sealing key, unless a newer one is stored meanwhile.
 func (c *Component) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
-	return c.db.Reseal(ctx, c.ring, db.SealedTable{Read: readSealed, Replace: replaceSealed, Delete: deleteSealed}, page)
-}
-
-func readSealed(ctx context.Context, q db.Querier, after string, most int) ([]db.SealedRow, error) {
-	return db.All(ctx, q, db.ReadSealed(places), `
-		SELECT component, ticket
-		FROM tickets
-		WHERE component > $1
-		ORDER BY component
-		LIMIT $2`, after, most)
-}
-
-func places(key string) []seal.Place { return []seal.Place{place(key)} }
-
-func replaceSealed(ctx context.Context, tx *db.Tx, row db.SealedRow, fresh [][]byte) (bool, error) {
-	rows, err := db.Exec(ctx, tx, `UPDATE tickets SET ticket = $2 WHERE component = $1 AND ticket = $3`, row.Key, fresh[0], row.Sealed[0])
-	return rows > 0, err
-}
-
-func deleteSealed(ctx context.Context, tx *db.Tx, row db.SealedRow) (bool, error) {
-	rows, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE component = $1 AND ticket = $2`, row.Key, row.Sealed[0])
-	return rows > 0, err
+	return c.db.Reseal(ctx, c.ring, sealedTable, page)
 }

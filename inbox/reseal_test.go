@@ -12,6 +12,6 @@ func TestWhatIsSavedWhileItIsResealedStays(t *testing.T) {
 		if _, err := db.Exec(t.Context(), d, `INSERT INTO events (hash, body, received_at, due) VALUES ('h', $1, 1, 1)`, []byte("old")); err != nil {
 			t.Fatal(err)
 		}
-		dbtest.Overtaken(t, d, db.SealedTable{Read: readSealed, Replace: replaceSealed}, `UPDATE events SET body = $1`)
+		dbtest.Overtaken(t, d, sealedTable, `UPDATE events SET body = $1`)
 	})
 }

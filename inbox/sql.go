@@ -29,7 +29,9 @@ func readEvent(scan db.Scan) (event, error) {
 	return e, err
 }
 
-func place(hash string) []string { return []string{"events", "body", hash} }
+var sealedTable = db.SealedTable{Name: "events", Key: "hash", Columns: []string{"body"}}
+
+func place(hash string) seal.Place { return sealedTable.Place("body", hash) }
 
 // store keeps an event of an account, once however often it is pushed: it is known by the hash of its plaintext.
 func (b *Inbox) store(ctx context.Context, account wechat.AppID, message []byte) error {
@@ -161,28 +163,7 @@ func (b *Inbox) Waiting(ctx context.Context) (int, error) {
 
 // Reseal moves a page of the events to the newest sealing key. One that is worked off meanwhile stays empty.
 func (b *Inbox) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
-	return b.db.Reseal(ctx, b.ring, db.SealedTable{Read: readSealed, Replace: replaceSealed, Delete: deleteSealed}, page)
-}
-
-func readSealed(ctx context.Context, q db.Querier, after string, most int) ([]db.SealedRow, error) {
-	return db.All(ctx, q, db.ReadSealed(places), `
-		SELECT hash, body
-		FROM events
-		WHERE hash > $1
-		ORDER BY hash
-		LIMIT $2`, after, most)
-}
-
-func places(key string) []seal.Place { return []seal.Place{place(key)} }
-
-func replaceSealed(ctx context.Context, tx *db.Tx, row db.SealedRow, fresh [][]byte) (bool, error) {
-	rows, err := db.Exec(ctx, tx, `UPDATE events SET body = $2 WHERE hash = $1 AND body = $3`, row.Key, fresh[0], row.Sealed[0])
-	return rows > 0, err
-}
-
-func deleteSealed(ctx context.Context, tx *db.Tx, row db.SealedRow) (bool, error) {
-	rows, err := db.Exec(ctx, tx, `DELETE FROM events WHERE hash = $1 AND body = $2`, row.Key, row.Sealed[0])
-	return rows > 0, err
+	return b.db.Reseal(ctx, b.ring, sealedTable, page)
 }
 
 // Oldest is how long the event that waits longest has been overdue, 0 where none is.

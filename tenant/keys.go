@@ -102,7 +102,7 @@ func (r *Registry) ListKeys(ctx context.Context) ([]Key, error) {
 
 // Reseal moves a page of the private keys to the newest sealing key.
 func (r *Registry) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
-	done, err := r.db.Reseal(ctx, r.ring, db.SealedTable{Read: readSealed, Replace: replaceSealed, Delete: deleteSealed}, page)
+	done, err := r.db.Reseal(ctx, r.ring, sealedTable, page)
 	if err != nil {
 		return done, fmt.Errorf("reseal signing keys: %w", err)
 	}
@@ -181,7 +181,7 @@ func (r *Registry) loadKeys(ctx context.Context, q db.Querier) (*keySet, error) 
 
 func (k storedKey) place() []string { return place(string(k.ID)) }
 
-func place(kid string) []string { return []string{"signing_keys", "private", kid} }
+func place(kid string) seal.Place { return sealedTable.Place("private", kid) }
 
 // open gives the private key.
 func (k storedKey) open(ring *seal.Ring) (ed25519.PrivateKey, error) {

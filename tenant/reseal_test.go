@@ -12,6 +12,6 @@ func TestWhatIsSavedWhileItIsResealedStays(t *testing.T) {
 		if _, err := db.Exec(t.Context(), d, `INSERT INTO signing_keys (kid, public, private, published_at, signs_from) VALUES ('k', $1, $1, 1, 1)`, []byte("old")); err != nil {
 			t.Fatal(err)
 		}
-		dbtest.Overtaken(t, d, db.SealedTable{Read: readSealed, Replace: replaceSealed}, `UPDATE signing_keys SET private = $1`)
+		dbtest.Overtaken(t, d, sealedTable, `UPDATE signing_keys SET private = $1`)
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
-	"wxplatform/internal/seal"
 )
 
 func insertTenant(ctx context.Context, q db.Querier, t Tenant) error {
@@ -150,29 +149,7 @@ func revokeSigningKey(ctx context.Context, q db.Querier, id KeyID, at time.Time)
 	return err
 }
 
-func readSealed(ctx context.Context, q db.Querier, after string, most int) ([]db.SealedRow, error) {
-	return db.All(ctx, q, db.ReadSealed(places), `
-		SELECT kid, private
-		FROM signing_keys
-		WHERE kid > $1
-		ORDER BY kid
-		LIMIT $2`, after, most)
-}
-
-func places(key string) []seal.Place { return []seal.Place{place(key)} }
-
-// A process may keep the old bytes until it reads them again, so they count as a change.
-func replaceSealed(ctx context.Context, tx *db.Tx, row db.SealedRow, fresh [][]byte) (bool, error) {
-	tx.Changed()
-	rows, err := db.Exec(ctx, tx, `UPDATE signing_keys SET private = $2 WHERE kid = $1 AND private = $3`, row.Key, fresh[0], row.Sealed[0])
-	return rows > 0, err
-}
-
-func deleteSealed(ctx context.Context, tx *db.Tx, row db.SealedRow) (bool, error) {
-	tx.Changed()
-	rows, err := db.Exec(ctx, tx, `DELETE FROM signing_keys WHERE kid = $1 AND private = $2`, row.Key, row.Sealed[0])
-	return rows > 0, err
-}
+var sealedTable = db.SealedTable{Name: "signing_keys", Key: "kid", Columns: []string{"private"}, Cached: true}
 
 func deleteSigningKey(ctx context.Context, q db.Querier, id KeyID) error {
 	_, err := db.Exec(ctx, q, `

@@ -155,7 +155,7 @@ func (r *row) secret(column string) *seal.Secret {
 }
 
 func (s *Store) place(column string, id wechat.AppID) seal.Place {
-	return seal.Place{"tokens", column, string(s.kind), string(id)}
+	return s.sealedTable().Place(column, string(id))
 }
 
 func (s *Store) sealed(column string, secret seal.Secret, id wechat.AppID) []byte {
@@ -322,43 +322,10 @@ func (s *Store) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
 	return s.db.Reseal(ctx, s.ring, s.sealedTable(), page)
 }
 
+var sealedColumns = []string{"access", "refresh", "spare"}
+
 func (s *Store) sealedTable() db.SealedTable {
-	return db.SealedTable{Read: s.readSealed, Replace: s.replaceSealed, Delete: s.deleteSealed}
-}
-
-func (s *Store) readSealed(ctx context.Context, q db.Querier, after string, most int) ([]db.SealedRow, error) {
-	return db.All(ctx, q, db.ReadSealed(s.places), `
-		SELECT id, access, refresh, spare
-		FROM tokens
-		WHERE kind = $1 AND id > $2
-		ORDER BY id
-		LIMIT $3`, s.kind, after, most)
-}
-
-func (s *Store) places(id string) (places []seal.Place) {
-	for _, column := range []string{"access", "refresh", "spare"} {
-		places = append(places, s.place(column, wechat.AppID(id)))
-	}
-	return places
-}
-
-// No two sealings give the same bytes, so the old ones say that nobody saved the row meanwhile.
-func (s *Store) replaceSealed(ctx context.Context, tx *db.Tx, row db.SealedRow, fresh [][]byte) (bool, error) {
-	rows, err := db.Exec(ctx, tx, `
-		UPDATE tokens
-		SET access = $3, refresh = $4, spare = $5
-		WHERE kind = $1 AND id = $2 AND access = $6 AND refresh = $7 AND spare = $8`,
-		s.kind, row.Key, fresh[0], fresh[1], fresh[2], row.Sealed[0], row.Sealed[1], row.Sealed[2])
-	return rows > 0, err
-}
-
-// What comes in the place of the row is newer than it: a fence is never below the database's time.
-func (s *Store) deleteSealed(ctx context.Context, tx *db.Tx, row db.SealedRow) (bool, error) {
-	rows, err := db.Exec(ctx, tx, `
-		DELETE FROM tokens
-		WHERE kind = $1 AND id = $2 AND access = $3 AND refresh = $4 AND spare = $5`,
-		s.kind, row.Key, row.Sealed[0], row.Sealed[1], row.Sealed[2])
-	return rows > 0, err
+	return db.SealedTable{Name: "tokens", Kind: string(s.kind), Key: "id", Columns: sealedColumns}
 }
 
 // Backlog is what keepers have before them. Both numbers are counted up to BacklogMost.

@@ -167,9 +167,16 @@ func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text
 	return all, err
 }
 
-// Only PostgreSQL refuses such a text, and in words that look like SQL's own failure: a stranger who sends one must not have SQL taken for away.
+// holdable refuses what SQL cannot store before SQL sees it: PostgreSQL's error for such a text
+// looks like an outage, and no request may cause one of those.
 func holdable(args []any) error {
 	for _, arg := range args {
+		if s, is := arg.(Stamp); is {
+			if _, err := s.Value(); err != nil {
+				return err
+			}
+			continue
+		}
 		if v := reflect.ValueOf(arg); v.Kind() == reflect.String && (!utf8.ValidString(v.String()) || strings.IndexByte(v.String(), 0) >= 0) {
 			return ErrText
 		}

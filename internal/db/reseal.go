@@ -8,67 +8,44 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// SealedTable is how a package's sealed values are read and replaced; its statements stand in that package's sql.go.
-type SealedTable struct {
-	// Read gives up to most rows behind the key after, in the order of their keys.
-	Read func(ctx context.Context, q Querier, after string, most int) ([]SealedRow, error)
-	// Replace stores fresh in the place of what Read gave, if all of that still stands there; false says that somebody was quicker.
-	Replace func(ctx context.Context, tx *Tx, row SealedRow, fresh [][]byte) (bool, error)
-	// Delete deletes what Read gave, if all of that still stands there; false says that somebody was quicker.
-	Delete func(ctx context.Context, tx *Tx, row SealedRow) (bool, error)
-}
-
-// SealedRow is the sealed values of one row.
+// SealedRow holds the sealed values of one row.
 type SealedRow struct {
 	Key    string
-	Sealed [][]byte
-	Places []seal.Place // of each
+	Sealed [][]byte     // one per sealed column, in the table's order
+	Places []seal.Place // where each was sealed
 }
 
-// ReadSealed reads a row's key and then its sealed columns, which stand at the places of that key.
-func ReadSealed(places func(key string) []seal.Place) func(Scan) (SealedRow, error) {
-	return func(scan Scan) (SealedRow, error) {
-		var r SealedRow
-		values := make([][]byte, len(places("")))
-		into := []any{&r.Key}
-		for i := range values {
-			into = append(into, &values[i])
-		}
-		err := scan(into...)
-		for _, sealed := range values {
-			r.Sealed = append(r.Sealed, append([]byte{}, sealed...)) // never nil, which would be NULL where it is compared
-		}
-		r.Places = places(r.Key)
-		return r, err
-	}
-}
-
-// Page says which part of a table is resealed in one step.
+// Page says which part of a table one call of Reseal handles.
 type Page struct {
-	After     string // "" begins with the first row
-	Most      int
-	CountOnly bool       // changes nothing
-	Lost      seal.KeyID // where it is not 0 nothing is moved, and the rows that have a value under this key are deleted
+	After     string // the last key of the page before; "" begins with the first row
+	Most      int    // rows
+	CountOnly bool   // changes nothing
+	// Lost is a key that is gone, or 0. If it is not 0 nothing is resealed, and rows that have a
+	// value under it are deleted.
+	Lost seal.KeyID
 }
 
-// Resealed is what became of a page.
+// Resealed is the result of one page.
 type Resealed struct {
-	Next      string             // where the next page begins; "" where this was the last
-	Rows      int                // that were looked at
-	Moved     int                // values that are under the newest key now and were not
-	Overtaken int                // rows that somebody else saved meanwhile, and sealed in doing so
-	Stuck     []string           // keys of rows that do not open
-	Deleted   int                // rows with a value under the key that is lost
-	Under     map[seal.KeyID]int // values by the key under which they are now
+	Next      string             // Page.After of the next page; "" after the last one
+	Rows      int                // read
+	Moved     int                // values moved to the newest key
+	Overtaken int                // rows that another process saved meanwhile
+	Stuck     []string           // keys of the rows that could not be decrypted
+	Deleted   int                // rows that had a value under the lost key
+	Under     map[seal.KeyID]int // values by the key they are under now
 }
 
-// A row that others keep saving is read again this often; then it is left as it is, and counted under the key that it has.
+// A page that other processes keep saving is read this often. Then Reseal leaves it as it is and
+// counts its values under the keys that they have.
 const overtakings = 5
 
-// Reseal moves a page of values to the ring's newest key, all at once or not at all. Nobody's newer value is ever replaced, and a page that was moved stays as it is, so it may be stopped and begun again at will.
+// Reseal moves a page of a table's values to the ring's newest key, in one transaction. It never
+// replaces a value that was saved after it read the page. Resealing a page twice changes nothing,
+// so it may be stopped and started again at any time.
 func (d *DB) Reseal(ctx context.Context, ring *seal.Ring, table SealedTable, page Page) (Resealed, error) {
 	if page.Lost != 0 {
-		return d.giveUp(ctx, table, page)
+		return d.deleteLost(ctx, table, page)
 	}
 	var done Resealed
 	for try := 1; ; try++ {
@@ -76,53 +53,58 @@ func (d *DB) Reseal(ctx context.Context, ring *seal.Ring, table SealedTable, pag
 		if err != nil {
 			return done, err
 		}
-		seen := look(ring, rows)
+		p := plan(ring, rows)
 		overtaken := 0
 		if !page.CountOnly {
 			var moved int
-			if moved, overtaken, err = d.replace(ctx, table, rows, seen.fresh); err != nil {
+			if moved, overtaken, err = d.carryOut(ctx, table, p); err != nil {
 				return done, err
 			}
 			done.Moved += moved
 			done.Overtaken += overtaken
 		}
 		if overtaken == 0 || try == overtakings {
-			done.Rows, done.Stuck, done.Under = len(rows), seen.stuck, seen.under(page.CountOnly || overtaken > 0)
-			if len(rows) == page.Most {
-				done.Next = rows[len(rows)-1].Key
-			}
+			done.Rows, done.Next, done.Stuck = len(rows), page.next(rows), p.stuck
+			done.Under = p.under(page.CountOnly || overtaken > 0)
 			return done, nil
 		}
 	}
 }
 
-// looked is what reading a page showed: per row its values under the newest key, nil where nothing is to be done.
-type looked struct {
+func (p Page) next(rows []SealedRow) string {
+	if len(rows) < p.Most || len(rows) == 0 {
+		return ""
+	}
+	return rows[len(rows)-1].Key
+}
+
+// resealing is what has to be written to move the rows of a page to the newest key.
+type resealing struct {
 	rows  []SealedRow
-	fresh [][][]byte
+	fresh [][][]byte // for each row its values under the newest key; nil where nothing has to change
 	stuck []string
 }
 
-func look(ring *seal.Ring, rows []SealedRow) looked {
-	l := looked{rows: rows, fresh: make([][][]byte, len(rows))}
+func plan(ring *seal.Ring, rows []SealedRow) resealing {
+	p := resealing{rows: rows, fresh: make([][][]byte, len(rows))}
 	for i, row := range rows {
-		fresh, err := renewed(ring, row)
+		fresh, err := row.resealed(ring)
 		if err != nil {
-			l.stuck = append(l.stuck, row.Key)
+			p.stuck = append(p.stuck, row.Key)
 			continue
 		}
-		l.fresh[i] = fresh
+		p.fresh[i] = fresh
 	}
-	return l
+	return p
 }
 
-// renewed is row's values under the newest key, or nil where they are already.
-func renewed(ring *seal.Ring, row SealedRow) ([][]byte, error) {
+// resealed returns the row's values under the newest key, or nil if all of them already are.
+func (r SealedRow) resealed(ring *seal.Ring) ([][]byte, error) {
 	var faults []error
-	fresh, old := make([][]byte, len(row.Sealed)), false
-	for i, sealed := range row.Sealed {
+	fresh, old := make([][]byte, len(r.Sealed)), false
+	for i, sealed := range r.Sealed {
 		var err error
-		fresh[i], err = ring.Reseal(sealed, row.Places[i]...)
+		fresh[i], err = ring.Reseal(sealed, r.Places[i]...)
 		faults = append(faults, err)
 		old = old || !ring.Newest(sealed)
 	}
@@ -132,13 +114,13 @@ func renewed(ring *seal.Ring, row SealedRow) ([][]byte, error) {
 	return fresh, nil
 }
 
-// under counts values by their key: as they were read, or as they are once all that was renewed is stored.
-func (l looked) under(asRead bool) map[seal.KeyID]int {
+// under counts values by their key, either as they were read or as they are after the write.
+func (p resealing) under(asRead bool) map[seal.KeyID]int {
 	counts := map[seal.KeyID]int{}
-	for i, row := range l.rows {
+	for i, row := range p.rows {
 		values := row.Sealed
-		if !asRead && l.fresh[i] != nil {
-			values = l.fresh[i]
+		if !asRead && p.fresh[i] != nil {
+			values = p.fresh[i]
 		}
 		for _, sealed := range values {
 			if id, ok := seal.KeyOf(sealed); ok {
@@ -149,14 +131,14 @@ func (l looked) under(asRead bool) map[seal.KeyID]int {
 	return counts
 }
 
-func (d *DB) replace(ctx context.Context, table SealedTable, rows []SealedRow, fresh [][][]byte) (moved, overtaken int, err error) {
+func (d *DB) carryOut(ctx context.Context, table SealedTable, p resealing) (moved, overtaken int, err error) {
 	err = d.Tx(ctx, func(tx *Tx) error {
-		moved, overtaken = 0, 0 // PostgreSQL may have this run again
-		for i, row := range rows {
-			if fresh[i] == nil {
+		moved, overtaken = 0, 0 // Tx may run this function again
+		for i, row := range p.rows {
+			if p.fresh[i] == nil {
 				continue
 			}
-			mine, err := table.Replace(ctx, tx, row, fresh[i])
+			mine, err := table.Replace(ctx, tx, row, p.fresh[i])
 			if err != nil {
 				return err
 			}
@@ -164,7 +146,7 @@ func (d *DB) replace(ctx context.Context, table SealedTable, rows []SealedRow, f
 				overtaken++
 				continue
 			}
-			moved += differing(row.Sealed, fresh[i])
+			moved += differing(row.Sealed, p.fresh[i])
 		}
 		return nil
 	})
@@ -180,14 +162,14 @@ func differing(old, fresh [][]byte) (n int) {
 	return n
 }
 
-func (d *DB) giveUp(ctx context.Context, table SealedTable, page Page) (Resealed, error) {
+func (d *DB) deleteLost(ctx context.Context, table SealedTable, page Page) (Resealed, error) {
 	rows, err := table.Read(ctx, d, page.After, page.Most)
 	if err != nil {
 		return Resealed{}, err
 	}
-	done := Resealed{Rows: len(rows)}
+	done := Resealed{Rows: len(rows), Next: page.next(rows)}
 	err = d.Tx(ctx, func(tx *Tx) error {
-		done.Deleted, done.Overtaken = 0, 0
+		done.Deleted, done.Overtaken = 0, 0 // Tx may run this function again
 		for _, row := range rows {
 			if !row.isUnder(page.Lost) {
 				continue
@@ -204,9 +186,6 @@ func (d *DB) giveUp(ctx context.Context, table SealedTable, page Page) (Resealed
 		}
 		return nil
 	})
-	if len(rows) == page.Most {
-		done.Next = rows[len(rows)-1].Key
-	}
 	return done, err
 }
 
