@@ -9,6 +9,7 @@ import (
 
 	"wxplatform/component"
 	"wxplatform/internal/seal"
+	"wxplatform/quota"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
@@ -83,17 +84,17 @@ func (r *Registry) obtain(ctx context.Context, e errand, get getting) (token.Tok
 
 // run has the leave to ask and the component token at hand before get claims anything. Without them what lives is answered all the same.
 func (r *Registry) run(ctx context.Context, id wechat.AppID, get getting) (token.Token, error) {
-	may, err := r.mayAsk(ctx)
+	permit, err := r.quota.Permit(ctx)
 	if err != nil {
 		return withoutAsking(ctx, get, err)
 	}
 	with, err := r.component.Token(ctx)
 	if err != nil {
 		got, err := withoutAsking(ctx, get, fmt.Errorf("component token: %w", err))
-		return got, errors.Join(err, r.learn(ctx, may, ending{}))
+		return got, errors.Join(err, r.learn(ctx, permit, ending{}))
 	}
 	got, how := r.ask(ctx, id, with, get)
-	noting := errors.Join(r.learn(ctx, may, how), r.conclude(ctx, id, how))
+	noting := errors.Join(r.learn(ctx, permit, how), r.conclude(ctx, id, how))
 	if how.err == nil {
 		return got, nil // a recovery that could not be noted is found by mendDue, and a caller has his token
 	}
@@ -161,12 +162,24 @@ func (r *Registry) whose(ctx context.Context, with token.Token, refusal error) e
 		_, _, probe = r.readQuotaWith(ctx, with)
 	}
 	switch {
-	case ours(wechat.Refused(probe)):
+	case quota.IsPlatformFault(wechat.Refused(probe)):
 		return fmt.Errorf("%w: %w: %w", token.ErrNotAsked, errForAll, probe)
 	case probe == nil, wechat.Refused(probe) != 0:
 		return fmt.Errorf("%w: %w", ErrAlone, refusal)
 	}
 	return fmt.Errorf("%w: %v", token.ErrNotAsked, refusal)
+}
+
+// learn hands the end of an ask to the limiter: a refusal may pause all requests, an answer may end a
+// pause.
+func (r *Registry) learn(ctx context.Context, permit quota.Permit, how ending) error {
+	code := wechat.Refused(how.err)
+	return r.quota.Done(ctx, permit, quota.Result{
+		Sent:     how.asked,
+		Served:   how.err == nil || errors.Is(how.err, ErrAlone),
+		Platform: errors.Is(how.err, errForAll) && quota.IsPlatformFault(code),
+		Code:     code,
+	})
 }
 
 // conclude has follow for the authorizer what the end of an ask means.
@@ -219,5 +232,5 @@ func (r *Registry) whyBackOff(ctx context.Context, id wechat.AppID) error {
 	if err != nil {
 		return err
 	}
-	return &PauseError{wechat.DayQuota, health[id].Retry}
+	return &quota.PauseError{Code: wechat.DayQuota, Until: health[id].Retry}
 }

@@ -10,6 +10,7 @@ import (
 	"wxplatform/component"
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
+	"wxplatform/quota"
 	"wxplatform/tenant"
 	"wxplatform/token"
 	"wxplatform/wechat"
@@ -128,9 +129,6 @@ func (a Authorizer) usable() error {
 
 // Registry knows the authorizers. It is safe for concurrent use.
 type Registry struct {
-	// RefreshBudget is how many access tokens may be asked for in a day; 0 is what WeChat says. It is set before the first call.
-	RefreshBudget int64
-
 	db        *db.DB
 	facts     *mirror.Facts[Authorizer]
 	component *component.Component
@@ -138,15 +136,14 @@ type Registry struct {
 	wechat    *wechat.Client
 	errands   *mirror.Flights[errand, token.Token]
 	readings  *mirror.Flights[wechat.AppID, struct{}] // of profiles
-	pauses    pauses
-	spending  spending
+	quota     *quota.Limiter
 	counted   counted
 }
 
 // New keeps the authorizers of d; tokens keeps their tokens.
-func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store, client *wechat.Client) *Registry {
+func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store, limiter *quota.Limiter, client *wechat.Client) *Registry {
 	return &Registry{
-		db: d, facts: mirror.NewFacts[Authorizer](m, "authorizer", 200_000), component: c, tokens: tokens, wechat: client,
+		db: d, facts: mirror.NewFacts[Authorizer](m, "authorizer", 200_000), component: c, tokens: tokens, quota: limiter, wechat: client,
 		errands:  mirror.NewFlights[errand, token.Token](m, errandPatience),
 		readings: mirror.NewFlights[wechat.AppID, struct{}](m, 2*readingTakes),
 	}

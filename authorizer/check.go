@@ -8,6 +8,7 @@ import (
 	"wxplatform/internal/db"
 	"wxplatform/internal/failpoint"
 	"wxplatform/internal/queue"
+	"wxplatform/quota"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
@@ -118,7 +119,7 @@ func (r *Registry) revoke(ctx context.Context, c check, read token.Version) erro
 
 // readUnread reads the profiles of those that have none: found in WeChat's list, or authorized while it could not be read.
 func (r *Registry) readUnread(ctx context.Context) error {
-	if p, _ := r.Paused(ctx); ours(p.Code) {
+	if p, _ := r.quota.Paused(ctx); quota.IsPlatformFault(p.Code) {
 		return nil
 	}
 	now, err := db.Now(ctx, r.db)

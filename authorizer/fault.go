@@ -56,16 +56,6 @@ func judgeCall(err error) verdict {
 	return verdict{}
 }
 
-// ours reports whether a code with which an ask ended is the platform's own fault: its address, secret, ticket or appid, or its component token, of which the newest was rejected too.
-func ours(code wechat.Code) bool {
-	switch code {
-	case wechat.UnknownAddress, wechat.InvalidSecret, wechat.TicketExpired, wechat.TicketInvalid, wechat.InvalidComponent,
-		wechat.InvalidCredential, wechat.InvalidToken, wechat.TokenExpired, wechat.ComponentTokenExpired:
-		return true
-	}
-	return false
-}
-
 // asAskError says to package token what a refused ask means for the row.
 func asAskError(err error, now time.Time, spread float64) error {
 	switch code := wechat.Refused(err); {

@@ -81,42 +81,7 @@ func TestWhatARefusalMeansForTheToken(t *testing.T) {
 	if err := asAskError(code(t, 61023), now, 0); !errors.Is(err, token.ErrDead) {
 		t.Errorf("61023: got %v, want ErrDead", err)
 	}
-	for _, n := range []int{61004, 40125, 61005, 61006, 61011, 40001, 40014, 42001, 42006} {
-		if !ours(wechat.Code(n)) {
-			t.Errorf("%d: got another's fault, want one that may be the component's", n)
-		}
-	}
 	if asAskError(nil, now, 0) != nil {
 		t.Error("got an error from none")
-	}
-}
-
-func TestFiveHitsInAMinuteAreForAll(t *testing.T) {
-	var p pauses
-	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
-	for i, s := range []int{0, 10, 20, 30} {
-		if p.hit(wechat.DayQuota, at(s)) {
-			t.Errorf("got all paused by hit %d", i+1)
-		}
-	}
-	if p.hit(wechat.MinuteQuota, at(35)) || p.hit(wechat.DayQuota, at(61)) {
-		t.Error("got all paused by another quota, or by a hit after the minute")
-	}
-	if !p.hit(wechat.DayQuota, at(62)) {
-		t.Error("got none paused by five in a minute")
-	}
-}
-
-func TestAPauseForAQuotaEndsWithIt(t *testing.T) {
-	now := time.Date(2026, 3, 1, 10, 0, 30, 0, time.UTC)
-	day, minute := forAll(wechat.DayQuota, now), forAll(wechat.MinuteQuota, now)
-	if got := day.Until.UTC().Format(time.RFC3339); got != "2026-03-01T16:00:00Z" || day.probe != now.Add(10*time.Minute) {
-		t.Errorf("got %s and a probe at %v, want midnight in Beijing and a probe in 10 minutes", got, day.probe)
-	}
-	if got := minute.Until.UTC().Format(time.RFC3339); got != "2026-03-01T10:01:00Z" || minute.probe.Before(minute.Until) {
-		t.Errorf("got %s and a probe at %v, want the next minute and none", got, minute.probe)
-	}
-	if !day.holds(now) || day.holds(day.Until) {
-		t.Error("got a pause that holds at the wrong time")
 	}
 }

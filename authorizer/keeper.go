@@ -11,12 +11,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"wxplatform/internal/db"
+	"wxplatform/quota"
 	"wxplatform/wechat"
 )
 
 const (
 	round     = 2 * time.Second
-	batch     = 500
 	atOnce    = 8 // checks, and attempts, at the same time
 	walkRound = 3 * time.Second
 	mendEvery = 10 * time.Minute
@@ -31,17 +31,31 @@ func (r *Registry) Run(ctx context.Context, report func(error)) error {
 			report(err)
 		}
 	}
-	reporting(r.count(ctx)) // before anything is renewed, for the day's budget may be spent
-	pace := newPace()
+	reporting(r.quota.Count(ctx)) // before anything is renewed, for the day's budget may be spent
+	pace := quota.NewPace()
 	var running errgroup.Group
 	running.Go(func() error { every(ctx, round, func() { reporting(r.renewAllDue(ctx, pace, report)) }); return nil })
-	running.Go(func() error { every(ctx, countEvery, func() { reporting(r.count(ctx)); r.askQuota(ctx) }); return nil })
+	running.Go(func() error {
+		every(ctx, quota.CountEvery, func() { reporting(r.quota.Count(ctx)); r.askQuota(ctx) })
+		return nil
+	})
 	running.Go(func() error { return r.checkQueue().Run(ctx, report) })
 	running.Go(func() error { return r.attemptQueue().Run(ctx, report) })
 	running.Go(func() error { every(ctx, round, func() { reporting(r.readUnread(ctx)) }); return nil })
 	running.Go(func() error { every(ctx, walkRound, func() { reporting(r.walkDue(ctx)) }); return nil })
 	running.Go(func() error { every(ctx, mendEvery, func() { reporting(r.mendDue(ctx)) }); return nil })
 	return running.Wait()
+}
+
+// askQuota reads WeChat's quota if it is this replica's turn. Where WeChat does not tell it, nothing
+// changes.
+func (r *Registry) askQuota(ctx context.Context) {
+	if !r.quota.TakeReading(ctx) {
+		return
+	}
+	if limit, used, err := r.readQuota(ctx); err == nil && limit > 0 {
+		_ = r.quota.SetQuota(ctx, limit, used)
+	}
 }
 
 // every acts at once and then each d, until ctx ends.
@@ -60,12 +74,12 @@ func every(ctx context.Context, d time.Duration, act func()) {
 // tier is which tokens are renewed, and whether the budget allows it.
 type tier struct {
 	list func(ctx context.Context, n int) ([]wechat.AppID, error)
-	may  func(b budget, now time.Time) bool
+	may  func() bool
 }
 
 // renewAllDue renews what is due of the tokens in use, and when nothing of that is left, what is due of the warm ones.
-func (r *Registry) renewAllDue(ctx context.Context, p *pace, report func(error)) error {
-	for _, t := range []tier{{r.tokens.Due, budget.ahead}, {r.tokens.Warm, budget.warm}} {
+func (r *Registry) renewAllDue(ctx context.Context, p *quota.Pace, report func(error)) error {
+	for _, t := range []tier{{r.tokens.Due, r.quota.MayRenew}, {r.tokens.Warm, r.quota.MayRenewWarm}} {
 		if done, err := r.renewTier(ctx, t, p, report); err != nil || !done {
 			return err
 		}
@@ -74,19 +88,19 @@ func (r *Registry) renewAllDue(ctx context.Context, p *pace, report func(error))
 }
 
 // renewTier goes on until a batch was not full, and then is done, or until most of one failed. Every replica lists the same rows, so each goes through its batch in an order of its own.
-func (r *Registry) renewTier(ctx context.Context, t tier, p *pace, report func(error)) (done bool, err error) {
+func (r *Registry) renewTier(ctx context.Context, t tier, p *quota.Pace, report func(error)) (done bool, err error) {
 	for ctx.Err() == nil {
-		if !t.may(r.spending.budget(r.RefreshBudget, time.Now()), time.Now()) {
+		if !t.may() {
 			return true, nil
 		}
-		due, err := t.list(ctx, p.batch)
+		due, err := t.list(ctx, p.Batch())
 		if err != nil {
 			return false, err
 		}
 		rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] })
 		renewed, err := r.renewDue(ctx, due, t, p, report)
-		full := len(due) == p.batch
-		p.listed(full)
+		full := len(due) == p.Batch()
+		p.Listed(full)
 		if err != nil || 2*renewed < len(due) {
 			return false, err
 		}
@@ -98,17 +112,17 @@ func (r *Registry) renewTier(ctx context.Context, t tier, p *pace, report func(e
 }
 
 // renewDue renews what is due, stride by stride, until the budget or a pause ends it. Without a component token nothing can be renewed, and in a pause only a probe may.
-func (r *Registry) renewDue(ctx context.Context, due []wechat.AppID, t tier, p *pace, report func(error)) (renewed int, err error) {
-	for len(due) > 0 && ctx.Err() == nil && t.may(r.spending.budget(r.RefreshBudget, time.Now()), time.Now()) {
-		if _, paused := r.Paused(ctx); paused {
+func (r *Registry) renewDue(ctx context.Context, due []wechat.AppID, t tier, p *quota.Pace, report func(error)) (renewed int, err error) {
+	for len(due) > 0 && ctx.Err() == nil && t.may() {
+		if _, paused := r.quota.Paused(ctx); paused {
 			return renewed, r.probeDue(ctx, due)
 		}
 		if _, err := r.component.Token(ctx); err != nil {
 			return renewed, fmt.Errorf("component token: %w", err)
 		}
-		some := due[:min(p.stride(), len(due))]
-		n := r.renewSome(ctx, some, p.atOnce, report)
-		p.went(n, len(some))
+		some := due[:min(p.Stride(), len(due))]
+		n := r.renewSome(ctx, some, p.AtOnce(), report)
+		p.Went(n, len(some))
 		renewed, due = renewed+n, due[len(some):]
 	}
 	return renewed, nil
@@ -126,11 +140,11 @@ func (r *Registry) renewSome(ctx context.Context, some []wechat.AppID, atOnce in
 			if err == nil {
 				count.Add(1)
 			}
-			if pause := (*PauseError)(nil); err != nil && ctx.Err() == nil && !errors.As(err, &pause) {
+			if pause := (*quota.PauseError)(nil); err != nil && ctx.Err() == nil && !errors.As(err, &pause) {
 				report(err)
 			}
 			if asked {
-				sleep(ctx, slot-time.Since(began))
+				sleep(ctx, quota.Slot-time.Since(began))
 			}
 			return nil
 		})
@@ -150,7 +164,7 @@ func sleep(ctx context.Context, d time.Duration) {
 func (r *Registry) probeDue(ctx context.Context, due []wechat.AppID) error {
 	for _, id := range due {
 		_, err := r.renew(ctx, id)
-		if pause := (*PauseError)(nil); errors.As(err, &pause) {
+		if pause := (*quota.PauseError)(nil); errors.As(err, &pause) {
 			return nil
 		}
 		if err != nil {

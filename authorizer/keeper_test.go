@@ -15,6 +15,7 @@ import (
 	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
 	"wxplatform/internal/seal"
+	"wxplatform/quota"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
@@ -24,7 +25,7 @@ type keeping struct {
 	*Registry
 	asks  atomic.Int64
 	stall sync.Map     // refresh tokens, with a channel each
-	quota atomic.Int64 // what quota/get says, with as many used
+	told  atomic.Int64 // what quota/get says, with as many used
 	codes atomic.Int64 // what every seventh refresh is refused with; 0 is nothing
 }
 
@@ -49,7 +50,7 @@ func (k *keeping) answer(w http.ResponseWriter, r *http.Request) {
 	case "/cgi-bin/component/api_component_token":
 		fmt.Fprint(w, `{"component_access_token":"c","expires_in":7200}`)
 	case "/cgi-bin/openapi/quota/get":
-		fmt.Fprintf(w, `{"errcode":0,"quota":{"daily_limit":%[1]d,"used":%[1]d,"remain":0}}`, k.quota.Load())
+		fmt.Fprintf(w, `{"errcode":0,"quota":{"daily_limit":%[1]d,"used":%[1]d,"remain":0}}`, k.told.Load())
 	default:
 		n := k.asks.Add(1)
 		if wait, ok := k.stall.Load(body.Refresh); ok {
@@ -89,12 +90,23 @@ func (k *keeping) due(t *testing.T, n int, used time.Duration) (ids []wechat.App
 
 func (k *keeping) renewAll(t *testing.T) {
 	t.Helper()
-	if err := k.count(ctx); err != nil {
+	if err := k.quota.Count(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.renewAllDue(ctx, newPace(), func(err error) { t.Log(err) }); err != nil {
+	if err := k.renewAllDue(ctx, quota.NewPace(), func(err error) { t.Log(err) }); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// first and most are how many refreshes run at once at the slowest and at the fastest pace.
+var first, most = quota.NewPace().AtOnce(), fastest().AtOnce()
+
+func fastest() *quota.Pace {
+	p := quota.NewPace()
+	for range 10 {
+		p.Went(1, 1)
+	}
+	return p
 }
 
 func TestAFirstStrideIsNoBurst(t *testing.T) {
@@ -104,51 +116,14 @@ func TestAFirstStrideIsNoBurst(t *testing.T) {
 	began, ended := time.Now(), make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = k.renewAllDue(stopped, newPace(), func(error) {})
+		_ = k.renewAllDue(stopped, quota.NewPace(), func(error) {})
 	}()
-	k.atWeChat(t, 2*fewAtOnce+1)
+	k.atWeChat(t, int64(2*first+1))
 	took := time.Since(began)
 	stop()
 	<-ended
-	if least := 2 * slot; took < least {
-		t.Errorf("got more than %d refreshes in %v though WeChat answers at once, want %d each %v", 2*fewAtOnce, took, fewAtOnce, slot)
-	}
-}
-
-func TestAPaceGrowsWhileItGoesWell(t *testing.T) {
-	p, sent, seconds := newPace(), 0, 0.0
-	for seconds < 10 {
-		sent += p.stride()
-		seconds += rounds * slot.Seconds()
-		p.went(p.stride()-p.stride()/20, p.stride()) // of very many some always fail
-	}
-	if sent > 1000 || p.atOnce < 128 {
-		t.Errorf("got %d in %v s and %d at once after that, want at most 100 a second, and more then", sent, seconds, p.atOnce)
-	}
-	for range 5 {
-		p.went(1, 1)
-	}
-	if rate := float64(p.atOnce) / slot.Seconds(); rate < 400 || rate > 600 {
-		t.Errorf("got %v a second at most, want 500", rate)
-	}
-	if p.went(70, 100); p.atOnce != manyAtOnce {
-		t.Error("got it slower by a third that failed, want it kept")
-	}
-	if p.went(40, 100); p.atOnce != fewAtOnce {
-		t.Error("got it kept though most failed, want it begun anew")
-	}
-}
-
-func TestABatchGrowsWithTheBacklog(t *testing.T) {
-	p := newPace()
-	for range 10 {
-		p.listed(true)
-	}
-	if p.batch != mostListed {
-		t.Errorf("got %d, want %d", p.batch, mostListed)
-	}
-	if p.listed(false); p.batch != batch {
-		t.Errorf("got %d, want %d again", p.batch, batch)
+	if least := 2 * quota.Slot; took < least {
+		t.Errorf("got more than %d refreshes in %v though WeChat answers at once, want %d each %v", 2*first, took, first, quota.Slot)
 	}
 }
 
@@ -166,9 +141,9 @@ func TestBeyondTheBudgetOnlyCallersGetTokens(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		k := keep(t, d)
 		ids := k.due(t, 20, time.Minute)
-		k.RefreshBudget = 10
+		k.quota.Budget = 10
 		for range 10 {
-			k.spending.spend()
+			k.quota.Sent()
 		}
 		k.renewAll(t)
 		if n := k.asks.Load(); n != 0 {
@@ -187,16 +162,16 @@ func TestWarmTokensGoByThePaceOfTheDay(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		k := keep(t, d)
 		k.due(t, 5, 3*24*time.Hour)
-		k.RefreshBudget = 1_000_000_000_000
+		k.quota.Budget = 1_000_000_000_000
 		for range 3 {
-			k.spending.spend()
+			k.quota.Sent()
 		}
 		k.renewAll(t)
 		if n := k.asks.Load(); n != 5 {
 			t.Errorf("got %d renewals with a budget for all, want 5", n)
 		}
 		k.due(t, 5, 3*24*time.Hour)
-		k.RefreshBudget = 11 // of which 8 are spent, less than four fifths, but more than the pace allows until the last hour of the day
+		k.quota.Budget = 11 // of which 8 are spent, less than four fifths, but more than the pace allows until the last hour of the day
 		k.renewAll(t)
 		if passed := time.Since(wechat.Day(time.Now())).Hours() / 24; k.asks.Load() != 5 && passed < 0.9 {
 			t.Errorf("got %d renewals, want none more before the day has gone that far", k.asks.Load()-5)
@@ -208,20 +183,20 @@ func TestWeChatsOwnQuotaIsTheBudgetWhereTheOperatorGaveNone(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		k := keep(t, d)
 		k.due(t, 3, time.Minute)
-		k.quota.Store(500)
-		if err := k.count(ctx); err != nil {
+		k.told.Store(500)
+		if err := k.quota.Count(ctx); err != nil {
 			t.Fatal(err)
 		}
 		k.askQuota(ctx)
 		k.renewAll(t)
-		if got, err := k.Spending(ctx); err != nil || got != (Spending{500, 500}) || k.asks.Load() != 0 {
+		if got, err := k.quota.Usage(ctx); err != nil || got != (quota.Usage{Limit: 500, Used: 500}) || k.asks.Load() != 0 {
 			t.Errorf("got %+v, %v and %d renewals, want WeChat's numbers and none", got, err, k.asks.Load())
 		}
-		k.quota.Store(0) // which is no number to go by
+		k.told.Store(0) // which is no number to go by
 		if _, err := db.Exec(ctx, d, `UPDATE refresh_days SET asked_at = 1, quota = 0`); err != nil {
 			t.Fatal(err)
 		}
-		if err := k.count(ctx); err != nil {
+		if err := k.quota.Count(ctx); err != nil {
 			t.Fatal(err)
 		}
 		k.askQuota(ctx)
@@ -236,7 +211,7 @@ func TestWeChatsOwnQuotaIsTheBudgetWhereTheOperatorGaveNone(t *testing.T) {
 func TestCallersGoBeforeRenewals(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		k := keep(t, d)
-		ids := k.due(t, manyAtOnce+1, time.Minute)
+		ids := k.due(t, most+1, time.Minute)
 		caller, gate := ids[0], make(chan struct{})
 		for _, id := range ids[1:] {
 			k.stall.Store(string(id), gate)
@@ -246,8 +221,8 @@ func TestCallersGoBeforeRenewals(t *testing.T) {
 		}
 		background := db.Background(ctx)
 		var keeper sync.WaitGroup
-		keeper.Go(func() { k.renewSome(background, ids[1:], manyAtOnce, func(error) {}) })
-		k.atWeChat(t, manyAtOnce)
+		keeper.Go(func() { k.renewSome(background, ids[1:], most, func(error) {}) })
+		k.atWeChat(t, int64(most))
 		if got, err := k.token(ctx, caller); err != nil || got.Access.IsZero() { // while they wait
 			t.Errorf("got %v, want a token", err)
 		}
@@ -260,17 +235,13 @@ func TestCallersGoBeforeRenewals(t *testing.T) {
 func TestAKeeperHasAThirdOfWeChatsConnectionsAtMost(t *testing.T) {
 	const callers = 340 // of 512
 	k := keep(t, dbtest.SQLite(t))
-	ids, gate := k.due(t, manyAtOnce+40, time.Minute), make(chan struct{})
+	ids, gate := k.due(t, most+40, time.Minute), make(chan struct{})
 	for _, id := range append(ids, "caller") {
 		k.stall.Store(string(id), gate)
 	}
 	background, stop := context.WithCancel(db.Background(ctx))
 	var all sync.WaitGroup
-	fast := newPace()
-	for range 10 {
-		fast.went(1, 1)
-	}
-	all.Go(func() { _ = k.renewAllDue(background, fast, func(error) {}) })
+	all.Go(func() { _ = k.renewAllDue(background, fastest(), func(error) {}) })
 	atWeChat := func(n int64) {
 		t.Helper()
 		k.atWeChat(t, n)
@@ -278,7 +249,7 @@ func TestAKeeperHasAThirdOfWeChatsConnectionsAtMost(t *testing.T) {
 			t.Errorf("got %d calls at WeChat, want %d", got, n)
 		}
 	}
-	atWeChat(manyAtOnce)
+	atWeChat(int64(most))
 	for range callers {
 		all.Go(func() {
 			if _, err := k.wechat.Do(ctx, wechat.Call{Method: "POST", Path: "/customservice", Body: wechat.JSON(map[string]string{"authorizer_refresh_token": "caller"})}); err != nil {
@@ -286,7 +257,7 @@ func TestAKeeperHasAThirdOfWeChatsConnectionsAtMost(t *testing.T) {
 			}
 		})
 	}
-	atWeChat(manyAtOnce + callers)
+	atWeChat(int64(most + callers))
 	stop()
 	close(gate)
 	all.Wait()

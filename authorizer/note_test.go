@@ -11,6 +11,7 @@ import (
 	"wxplatform/internal/dbtest"
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
+	"wxplatform/quota"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
@@ -54,7 +55,7 @@ func wire(t *testing.T, d *db.DB, m *mirror.Mirror, ring *seal.Ring, client *wec
 		stores = append(stores, s)
 	}
 	c := component.New(dbtest.Component, seal.NewSecret("s"), d, ring, stores[0], mirror.NewNewest(m, "ticket", 1), client)
-	return New(d, m, c, stores[1], client), stores[0]
+	return New(d, m, c, stores[1], quota.New(d), client), stores[0]
 }
 
 func authorize(t *testing.T, r *Registry) token.Version {
@@ -146,7 +147,7 @@ func TestWhatBlocksCallsIsAnnouncedAndNothingElse(t *testing.T) {
 		for _, c := range []struct {
 			v         verdict
 			announced bool
-		}{{busy, false}, {quota, false}, {dead, false}, {passwordChanged, true}, {passwordChanged, false}} {
+		}{{busy, false}, {quotaUsedUp, false}, {dead, false}, {passwordChanged, true}, {passwordChanged, false}} {
 			before := d.Changes()
 			if err := r.note(ctx, id, c.v, version); err != nil {
 				t.Fatal(err)
@@ -194,50 +195,6 @@ func TestNothingIsNotedOfAStranger(t *testing.T) {
 		r := registry(t, d)
 		if err := r.note(ctx, "wx00000000000000ff", passwordChanged, 0); !errors.Is(err, ErrUnknown) {
 			t.Errorf("got %v, want ErrUnknown and no row", err)
-		}
-	})
-}
-
-func TestAProbeIsTakenOnceByAllReplicasAndMayBeGivenBack(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		ring := dbtest.Ring(t)
-		one, other := replica(t, d, ring, nobody), replica(t, d, ring, nobody)
-		p := Pause{Code: wechat.DayQuota, Since: time.Now(), Until: time.Now().Add(time.Hour), probe: time.Now().Add(-time.Second)}
-		if err := one.savePause(ctx, p); err != nil {
-			t.Fatal(err)
-		}
-		may := func(r *Registry) leave {
-			r.pauses.read = time.Time{} // as if a second had passed
-			l, err := r.mayAsk(ctx)
-			if pause := (*PauseError)(nil); err != nil && !errors.As(err, &pause) {
-				t.Fatal(err)
-			}
-			return l
-		}
-		other.pauses.setShared(p)
-		other.pauses.read = time.Now() // it looked before the probe was taken
-		taken := may(one)
-		if l, _ := other.mayAsk(ctx); l.isProbe() {
-			t.Error("got the probe taken twice")
-		}
-		if !taken.isProbe() || may(other).isProbe() || may(one).isProbe() {
-			t.Fatal("got no probe or two, want one in ten minutes")
-		}
-		if err := one.learn(ctx, taken, ending{}); err != nil || !may(other).isProbe() {
-			t.Errorf("got %v, want a probe that was not needed given back", err)
-		}
-		if err := one.learn(ctx, leave{}, ending{asked: true}); err != nil {
-			t.Error(err)
-		}
-		if _, paused := one.Paused(ctx); !paused {
-			t.Error("got the pause ended by an ask that began before it")
-		}
-		if err := one.learn(ctx, taken, ending{asked: true}); err != nil {
-			t.Error(err)
-		}
-		may(other)
-		if _, paused := other.Paused(ctx); paused {
-			t.Error("got the pause kept after a probe's success")
 		}
 	})
 }

@@ -272,60 +272,6 @@ func (r *Registry) countStates(ctx context.Context) ([]stateCount, error) {
 		GROUP BY state`)
 }
 
-func readPause(scan db.Scan) (Pause, error) {
-	var p Pause
-	var since, until, probe int64
-	err := scan(&p.Code, &since, &until, &probe)
-	p.Since, p.Until, p.probe = db.Time(since), db.Time(until), db.Time(probe)
-	return p, err
-}
-
-func (r *Registry) loadPause(ctx context.Context) (Pause, error) {
-	p, err := db.One(ctx, r.db, readPause, `
-		SELECT code, since, until_at, probe_at
-		FROM pauses
-		WHERE one = 1`)
-	if errors.Is(err, db.ErrNone) {
-		return Pause{}, nil
-	}
-	return p, err
-}
-
-// A pause that ends later stays.
-func (r *Registry) savePause(ctx context.Context, p Pause) error {
-	_, err := db.Exec(ctx, r.db, `
-		INSERT INTO pauses (one, code, since, until_at, probe_at)
-		VALUES (1, $1, $2, $3, $4)
-		ON CONFLICT (one) DO UPDATE
-		SET code = excluded.code, since = excluded.since, until_at = excluded.until_at, probe_at = excluded.probe_at
-		WHERE pauses.until_at < excluded.until_at`, int(p.Code), db.Millis(p.Since), db.Millis(p.Until), db.Millis(p.probe))
-	return err
-}
-
-// moveProbe takes the pause's probe; false says that another replica was quicker.
-func (r *Registry) moveProbe(ctx context.Context, p Pause, to time.Time) (bool, error) {
-	rows, err := db.Exec(ctx, r.db, `
-		UPDATE pauses
-		SET probe_at = $3
-		WHERE one = 1 AND since = $1 AND probe_at = $2`, db.Millis(p.Since), db.Millis(p.probe), db.Millis(to))
-	return rows > 0, err
-}
-
-func (r *Registry) returnProbe(ctx context.Context, p Pause) error {
-	_, err := db.Exec(ctx, r.db, `
-		UPDATE pauses
-		SET probe_at = $2
-		WHERE one = 1 AND since = $1`, db.Millis(p.Since), db.Millis(p.probe))
-	return err
-}
-
-func (r *Registry) deletePause(ctx context.Context, p Pause) error {
-	_, err := db.Exec(ctx, r.db, `
-		DELETE FROM pauses
-		WHERE one = 1 AND since = $1`, db.Millis(p.Since))
-	return err
-}
-
 // scheduleCheck has the account's authorization asked about, at the earliest a minute after the last authorization. A check that is scheduled already stays.
 func (r *Registry) scheduleCheck(ctx context.Context, id wechat.AppID) error {
 	now, err := db.Now(ctx, r.db)
@@ -570,58 +516,4 @@ func (r *Registry) bindFree(ctx context.Context, tx *db.Tx, id wechat.AppID, to 
 		SET tenant = $2
 		WHERE appid = $1 AND (tenant = '' OR tenant = $2)`, string(id), string(to))
 	return rows > 0, err
-}
-
-func readDay(scan db.Scan) (day, error) {
-	var d day
-	var begun, asked int64
-	err := scan(&begun, &d.sent, &d.quota, &d.used, &asked, &d.askedSent)
-	d.begun, d.asked = db.Time(begun), db.Time(asked)
-	return d, err
-}
-
-// loadDay is what is known of a day of WeChat's.
-func (r *Registry) loadDay(ctx context.Context, begun time.Time) (day, error) {
-	d, err := db.One(ctx, r.db, readDay, `
-		SELECT day, sent, quota, quota_used, asked_at, asked_sent
-		FROM refresh_days
-		WHERE day = $1`, db.Millis(begun))
-	if errors.Is(err, db.ErrNone) {
-		return day{begun: begun}, nil
-	}
-	return d, err
-}
-
-// addSent counts what this replica sent.
-func (r *Registry) addSent(ctx context.Context, begun time.Time, sent int64) error {
-	_, err := db.Exec(ctx, r.db, `
-		INSERT INTO refresh_days (day, sent)
-		VALUES ($1, $2)
-		ON CONFLICT (day) DO UPDATE
-		SET sent = refresh_days.sent + excluded.sent`, db.Millis(begun), sent)
-	return err
-}
-
-// mayAskQuota takes the right to ask WeChat for its quota; false says that another replica has it.
-func (r *Registry) mayAskQuota(ctx context.Context, d day, now time.Time) (bool, error) {
-	rows, err := db.Exec(ctx, r.db, `
-		UPDATE refresh_days
-		SET asked_at = $3, asked_sent = sent
-		WHERE day = $1 AND asked_at = $2`, db.Millis(d.begun), db.Millis(d.asked), db.Millis(now))
-	return rows > 0, err
-}
-
-func (r *Registry) saveQuota(ctx context.Context, begun time.Time, quota, used int64) error {
-	_, err := db.Exec(ctx, r.db, `
-		UPDATE refresh_days
-		SET quota = $2, quota_used = $3
-		WHERE day = $1`, db.Millis(begun), quota, used)
-	return err
-}
-
-func (r *Registry) deleteDays(ctx context.Context, before time.Time) error {
-	_, err := db.Exec(ctx, r.db, `
-		DELETE FROM refresh_days
-		WHERE day < $1`, db.Millis(before))
-	return err
 }

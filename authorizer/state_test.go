@@ -8,9 +8,9 @@ import (
 )
 
 var (
-	dead  = verdict{state: Degraded, reason: "61023", seek: true}
-	busy  = verdict{state: Degraded, reason: "busy"}
-	quota = verdict{state: Quota, reason: "45009"}
+	dead        = verdict{state: Degraded, reason: "61023", seek: true}
+	busy        = verdict{state: Degraded, reason: "busy"}
+	quotaUsedUp = verdict{state: Quota, reason: "45009"}
 )
 
 func at(s int) time.Time { return time.Unix(int64(s), 0) }
@@ -22,11 +22,11 @@ func TestAFailureIsNotedOnceWithItsBeginning(t *testing.T) {
 	if c != (condition{State: Degraded, Reason: "busy", Since: at(10), Version: 7}) {
 		t.Errorf("got %+v", c)
 	}
-	c = c.failed(quota, 7, at(20))
+	c = c.failed(quotaUsedUp, 7, at(20))
 	if c.State != Quota || c.Since != at(20) {
 		t.Errorf("got %+v, want quota since 20", c)
 	}
-	if again := c.failed(quota, 7, at(30)); again != c {
+	if again := c.failed(quotaUsedUp, 7, at(30)); again != c {
 		t.Errorf("got %+v, want nothing new", again)
 	}
 	if c = c.succeeded(at(40)); c != (condition{State: Healthy, Since: at(40)}) {
@@ -76,7 +76,7 @@ func TestOnlyAWalkBegunAfterTheRefusalSaysSomething(t *testing.T) {
 
 func TestOnlyASuccessOrTheMerchantEndsAReauthorization(t *testing.T) {
 	c := healthy.failed(passwordChanged, 7, at(10))
-	for _, v := range []verdict{dead, busy, quota, passwordChanged, {}} {
+	for _, v := range []verdict{dead, busy, quotaUsedUp, passwordChanged, {}} {
 		if got := c.failed(v, 8, at(20)); got != c {
 			t.Errorf("%+v: got %+v, want it kept", v, got)
 		}

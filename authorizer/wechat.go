@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"wxplatform/internal/seal"
+	"wxplatform/quota"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
@@ -41,9 +42,9 @@ func (r *Registry) asking(with token.Token, id wechat.AppID) token.Ask {
 			},
 		})
 		if !wechat.NotSent(err) {
-			r.spending.spend()
+			r.quota.Sent()
 		}
-		if ours(wechat.Refused(err)) {
+		if quota.IsPlatformFault(wechat.Refused(err)) {
 			return answer, r.whose(ctx, with, err)
 		}
 		return answer, asAskError(err, time.Now(), rand.Float64())
@@ -224,9 +225,9 @@ func (r *Registry) readQuotaWith(ctx context.Context, with token.Token) (limit, 
 		Token:  with.Access,
 		Body:   wechat.JSON(map[string]string{"cgi_path": RefreshPath}),
 		Read: func(o wechat.Object) (lacks string) {
-			quota, _ := o.Object("quota")
-			limit, _ = quota.Int("daily_limit")
-			used, _ = quota.Int("used")
+			told, _ := o.Object("quota")
+			limit, _ = told.Int("daily_limit")
+			used, _ = told.Int("used")
 			return ""
 		},
 	})

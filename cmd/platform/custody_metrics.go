@@ -154,9 +154,9 @@ func (p *platform) sampleBacklogs(ctx context.Context) (all []prometheus.Metric)
 			gauge(statesDesc, float64(n), string(state))
 		}
 	}
-	_, paused := p.authorizers.Paused(ctx)
+	_, paused := p.quota.Paused(ctx)
 	gauge(pausedDesc, truth(paused))
-	if spent, err := p.authorizers.Spending(ctx); err == nil {
+	if spent, err := p.quota.Usage(ctx); err == nil {
 		gauge(budgetDesc, float64(spent.Limit))
 		gauge(spentDesc, float64(spent.Used))
 	}

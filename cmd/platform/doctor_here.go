@@ -178,7 +178,7 @@ func states(ctx context.Context, p *platform) []finding {
 	}
 	found = append(found, unverified(ctx, p)...)
 	found = append(found, budget(ctx, p)...)
-	if pause, is := p.authorizers.Paused(ctx); is {
+	if pause, is := p.quota.Paused(ctx); is {
 		found = append(found, warn("pause", sayf("no access tokens are asked for until %s, for WeChat answered %d", "在 %s 之前不再获取令牌：微信返回 %d", stamp(pause.Until), pause.Code), remedy(pause.Code, "")))
 	}
 	return found
@@ -200,7 +200,7 @@ func unverified(ctx context.Context, p *platform) []finding {
 
 // budget is how much of the day's access tokens is asked for already. Beyond four fifths only callers get new ones.
 func budget(ctx context.Context, p *platform) []finding {
-	spent, err := p.authorizers.Spending(ctx)
+	spent, err := p.quota.Usage(ctx)
 	switch {
 	case err != nil:
 		return []finding{bad("budget", sayf("%v", "%v", err), say("see above", "见上"))}

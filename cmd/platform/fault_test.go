@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"wxplatform/authorizer"
 	"wxplatform/internal/db"
+	"wxplatform/quota"
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
 )
@@ -361,7 +361,7 @@ func TestFiveOutOfQuotaStopAllReplicasUntilAProbeSucceeds(t *testing.T) {
 		before := w.sim.Calls(refreshPath)
 		w.command(&struct{}{}, "reconcile")
 		w.importsComeDue()
-		paused := func(w *world) bool { _, is := w.platform.authorizers.Paused(anyContext); return is }
+		paused := func(w *world) bool { _, is := w.platform.quota.Paused(anyContext); return is }
 		w.eventually("the pause", func() bool { return paused(w) && paused(other) })
 		asked := w.calm(func() int { return w.sim.Calls(refreshPath) }) // what was under way has ended
 		if n := asked - before; n < 5 || n > 2*(4+8) {                  // each replica has eight under way
@@ -400,8 +400,8 @@ func TestTheQuotaThatWeChatTellsBoundsRenewalsAndNoCaller(t *testing.T) {
 			w.open(kfAccount)
 		}
 		w.exec(`UPDATE refresh_days SET asked_at = 1`)
-		budget := func() authorizer.Spending {
-			got, err := w.platform.authorizers.Spending(anyContext)
+		budget := func() quota.Usage {
+			got, err := w.platform.quota.Usage(anyContext)
 			if err != nil {
 				w.t.Fatal(err)
 			}

@@ -382,7 +382,7 @@ func TestOneMerchantsRefusalStopsNobodyElse(t *testing.T) {
 			if got := w.authorizer(official).field("state"); got != "healthy" {
 				t.Errorf("got the other merchant %s, want healthy", got)
 			}
-			if _, paused := w.platform.authorizers.Paused(anyContext); paused || w.alarmed() || w.platform.degraded("WeChat refuses") {
+			if _, paused := w.platform.quota.Paused(anyContext); paused || w.alarmed() || w.platform.degraded("WeChat refuses") {
 				t.Errorf("got a pause %v, alarm %v, %+v: want one merchant concerned", paused, w.alarmed(), w.platform.ready(anyContext))
 			}
 			if n := w.sim.Calls("/cgi-bin/component/api_component_token") - components; n != 0 {

@@ -23,6 +23,7 @@ import (
 	"wxplatform/internal/seal"
 	"wxplatform/invitation"
 	"wxplatform/migrations"
+	"wxplatform/quota"
 	"wxplatform/session"
 	"wxplatform/tenant"
 	"wxplatform/token"
@@ -46,6 +47,7 @@ type platform struct {
 	client      *wechat.Client
 	tenants     *tenant.Registry
 	component   *component.Component
+	quota       *quota.Limiter
 	authorizers *authorizer.Registry
 	invitations *invitation.Service
 	sessions    *session.Service
@@ -88,8 +90,9 @@ func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
 	}
 	p.tokens = stores{componentTokens, authorizerTokens}
 	p.component = component.New(c.component, c.secret, p.db, c.ring, componentTokens, mirror.NewNewest(p.mirror, "ticket", 1), p.client)
-	p.authorizers = authorizer.New(p.db, p.mirror, p.component, authorizerTokens, p.client)
-	p.authorizers.RefreshBudget = c.refreshBudget
+	p.quota = quota.New(p.db)
+	p.quota.Budget = c.refreshBudget
+	p.authorizers = authorizer.New(p.db, p.mirror, p.component, authorizerTokens, p.quota, p.client)
 	p.invitations = invitation.New(p.db, p.tenants, p.authorizers, p.component, c.publicURL, c.consentURL)
 	p.sessions = session.New(p.authorizers)
 	p.inbox = inbox.New(c.envelope, p.db, c.ring, p.component, p.invitations, p.authorizers, c.releaseTest)

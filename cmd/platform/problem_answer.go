@@ -13,6 +13,7 @@ import (
 	"wxplatform/internal/problem"
 	"wxplatform/internal/requestlog"
 	"wxplatform/internal/strict"
+	"wxplatform/quota"
 	"wxplatform/session"
 	"wxplatform/tenant"
 	"wxplatform/wechat"
@@ -104,7 +105,7 @@ func challenge(r problemType, err error) string {
 // retryAfter is the number of seconds until the quota is restored.
 func retryAfter(err error, now time.Time) int {
 	until := wechat.Refused(err).Resets(now)
-	if pause := (*authorizer.PauseError)(nil); errors.As(err, &pause) {
+	if pause := (*quota.PauseError)(nil); errors.As(err, &pause) {
 		until = pause.Until
 	}
 	return max(int(until.Sub(now).Seconds())+1, 1)

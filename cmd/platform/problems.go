@@ -15,6 +15,7 @@ import (
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/strict"
 	"wxplatform/invitation"
+	"wxplatform/quota"
 	"wxplatform/session"
 	"wxplatform/tenant"
 	"wxplatform/token"
@@ -199,13 +200,13 @@ var isMisconfigured = refusedWith(wechat.UnknownAddress, wechat.InvalidSecret, w
 // isPaused matches what isMisconfigured does, and a request for an access token that was not sent
 // because of such a refusal.
 func isPaused(err error) bool {
-	return isMisconfigured(err) || errors.Is(err, authorizer.ErrComponentRejected) || isA[*authorizer.PauseError](err)
+	return isMisconfigured(err) || errors.Is(err, authorizer.ErrComponentRejected) || isA[*quota.PauseError](err)
 }
 
 // isQuota matches WeChat's refusals for a used-up quota, and a request for an access token that was
 // not sent because of one.
 func isQuota(err error) bool {
-	pause := (*authorizer.PauseError)(nil)
+	pause := (*quota.PauseError)(nil)
 	return wechat.Refused(err).IsQuota() || errors.As(err, &pause) && pause.Code.IsQuota()
 }
 

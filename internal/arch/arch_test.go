@@ -25,7 +25,8 @@ var arrows = map[string][]string{
 	"session":          {"authorizer", "tenant", "wechat"},
 	"inbox":            {"invitation", "authorizer", "component", "wechat"},
 	"invitation":       {"authorizer", "component", "tenant", "token", "wechat"}, // token: an exchange's answer is a token.Answer
-	"authorizer":       {"component", "tenant", "token", "wechat"},
+	"authorizer":       {"component", "quota", "tenant", "token", "wechat"},
+	"quota":            {"wechat"},
 	"component":        {"token", "wechat"},
 	"token":            {"wechat"},
 	"tenant":           {},

@@ -1,6 +1,7 @@
-package authorizer
+package quota
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -35,8 +36,8 @@ func TestRenewalsKeepToTheBudget(t *testing.T) {
 		{1000, 5000, "12:00:00", false, false},
 	} {
 		b, now := budget{c.limit, c.used}, beijing(t, c.at)
-		if b.ahead(now) != c.ahead || b.warm(now) != c.warm {
-			t.Errorf("%d of %d at %s: got %v and %v, want %v ahead, %v warm", c.used, c.limit, c.at, b.ahead(now), b.warm(now), c.ahead, c.warm)
+		if b.ahead() != c.ahead || b.warm(now) != c.warm {
+			t.Errorf("%d of %d at %s: got %v and %v, want %v ahead, %v warm", c.used, c.limit, c.at, b.ahead(), b.warm(now), c.ahead, c.warm)
 		}
 	}
 }
@@ -55,17 +56,17 @@ func TestWhoseCountTheBudgetGoesBy(t *testing.T) {
 }
 
 func TestADayBeginsWithNothingSpent(t *testing.T) {
-	var s spending
-	s.read(day{begun: wechat.Day(beijing(t, "23:59:00")), sent: 100})
-	s.spend()
-	if got := s.budget(50, beijing(t, "23:59:59")); got.used != 101 {
+	var u usage
+	u.set(day{begun: wechat.Day(beijing(t, "23:59:00")), sent: 100})
+	u.add(1)
+	if got := u.budget(50, beijing(t, "23:59:59")); got.used != 101 {
 		t.Errorf("got %d, want what SQL said and what was sent since", got.used)
 	}
-	if got := s.budget(50, beijing(t, "23:59:59").Add(time.Second)); got.used != 1 {
+	if got := u.budget(50, beijing(t, "23:59:59").Add(time.Second)); got.used != 1 {
 		t.Errorf("got %d at midnight, want what was not written down yet", got.used)
 	}
-	s.read(day{begun: wechat.Day(beijing(t, "23:59:00")), quota: 40, used: 39})
-	if got := s.budget(0, beijing(t, "23:59:59").Add(time.Second)); got != (budget{40, 0}) {
+	u.set(day{begun: wechat.Day(beijing(t, "23:59:00")), quota: 40, used: 39})
+	if got := u.budget(0, beijing(t, "23:59:59").Add(time.Second)); got != (budget{40, 0}) {
 		t.Errorf("got %+v at midnight, want WeChat's quota anew", got)
 	}
 }
@@ -80,39 +81,40 @@ func TestWhenWeChatIsAskedForItsQuota(t *testing.T) {
 		{10 * time.Minute, 0, 0, true}, {9 * time.Minute, 0, 1 << 40, false}, {9 * time.Minute, 1000, 19, false},
 		{time.Minute, 1000, 20, true}, {59 * time.Second, 1000, 1000, false}, {-11 * time.Minute, 0, 0, true}, // the clock was set back
 	} {
-		d := day{asked: now.Add(-c.ago), quota: c.quota, sent: 5 + c.sent, askedSent: 5}
-		if got := d.asksQuota(now); got != c.want {
+		d := day{read: now.Add(-c.ago), quota: c.quota, sent: 5 + c.sent, readSent: 5}
+		if got := d.quotaDue(now); got != c.want {
 			t.Errorf("%v ago, %d sent of %d: got %v, want %v", c.ago, c.sent, c.quota, got, c.want)
 		}
 	}
 }
 
-func TestAllReplicasSpendOneBudget(t *testing.T) {
+var ctx = context.Background()
+
+func TestAllReplicasUseOneBudget(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		ring := dbtest.Ring(t)
-		one, other := replica(t, d, ring, nobody), replica(t, d, ring, nobody)
-		other.RefreshBudget = 10
+		one, other := New(d), New(d)
+		other.Budget = 10
 		for range 3 {
-			one.spending.spend()
-			other.spending.spend()
+			one.Sent()
+			other.Sent()
 		}
-		for _, r := range []*Registry{one, other} {
-			if err := r.count(ctx); err != nil {
+		for _, l := range []*Limiter{one, other} {
+			if err := l.Count(ctx); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got := other.spending.budget(10, time.Now()); got.used != 6 {
-			t.Errorf("got %d spent, want both replicas' 6", got.used)
+		if got := other.usage.budget(10, time.Now()); got.used != 6 {
+			t.Errorf("got %d used, want both replicas' 6", got.used)
 		}
-		if got, err := other.Spending(ctx); err != nil || got != (Spending{10, 6}) || !got.Renews() {
+		if got, err := other.Usage(ctx); err != nil || got != (Usage{10, 6}) || !got.Renews() {
 			t.Errorf("got %+v, %v, want 6 of 10, and renewals", got, err)
 		}
 		if _, err := db.Exec(ctx, d, `ALTER TABLE refresh_days RENAME TO gone`); err != nil {
 			t.Fatal(err)
 		}
-		one.spending.spend()
-		if err := one.count(ctx); err == nil || one.spending.budget(10, time.Now()).used != 4 {
-			t.Errorf("got %v and %+v, want what SQL did not take kept", err, one.spending.budget(10, time.Now()))
+		one.Sent()
+		if err := one.Count(ctx); err == nil || one.usage.budget(10, time.Now()).used != 4 {
+			t.Errorf("got %v and %+v, want what SQL did not take kept", err, one.usage.budget(10, time.Now()))
 		}
 	})
 }
