@@ -106,8 +106,11 @@ func (h *host) send(ctx context.Context, request []byte, how delivery) (a answer
 		}
 		a, sent, err := h.converse(ctx, c, request, how)
 		left = left || sent
+		if err == nil { // another call may have c already
+			return a, left, nil
+		}
 		again := !c.dialled && ctx.Err() == nil && (!sent || how.repeatable && c.useless(err))
-		if err == nil || !again {
+		if !again {
 			return a, left, err
 		}
 		if sent {
