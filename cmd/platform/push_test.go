@@ -524,13 +524,13 @@ func TestASlowEventDelaysOnlyTheNextOfItsMerchant(t *testing.T) {
 		w.grant(other, "1")
 		w.settles()
 		answer := make(chan struct{})
-		w.sim.Fault(wechatsim.Fault{Path: "/cgi-bin/component/api_query_auth", Hold: answer})
+		w.sim.Fault(wechatsim.Fault{Path: "/cgi-bin/component/api_query_auth", AppID: service, Hold: answer, Count: wechatsim.Always}) // given up, it is held again
 		for _, sets := range [][]wechat.PermissionSet{{1, 6}, {1, 6, 11}} {
 			if err := w.sim.ChangeSets(service, sets...); err != nil {
 				w.t.Fatal(err)
 			}
 			w.eventually("the first to be at work", func() bool {
-				return w.number(`SELECT COUNT(*) FROM events WHERE account = $1 AND attempts = 1 AND done_at = 0`, string(service)) == 1
+				return w.number(`SELECT COUNT(*) FROM events WHERE account = $1 AND attempts > 0 AND done_at = 0`, string(service)) == 1
 			})
 		}
 		if err := w.sim.ChangeSets(other, 1, 11); err != nil {
@@ -543,9 +543,6 @@ func TestASlowEventDelaysOnlyTheNextOfItsMerchant(t *testing.T) {
 		}
 		if n := w.number(`SELECT COUNT(*) FROM events WHERE account = $1 AND attempts > 0 AND done_at = 0`, string(service)); n != 1 {
 			w.t.Errorf("got %d of them tried, want the first alone", n)
-		}
-		if strings.Contains(w.log.String(), `"keeper":"inbox"`) {
-			w.t.Error("got the slow exchange given up before, want it under way")
 		}
 		close(answer)
 		w.settles()
