@@ -164,11 +164,20 @@ func (p *platform) watch(ctx context.Context) error {
 	}
 }
 
-// look reports since when SQL and Redis are away.
+// look pings SQL and Redis at the same time and returns since when each is unavailable. Each has
+// readyPatience of its own, so that one that hangs does not make the other look unavailable.
 func (p *platform) look(ctx context.Context) (sql, redis time.Time) {
+	var both sync.WaitGroup
+	both.Go(func() { sql = p.health.sql.pinged(ctx, p.db.Ping) })
+	both.Go(func() { redis = p.health.redis.pinged(ctx, p.mirror.Ping) })
+	both.Wait()
+	return sql, redis
+}
+
+func (o *outage) pinged(ctx context.Context, ping func(context.Context) error) time.Time {
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
-	return p.health.sql.note(p.db.Ping(ctx)), p.health.redis.note(p.mirror.Ping(ctx))
+	return o.note(ping(ctx))
 }
 
 // readiness is what /readyz says. Degraded is ready: it serves, but something is away.

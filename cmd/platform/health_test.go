@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,6 +44,43 @@ func TestReadySaysWhatIsAwayAndSinceWhen(t *testing.T) {
 	if !p.degraded("the database is away since ") || p.health.sql.up() != 0 {
 		t.Errorf("got %+v, want the database away", p.ready(anyContext))
 	}
+}
+
+func TestSQLThatHangsDoesNotMakeRedisLookUnavailable(t *testing.T) {
+	t.Parallel()
+	p := fresh(t, sqliteWorld(t))
+	release := hang(t, p.db)
+	sql, redis := p.look(anyContext)
+	if sql.IsZero() || !redis.IsZero() {
+		t.Errorf("got SQL unavailable since %v and Redis since %v, want only SQL", sql, redis)
+	}
+	release()
+	if sql, redis = p.look(anyContext); !sql.IsZero() || !redis.IsZero() {
+		t.Errorf("got SQL unavailable since %v and Redis since %v after SQL went on, want neither", sql, redis)
+	}
+}
+
+// hang keeps every connection to SQL busy until release is called, or the test ends.
+func hang(t *testing.T, d *db.DB) (release func()) {
+	t.Helper()
+	const connections = 16 // of the pool, as internal/db opens it
+	var readers sync.WaitGroup
+	done, holding := make(chan struct{}), make(chan struct{})
+	for range connections {
+		readers.Go(func() {
+			_, _ = db.One(anyContext, d, func(scan db.Scan) (int, error) {
+				holding <- struct{}{}
+				<-done
+				return db.Value[int](scan)
+			}, `SELECT 1`)
+		})
+	}
+	for range connections {
+		<-holding
+	}
+	release = sync.OnceFunc(func() { close(done); readers.Wait() })
+	t.Cleanup(release)
+	return release
 }
 
 func TestReadySaysThatNoTicketCame(t *testing.T) {
