@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/alecthomas/kong"
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,6 +54,25 @@ func TestEveryProblemHasAHeading(t *testing.T) {
 	}
 }
 
+// The Chinese page may lack a new problem for a while, but what it says is right.
+func TestTheChineseErrorsAreRight(t *testing.T) {
+	english, chinese := document(t, "docs/errors.md"), document(t, "docs/zh/errors.md")
+	headings := found(`(?m)^## (.*)$`, chinese)
+	if len(headings) == 0 {
+		t.Error("docs/zh/errors.md has no headings")
+	}
+	for _, slug := range headings {
+		for status, retryable := range map[string]string{" · not retryable": " · 不可重试", " · retryable": " · 可重试"} {
+			_, code, _ := strings.Cut(english, "\n## "+slug+"\n\n")
+			code, _, _ = strings.Cut(code, " · ")
+			says := func(page, want string) bool { return strings.Contains(page, "\n## "+slug+"\n\n"+code+want) }
+			if says(english, status) != says(chinese, retryable) {
+				t.Errorf("docs/zh/errors.md and docs/errors.md differ about %s", slug)
+			}
+		}
+	}
+}
+
 func TestEverySettingIsDocumented(t *testing.T) {
 	page := document(t, "docs/operate.md")
 	for _, s := range settings {
@@ -72,9 +92,11 @@ func TestEverySettingIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range found("(?m)^\\| `(PLATFORM_[A-Z_]+)`", page) {
-		if !slices.ContainsFunc(settings, func(s setting) bool { return s.name == name }) {
-			t.Errorf("docs/operate.md has %s, which is no setting", name)
+	for _, path := range []string{"docs/operate.md", "docs/zh/operate.md"} {
+		for _, name := range found("(?m)^\\| `(PLATFORM_[A-Z_]+)`", document(t, path)) {
+			if !slices.ContainsFunc(settings, func(s setting) bool { return s.name == name }) {
+				t.Errorf("%s has %s, which is no setting", path, name)
+			}
 		}
 	}
 }
@@ -99,6 +121,11 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	if got := registered(sqliteWorld(t).platform.metrics); len(got) == 0 || !slices.Equal(got, documented) {
 		t.Errorf("got the metrics\n%s\nand docs/operate.md has\n%s", strings.Join(got, "\n"), strings.Join(documented, "\n"))
 	}
+	for _, name := range found("(?m)^\\| `(wxplatform_[a-z_]+)` \\|", document(t, "docs/zh/operate.md")) {
+		if !slices.Contains(documented, name) {
+			t.Errorf("docs/zh/operate.md has %s, which is no metric", name)
+		}
+	}
 }
 
 func TestEveryCommandIsDocumented(t *testing.T) {
@@ -118,33 +145,100 @@ func TestEveryCommandIsDocumented(t *testing.T) {
 	}
 }
 
-// What a reader pastes is the same in both languages, but for the comments.
-func TestBothReadmesShowTheSameCommands(t *testing.T) {
-	commands := func(path string) []string {
-		var all []string
-		for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(document(t, path), -1) {
-			for line := range strings.Lines(block[1]) {
-				if line, _, _ = strings.Cut(line, "#"); strings.TrimSpace(line) != "" {
-					all = append(all, strings.TrimSpace(line))
-				}
+// translated are the pages that exist in both languages, by their English path.
+func translated(t *testing.T) map[string]string {
+	t.Helper()
+	pairs := map[string]string{"README.md": "README.zh-CN.md"}
+	for _, page := range pages(t) {
+		if name, chinese := strings.CutPrefix(page, "docs/zh/"); chinese {
+			pairs["docs/"+name] = page
+		}
+	}
+	return pairs
+}
+
+// pages are all pages of the documentation, by their path from the root of the module.
+func pages(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/zh/*.md"} {
+		files, err := filepath.Glob(filepath.Join("..", "..", filepath.FromSlash(pattern)))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no page is like %s: %v", pattern, err)
+		}
+		for _, file := range files {
+			all = append(all, filepath.ToSlash(filepath.Clean(strings.TrimPrefix(file, filepath.Join("..", "..")+string(filepath.Separator)))))
+		}
+	}
+	return all
+}
+
+// pasted are the lines that a reader of a page pastes into a shell, without their comments.
+func pasted(page string) []string {
+	var all []string
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(page, -1) {
+		for line := range strings.Lines(block[1]) {
+			if line, _, _ = strings.Cut(line, "#"); strings.TrimSpace(line) != "" {
+				all = append(all, strings.TrimSpace(line))
 			}
 		}
-		return all
 	}
-	english, chinese := commands("README.md"), commands("README.zh-CN.md")
-	if len(english) == 0 || !slices.Equal(english, chinese) {
-		t.Errorf("README.md shows\n%s\nand README.zh-CN.md\n%s", strings.Join(english, "\n"), strings.Join(chinese, "\n"))
+	return all
+}
+
+// What a reader pastes is the same in both languages, but for the comments.
+func TestBothLanguagesShowTheSameCommands(t *testing.T) {
+	for english, chinese := range translated(t) {
+		got, want := pasted(document(t, chinese)), pasted(document(t, english))
+		if !slices.Equal(got, want) {
+			t.Errorf("%s shows\n%s\nand %s\n%s", english, strings.Join(want, "\n"), chinese, strings.Join(got, "\n"))
+		}
+	}
+	for _, readme := range []string{"README.md", "README.zh-CN.md"} {
+		if len(pasted(document(t, readme))) == 0 {
+			t.Errorf("%s shows no command", readme)
+		}
+	}
+}
+
+// Chinese is in pages of its own; English pages have names in it, which WeChat's console shows.
+func TestNoPageMixesLanguages(t *testing.T) {
+	for _, page := range pages(t) {
+		if strings.HasPrefix(page, "docs/zh/") || page == "README.zh-CN.md" || page == "docs/custody.md" {
+			continue
+		}
+		for number, line := range strings.Split(document(t, page), "\n") {
+			var han, latin int
+			for _, r := range line {
+				switch {
+				case unicode.Is(unicode.Han, r):
+					han++
+				case unicode.Is(unicode.Latin, r):
+					latin++
+				}
+			}
+			if han > latin {
+				t.Errorf("%s:%d is in Chinese: %s", page, number+1, line)
+			}
+		}
 	}
 }
 
 // A link in the documentation leads to a file that is there, and to a heading of it.
 func TestLinksLeadSomewhere(t *testing.T) {
-	for _, page := range []string{"README.md", "README.zh-CN.md", "docs/errors.md", "docs/operate.md", "docs/design.md", "docs/wechat.md", "docs/custody.md"} {
+	for _, page := range pages(t) {
 		for _, link := range found(`\]\(([^)]+)\)`, document(t, page)) {
 			path, anchor, _ := strings.Cut(link, "#")
 			target := page
 			if path != "" {
 				target = filepath.ToSlash(filepath.Join(filepath.Dir(page), path))
+			}
+			if strings.Contains(path, "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join("..", "..", filepath.FromSlash(target))); err != nil {
+				t.Errorf("%s links to %s: %v", page, link, err)
+				continue
 			}
 			if anchor != "" && !slices.Contains(anchors(document(t, target)), anchor) {
 				t.Errorf("%s links to %s, which has no heading #%s", page, target, anchor)
