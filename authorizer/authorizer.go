@@ -134,7 +134,6 @@ type Registry struct {
 	component *component.Component
 	tokens    *token.Store
 	wechat    *wechat.Client
-	errands   *mirror.Flights[errand, token.Token]
 	readings  *mirror.Flights[wechat.AppID, struct{}] // of profiles
 	quota     *quota.Limiter
 	counted   counted
@@ -144,7 +143,6 @@ type Registry struct {
 func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store, limiter *quota.Limiter, client *wechat.Client) *Registry {
 	return &Registry{
 		db: d, facts: mirror.NewFacts[Authorizer](m, "authorizer", 200_000), component: c, tokens: tokens, quota: limiter, wechat: client,
-		errands:  mirror.NewFlights[errand, token.Token](m, errandPatience),
 		readings: mirror.NewFlights[wechat.AppID, struct{}](m, 2*readingTakes),
 	}
 }

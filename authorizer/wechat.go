@@ -5,12 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
-	"time"
 
 	"wxplatform/internal/seal"
-	"wxplatform/quota"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
@@ -18,37 +15,32 @@ import (
 // RefreshPath is the API that gives an authorizer's access token for its refresh token.
 const RefreshPath = "/cgi-bin/component/api_authorizer_token"
 
-// asking asks for an access token of id with the component token given (wechat-protocol §3.5).
-func (r *Registry) asking(with token.Token, id wechat.AppID) token.Ask {
-	return func(ctx context.Context, refresh seal.Secret) (token.Answer, error) {
-		var answer token.Answer
-		_, err := r.component.Send(ctx, with, wechat.Call{
-			Method: http.MethodPost,
-			Path:   RefreshPath,
-			Body: wechat.JSON(map[string]string{
-				"component_appid":          string(r.component.AppID),
-				"authorizer_appid":         string(id),
-				"authorizer_refresh_token": refresh.Reveal(),
-			}),
-			Once: true,
-			Read: func(o wechat.Object) (lacks string) {
-				answer.Refresh, _ = o.Secret("authorizer_refresh_token")
-				answer.ExpiresIn = o.Life("expires_in")
-				var ok bool
-				if answer.Access, ok = o.Secret("authorizer_access_token"); !ok {
-					return "authorizer_access_token"
-				}
-				return ""
-			},
-		})
-		if !wechat.NotSent(err) {
-			r.quota.Sent()
-		}
-		if quota.IsPlatformFault(wechat.Refused(err)) {
-			return answer, r.whose(ctx, with, err)
-		}
-		return answer, asAskError(err, time.Now(), rand.Float64())
+// requestToken asks for an access token of id with the component token (docs/wechat.md, "Refresh of an
+// access token"). The refresh token of the answer is returned even where the access token is missing.
+func (r *Registry) requestToken(ctx context.Context, with token.Token, id wechat.AppID, refresh seal.Secret) (answer token.Answer, err error) {
+	_, err = r.component.Send(ctx, with, wechat.Call{
+		Method: http.MethodPost,
+		Path:   RefreshPath,
+		Body: wechat.JSON(map[string]string{
+			"component_appid":          string(r.component.AppID),
+			"authorizer_appid":         string(id),
+			"authorizer_refresh_token": refresh.Reveal(),
+		}),
+		Once: true,
+		Read: func(o wechat.Object) (lacks string) {
+			answer.Refresh, _ = o.Secret("authorizer_refresh_token")
+			answer.ExpiresIn = o.Life("expires_in")
+			var ok bool
+			if answer.Access, ok = o.Secret("authorizer_access_token"); !ok {
+				return "authorizer_access_token"
+			}
+			return ""
+		},
+	})
+	if !wechat.NotSent(err) {
+		r.quota.Sent()
 	}
+	return answer, err
 }
 
 // readProfile asks api_get_authorizer_info (wechat-protocol §3.6). Its answer has authorizer_info;

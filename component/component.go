@@ -130,19 +130,19 @@ func (c *Component) Newest() Ticket {
 	return c.newest
 }
 
-// Token is the component token, asked of WeChat only if none lives. It fails with ErrNoTicket, db.ErrUnavailable, or an error of the wire.
+// Token returns the component token, and asks WeChat for one only if none is usable. It fails with
+// ErrNoTicket, db.ErrUnavailable, or an error of package wechat or token.
 func (c *Component) Token(ctx context.Context) (token.Token, error) {
-	c.lookForTicket(ctx)
-	return c.tokens.Get(ctx, c.AppID, c.ask)
+	return c.tokens.Get(ctx, c.AppID, &tokenRequest{c: c})
 }
 
-// Replace is the component token after bad was rejected.
+// Replace returns a component token that is newer than bad, which WeChat rejected. It fails as Token
+// does, or with token.ErrLimited.
 func (c *Component) Replace(ctx context.Context, bad token.Version) (token.Token, error) {
-	c.lookForTicket(ctx)
-	return c.tokens.Replace(ctx, c.AppID, bad, c.ask)
+	return c.tokens.Replace(ctx, c.AppID, bad, &tokenRequest{c: c})
 }
 
-// lookForTicket reads the first ticket, which may have been pushed to another replica a moment ago, before an ask wants it. Where SQL does not tell, it does not let anybody ask either.
+// lookForTicket reads the first ticket from SQL: another replica may have received it a moment ago.
 func (c *Component) lookForTicket(ctx context.Context) {
 	if c.Newest().Value.IsZero() {
 		_ = c.Refresh(ctx)

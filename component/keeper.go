@@ -71,5 +71,5 @@ func (c *Component) renew(ctx context.Context) error {
 	if err != nil || len(due) == 0 {
 		return err
 	}
-	return c.tokens.Renew(ctx, c.AppID, c.ask)
+	return c.tokens.Renew(ctx, c.AppID, &tokenRequest{c: c})
 }

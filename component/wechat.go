@@ -2,7 +2,6 @@ package component
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -11,20 +10,32 @@ import (
 	"wxplatform/wechat"
 )
 
-// ask asks for a component token (wechat-protocol §3.1). A component token has no refresh token: the ticket buys it.
-func (c *Component) ask(ctx context.Context, _ seal.Secret) (token.Answer, error) {
-	ticket := c.Newest()
-	if ticket.Value.IsZero() {
-		return token.Answer{}, fmt.Errorf("%w: %w", token.ErrNotAsked, ErrNoTicket)
+// tokenRequest asks for a component token (docs/wechat.md, "Component token"). There is no refresh
+// token: the ticket is what WeChat gives the token for. It is a token.Asker.
+type tokenRequest struct {
+	c      *Component
+	ticket Ticket
+}
+
+// Prepare takes the newest ticket. It fails with ErrNoTicket.
+func (q *tokenRequest) Prepare(ctx context.Context) error {
+	q.c.lookForTicket(ctx)
+	if q.ticket = q.c.Newest(); q.ticket.Value.IsZero() {
+		return ErrNoTicket
 	}
+	return nil
+}
+
+// Send asks WeChat.
+func (q *tokenRequest) Send(ctx context.Context, _ seal.Secret) (token.Answer, error) {
 	var answer token.Answer
-	_, err := c.wechat.Do(ctx, wechat.Call{
+	_, err := q.c.wechat.Do(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_component_token",
 		Body: wechat.JSON(map[string]string{
-			"component_appid":         string(c.AppID),
-			"component_appsecret":     c.secret.Reveal(),
-			"component_verify_ticket": ticket.Value.Reveal(),
+			"component_appid":         string(q.c.AppID),
+			"component_appsecret":     q.c.secret.Reveal(),
+			"component_verify_ticket": q.ticket.Value.Reveal(),
 		}),
 		Once: true,
 		Read: func(o wechat.Object) (lacks string) {
@@ -38,6 +49,9 @@ func (c *Component) ask(ctx context.Context, _ seal.Secret) (token.Answer, error
 	})
 	return answer, err
 }
+
+// Conclude has nothing to note: every replica sees in SQL how the component token is.
+func (q *tokenRequest) Conclude(_ context.Context, err error) error { return err }
 
 // StartPush asks WeChat to push tickets again (wechat-protocol §1.3).
 func (c *Component) StartPush(ctx context.Context) error {

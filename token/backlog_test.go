@@ -48,15 +48,15 @@ func TestARenewalTellsHowLongTheOldTokenStillLived(t *testing.T) {
 	bad := p.grant(s, wx)
 	p.pass(time.Hour)
 	p.renewed(s, wx)
-	if _, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil { // known: nothing is asked
+	if _, err := s.Replace(t.Context(), id, bad, wx); err != nil { // known: nothing is asked
 		t.Fatal(err)
 	}
 	p.pass(3 * time.Hour) // nobody renewed it, though it was in use
-	if _, err := s.Get(t.Context(), id, wx.ask); err != nil {
+	if _, err := s.Get(t.Context(), id, wx); err != nil {
 		t.Fatal(err)
 	}
 	p.pass(48 * time.Hour) // and here it was not
-	if _, err := s.Get(t.Context(), id, wx.ask); err != nil {
+	if _, err := s.Get(t.Context(), id, wx); err != nil {
 		t.Fatal(err)
 	}
 	if want := []time.Duration{time.Hour, -time.Hour}; !slices.Equal(told, want) {

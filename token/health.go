@@ -86,7 +86,7 @@ func (s *Store) News(ctx context.Context, listed map[wechat.AppID]seal.Secret) (
 
 // Hasten lets id be asked for at once, whatever failed before: for the operator. It fails with ErrUnknown.
 func (s *Store) Hasten(ctx context.Context, id wechat.AppID) error {
-	return s.change(ctx, id, func(r *row, m moment) error {
+	return s.change(ctx, id, func(r *row, m instant) error {
 		r.hasten(m)
 		return nil
 	})

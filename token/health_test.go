@@ -3,7 +3,9 @@ package token
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,7 +37,7 @@ func TestABarHoldsForCallersAndKeepersUntilItsTime(t *testing.T) {
 	for s, free := range map[float64]bool{19_999: false, 20_000: true} {
 		r := h.r
 		r.mend(at(s))
-		if got := r.judge(wish{useless: r.version}, at(s).now, at(s)) == mine; got != free {
+		if got := r.decide(need{newerThan: r.version}, at(s).now, at(s)) == claimable; got != free {
 			t.Errorf("at %v: got callers free %v, want %v", s, got, free)
 		}
 		if got := r.wanted(at(s)); got != free {
@@ -49,12 +51,12 @@ func TestABarHoldsForCallersAndKeepersUntilItsTime(t *testing.T) {
 	}
 	set := h.r
 	set.mend(at(20_000 - 26*3600)) // the clock was set back
-	if set.judge(wish{useless: set.version}, at(7200).now, at(20_000-26*3600)) == resting {
+	if set.decide(need{newerThan: set.version}, at(7200).now, at(20_000-26*3600)) == backingOff {
 		t.Error("got a bar that lasts longer because the clock was set back")
 	}
 	eager := h.r
 	eager.hasten(at(7300))
-	if !eager.wanted(at(7300)) || eager.judge(wish{useless: eager.version}, at(7300).now, at(7300)) != mine {
+	if !eager.wanted(at(7300)) || eager.decide(need{newerThan: eager.version}, at(7300).now, at(7300)) != claimable {
 		t.Error("got it still barred, want the operator to be obeyed")
 	}
 	again := h.r
@@ -74,40 +76,96 @@ func TestALateHoldersBarIsNothing(t *testing.T) {
 	}
 }
 
-func TestWithoutAnAskNobodyIsAskedAndWhatLivesIsServed(t *testing.T) {
+// counting is an Asker that counts what is asked of it, and whose Prepare and Send may fail.
+type counting struct {
+	*fakeWeChat
+	unprepared, again         error
+	prepared, sent, concluded atomic.Int64
+	end                       error
+}
+
+func (c *counting) Prepare(context.Context) error {
+	c.prepared.Add(1)
+	return c.unprepared
+}
+
+func (c *counting) Send(ctx context.Context, refresh seal.Secret) (Answer, error) {
+	if c.sent.Add(1) == 1 && c.again != nil {
+		return Answer{}, c.again
+	}
+	return c.fakeWeChat.Send(ctx, refresh)
+}
+
+func (c *counting) Conclude(_ context.Context, err error) error {
+	c.concluded.Add(1)
+	c.end = err
+	return err
+}
+
+func TestWhatCannotBePreparedClaimsNothing(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		version := p.grant(s, wx)
+		asker := &counting{fakeWeChat: wx, unprepared: errors.New("paused")}
 		fresh := p.replica(Authorizer)
-		if got, err := fresh.Get(t.Context(), id, nil); err != nil || got.Version != version {
-			t.Errorf("got %v, %v, want what lives", got, err)
+		if got, err := fresh.Get(t.Context(), id, asker); err != nil || got.Version != version || asker.prepared.Load() != 0 {
+			t.Errorf("got %v, %v after %d preparations, want the stored token and none", got, err, asker.prepared.Load())
 		}
-		if _, err := fresh.Replace(t.Context(), id, version, nil); !errors.Is(err, ErrNotAsked) {
-			t.Errorf("got %v, want ErrNotAsked", err)
+		before, err := s.load(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fresh.Replace(t.Context(), id, version, asker); !errors.Is(err, asker.unprepared) || asker.end != err {
+			t.Errorf("got %v, and %v concluded, want the reason", err, asker.end)
+		}
+		if err := fresh.Renew(t.Context(), id, asker); !errors.Is(err, asker.unprepared) {
+			t.Errorf("got %v for a renewal, want the reason", err)
+		}
+		if after, err := s.load(t.Context(), id); err != nil || after.fence != before.fence || asker.sent.Load() != 0 {
+			t.Errorf("got %d requests and fence %d after %d, %v, want nothing claimed", asker.sent.Load(), after.fence, before.fence, err)
 		}
 	})
 }
 
-func TestWhoMayAskDoesNotShareWithWhoMayNot(t *testing.T) {
+func TestNothingIsPreparedWhileAnotherHasTheRow(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		version := p.grant(s, wx)
 		p.vanish(s)
-		var both sync.WaitGroup
-		for i, ask := range []Ask{nil, wx.ask} {
-			both.Go(func() {
-				got, err := s.Replace(t.Context(), id, version, ask)
-				if ask != nil && (err != nil || got.Version <= version) {
-					t.Errorf("got %v, %v, want a newer token", got, err)
-				}
-			})
-			for s.Counts().Waited <= int64(i) {
-				time.Sleep(time.Millisecond)
+		asker := &counting{fakeWeChat: wx}
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			if got, err := s.Replace(t.Context(), id, version, asker); err != nil || got.Version <= version {
+				t.Errorf("got %v, %v, want a newer token", got, err)
 			}
+		})
+		for s.Counts().Waited == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		if n := asker.prepared.Load(); n != 0 {
+			t.Errorf("got %d preparations, want none before the lease ends", n)
 		}
 		p.pass(13 * time.Second)
-		both.Wait()
+		waiting.Wait()
 		wx.asked(t, 1)
+	})
+}
+
+func TestARequestThatIsToBeSentAgainCountsAsNoFailure(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		version := p.grant(s, wx)
+		asker := &counting{fakeWeChat: wx, again: fmt.Errorf("%w: the component token was rejected", ErrAgain)}
+		got, err := s.Replace(t.Context(), id, version, asker)
+		if err != nil || got.Version <= version {
+			t.Errorf("got %v, %v, want a newer token", got, err)
+		}
+		if p, n, c := asker.prepared.Load(), asker.sent.Load(), asker.concluded.Load(); p != 2 || n != 2 || c != 1 {
+			t.Errorf("got %d preparations, %d requests, %d conclusions, want 2, 2 and 1", p, n, c)
+		}
+		if counts := s.Counts(); counts.NotAsked != 1 || counts.Refused+counts.Unknown != 0 {
+			t.Errorf("got %+v, want the first one not counted as a failure", counts)
+		}
 	})
 }
 
@@ -143,24 +201,24 @@ func TestAFailureNamesTheVersionThatWasStored(t *testing.T) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		version := p.grant(s, wx)
 		until := p.now().Add(time.Hour)
-		asks := 0
+		sent := 0
 		ask := func(context.Context, seal.Secret) (Answer, error) {
-			asks++
+			sent++
 			return Answer{}, &NotBefore{until, ErrDead}
 		}
 		var failure *Failure
-		if _, err := s.Replace(t.Context(), id, version, ask); !errors.As(err, &failure) || failure.Version != version {
+		if _, err := s.Replace(t.Context(), id, version, asks(ask)); !errors.As(err, &failure) || failure.Version != version {
 			t.Errorf("got %v, want a failure of version %d", err, version)
 		}
 		p.pass(time.Minute)
-		if _, err := s.Replace(t.Context(), id, version, ask); !errors.Is(err, ErrBackOff) || asks != 1 {
-			t.Errorf("got %v and %d asks, want nothing before the time", err, asks)
+		if _, err := s.Replace(t.Context(), id, version, asks(ask)); !errors.Is(err, ErrBackOff) || sent != 1 {
+			t.Errorf("got %v and %d asks, want nothing before the time", err, sent)
 		}
 		if err := s.Hasten(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Replace(t.Context(), id, version, ask); errors.Is(err, ErrBackOff) || asks != 2 {
-			t.Errorf("got %v and %d asks, want one for the operator", err, asks)
+		if _, err := s.Replace(t.Context(), id, version, asks(ask)); errors.Is(err, ErrBackOff) || sent != 2 {
+			t.Errorf("got %v and %d asks, want one for the operator", err, sent)
 		}
 	})
 }

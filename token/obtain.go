@@ -13,94 +13,82 @@ import (
 	"wxplatform/wechat"
 )
 
-// rereadEvery is how long a caller waits for another's lease before he reads the row again. Pub/sub is sooner.
+// rereadEvery is how long a caller waits for another process's lease before it reads the row again.
+// Pub/sub usually tells it sooner.
 const rereadEvery = time.Second
 
-// purpose is what is done for several callers at once. Those with different wishes do not share, for an answer to one may be useless to the other; the row arbitrates between them.
-// Nor does one who may ask share with one who may not, who gives up where there is something to ask for.
-type purpose struct {
-	id   wechat.AppID
-	what errand
-	wish wish
-	mute bool
+// flightKey names work that is done once for several callers. Callers with different needs do not
+// share, because a token for one may be of no use to the other; the row decides between them.
+type flightKey struct {
+	id     wechat.AppID
+	need   need
+	reread bool
 }
 
-type errand int
-
-const (
-	wanting errand = iota
-	renewing
-	rereading
-	storing
-)
-
-// failure is a failed ask of this process: the fence it had, and why.
+// failure is the last failed ask of this process: the fence it had, and why it failed.
 type failure struct {
 	fence Version
 	err   error
 }
 
-func (s *Store) want(ctx context.Context, id wechat.AppID, w wish, ask Ask) (Token, error) {
-	return s.obtained.Do(ctx, purpose{id, wanting, w, ask == nil}, func(ctx context.Context) (Token, error) { return s.obtain(ctx, id, w, ask) })
+// obtain shares one attempt to meet a need among the callers that have it.
+func (s *Store) obtain(ctx context.Context, id wechat.AppID, n need, asker Asker) (Token, error) {
+	return s.flights.Do(ctx, flightKey{id: id, need: n}, func(ctx context.Context) (Token, error) {
+		got, err := s.meet(ctx, id, n, asker)
+		return got, asker.Conclude(ctx, err)
+	})
 }
 
-// obtain reads the row until it has a token for the wish, or claims it and asks.
-func (s *Store) obtain(ctx context.Context, id wechat.AppID, w wish, ask Ask) (Token, error) {
-	if s.mirror.Away() {
-		if known, ok := s.known(ctx, id, w); ok {
-			return known, nil
-		}
+// meet takes steps until one of them meets the need or fails.
+func (s *Store) meet(ctx context.Context, id wechat.AppID, n need, asker Asker) (Token, error) {
+	if known, ok := s.knownWithoutSQL(ctx, id, n); ok {
+		return known, nil
 	}
 	for ctx.Err() == nil {
-		got, done, err := s.attempt(ctx, id, w, ask)
-		if errors.Is(err, errAgain) {
-			continue
-		}
-		if errors.Is(err, db.ErrUnavailable) {
-			return s.withoutSQL(ctx, id, w, err)
-		}
-		if done || err != nil {
+		got, err := s.step(ctx, id, n, asker)
+		switch {
+		case errors.Is(err, ErrAgain):
+		case errors.Is(err, db.ErrUnavailable) && !n.ahead:
+			return s.withoutSQL(ctx, id, n, err)
+		default:
 			return got, err
 		}
 	}
 	return Token{}, fmt.Errorf("wait for another's refresh: %w", context.Cause(ctx))
 }
 
-// attempt does one thing for the wish. It is not done where somebody else was quicker, or has to be waited for.
-func (s *Store) attempt(ctx context.Context, id wechat.AppID, w wish, ask Ask) (got Token, done bool, err error) {
-	if v, _, _ := s.newest.Local(string(id)); s.fits(v, w) {
-		return token(v), true, nil // a holder shared what SQL does not have yet
+// step looks at the row once: it returns a token that meets the need, waits for another process's
+// lease (ErrAgain), refreshes, or fails. A renewal goes straight to the claim.
+func (s *Store) step(ctx context.Context, id wechat.AppID, n need, asker Asker) (Token, error) {
+	if n.ahead {
+		return s.refresh(ctx, id, n, asker)
+	}
+	if v, _, _ := s.newest.Local(string(id)); s.fits(v, n) {
+		return token(v), nil // another process shared what SQL does not have yet
 	}
 	r, err := s.look(ctx, id)
 	if err != nil {
-		return Token{}, false, err
+		return Token{}, err
 	}
-	if r.serves(w, s.clock(), s.times) {
+	if r.serves(n, s.clock(), s.times) {
 		s.uses.note(id)
-		return r.token(), true, nil
+		return r.token(), nil
 	}
 	now, err := db.Now(ctx, s.db)
 	if err != nil {
-		return Token{}, false, err
+		return Token{}, err
 	}
-	return s.pursue(ctx, id, r, w, s.moment(now), ask)
-}
-
-func (s *Store) pursue(ctx context.Context, id wechat.AppID, r row, w wish, m moment, ask Ask) (got Token, done bool, err error) {
+	m := s.instantAt(now)
 	r.mend(m)
-	switch verdict := r.judge(w, s.clock(), m); verdict {
-	case waits:
+	switch decision := r.decide(n, s.clock(), m); decision {
+	case busy:
 		s.counters.waited.Add(1)
 		s.newest.Wait(ctx, string(id), int64(s.version(id)), rereadEvery)
-		return Token{}, false, nil
-	case mine:
-		if ask == nil {
-			return Token{}, true, ErrNotAsked
-		}
-		return s.refresh(ctx, id, w, ask)
+		return Token{}, ErrAgain
+	case claimable:
+		return s.refresh(ctx, id, n, asker)
 	default:
-		got, err = s.verdict(verdict, id, r, w)
-		return got, true, err
+		return s.settled(decision, id, r, n)
 	}
 }
 
@@ -114,19 +102,19 @@ func (s *Store) look(ctx context.Context, id wechat.AppID) (row, error) {
 	return r, err
 }
 
-// verdict is the answer to a caller who neither waits nor asks.
-func (s *Store) verdict(v verdict, id wechat.AppID, r row, w wish) (Token, error) {
-	switch v {
+// settled answers a caller that neither waits nor asks.
+func (s *Store) settled(d decision, id wechat.AppID, r row, n need) (Token, error) {
+	switch d {
 	case usable:
 		return r.token(), nil
-	case resting:
+	case backingOff:
 		return Token{}, s.lastFailure(id, r.fence)
 	case limited:
 		s.counters.limited.Add(1)
-		if w.rejected {
+		if n.rejected {
 			return Token{}, ErrLimited
 		}
-		return r.token(), nil // only this process's clock holds it for expired
+		return r.token(), nil // it has expired by this process's clock alone
 	default:
 		return Token{}, ErrRetired
 	}
@@ -141,62 +129,55 @@ func (s *Store) lastFailure(id wechat.AppID, fence Version) error {
 	return ErrBackOff
 }
 
-// refresh claims the row, if it is still to be claimed, and asks.
-func (s *Store) refresh(ctx context.Context, id wechat.AppID, w wish, ask Ask) (Token, bool, error) {
+// refresh prepares an ask, claims the row if that is still allowed, and asks. Where another process
+// was quicker it returns ErrAgain, or for a renewal nothing at all.
+func (s *Store) refresh(ctx context.Context, id wechat.AppID, n need, asker Asker) (Token, error) {
+	if err := asker.Prepare(ctx); err != nil {
+		return Token{}, err
+	}
 	began := time.Now() // before the lease begins, so that the lease never ends before it seems to
-	var c claim
-	claimed := false
-	err := s.change(ctx, id, func(r *row, m moment) error {
-		claimed = false // PostgreSQL may have this run again
-		if r.judge(w, s.clock(), m) != mine {
-			s.counters.lost.Add(1)
+	c, claimed, err := s.claim(ctx, id, n)
+	switch {
+	case err != nil:
+		return Token{}, err
+	case !claimed && n.ahead:
+		return Token{}, nil
+	case !claimed:
+		s.counters.lost.Add(1)
+		return Token{}, ErrAgain
+	}
+	return s.ask(ctx, id, c, began, asker)
+}
+
+// claim claims the row for a need, or returns false where the row does not allow it any more.
+func (s *Store) claim(ctx context.Context, id wechat.AppID, n need) (c claim, claimed bool, err error) {
+	err = s.change(ctx, id, func(r *row, m instant) error {
+		claimed = false // PostgreSQL may run this again
+		if !r.mayClaim(n, s.clock(), m) {
 			return nil
 		}
 		if s.kind == Authorizer && r.refresh.IsZero() {
 			return ErrDead
 		}
 		left, inUse := r.left(m)
-		r.used = m.now
-		c, claimed = r.claim(m, max(w.useless, r.version)), true
+		if !n.ahead {
+			r.used = m.now
+		}
+		c, claimed = r.claim(m, max(n.newerThan, r.version)), true
 		c.left, c.inUse = left, inUse
 		return nil
 	})
-	if err != nil || !claimed {
-		return Token{}, false, err
-	}
-	got, err := s.carryOut(ctx, id, c, began, ask)
-	return got, true, err
+	return c, claimed && err == nil, err
 }
 
-func (s *Store) renew(ctx context.Context, id wechat.AppID, ask Ask) error {
-	began := time.Now()
-	var c claim
-	claimed := false
-	err := s.change(ctx, id, func(r *row, m moment) error {
-		if claimed = r.renews(m); claimed {
-			left, inUse := r.left(m)
-			c = r.claim(m, r.version)
-			c.left, c.inUse = left, inUse
-		}
-		return nil
-	})
-	if err != nil || !claimed {
-		return err
-	}
-	_, err = s.carryOut(ctx, id, c, began, ask)
-	if errors.Is(err, errAgain) {
-		return nil // it is due again
-	}
-	return err
-}
-
-// carryOut asks under the claim and stores what comes of it. From here on nothing is given up halfway: WeChat may have acted.
-func (s *Store) carryOut(ctx context.Context, id wechat.AppID, c claim, began time.Time, ask Ask) (Token, error) {
+// ask asks under the claim and stores the result. From here on nothing is given up halfway: WeChat may
+// have acted.
+func (s *Store) ask(ctx context.Context, id wechat.AppID, c claim, began time.Time, asker Asker) (Token, error) {
 	ctx = context.WithoutCancel(ctx)
 	s.hit("claimed")
-	a, err := s.send(ctx, c.refresh, began, ask)
+	a, err := s.send(ctx, c.refresh, began, asker)
 	if c.refused = errors.Is(err, ErrDead); c.refused && !c.spare.IsZero() {
-		a, err = s.send(ctx, c.spare, began, ask)
+		a, err = s.send(ctx, c.spare, began, asker)
 	}
 	how := s.outcome(err)
 	s.counters.count(how)
@@ -210,20 +191,19 @@ func (s *Store) carryOut(ctx context.Context, id wechat.AppID, c claim, began ti
 }
 
 var (
-	errAgain    = errors.New("the refresh token was replaced meanwhile")
 	errTooLate  = fmt.Errorf("%w: %w: the claim took so long that its lease might end before the call", ErrNotAsked, db.ErrUnavailable)
 	errNoAccess = errors.New("the answer has no access token")
 )
 
 // send asks once, if a call still fits into the lease.
-func (s *Store) send(ctx context.Context, refresh seal.Secret, began time.Time, ask Ask) (Answer, error) {
+func (s *Store) send(ctx context.Context, refresh seal.Secret, began time.Time, asker Asker) (Answer, error) {
 	if time.Since(began)+s.times.Call > s.times.Lease {
 		return Answer{}, errTooLate
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.times.Call)
 	defer cancel()
 	s.hit("sending")
-	a, err := ask(ctx, refresh)
+	a, err := asker.Send(ctx, refresh)
 	s.hit("answered")
 	if err == nil && a.Access.IsZero() {
 		err = errNoAccess
@@ -250,7 +230,7 @@ func (s *Store) outcome(err error) outcome {
 	switch {
 	case err == nil:
 		return answered
-	case errors.Is(err, ErrNotAsked):
+	case errors.Is(err, ErrNotAsked), errors.Is(err, ErrAgain):
 		return notAsked
 	case errors.Is(err, ErrDead):
 		return dead
@@ -270,7 +250,7 @@ func (s *Store) noteFailure(ctx context.Context, id wechat.AppID, c claim, how o
 	}
 	var after row
 	var another bool
-	err := s.change(ctx, id, func(r *row, m moment) error {
+	err := s.change(ctx, id, func(r *row, m instant) error {
 		r.keep(refresh, c.fence)
 		another = r.fail(c, how, m)
 		if later := (*NotBefore)(nil); errors.As(cause, &later) {
@@ -280,7 +260,7 @@ func (s *Store) noteFailure(ctx context.Context, id wechat.AppID, c claim, how o
 		return nil
 	})
 	if err == nil && another {
-		return Token{}, errAgain
+		return Token{}, ErrAgain
 	}
 	if err == nil && after.version > c.fence && s.lives(s.versioned(after)) {
 		return s.share(ctx, id, after)
@@ -304,7 +284,7 @@ func (s *Store) store(ctx context.Context, id wechat.AppID, c claim, a Answer) (
 }
 
 func (s *Store) settle(ctx context.Context, id wechat.AppID, c claim, a Answer) (after row, err error) {
-	err = s.change(ctx, id, func(r *row, m moment) error {
+	err = s.change(ctx, id, func(r *row, m instant) error {
 		r.succeed(c, a, m)
 		after = *r
 		return nil
@@ -315,7 +295,7 @@ func (s *Store) settle(ctx context.Context, id wechat.AppID, c claim, a Answer) 
 // insist stores the answer when SQL is back, unless it is superseded by then. When the mirror is closed it tries once more.
 func (s *Store) insist(ctx context.Context, id wechat.AppID, c claim, a Answer) {
 	s.counters.insisted.Add(1)
-	s.storing.Start(ctx, purpose{id: id, what: storing, wish: wish{useless: c.fence}}, func(ctx context.Context) (Token, error) {
+	s.storing.Start(ctx, flightKey{id: id, need: need{newerThan: c.fence}}, func(ctx context.Context) (Token, error) {
 		for {
 			select {
 			case <-time.After(rereadEvery):
@@ -340,31 +320,40 @@ func (s *Store) share(ctx context.Context, id wechat.AppID, r row) (Token, error
 }
 
 // withoutSQL answers with what the process or Redis knows, or with err.
-func (s *Store) withoutSQL(ctx context.Context, id wechat.AppID, w wish, err error) (Token, error) {
+func (s *Store) withoutSQL(ctx context.Context, id wechat.AppID, n need, err error) (Token, error) {
 	if ctx.Err() == nil {
 		s.mirror.SQLFailed()
 	}
-	if known, ok := s.known(ctx, id, w); ok {
+	if known, ok := s.known(ctx, id, n); ok {
 		return known, nil
 	}
 	return Token{}, err
 }
 
-func (s *Store) known(ctx context.Context, id wechat.AppID, w wish) (Token, bool) {
-	v, _, _ := s.newest.Local(string(id))
-	if !s.fits(v, w) {
-		v, _ = s.newest.Shared(ctx, string(id))
+// knownWithoutSQL returns what is known while SQL is known to be unavailable, to spare callers the
+// wait for it.
+func (s *Store) knownWithoutSQL(ctx context.Context, id wechat.AppID, n need) (Token, bool) {
+	if n.ahead || !s.mirror.Away() {
+		return Token{}, false
 	}
-	return token(v), s.fits(v, w)
+	return s.known(ctx, id, n)
 }
 
-func (s *Store) fits(v mirror.Versioned, w wish) bool {
-	return Version(v.Version) > w.useless && s.lives(v)
+func (s *Store) known(ctx context.Context, id wechat.AppID, n need) (Token, bool) {
+	v, _, _ := s.newest.Local(string(id))
+	if !s.fits(v, n) {
+		v, _ = s.newest.Shared(ctx, string(id))
+	}
+	return token(v), s.fits(v, n)
+}
+
+func (s *Store) fits(v mirror.Versioned, n need) bool {
+	return Version(v.Version) > n.newerThan && s.lives(v)
 }
 
 // reread has the row read while callers go on with what is known.
 func (s *Store) reread(id wechat.AppID) {
-	s.obtained.Start(context.Background(), purpose{id: id, what: rereading}, func(ctx context.Context) (Token, error) {
+	s.flights.Start(context.Background(), flightKey{id: id, reread: true}, func(ctx context.Context) (Token, error) {
 		r, err := s.look(ctx, id)
 		if errors.Is(err, db.ErrUnavailable) && ctx.Err() == nil {
 			s.mirror.SQLFailed()

@@ -41,7 +41,7 @@ func TestARowRefreshedBetweenReadAndWriteWins(t *testing.T) {
 		if err != nil || len(rows) != 1 {
 			t.Fatalf("got %d rows, %v, want the one", len(rows), err)
 		}
-		if _, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil {
+		if _, err := s.Replace(t.Context(), id, bad, wx); err != nil {
 			t.Fatal(err)
 		}
 		var fresh [][]byte
@@ -87,7 +87,7 @@ func TestResealingGoesOnUnderRefreshesAndLosesNone(t *testing.T) {
 				default:
 				}
 				s := []*Store{before, after}[i%2]
-				if got, err := s.Replace(t.Context(), id, bad, wx.ask); err == nil {
+				if got, err := s.Replace(t.Context(), id, bad, wx); err == nil {
 					bad = got.Version
 				}
 				p.pass(3 * time.Minute)

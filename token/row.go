@@ -29,6 +29,10 @@ func (t Times) check() error {
 	return errors.New("times of custody: want call < lease < unsettled < overlap < life")
 }
 
+// patience bounds how long callers wait for one token: two leases of others, the component token that
+// a request needs, and two requests.
+func (t Times) patience() time.Duration { return 4*(t.Lease+t.Call) + 10*time.Second }
+
 const (
 	forcedRefreshes = 5 // of one row
 	forcedWithin    = 10 * time.Minute
@@ -81,8 +85,8 @@ type row struct {
 	retired     time.Time
 }
 
-// moment is when something happens to a row: by the database's clock, with the times that hold, and a number in [0, 1) that spreads what would else happen at once.
-type moment struct {
+// instant is when something happens to a row: by the database's clock, with the times that hold, and a number in [0, 1) that spreads what would else happen at once.
+type instant struct {
 	Times
 	now    time.Time
 	jumped bool    // the clock was set a moment ago, so that nothing can be told by how long ago it was
@@ -105,7 +109,7 @@ type claim struct {
 
 // mend undoes what a database's clock that was set back would make last: nothing waits for longer than it would have.
 // And it notices the restore of an older dump: the row never issued a version that is known. What was known of it and what was under way is lost with the row that did, so this one is suspect, and whoever has it is late.
-func (r *row) mend(m moment) {
+func (r *row) mend(m instant) {
 	if r.fence < m.known {
 		r.fence, r.lease = m.known, time.Time{}
 		r.unsettle(m.settles(), m)
@@ -125,16 +129,16 @@ func (r *row) mend(m moment) {
 }
 
 // settles is the latest time until which anything that was sent by now may act.
-func (m moment) settles() time.Time { return m.now.Add(m.Lease - m.Call + m.Unsettled) }
+func (m instant) settles() time.Time { return m.now.Add(m.Lease - m.Call + m.Unsettled) }
 
 // held reports whether somebody has the row. A lease that ends later than any given now could is over: the clock was set back.
-func (r *row) held(m moment) bool {
+func (r *row) held(m instant) bool {
 	return m.now.Before(r.lease) && r.lease.Sub(m.now) <= m.Lease
 }
 
 // issue makes the next fence, above all that went before it and above bad, the version that a caller found of no use: after the restore of an old dump that may be newer than the row.
 // What is stored may be newer than the last fence, by a holder who claimed before the restore.
-func (r *row) issue(m moment, bad Version) Version {
+func (r *row) issue(m instant, bad Version) Version {
 	r.fence = max(Version(db.Next(int64(max(r.fence, r.version)), m.now)), bad+1)
 	r.claimed = m.now
 	return r.fence
@@ -142,7 +146,7 @@ func (r *row) issue(m moment, bad Version) Version {
 
 // claim gives the row to a caller until the lease ends. Then it is due, so that a holder who vanished is noticed.
 // Where the clock was set forward, what may still happen at WeChat seems past. So what is unsettled stays that, and the row is refreshed once more after this.
-func (r *row) claim(m moment, bad Version) claim {
+func (r *row) claim(m instant, bad Version) claim {
 	r.endLease(m)
 	if m.jumped && !r.unsettled.IsZero() {
 		r.unsettle(m.settles(), m)
@@ -154,7 +158,7 @@ func (r *row) claim(m moment, bad Version) claim {
 }
 
 // endLease takes the row from a holder of whom nothing was heard. WeChat may still act on what he sent, as if he had sent it now: how long ago his lease ended says nothing, for the clock may have been set since, and nobody need have noticed.
-func (r *row) endLease(m moment) {
+func (r *row) endLease(m instant) {
 	if r.lease.IsZero() {
 		return
 	}
@@ -163,12 +167,12 @@ func (r *row) endLease(m moment) {
 }
 
 // unsettle makes the row suspect. It always shows to whoever claimed before, be it in the same millisecond.
-func (r *row) unsettle(until time.Time, m moment) {
+func (r *row) unsettle(until time.Time, m instant) {
 	r.unsettled = later(later(r.unsettled, until), earlier(r.claimed, m.now).Add(tick))
 }
 
 // succeed takes an answer to the ask of c. A newer one is stored; an older one is not, but its refresh token is kept. It is clean, and ends all suspicion, only if nothing can have acted at WeChat after it.
-func (r *row) succeed(c claim, a Answer, m moment) {
+func (r *row) succeed(c claim, a Answer, m instant) {
 	if c.fence == r.version {
 		return // stored by a commit that seemed to fail
 	}
@@ -188,7 +192,7 @@ func (r *row) succeed(c claim, a Answer, m moment) {
 }
 
 // replace stores a as version. Unless that is clean, the refresh token that it replaces becomes the spare.
-func (r *row) replace(version Version, a Answer, asked time.Time, clean bool, m moment) {
+func (r *row) replace(version Version, a Answer, asked time.Time, clean bool, m instant) {
 	old, oldVersion := r.refresh, r.version
 	r.version, r.access = version, a.Access
 	if !a.Refresh.IsZero() {
@@ -207,7 +211,7 @@ func (r *row) replace(version Version, a Answer, asked time.Time, clean bool, m 
 }
 
 // live sets when the token expires and is to be renewed: 55–65 % of its life ahead if it was called lately, else 1/12 to 5/24 (10–25 minutes of two hours).
-func (r *row) live(life time.Duration, asked time.Time, m moment) {
+func (r *row) live(life time.Duration, asked time.Time, m instant) {
 	r.expires = earlier(asked, m.now).Add(life)
 	r.early = r.expires.Add(-part(life, 0.55+0.10*m.spread))
 	r.late = r.expires.Add(-part(life, (2+3*m.spread)/24))
@@ -217,7 +221,7 @@ func (r *row) live(life time.Duration, asked time.Time, m moment) {
 }
 
 // brief reports whether the stored token was given a life so short that its refreshes count as forced.
-func (r *row) brief(m moment) bool {
+func (r *row) brief(m instant) bool {
 	return r.version == r.fence && !r.access.IsZero() && r.expires.Sub(r.claimed) < m.brief()
 }
 
@@ -254,12 +258,12 @@ func (r *row) release(c claim) {
 }
 
 // left is how long the row's token still lives, and whether it is in use: a keeper should see to it.
-func (r *row) left(m moment) (time.Duration, bool) {
+func (r *row) left(m instant) (time.Duration, bool) {
 	return r.expires.Sub(m.now), !r.access.IsZero() && m.now.Sub(r.used) < m.idle()
 }
 
 // fail takes the end of an ask that gave no answer. It reports whether the row has another refresh token than those that were refused: then nothing is dead, and it may be asked again at once.
-func (r *row) fail(c claim, how outcome, m moment) (another bool) {
+func (r *row) fail(c claim, how outcome, m instant) (another bool) {
 	if how == unknown {
 		r.unsettle(m.now.Add(m.Unsettled), m)
 	}
@@ -282,7 +286,7 @@ func (r *row) fail(c claim, how outcome, m moment) (another bool) {
 }
 
 // bar keeps the row from being asked for before a time, after the ask of c failed.
-func (r *row) bar(c claim, until time.Time, m moment) {
+func (r *row) bar(c claim, until time.Time, m instant) {
 	if c.fence != r.fence {
 		return
 	}
@@ -291,7 +295,7 @@ func (r *row) bar(c claim, until time.Time, m moment) {
 }
 
 // hasten lets the row be asked for at once, whatever failed before.
-func (r *row) hasten(m moment) {
+func (r *row) hasten(m instant) {
 	r.retry, r.barred = time.Time{}, time.Time{}
 	if r.failures > 0 && !r.due.IsZero() {
 		r.due = earlier(r.due, m.now)
@@ -301,7 +305,7 @@ func (r *row) hasten(m moment) {
 
 // rest is how long keepers leave a row alone whose ask failed. One that nobody waits for is tried once a day; a dead refresh token too, unless another is found before,
 // but sooner at first: what its refusal means is noted elsewhere, after the row, and a process that dies between the two leaves nobody looking for another one.
-func (r *row) rest(how outcome, m moment) time.Duration {
+func (r *row) rest(how outcome, m instant) time.Duration {
 	switch {
 	case how == dead:
 		return wait(m.lately(), r.failures, m.idle())
@@ -320,7 +324,7 @@ func wait(first time.Duration, failures int, most time.Duration) time.Duration {
 }
 
 // next is when the row wants a refresh, whatever became of the last one; zero is never.
-func (r *row) next(m moment) time.Time {
+func (r *row) next(m instant) time.Time {
 	switch {
 	case !r.retired.IsZero(), r.version == 0 && r.refresh.IsZero():
 		return time.Time{}
@@ -340,13 +344,13 @@ func (r *row) next(m moment) time.Time {
 }
 
 // onlyWarm reports whether next is only that of a token which nobody called for a day.
-func (r *row) onlyWarm(m moment) bool {
+func (r *row) onlyWarm(m instant) bool {
 	unused := m.now.Sub(r.used)
 	return r.lease.IsZero() && r.unsettled.IsZero() && !r.access.IsZero() && m.idle() <= unused && unused < m.cold()
 }
 
 // schedule sets when keepers look at the row. After a failure that is not before its rest is over, but then for certain.
-func (r *row) schedule(m moment) {
+func (r *row) schedule(m instant) {
 	next := r.next(m)
 	if r.failures > 0 && r.retired.IsZero() {
 		next = later(next, r.due)
@@ -358,12 +362,12 @@ func (r *row) schedule(m moment) {
 }
 
 // renews is wanted, within the allowance of forced refreshes where the row's token is a brief one.
-func (r *row) renews(m moment) bool {
+func (r *row) renews(m instant) bool {
 	return r.wanted(m) && (!r.brief(m) || r.force(r.version, m))
 }
 
 // wanted reports whether a keeper should claim the row now, after it has put right a due time that was only a guess. One that turns out to be warm only now waits until it is listed as that.
-func (r *row) wanted(m moment) bool {
+func (r *row) wanted(m instant) bool {
 	was := r.warm
 	r.schedule(m)
 	return !r.due.IsZero() && !r.due.After(m.now) && !r.held(m) && (was || !r.warm)
@@ -374,48 +378,60 @@ func (r *row) alive(at time.Time, t Times) bool {
 	return !r.access.IsZero() && at.Before(r.expires.Add(-t.Call))
 }
 
-// wish is what a caller without a usable token says: the version that is of no use to him, because WeChat rejected it, or because it has expired by his own clock.
-type wish struct {
-	useless  Version
-	rejected bool
+// need is what a caller or a keeper needs: a token newer than a version, because WeChat rejected that
+// version, or because it has expired by the caller's own clock; or a renewal ahead of time.
+type need struct {
+	newerThan Version
+	rejected  bool
+	ahead     bool
 }
 
-type verdict int
+// decision is what a caller gets from a row.
+type decision int
 
 const (
-	none    verdict = iota // there is nothing to ask with
-	usable                 // the row's token will do
-	waits                  // somebody else is asking
-	resting                // the last ask failed a moment ago
-	limited                // too many forced refreshes
-	mine                   // the caller is to claim it, suspect or not
+	ended      decision = iota // the row is retired: there is nothing to ask with
+	usable                     // the row's token will do
+	busy                       // somebody else is asking
+	backingOff                 // the last ask failed a moment ago
+	limited                    // too many forced refreshes
+	claimable                  // the caller may claim the row, suspect or not
 )
 
-// serves reports whether the row's token will do for a caller whose own clock shows his.
-func (r *row) serves(w wish, his time.Time, t Times) bool {
-	return r.version > w.useless && r.alive(his, t)
+// serves reports whether the row's token meets the need of a caller with the given clock.
+func (r *row) serves(n need, clock time.Time, t Times) bool {
+	return r.version > n.newerThan && r.alive(clock, t)
 }
 
-// judge says what a caller gets whose own clock shows his. It counts a refresh that is forced: one of a token that lives by the database's clock, or that never lived for long.
-func (r *row) judge(w wish, his time.Time, m moment) verdict {
+// decide says what a caller with the given clock gets. It counts a refresh that is forced: one of a
+// token that still lives by the database's clock, or whose life was brief from the start.
+func (r *row) decide(n need, clock time.Time, m instant) decision {
 	switch {
-	case r.serves(w, his, m.Times):
+	case r.serves(n, clock, m.Times):
 		return usable
 	case !r.retired.IsZero():
-		return none
+		return ended
 	case r.held(m):
-		return waits
+		return busy
 	case m.now.Before(r.retry), m.now.Before(r.barred):
-		return resting
-	case (r.alive(m.now, m.Times) || r.brief(m)) && !r.force(max(w.useless, r.version), m):
+		return backingOff
+	case (r.alive(m.now, m.Times) || r.brief(m)) && !r.force(max(n.newerThan, r.version), m):
 		return limited
 	default:
-		return mine
+		return claimable
 	}
 }
 
+// mayClaim reports whether the row may be claimed now for a need.
+func (r *row) mayClaim(n need, clock time.Time, m instant) bool {
+	if n.ahead {
+		return r.renews(m)
+	}
+	return r.decide(n, clock, m) == claimable
+}
+
 // force allows five refreshes in ten minutes, kept as one timestamp that each moves by two minutes. A version counts once, however often its replacement fails.
-func (r *row) force(version Version, m moment) bool {
+func (r *row) force(version Version, m instant) bool {
 	if version == r.forcedFor {
 		return true
 	}
@@ -429,7 +445,7 @@ func (r *row) force(version Version, m moment) bool {
 
 // grant takes an answer that no claim asked for: an exchange, sent at the time given by the database's clock. It ends whatever lease is set, so that a refresh under way is late by that alone.
 // It is clean only if no refresh can have been under way when it was sent, as far as clocks can tell. An answer without an access token comes from WeChat's list, so where there is a refresh token already its own is only the spare.
-func (r *row) grant(a Answer, sent time.Time, m moment) {
+func (r *row) grant(a Answer, sent time.Time, m instant) {
 	clean := sent.Sub(r.claimed) > m.Lease && !m.jumped
 	r.endLease(m) // a lease that was held leaves something unsettled
 	clean = clean && r.unsettled.Before(sent) && !a.Access.IsZero()
@@ -453,7 +469,7 @@ func (r *row) grant(a Answer, sent time.Time, m moment) {
 // offer takes a refresh token from WeChat's list. It overwrites nothing and makes the row suspect, and reports false for one that is no news.
 // Where there is no access token nobody waits for the row, and a whole list may come at once: it is asked for within a life, not all at the same time.
 // Whatever bars the row goes on: a quota that is used up is so for every refresh token.
-func (r *row) offer(refresh seal.Secret, m moment) bool {
+func (r *row) offer(refresh seal.Secret, m instant) bool {
 	if r.refresh.IsZero() && !refresh.IsZero() {
 		r.refresh = refresh
 	} else if !r.keep(refresh, 0) {
@@ -469,7 +485,7 @@ func (r *row) offer(refresh seal.Secret, m moment) bool {
 }
 
 // retire takes the access token away: whatever is under way is late, and the row is never due until a grant.
-func (r *row) retire(m moment) {
+func (r *row) retire(m instant) {
 	r.endLease(m)
 	r.version = r.issue(m, 0)
 	r.access, r.expires, r.retired = seal.Secret{}, time.Time{}, m.now

@@ -16,8 +16,8 @@ type history struct {
 
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func at(seconds float64) moment {
-	return moment{Times: DefaultTimes(), now: start.Add(time.Duration(seconds * float64(time.Second))), spread: 0.5}
+func at(seconds float64) instant {
+	return instant{Times: DefaultTimes(), now: start.Add(time.Duration(seconds * float64(time.Second))), spread: 0.5}
 }
 
 // granted is a row whose first token, "first", was got cleanly an hour before the start.
@@ -344,7 +344,7 @@ func TestFencesRiseWithoutTheClock(t *testing.T) {
 func TestALeaseThatEndsTooFarAheadIsOver(t *testing.T) {
 	h := granted(t)
 	h.claim(0)
-	if h.r.judge(wish{}, at(9999).now, at(-120)) != mine {
+	if h.r.decide(need{}, at(9999).now, at(-120)) != claimable {
 		t.Error("got a caller who waits for minutes, want the row claimed: the clock was set back")
 	}
 	h.r.succeed(h.claim(-120), answer("B"), at(-119))
@@ -374,15 +374,15 @@ func TestNothingLastsLongerBecauseTheClockWasSetBack(t *testing.T) {
 
 func TestTheAllowanceOfForcedRefreshesIsNotUsedUpBecauseTheClockWasSetBack(t *testing.T) {
 	h := granted(t)
-	rejected := wish{h.r.version, true}
-	if h.r.judge(rejected, at(0).now, at(0)) != mine { // as the first of five
+	rejected := need{newerThan: h.r.version, rejected: true}
+	if h.r.decide(rejected, at(0).now, at(0)) != claimable { // as the first of five
 		t.Fatal("got the first refused")
 	}
 	h.r.succeed(h.claim(0), answer("A"), at(1))
 	for _, seconds := range []float64{-3600, -3000} { // the clock is set back by an hour, and goes on
 		r := h.r
 		r.mend(at(seconds))
-		if r.judge(wish{r.version, true}, at(seconds).now, at(seconds)) != mine {
+		if r.decide(need{newerThan: r.version, rejected: true}, at(seconds).now, at(seconds)) != claimable {
 			t.Errorf("at %v: got a rejected token not replaced, want callers not locked out for as long as the clock lags", seconds)
 		}
 	}
@@ -573,13 +573,13 @@ func TestARetiredRowTakesNothingUnderWay(t *testing.T) {
 	if !h.r.access.IsZero() || h.r.wanted(at(86400)) || !h.r.due.IsZero() {
 		t.Errorf("got access %v, due %v, want it never due", !h.r.access.IsZero(), h.r.due)
 	}
-	if got := h.r.judge(wish{}, at(3).now, at(3)); got != none {
-		t.Errorf("got verdict %d, want none", got)
+	if got := h.r.decide(need{}, at(3).now, at(3)); got != ended {
+		t.Errorf("got %d, want ended", got)
 	}
 	h.r.grant(answer("X"), at(400).now, at(401))
 	h.stored("X")
-	if got := h.r.judge(wish{}, at(402).now, at(402)); got != usable {
-		t.Errorf("got verdict %d after a grant, want usable", got)
+	if got := h.r.decide(need{}, at(402).now, at(402)); got != usable {
+		t.Errorf("got decision %d after a grant, want usable", got)
 	}
 	if h.r.due.IsZero() {
 		t.Error("got the row never due after a grant, want it renewed")
@@ -591,51 +591,51 @@ func TestACallerNamesTheVersionThatIsOfNoUse(t *testing.T) {
 	old := h.r.version
 	ahead := at(7200).now // a clock by which the token has expired
 	cases := map[string]struct {
-		w    wish
+		w    need
 		his  time.Time
-		want verdict
+		want decision
 	}{
-		"none is known":              {wish{}, at(0).now, usable},
-		"rejected":                   {wish{old, true}, at(0).now, mine},
-		"rejected, replaced already": {wish{old - 1, true}, at(0).now, usable},
-		"expired by his own clock":   {wish{old, false}, ahead, mine},
-		"unknown, and expired":       {wish{}, ahead, mine},
-		"newer than the row":         {wish{old + 7, true}, at(0).now, mine},
+		"none is known":              {need{}, at(0).now, usable},
+		"rejected":                   {need{newerThan: old, rejected: true}, at(0).now, claimable},
+		"rejected, replaced already": {need{newerThan: old - 1, rejected: true}, at(0).now, usable},
+		"expired by his own clock":   {need{newerThan: old}, ahead, claimable},
+		"unknown, and expired":       {need{}, ahead, claimable},
+		"newer than the row":         {need{newerThan: old + 7, rejected: true}, at(0).now, claimable},
 	}
 	for name, c := range cases {
-		if r := h.r; r.judge(c.w, c.his, at(0)) != c.want {
-			t.Errorf("%s: got another verdict, want %d", name, c.want)
+		if r := h.r; r.decide(c.w, c.his, at(0)) != c.want {
+			t.Errorf("%s: got another decision, want %d", name, c.want)
 		}
 	}
 	h.r.fail(h.claim(0), unknown, at(8))
-	if r := h.r; r.judge(wish{old, true}, at(10).now, at(10)) != mine {
+	if r := h.r; r.decide(need{newerThan: old, rejected: true}, at(10).now, at(10)) != claimable {
 		t.Error("got a caller who waits for a suspect row, want it claimed at once")
 	}
 }
 
 func TestCallersWaitForAHolder(t *testing.T) {
 	h := granted(t)
-	w := wish{h.r.version, true}
+	w := need{newerThan: h.r.version, rejected: true}
 	c := h.claim(0)
-	if r := h.r; r.judge(w, at(1).now, at(1)) != waits {
+	if r := h.r; r.decide(w, at(1).now, at(1)) != busy {
 		t.Error("got the row claimed twice, want the second to wait")
 	}
 	h.r.succeed(c, answer("A"), at(1))
-	if r := h.r; r.judge(w, at(2).now, at(2)) != usable {
+	if r := h.r; r.decide(w, at(2).now, at(2)) != usable {
 		t.Error("got no token after the holder's success, want it")
 	}
 }
 
 func TestCallersBackOffAfterAnAskThatFailed(t *testing.T) {
 	h := granted(t)
-	w := wish{useless: h.r.version, rejected: true}
+	w := need{newerThan: h.r.version, rejected: true}
 	now := 0.0
 	for i, pause := range []float64{1, 2, 4, 8, 12, 12} {
 		h.r.fail(h.claim(now), refused, at(now))
-		if r := h.r; r.judge(w, at(0).now, at(now+pause-0.01)) != resting {
+		if r := h.r; r.decide(w, at(0).now, at(now+pause-0.01)) != backingOff {
 			t.Errorf("failure %d: got an ask before %v s, want rest", i+1, pause)
 		}
-		if r := h.r; r.judge(w, at(0).now, at(now+pause)) == resting {
+		if r := h.r; r.decide(w, at(0).now, at(now+pause)) == backingOff {
 			t.Errorf("failure %d: got rest after %v s, want an ask", i+1, pause)
 		}
 		now += pause
@@ -691,12 +691,12 @@ func TestForcedRefreshesAreLimited(t *testing.T) {
 func TestOnlyALivingTokenIsForced(t *testing.T) {
 	h := granted(t)
 	h.r.forced = at(700).now
-	w := wish{h.r.version, true}
-	if r := h.r; r.judge(w, at(0).now, at(100)) != limited {
+	w := need{newerThan: h.r.version, rejected: true}
+	if r := h.r; r.decide(w, at(0).now, at(100)) != limited {
 		t.Error("got a forced refresh beyond the limit")
 	}
 	h.r.forced = at(7900).now
-	if r := h.r; r.judge(w, at(7200).now, at(7200)) != mine {
+	if r := h.r; r.decide(w, at(7200).now, at(7200)) != claimable {
 		t.Error("got an expired token's refresh limited, want it claimed")
 	}
 }
@@ -793,8 +793,8 @@ func TestABriefTokenIsReplacedFiveTimesAtOnceAndThenOnceInTwoMinutes(t *testing.
 	replaced := 0
 	for second := 0.0; second < 600; second += 10 {
 		m := at(second)
-		switch h.r.judge(wish{useless: h.r.version}, m.now, m) {
-		case mine:
+		switch h.r.decide(need{newerThan: h.r.version}, m.now, m) {
+		case claimable:
 			if replaced++; replaced > 5+int(second)/120 {
 				t.Fatalf("second %.0f: got it replaced %d times", second, replaced)
 			}
@@ -831,7 +831,7 @@ func TestATokenOfAMinuteIsNotBrief(t *testing.T) {
 	minute.ExpiresIn = time.Minute
 	for second := 0.0; second < 600; second += 60 {
 		m := at(second)
-		if got := h.r.judge(wish{useless: h.r.version}, m.now, m); got != mine && second > 0 {
+		if got := h.r.decide(need{newerThan: h.r.version}, m.now, m); got != claimable && second > 0 {
 			t.Fatalf("second %.0f: got %d, want the claim", second, got)
 		}
 		h.r.succeed(h.r.claim(m, h.r.version), minute, m)

@@ -31,7 +31,7 @@ type asking struct {
 
 const slowest = 60 * time.Second // from the sending until WeChat acts, at most
 
-func (w *world) m() moment { return moment{Times: DefaultTimes(), now: w.now, spread: 0.5} }
+func (w *world) m() instant { return instant{Times: DefaultTimes(), now: w.now, spread: 0.5} }
 
 func (w *world) claim(*rapid.T) {
 	if w.r.held(w.m()) || w.r.refresh.IsZero() {

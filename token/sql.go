@@ -13,12 +13,12 @@ import (
 )
 
 // change loads the row under a lock, has work change it, and saves it if it did, all in one transaction.
-func (s *Store) change(ctx context.Context, id wechat.AppID, work func(*row, moment) error) error {
+func (s *Store) change(ctx context.Context, id wechat.AppID, work func(*row, instant) error) error {
 	return s.db.Tx(ctx, func(tx *db.Tx) error { return s.changeIn(ctx, tx, id, s.kind == Component, work) })
 }
 
 // changeIn is change in the caller's transaction. Where there is no row it is made, or it is ErrUnknown.
-func (s *Store) changeIn(ctx context.Context, tx *db.Tx, id wechat.AppID, create bool, work func(*row, moment) error) error {
+func (s *Store) changeIn(ctx context.Context, tx *db.Tx, id wechat.AppID, create bool, work func(*row, instant) error) error {
 	r, err := s.lock(ctx, tx, id, create)
 	if err != nil {
 		return err
@@ -27,7 +27,7 @@ func (s *Store) changeIn(ctx context.Context, tx *db.Tx, id wechat.AppID, create
 	if err != nil {
 		return err
 	}
-	m := s.moment(now)
+	m := s.instantAt(now)
 	m.known = s.version(id)
 	before := r
 	r.mend(m)
@@ -227,7 +227,7 @@ func (s *Store) listDue(ctx context.Context, now time.Time, warm bool, n int) (i
 
 // mendSuspects mends suspect rows that would be due later than they can be: the clock was set back. Nobody else looks at them before they are due. It reads the index of suspect rows, and each again under its lock:
 // one who stood still since he read the time takes a row that became suspect meanwhile for such a one.
-func (s *Store) mendSuspects(ctx context.Context, m moment) error {
+func (s *Store) mendSuspects(ctx context.Context, m instant) error {
 	ids, err := db.All(ctx, s.db, db.Value[wechat.AppID], `
 		SELECT id
 		FROM tokens
@@ -241,7 +241,7 @@ const mendedAtOnce = 500
 // mend has rows mended that nobody asks for.
 func (s *Store) mend(ctx context.Context, ids []wechat.AppID) (err error) {
 	for _, id := range ids {
-		err = errors.Join(err, s.change(ctx, id, func(r *row, m moment) error {
+		err = errors.Join(err, s.change(ctx, id, func(r *row, m instant) error {
 			r.schedule(m)
 			return nil
 		}))

@@ -31,7 +31,7 @@ const id wechat.AppID = "wx00000000000000a1"
 func TestATokenIsGrantedKeptAndKnown(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
-		if _, err := s.Get(t.Context(), id, wx.ask); !errors.Is(err, ErrUnknown) {
+		if _, err := s.Get(t.Context(), id, wx); !errors.Is(err, ErrUnknown) {
 			t.Errorf("got %v before the grant, want ErrUnknown", err)
 		}
 		p.grant(s, wx)
@@ -39,7 +39,7 @@ func TestATokenIsGrantedKeptAndKnown(t *testing.T) {
 			t.Error("got nothing known after Publish, want the token")
 		}
 		for _, replica := range []*Store{s, p.replica(Authorizer)} {
-			got, err := replica.Get(t.Context(), id, wx.ask)
+			got, err := replica.Get(t.Context(), id, wx)
 			if err != nil || got.Access.Reveal() != "access 1" || got.Version == 0 || time.Until(got.Expires) < time.Hour {
 				t.Errorf("got %+v, %v, want the granted token", got, err)
 			}
@@ -51,11 +51,11 @@ func TestATokenIsGrantedKeptAndKnown(t *testing.T) {
 func TestTheComponentsTokenNeedsNoRow(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Component), &fakeWeChat{silent: true}
-		got, err := s.Get(t.Context(), id, wx.ask)
+		got, err := s.Get(t.Context(), id, wx)
 		if err != nil || got.Access.Reveal() != "access 1" {
 			t.Errorf("got %v, %v, want the first token", got, err)
 		}
-		next, err := s.Replace(t.Context(), id, got.Version, wx.ask)
+		next, err := s.Replace(t.Context(), id, got.Version, wx)
 		if err != nil || next.Version <= got.Version {
 			t.Errorf("got %v, %v, want a newer one", next, err)
 		}
@@ -72,7 +72,7 @@ func TestOneRefreshForManyCallersAndReplicas(t *testing.T) {
 		var versions sync.Map
 		for i := range 90 {
 			callers.Go(func() {
-				got, err := replicas[i%len(replicas)].Replace(t.Context(), id, bad, wx.ask)
+				got, err := replicas[i%len(replicas)].Replace(t.Context(), id, bad, wx)
 				if err != nil || got.Version <= bad {
 					t.Errorf("got %v, %v, want a newer token", got, err)
 				}
@@ -103,7 +103,7 @@ func TestManyKeepersRenewADueTokenOnce(t *testing.T) {
 					t.Errorf("got %v, %v, want the one row at most", due, err)
 				}
 				for _, id := range due {
-					if err := s.Renew(t.Context(), id, wx.ask); err != nil {
+					if err := s.Renew(t.Context(), id, wx); err != nil {
 						t.Errorf("got %v, want it renewed or left to another", err)
 					}
 				}
@@ -124,10 +124,10 @@ func TestCallersKeepTheOldTokenWhileItIsRenewed(t *testing.T) {
 		p.pass(time.Hour)
 		wx.stall()
 		done := make(chan error, 1)
-		go func() { done <- s.Renew(t.Context(), id, wx.ask) }()
+		go func() { done <- s.Renew(t.Context(), id, wx) }()
 		wx.waitFor(t, 1)
 		for _, replica := range []*Store{s, other} {
-			if got, err := replica.Get(t.Context(), id, wx.ask); err != nil || got.Version != old {
+			if got, err := replica.Get(t.Context(), id, wx); err != nil || got.Version != old {
 				t.Errorf("got %v, %v, want the old token at once", got, err)
 			}
 		}
@@ -135,7 +135,7 @@ func TestCallersKeepTheOldTokenWhileItIsRenewed(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if got, _ := s.Get(t.Context(), id, wx.ask); got.Version <= old {
+		if got, _ := s.Get(t.Context(), id, wx); got.Version <= old {
 			t.Error("got the old token after the renewal, want the new one")
 		}
 	})
@@ -148,14 +148,14 @@ func TestACallersCancelDoesNotEndTheAsk(t *testing.T) {
 		wx.stall()
 		ctx, cancel := context.WithCancel(t.Context())
 		left := make(chan error, 1)
-		go func() { _, err := s.Replace(ctx, id, bad, wx.ask); left <- err }()
+		go func() { _, err := s.Replace(ctx, id, bad, wx); left <- err }()
 		wx.waitFor(t, 1)
 		cancel()
 		if err := <-left; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want the caller's cancel", err)
 		}
 		wx.goOn()
-		got, err := s.Replace(t.Context(), id, bad, wx.ask)
+		got, err := s.Replace(t.Context(), id, bad, wx)
 		if err != nil || got.Version <= bad {
 			t.Errorf("got %v, %v, want what was asked for", got, err)
 		}
@@ -170,10 +170,10 @@ func TestWhoWaitsForAnothersLeaseSeesItsEndWithoutRedis(t *testing.T) {
 		bad := p.grant(s, wx)
 		wx.stall()
 		var both sync.WaitGroup
-		both.Go(func() { _, _ = s.Replace(t.Context(), id, bad, wx.ask) })
+		both.Go(func() { _, _ = s.Replace(t.Context(), id, bad, wx) })
 		wx.waitFor(t, 1)
 		both.Go(func() {
-			if got, err := other.Replace(t.Context(), id, bad, wx.ask); err != nil || got.Version <= bad {
+			if got, err := other.Replace(t.Context(), id, bad, wx); err != nil || got.Version <= bad {
 				t.Errorf("got %v, %v, want the holder's token", got, err)
 			}
 		})
@@ -193,7 +193,7 @@ func TestWhoWaitsGetsWhatAHolderSharedThoughSQLDoesNotHaveItYet(t *testing.T) {
 	p.vanish(s)
 	done := make(chan Token)
 	go func() {
-		got, err := s.Replace(t.Context(), id, bad, wx.ask)
+		got, err := s.Replace(t.Context(), id, bad, wx)
 		if err != nil {
 			t.Error(err)
 		}
@@ -217,11 +217,11 @@ func TestAHolderThatVanishedDoesNotHoldCallersUpForLonger(t *testing.T) {
 		p.pass(11 * time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
-		if got, err := s.Replace(ctx, id, bad, wx.ask); !errors.Is(err, context.DeadlineExceeded) {
+		if got, err := s.Replace(ctx, id, bad, wx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, %v during the lease, want the caller's own deadline", got, err)
 		}
 		p.pass(time.Second)
-		if _, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil {
+		if _, err := s.Replace(t.Context(), id, bad, wx); err != nil {
 			t.Errorf("got %v after the lease, want a token", err)
 		}
 		p.suspect(s, true)
@@ -259,13 +259,13 @@ func TestAStallsBTakesOverAndANewerTokenIsNotLost(t *testing.T) {
 		late.Go(func() { _, _ = a.Replace(t.Context(), id, bad, stalled.over(wx)) })
 		stalled.waitFor(t, 1)
 		p.pass(13 * time.Second)
-		gotB, err := b.Replace(t.Context(), id, bad, wx.ask)
+		gotB, err := b.Replace(t.Context(), id, bad, wx)
 		if err != nil {
 			t.Fatal(err)
 		}
 		stalled.goOn()
 		late.Wait()
-		if got, _ := a.Get(t.Context(), id, wx.ask); got.Version != gotB.Version {
+		if got, _ := a.Get(t.Context(), id, wx); got.Version != gotB.Version {
 			t.Errorf("got version %d, want B's %d: an older one never replaces it", got.Version, gotB.Version)
 		}
 		p.suspect(b, true)
@@ -284,15 +284,15 @@ func TestAnOutcomeThatNobodyKnowsLeavesTheRowSuspect(t *testing.T) {
 		if _, err := s.Replace(t.Context(), id, bad, failing(lost)); !wechat.MayHaveActed(err) {
 			t.Errorf("got %v, want the wire's error", err)
 		}
-		if _, err := s.Replace(t.Context(), id, bad, wx.ask); !errors.Is(err, ErrBackOff) || !wechat.MayHaveActed(err) {
+		if _, err := s.Replace(t.Context(), id, bad, wx); !errors.Is(err, ErrBackOff) || !wechat.MayHaveActed(err) {
 			t.Errorf("got %v at once, want the last error without another ask", err)
 		}
-		if _, err := p.replica(Authorizer).Replace(t.Context(), id, bad, wx.ask); !errors.Is(err, ErrBackOff) {
+		if _, err := p.replica(Authorizer).Replace(t.Context(), id, bad, wx); !errors.Is(err, ErrBackOff) {
 			t.Errorf("got %v in another process, want ErrBackOff", err)
 		}
 		wx.asked(t, 0)
 		p.pass(time.Second)
-		if _, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil {
+		if _, err := s.Replace(t.Context(), id, bad, wx); err != nil {
 			t.Errorf("got %v a second later, want a token", err)
 		}
 		p.suspect(s, true)
@@ -327,7 +327,7 @@ func TestWhatSaysNothingAboutTheTokenMayBeAskedAgainAtOnce(t *testing.T) {
 		if _, err := s.Replace(t.Context(), id, bad, failing(cause)); !wechat.IsRejectedToken(err) {
 			t.Errorf("got %v, want the refusal", err)
 		}
-		if _, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil {
+		if _, err := s.Replace(t.Context(), id, bad, wx); err != nil {
 			t.Errorf("got %v at once, want a token", err)
 		}
 		p.suspect(s, false)
@@ -339,10 +339,10 @@ func TestADeadRefreshTokenGivesWayToTheSpare(t *testing.T) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
 		wx.revoke("refresh listed")
-		if _, err := s.Replace(t.Context(), id, bad, wx.ask); !errors.Is(err, ErrDead) {
+		if _, err := s.Replace(t.Context(), id, bad, wx); !errors.Is(err, ErrDead) {
 			t.Errorf("got %v without a spare, want ErrDead", err)
 		}
-		if got, err := s.Get(t.Context(), id, wx.ask); err != nil || got.Version != bad {
+		if got, err := s.Get(t.Context(), id, wx); err != nil || got.Version != bad {
 			t.Errorf("got %v, %v, want the row kept as it was", got, err)
 		}
 		if taken, err := p.spare(s, "refresh listed"); !taken || err != nil {
@@ -351,7 +351,7 @@ func TestADeadRefreshTokenGivesWayToTheSpare(t *testing.T) {
 		if taken, _ := p.spare(s, "refresh listed"); taken {
 			t.Error("got it taken twice")
 		}
-		if got, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil || got.Version <= bad {
+		if got, err := s.Replace(t.Context(), id, bad, wx); err != nil || got.Version <= bad {
 			t.Errorf("got %v, %v, want a token by the spare", got, err)
 		}
 	})
@@ -400,7 +400,7 @@ func TestARollbackTakesTheGrantWithIt(t *testing.T) {
 		if _, ok := s.Known(id); ok {
 			t.Error("got a token shared before its commit")
 		}
-		if _, err := s.Get(t.Context(), id, wx.ask); !errors.Is(err, ErrUnknown) {
+		if _, err := s.Get(t.Context(), id, wx); !errors.Is(err, ErrUnknown) {
 			t.Errorf("got %v, want ErrUnknown", err)
 		}
 	})
@@ -413,13 +413,13 @@ func TestARetiredTokenIsAskedForNoMore(t *testing.T) {
 		p.retire(s, id)
 		p.retire(s, "wxnobody") // is no fault
 		p.sqlGoes()
-		if got, err := p.replica(Authorizer).Get(t.Context(), id, wx.ask); !errors.Is(err, db.ErrUnavailable) {
+		if got, err := p.replica(Authorizer).Get(t.Context(), id, wx); !errors.Is(err, db.ErrUnavailable) {
 			t.Errorf("got %v, %v while SQL is away, want nothing from Redis: it was told", got, err)
 		}
 		p.sqlReturns()
 		fresh := p.replica(Authorizer)
 		for _, replica := range []*Store{s, fresh} {
-			if _, err := replica.Get(t.Context(), id, wx.ask); !errors.Is(err, ErrRetired) {
+			if _, err := replica.Get(t.Context(), id, wx); !errors.Is(err, ErrRetired) {
 				t.Errorf("got %v, want ErrRetired", err)
 			}
 		}
@@ -427,12 +427,12 @@ func TestARetiredTokenIsAskedForNoMore(t *testing.T) {
 		if due, _ := s.Due(t.Context(), 10); len(due) != 0 {
 			t.Errorf("got %v due, want it never due", due)
 		}
-		if err := s.Renew(t.Context(), id, wx.ask); err != nil {
+		if err := s.Renew(t.Context(), id, wx); err != nil {
 			t.Errorf("got %v, want nothing done", err)
 		}
 		wx.asked(t, 0)
 		p.grant(s, wx)
-		if _, err := fresh.Get(t.Context(), id, wx.ask); err != nil {
+		if _, err := fresh.Get(t.Context(), id, wx); err != nil {
 			t.Errorf("got %v after another grant, want its token", err)
 		}
 	})
@@ -442,7 +442,7 @@ func TestWhoStoodStillTakesNoSuspectRowForOneOfAClockThatWasSetBack(t *testing.T
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
-		before := s.moment(p.now())
+		before := s.instantAt(p.now())
 		p.pass(3 * time.Minute)
 		if _, err := s.Replace(t.Context(), id, bad, failing(errors.New("cut off"))); err == nil {
 			t.Fatal("got a token, want an outcome that nobody knows")
@@ -463,7 +463,7 @@ func TestASuspectRowIsDueWithinAMinuteThoughTheClockWasSetBack(t *testing.T) {
 		bad := p.grant(s, wx)
 		p.vanish(s)
 		p.pass(13 * time.Second)
-		if _, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil {
+		if _, err := s.Replace(t.Context(), id, bad, wx); err != nil {
 			t.Fatal(err)
 		}
 		p.suspect(s, true)
@@ -479,14 +479,14 @@ func TestSQLGoesAwayBetweenClaimAndCommit(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, other, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
-		got, err := s.Replace(t.Context(), id, bad, func(ctx context.Context, refresh seal.Secret) (Answer, error) {
+		got, err := s.Replace(t.Context(), id, bad, asks(func(ctx context.Context, refresh seal.Secret) (Answer, error) {
 			p.sqlGoes()
-			return wx.ask(ctx, refresh)
-		})
+			return wx.Send(ctx, refresh)
+		}))
 		if err != nil || got.Access.Reveal() != "access 2" || got.Version <= bad {
 			t.Errorf("got %v, %v, want the new token shared at once", got, err)
 		}
-		if shared, err := other.Replace(t.Context(), id, bad, wx.ask); err != nil || shared.Version != got.Version {
+		if shared, err := other.Replace(t.Context(), id, bad, wx); err != nil || shared.Version != got.Version {
 			t.Errorf("got %v, %v in another replica, want the same from Redis", shared, err)
 		}
 		p.sqlReturns()
@@ -500,16 +500,16 @@ func TestAnAnswerThatWasSupersededMeanwhileIsNotStoredOverTheNewerOne(t *testing
 	each(t, func(t *testing.T, p *platform) {
 		s, other, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
-		got, err := s.Replace(t.Context(), id, bad, func(ctx context.Context, refresh seal.Secret) (Answer, error) {
+		got, err := s.Replace(t.Context(), id, bad, asks(func(ctx context.Context, refresh seal.Secret) (Answer, error) {
 			p.sqlGoes()
-			return wx.ask(ctx, refresh)
-		})
+			return wx.Send(ctx, refresh)
+		}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		p.sqlReturns()
 		p.pass(13 * time.Second)
-		newer, err := other.Replace(t.Context(), id, got.Version, wx.ask)
+		newer, err := other.Replace(t.Context(), id, got.Version, wx)
 		if err != nil || newer.Version <= got.Version {
 			t.Errorf("got %v, %v, want a newer one", newer, err)
 		}
@@ -524,10 +524,10 @@ func TestClosingStoresWhatSQLDidNotTake(t *testing.T) {
 	p := newPlatform(t, dbtest.SQLiteURL(t), "")
 	s, wx := p.replica(Authorizer), &fakeWeChat{}
 	bad := p.grant(s, wx)
-	got, err := s.Replace(t.Context(), id, bad, func(ctx context.Context, refresh seal.Secret) (Answer, error) {
+	got, err := s.Replace(t.Context(), id, bad, asks(func(ctx context.Context, refresh seal.Secret) (Answer, error) {
 		p.sqlGoes()
-		return wx.ask(ctx, refresh)
-	})
+		return wx.Send(ctx, refresh)
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -547,10 +547,10 @@ func TestClosingLetsAnAskEndAndStoresItsAnswer(t *testing.T) {
 	wx.stall()
 	var both sync.WaitGroup
 	both.Go(func() {
-		_, err := s.Replace(t.Context(), id, bad, func(ctx context.Context, refresh seal.Secret) (Answer, error) {
-			a, err := wx.ask(ctx, refresh)
+		_, err := s.Replace(t.Context(), id, bad, asks(func(ctx context.Context, refresh seal.Secret) (Answer, error) {
+			a, err := wx.Send(ctx, refresh)
 			return a, errors.Join(err, ctx.Err())
-		})
+		}))
 		if err != nil {
 			t.Errorf("got %v, want the ask left to end", err)
 		}
@@ -569,10 +569,10 @@ func TestWhileSQLIsAwayTheLastKnownServesOnEveryReplica(t *testing.T) {
 		bad := p.grant(s, wx)
 		p.sqlGoes()
 		for _, replica := range []*Store{s, other} {
-			if got, err := replica.Get(t.Context(), id, wx.ask); err != nil || got.Version != bad {
+			if got, err := replica.Get(t.Context(), id, wx); err != nil || got.Version != bad {
 				t.Errorf("got %v, %v, want the last known", got, err)
 			}
-			if _, err := replica.Replace(t.Context(), id, bad, wx.ask); !errors.Is(err, db.ErrUnavailable) {
+			if _, err := replica.Replace(t.Context(), id, bad, wx); !errors.Is(err, db.ErrUnavailable) {
 				t.Errorf("got %v, want ErrUnavailable: nothing is refreshed that could not be stored", err)
 			}
 		}
@@ -590,11 +590,11 @@ func TestSQLsReturnDropsNothingNewer(t *testing.T) {
 		if _, err := s.look(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
-		got, err := s.Get(t.Context(), id, wx.ask)
+		got, err := s.Get(t.Context(), id, wx)
 		if err != nil || int64(got.Version) != newer.Version {
 			t.Errorf("got %v, %v, want what is newer than SQL's", got, err)
 		}
-		next, err := s.Replace(t.Context(), id, got.Version, wx.ask)
+		next, err := s.Replace(t.Context(), id, got.Version, wx)
 		if err != nil || next.Version != got.Version+1 {
 			t.Errorf("got version %d, %v, want one above what was rejected", next.Version, err)
 		}
@@ -606,7 +606,7 @@ func TestWhatTheProcessKnowsToHaveExpiredIsNotTakenFromAnOlderRow(t *testing.T) 
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		old := p.grant(s, wx)
 		s.newest.Put(t.Context(), string(id), mirror.Versioned{Secret: seal.NewSecret("expired"), Version: int64(old + 1), Expires: p.now()})
-		if got, err := s.Get(t.Context(), id, wx.ask); err != nil || got.Version <= old+1 {
+		if got, err := s.Get(t.Context(), id, wx); err != nil || got.Version <= old+1 {
 			t.Errorf("got %v, %v, want a newer one: SQL's was replaced at WeChat", got, err)
 		}
 		wx.asked(t, 1)
@@ -618,10 +618,10 @@ func TestAnAnswerGivesWayToWhatIsKnownToBeNewer(t *testing.T) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
 		newer := Version(p.now().Add(time.Hour).UnixMilli())
-		got, err := s.Replace(t.Context(), id, bad, func(ctx context.Context, refresh seal.Secret) (Answer, error) {
+		got, err := s.Replace(t.Context(), id, bad, asks(func(ctx context.Context, refresh seal.Secret) (Answer, error) {
 			s.newest.Put(ctx, string(id), mirror.Versioned{Secret: seal.NewSecret("newer"), Version: int64(newer), Expires: p.now().Add(time.Hour)})
-			return wx.ask(ctx, refresh)
-		})
+			return wx.Send(ctx, refresh)
+		}))
 		if err != nil || got.Version != newer {
 			t.Errorf("got %v, %v, want the newest that is known", got, err)
 		}
@@ -649,12 +649,12 @@ func TestAClockThatIsAheadNamesTheVersion(t *testing.T) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		old := p.grant(s, wx)
 		s.clock = func() time.Time { return p.now().Add(3 * time.Hour) }
-		got, err := s.Get(t.Context(), id, wx.ask)
+		got, err := s.Get(t.Context(), id, wx)
 		if err != nil || got.Version <= old {
 			t.Errorf("got %v, %v, want it claimed for him although it lives in the database", got, err)
 		}
 		for range 20 {
-			if got, err = s.Get(t.Context(), id, wx.ask); err != nil || got.Access.IsZero() {
+			if got, err = s.Get(t.Context(), id, wx); err != nil || got.Access.IsZero() {
 				t.Fatalf("got %v, %v, want a token all the same", got, err)
 			}
 		}
@@ -667,16 +667,16 @@ func TestARejectedTokenIsReplacedFiveTimesInTenMinutes(t *testing.T) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		version := p.grant(s, wx)
 		for range 5 {
-			got, err := s.Replace(t.Context(), id, version, wx.ask)
+			got, err := s.Replace(t.Context(), id, version, wx)
 			if err != nil {
 				t.Fatal(err)
 			}
 			version = got.Version
 		}
-		if _, err := s.Replace(t.Context(), id, version, wx.ask); !errors.Is(err, ErrLimited) {
+		if _, err := s.Replace(t.Context(), id, version, wx); !errors.Is(err, ErrLimited) {
 			t.Errorf("got %v, want ErrLimited", err)
 		}
-		if got, err := s.Replace(t.Context(), id, version-1, wx.ask); err != nil || got.Version != version {
+		if got, err := s.Replace(t.Context(), id, version-1, wx); err != nil || got.Version != version {
 			t.Errorf("got %v, %v for an older one, want the newer one unasked", got, err)
 		}
 		wx.asked(t, 5)
@@ -691,14 +691,14 @@ func TestAnExpiredTokenIsFetchedOnDemand(t *testing.T) {
 		if due, err := s.Due(t.Context(), 10); err != nil || len(due) != 1 {
 			t.Errorf("got %v, %v, want it looked at", due, err)
 		}
-		if err := s.Renew(t.Context(), id, wx.ask); err != nil {
+		if err := s.Renew(t.Context(), id, wx); err != nil {
 			t.Fatal(err)
 		}
 		if due, err := s.Due(t.Context(), 10); err != nil || len(due) != 0 {
 			t.Errorf("got %v, %v, want it left to lapse: nobody called for long", due, err)
 		}
 		wx.asked(t, 0)
-		if got, err := s.Get(t.Context(), id, wx.ask); err != nil || got.Version <= old {
+		if got, err := s.Get(t.Context(), id, wx); err != nil || got.Version <= old {
 			t.Errorf("got %v, %v, want a new one on demand", got, err)
 		}
 		wx.asked(t, 1)
@@ -711,7 +711,7 @@ func TestUsesReachSQLOnceInAWhile(t *testing.T) {
 		p.grant(s, wx)
 		p.pass(73 * time.Minute)
 		p.due(s, string(id)) // its early time has passed
-		if err := s.Renew(t.Context(), id, wx.ask); err != nil {
+		if err := s.Renew(t.Context(), id, wx); err != nil {
 			t.Fatal(err)
 		}
 		wx.asked(t, 0) // not called within the hour before
@@ -743,7 +743,7 @@ func TestAUseThatWasAnsweredFromSQLIsNotedToo(t *testing.T) {
 		p.grant(s, wx)
 		before := p.used()
 		fresh := p.replica(Authorizer)
-		if _, err := fresh.Get(t.Context(), id, wx.ask); err != nil {
+		if _, err := fresh.Get(t.Context(), id, wx); err != nil {
 			t.Fatal(err)
 		}
 		fresh.newest.TakeUsed() // as if it did not stay in the process
@@ -778,7 +778,7 @@ func TestARowOfAnOlderDumpIsSuspectOnceItsTokenIsUsed(t *testing.T) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
 		p.exec(`CREATE TABLE dump AS SELECT * FROM tokens`)
-		if _, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil {
+		if _, err := s.Replace(t.Context(), id, bad, wx); err != nil {
 			t.Fatal(err)
 		}
 		p.due(s, "")
@@ -859,7 +859,7 @@ func TestTheOwnerIsWhoeverWasWrittenDownLast(t *testing.T) {
 			}
 			bad, _ := s.Version(t.Context(), s.db, id)
 			p.pass(time.Hour)
-			if _, err := s.Replace(t.Context(), id, bad, wx.ask); err != nil { // which saves the row
+			if _, err := s.Replace(t.Context(), id, bad, wx); err != nil { // which saves the row
 				t.Fatal(err)
 			}
 			if got, err := db.One(t.Context(), s.db, db.Value[Owner], `SELECT owner FROM tokens WHERE id = $1`, id); err != nil || got != owner {
@@ -903,7 +903,7 @@ func TestAWarmTokenIsListedApartAndIsHotAgainWhenItIsUsed(t *testing.T) {
 		p.exec(`UPDATE tokens SET used_at = $1`, p.now().Add(-25*time.Hour).UnixMilli())
 		p.pass(110 * time.Minute)
 		p.due(s, string(id)) // by what was guessed at the grant
-		if err := s.Renew(t.Context(), id, wx.ask); err != nil {
+		if err := s.Renew(t.Context(), id, wx); err != nil {
 			t.Fatal(err)
 		}
 		wx.asked(t, 0)
@@ -912,14 +912,14 @@ func TestAWarmTokenIsListedApartAndIsHotAgainWhenItIsUsed(t *testing.T) {
 		if b, err := s.Backlog(t.Context()); err != nil || b.Due != 0 {
 			t.Errorf("got %+v, %v, want what waits for the budget not called late", b, err)
 		}
-		if err := s.Renew(t.Context(), id, wx.ask); err != nil {
+		if err := s.Renew(t.Context(), id, wx); err != nil {
 			t.Fatal(err)
 		}
 		wx.asked(t, 1)
 		warm(0)
 		p.pass(110 * time.Minute)
 		warm(1)
-		if _, err := s.Get(t.Context(), id, wx.ask); err != nil {
+		if _, err := s.Get(t.Context(), id, wx); err != nil {
 			t.Fatal(err)
 		}
 		p.due(s, string(id)) // which writes the use down
@@ -931,7 +931,7 @@ func TestAClaimThatTookTooLongSendsNothing(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
-		_, err := s.send(t.Context(), seal.Secret{}, time.Now().Add(-s.times.Lease+s.times.Call-time.Millisecond), wx.ask)
+		_, err := s.send(t.Context(), seal.Secret{}, time.Now().Add(-s.times.Lease+s.times.Call-time.Millisecond), wx)
 		if !errors.Is(err, ErrNotAsked) || !errors.Is(err, db.ErrUnavailable) {
 			t.Errorf("got %v, want nothing sent", err)
 		}
@@ -943,7 +943,7 @@ func TestAnAnswerWithoutATokenIsNoAnswer(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
-		if _, err := s.Replace(t.Context(), id, bad, func(context.Context, seal.Secret) (Answer, error) { return Answer{}, nil }); !errors.Is(err, errNoAccess) {
+		if _, err := s.Replace(t.Context(), id, bad, asks(func(context.Context, seal.Secret) (Answer, error) { return Answer{}, nil })); !errors.Is(err, errNoAccess) {
 			t.Errorf("got %v, want errNoAccess", err)
 		}
 		p.suspect(s, true)
@@ -955,7 +955,7 @@ func TestATokenMovedToAnotherRowDoesNotOpen(t *testing.T) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
 		p.exec(`UPDATE tokens SET id = 'wxmoved' WHERE id = $1`, id)
-		if _, err := p.replica(Authorizer).Get(t.Context(), "wxmoved", wx.ask); !errors.Is(err, seal.ErrForged) {
+		if _, err := p.replica(Authorizer).Get(t.Context(), "wxmoved", wx); !errors.Is(err, seal.ErrForged) {
 			t.Errorf("got %v, want ErrForged", err)
 		}
 	})
@@ -1009,7 +1009,7 @@ func BenchmarkHit(b *testing.B) {
 		b.Fatal(err)
 	}
 	wx := &fakeWeChat{silent: true}
-	ask := wx.ask
+	ask := wx
 	if _, err := s.Get(b.Context(), id, ask); err != nil {
 		b.Fatal(err)
 	}
@@ -1122,7 +1122,7 @@ func (p *platform) spare(s *Store, refresh string) (taken bool, err error) {
 // vanish claims the row as a process does that is killed before it can send.
 func (p *platform) vanish(s *Store) {
 	p.t.Helper()
-	if err := s.change(p.t.Context(), id, func(r *row, m moment) error { r.claim(m, 0); return nil }); err != nil {
+	if err := s.change(p.t.Context(), id, func(r *row, m instant) error { r.claim(m, 0); return nil }); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -1157,7 +1157,7 @@ func (p *platform) renewed(s *Store, wx *fakeWeChat) {
 	p.t.Helper()
 	p.due(s, string(id))
 	before := wx.count()
-	if err := s.Renew(p.t.Context(), id, wx.ask); err != nil || wx.count() != before+1 {
+	if err := s.Renew(p.t.Context(), id, wx); err != nil || wx.count() != before+1 {
 		p.t.Errorf("got %v after %d asks, want one", err, wx.count()-before)
 	}
 }
@@ -1218,7 +1218,16 @@ func (p *platform) call(t *testing.T, base string) error {
 	return err
 }
 
-func failing(err error) Ask {
+// asks is an Asker that has nothing to prepare or to conclude.
+type asks func(ctx context.Context, refresh seal.Secret) (Answer, error)
+
+func (a asks) Prepare(context.Context) error { return nil }
+
+func (a asks) Send(ctx context.Context, refresh seal.Secret) (Answer, error) { return a(ctx, refresh) }
+
+func (a asks) Conclude(_ context.Context, err error) error { return err }
+
+func failing(err error) asks {
 	return func(context.Context, seal.Secret) (Answer, error) { return Answer{}, err }
 }
 
@@ -1247,7 +1256,11 @@ func (w *fakeWeChat) give() Answer {
 	return a
 }
 
-func (w *fakeWeChat) ask(_ context.Context, refresh seal.Secret) (Answer, error) {
+func (w *fakeWeChat) Prepare(context.Context) error { return nil }
+
+func (w *fakeWeChat) Conclude(_ context.Context, err error) error { return err }
+
+func (w *fakeWeChat) Send(_ context.Context, refresh seal.Secret) (Answer, error) {
 	w.mu.Lock()
 	w.asks++
 	gate := w.gate
@@ -1266,14 +1279,14 @@ func (w *fakeWeChat) ask(_ context.Context, refresh seal.Secret) (Answer, error)
 }
 
 // over asks behind once this one lets it through.
-func (w *fakeWeChat) over(behind *fakeWeChat) Ask {
+func (w *fakeWeChat) over(behind *fakeWeChat) asks {
 	return func(ctx context.Context, refresh seal.Secret) (Answer, error) {
 		w.mu.Lock()
 		w.asks++
 		gate := w.gate
 		w.mu.Unlock()
 		<-gate
-		return behind.ask(ctx, refresh)
+		return behind.Send(ctx, refresh)
 	}
 }
 
@@ -1332,7 +1345,7 @@ func TestARefreshTokenThatCameWithoutAnAccessTokenIsTriedWhenTheOldOneIsRefused(
 		halves := func(context.Context, seal.Secret) (Answer, error) {
 			return Answer{Refresh: seal.NewSecret("rotated")}, nil
 		}
-		if _, err := s.Replace(t.Context(), id, bad, halves); err == nil {
+		if _, err := s.Replace(t.Context(), id, bad, asks(halves)); err == nil {
 			t.Fatal("got a token, want none in half an answer")
 		}
 		if err := s.Hasten(t.Context(), id); err != nil {
@@ -1346,7 +1359,7 @@ func TestARefreshTokenThatCameWithoutAnAccessTokenIsTriedWhenTheOldOneIsRefused(
 			}
 			return Answer{Access: seal.NewSecret("newer"), ExpiresIn: time.Hour}, nil
 		}
-		got, err := s.Replace(t.Context(), id, bad, ask)
+		got, err := s.Replace(t.Context(), id, bad, asks(ask))
 		if err != nil || got.Access.Reveal() != "newer" || len(tried) != 2 {
 			t.Errorf("got %v, %v by %q, want the token by the rotated one", got, err, tried)
 		}

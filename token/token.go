@@ -24,6 +24,8 @@ var (
 	// ErrNotAsked says that a failed ask tells nothing about the row: nothing was sent, or what was refused is something else that the request carried, such as the component token.
 	// An Ask wraps it around such an error: it comes back to the caller, nothing is counted, and the row may be asked for again at once.
 	ErrNotAsked = errors.New("nothing was decided about the token")
+	// ErrAgain says that a request was refused for something that the next Prepare replaces, or that the row has another refresh token to try. The row stays as it is, and the request is prepared and sent again at once. Callers never see it.
+	ErrAgain = errors.New("to be asked again")
 	// ErrLimited says that a rejected token is not replaced, because this one was replaced too often lately.
 	ErrLimited = errors.New("too many forced refreshes")
 	// ErrBackOff says that the last ask failed a moment ago and is not repeated yet. It wraps that ask's error where this process made it.
@@ -84,9 +86,24 @@ type Answer struct {
 	ExpiresIn time.Duration
 }
 
-// Ask sends one request with the refresh token, empty for the component, and nothing else. Its errors are those of package wechat, around which ErrDead or ErrNotAsked may be wrapped; any other error is taken to mean that WeChat may have acted.
-// A nil Ask asks nobody: what lives is answered, and where none does it is ErrNotAsked.
-type Ask func(ctx context.Context, refresh seal.Secret) (Answer, error)
+// Asker asks WeChat for one token. Each call of Get, Replace and Renew is given a fresh one; those of
+// package component and package authorizer are the two kinds. Its methods are called by one goroutine
+// at a time, in the order Prepare, Send, Conclude, and only where the stored token is of no use.
+type Asker interface {
+	// Prepare gathers everything that Send needs, such as the component token. It runs before the row
+	// is claimed, so that nothing delays the request under the claim. It fails where nobody may ask
+	// now; the row is left alone then. It may be called again after a Send.
+	Prepare(ctx context.Context) error
+
+	// Send sends one request with the refresh token, which is empty for the component, within the
+	// context's deadline. Its errors are those of package wechat, which may wrap ErrDead, ErrNotAsked,
+	// ErrAgain or *NotBefore; after any other error WeChat is assumed to have acted.
+	Send(ctx context.Context, refresh seal.Secret) (Answer, error)
+
+	// Conclude is called once, last, also where nothing was prepared or sent. err is how the attempt
+	// ended, nil where there is a token. It returns the error for the callers.
+	Conclude(ctx context.Context, err error) error
+}
 
 // Publish shares what a transaction stored, after its commit.
 type Publish func(ctx context.Context)
@@ -107,8 +124,8 @@ type Store struct {
 	mirror   *mirror.Mirror
 	newest   *mirror.Newest
 	failures *mirror.Local[wechat.AppID, failure] // the last failed ask that this process made
-	obtained *mirror.Flights[purpose, Token]
-	storing  *mirror.Flights[purpose, Token]
+	flights  *mirror.Flights[flightKey, Token]
+	storing  *mirror.Flights[flightKey, Token]
 	uses     uses
 	counters counters
 }
@@ -131,8 +148,8 @@ func New(kind Kind, d *db.DB, m *mirror.Mirror, ring *seal.Ring, times Times) (*
 		mirror:   m,
 		newest:   mirror.NewNewest(m, string(kind), entries),
 		failures: mirror.NewLocal[wechat.AppID, failure](10_000),
-		obtained: mirror.NewFlights[purpose, Token](m, times.Lease+2*times.Call+10*time.Second),
-		storing:  mirror.NewFlights[purpose, Token](m, 0),
+		flights:  mirror.NewFlights[flightKey, Token](m, times.patience()),
+		storing:  mirror.NewFlights[flightKey, Token](m, 0),
 	}, nil
 }
 
@@ -150,26 +167,24 @@ func (s *Store) Known(id wechat.AppID) (Token, bool) {
 
 // Get is a token that may be used: known, or from SQL, or from Redis while SQL is away; asked for only if none lives.
 // It fails with ErrUnknown, ErrRetired, ErrBackOff, db.ErrUnavailable, the error of ask (in a *Failure), or that of ctx.
-func (s *Store) Get(ctx context.Context, id wechat.AppID, ask Ask) (Token, error) {
+func (s *Store) Get(ctx context.Context, id wechat.AppID, asker Asker) (Token, error) {
 	if known, ok := s.Known(id); ok {
 		return known, nil
 	}
-	return s.want(ctx, id, wish{useless: s.version(id)}, ask)
+	return s.obtain(ctx, id, need{newerThan: s.version(id)}, asker)
 }
 
 // Replace is a token newer than bad, which WeChat rejected: a newer one that is known already, or else asked for. It fails as Get does, or with ErrLimited.
-func (s *Store) Replace(ctx context.Context, id wechat.AppID, bad Version, ask Ask) (Token, error) {
+func (s *Store) Replace(ctx context.Context, id wechat.AppID, bad Version, asker Asker) (Token, error) {
 	if known, ok := s.Known(id); ok && known.Version > bad {
 		return known, nil
 	}
-	return s.want(ctx, id, wish{useless: max(bad, s.version(id)), rejected: true}, ask)
+	return s.obtain(ctx, id, need{newerThan: max(bad, s.version(id)), rejected: true}, asker)
 }
 
 // Renew asks for a new token if id is still due and nobody else is at it. Callers keep the old one meanwhile. It fails with the error of ask, or with db.ErrUnavailable.
-func (s *Store) Renew(ctx context.Context, id wechat.AppID, ask Ask) error {
-	_, err := s.obtained.Do(ctx, purpose{id: id, what: renewing}, func(ctx context.Context) (Token, error) {
-		return Token{}, s.renew(ctx, id, ask)
-	})
+func (s *Store) Renew(ctx context.Context, id wechat.AppID, asker Asker) error {
+	_, err := s.obtain(ctx, id, need{ahead: true}, asker)
 	return err
 }
 
@@ -182,7 +197,7 @@ func (s *Store) Due(ctx context.Context, n int) ([]wechat.AppID, error) {
 	if err := s.flushUses(ctx, now); err != nil {
 		return nil, err
 	}
-	if err := s.mendSuspects(ctx, s.moment(now)); err != nil {
+	if err := s.mendSuspects(ctx, s.instantAt(now)); err != nil {
 		return nil, err
 	}
 	return s.listDue(ctx, now, false, n)
@@ -201,7 +216,7 @@ func (s *Store) Warm(ctx context.Context, n int) ([]wechat.AppID, error) {
 // An answer without an access token is one whose refresh token comes from WeChat's list. After the commit the caller runs Publish.
 func (s *Store) Grant(ctx context.Context, tx *db.Tx, id wechat.AppID, sent time.Time, a Answer) (Publish, error) {
 	var stored row
-	err := s.changeIn(ctx, tx, id, true, func(r *row, m moment) error {
+	err := s.changeIn(ctx, tx, id, true, func(r *row, m instant) error {
 		r.grant(a, sent, m)
 		stored = *r
 		return nil
@@ -211,7 +226,7 @@ func (s *Store) Grant(ctx context.Context, tx *db.Tx, id wechat.AppID, sent time
 
 // Spare offers a refresh token from WeChat's list. It is tried when the row's own is refused, and reports false where it is no news: the row's own, or one there already.
 func (s *Store) Spare(ctx context.Context, tx *db.Tx, id wechat.AppID, refresh seal.Secret) (taken bool, err error) {
-	err = s.changeIn(ctx, tx, id, true, func(r *row, m moment) error {
+	err = s.changeIn(ctx, tx, id, true, func(r *row, m instant) error {
 		taken = r.offer(refresh, m)
 		return nil
 	})
@@ -222,7 +237,7 @@ func (s *Store) Spare(ctx context.Context, tx *db.Tx, id wechat.AppID, refresh s
 // After the commit the caller runs Publish, which takes the access token from the other replicas and from Redis.
 func (s *Store) Retire(ctx context.Context, tx *db.Tx, id wechat.AppID) (Publish, error) {
 	var stored row
-	err := s.changeIn(ctx, tx, id, false, func(r *row, m moment) error {
+	err := s.changeIn(ctx, tx, id, false, func(r *row, m instant) error {
 		r.retire(m)
 		stored = *r
 		return nil
@@ -237,8 +252,8 @@ func (s *Store) publish(id wechat.AppID, stored row) Publish {
 	return func(ctx context.Context) { s.newest.Put(ctx, string(id), s.versioned(stored)) }
 }
 
-func (s *Store) moment(now time.Time) moment {
-	return moment{Times: s.times, now: now, jumped: s.db.Jumped(s.times.Lease + s.times.Unsettled), spread: s.Spread()}
+func (s *Store) instantAt(now time.Time) instant {
+	return instant{Times: s.times, now: now, jumped: s.db.Jumped(s.times.Lease + s.times.Unsettled), spread: s.Spread()}
 }
 
 // lives reports whether a version may be used by this process's clock.
