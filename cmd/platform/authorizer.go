@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"time"
 
 	"wxplatform/authorizer"
 	"wxplatform/tenant"
@@ -13,35 +11,30 @@ import (
 )
 
 type authorizerCmd struct {
-	List    authorizerListCmd    `cmd:"" help:"List authorizers, all or a tenant's. 列出授权方。"`
+	List    authorizerListCmd    `cmd:"" help:"List authorizers, all or one tenant's. 列出授权方。"`
 	Show    authorizerShowCmd    `cmd:"" help:"Show one authorizer. 查看授权方。"`
-	Refresh authorizerRefreshCmd `cmd:"" help:"Read its profile from WeChat again and get it a new access token. 重新读取资料并获取新令牌。"`
-	Move    authorizerMoveCmd    `cmd:"" help:"Bind it to another tenant, or to none. 更换所属租户。"`
+	Refresh authorizerRefreshCmd `cmd:"" help:"Read an authorizer's profile from WeChat again and get a new access token for it. 重新读取资料并获取新令牌。"`
+	Move    authorizerMoveCmd    `cmd:"" help:"Assign an authorizer to another tenant, or to none. 更换所属租户。"`
 }
 
-const authorizerHeading = "APPID\tTENANT\tNAME\tKIND\tVERIFIED\tSTATE\tSINCE\tTOKEN\tNEXT ATTEMPT\tPERMISSION SETS\tREASON"
-
-func authorizerRow(v authorizer.View) string {
-	owner := string(v.Tenant)
-	if owner == "" {
-		owner = "(none)"
-	}
-	token := "-"
-	if v.Token != nil {
-		token = string(v.Token.State)
-	}
-	return fmt.Sprintf("%s\t%s\t%s\t%s\t%t\t%s\t%s\t%s\t%s\t%s\t%s", v.AppID, owner, v.NickName, v.Kind, v.Verified, v.State, stamp(v.Since), token, stampOf(v.NextAttempt), v.PermissionSets, v.Reason)
+var authorizerTable = table[authorizer.View]{
+	columns: []string{"APPID", "TENANT", "NAME", "KIND", "VERIFIED", "STATE", "SINCE", "TOKEN", "NEXT ATTEMPT", "PERMISSION SETS", "REASON"},
+	cells: func(v authorizer.View) []any {
+		owner := string(v.Tenant)
+		if owner == "" {
+			owner = "(none)"
+		}
+		token := "-"
+		if v.Token != nil {
+			token = string(v.Token.State)
+		}
+		return []any{v.AppID, owner, v.NickName, v.Kind, v.Verified, v.State, timestamp(v.Since), token, timestampOrDash(v.NextAttempt), v.PermissionSets, v.Reason}
+	},
 }
 
-func stampOf(t *time.Time) string {
-	if t == nil {
-		return "-"
-	}
-	return stamp(*t)
-}
-
-// withPlatform assembles everything but serves nothing, for commands that call WeChat.
-func withPlatform(s stage, work func(context.Context, *platform) error) error {
+// withPlatform assembles the platform, without serving, for a command that calls WeChat, and closes
+// it afterwards.
+func withPlatform(s shell, work func(context.Context, *platform) error) error {
 	c, err := loadConfig(s.lookup, needsAll)
 	if err != nil {
 		return err
@@ -58,35 +51,28 @@ func withPlatform(s stage, work func(context.Context, *platform) error) error {
 
 type authorizerListCmd struct {
 	format
-	Tenant tenant.ID        `help:"Only this tenant's. 只列该租户的。"`
-	State  authorizer.State `help:"Only those in this state: healthy, degraded, quota, reauthorize, revoked. 只列该状态的。"`
-	After  wechat.AppID     `help:"Begin behind this appid. 从该 appid 之后开始。"`
-	Limit  int              `help:"At most this many. 最多条数。" default:"1000"`
+	Tenant tenant.ID        `help:"Only this tenant's authorizers. 只列该租户的。"`
+	State  authorizer.State `help:"Only authorizers in this state: healthy, degraded, quota, reauthorize, revoked. 只列该状态的。"`
+	After  wechat.AppID     `help:"Start after this appid. 从该 appid 之后开始。"`
+	Limit  int              `help:"The most authorizers to list. 最多条数。" default:"1000"`
 }
 
-// Run lists them.
-func (c authorizerListCmd) Run(s stage) error {
+// Run prints the authorizers.
+func (c authorizerListCmd) Run(s shell) error {
 	return withPlatform(s, func(ctx context.Context, p *platform) error {
 		all, err := c.read(ctx, p)
 		if err != nil {
 			return err
 		}
 		views, err := p.authorizers.Views(ctx, all)
-		if err != nil {
-			return err
-		}
-		rows := []string{}
-		for _, v := range views {
-			rows = append(rows, authorizerRow(v))
-		}
-		return c.print(s.out, views, authorizerHeading, rows)
+		return authorizerTable.printAll(s.out, c.format, views, err)
 	})
 }
 
 func (c authorizerListCmd) read(ctx context.Context, p *platform) ([]authorizer.Authorizer, error) {
 	switch {
 	case c.Tenant != "" && c.State != "":
-		return nil, errors.New("give --tenant or --state, not both")
+		return nil, errors.New("give --tenant or --state, and not both")
 	case c.State != "":
 		return p.authorizers.InState(ctx, c.State, c.After, c.Limit)
 	case c.Tenant != "":
@@ -95,7 +81,8 @@ func (c authorizerListCmd) read(ctx context.Context, p *platform) ([]authorizer.
 	return p.authorizers.All(ctx, c.After, c.Limit)
 }
 
-func (f format) authorizer(ctx context.Context, s stage, p *platform, id wechat.AppID) error {
+// showAuthorizer prints the authorizer as it is now.
+func (f format) showAuthorizer(ctx context.Context, s shell, p *platform, id wechat.AppID) error {
 	a, err := p.authorizers.Find(ctx, id)
 	if err != nil {
 		return err
@@ -104,7 +91,7 @@ func (f format) authorizer(ctx context.Context, s stage, p *platform, id wechat.
 	if err != nil {
 		return err
 	}
-	return f.print(s.out, views[0], authorizerHeading, []string{authorizerRow(views[0])})
+	return authorizerTable.printOne(s.out, f, views[0], nil)
 }
 
 type authorizerShowCmd struct {
@@ -112,9 +99,11 @@ type authorizerShowCmd struct {
 	AppID wechat.AppID `arg:"" help:"The authorizer's appid."`
 }
 
-// Run shows it.
-func (c authorizerShowCmd) Run(s stage) error {
-	return withPlatform(s, func(ctx context.Context, p *platform) error { return c.authorizer(ctx, s, p, c.AppID) })
+// Run prints the authorizer.
+func (c authorizerShowCmd) Run(s shell) error {
+	return withPlatform(s, func(ctx context.Context, p *platform) error {
+		return c.showAuthorizer(ctx, s, p, c.AppID)
+	})
 }
 
 type authorizerRefreshCmd struct {
@@ -122,8 +111,8 @@ type authorizerRefreshCmd struct {
 	AppID wechat.AppID `arg:"" help:"The authorizer's appid."`
 }
 
-// Run reads the profile and the token.
-func (c authorizerRefreshCmd) Run(s stage) error {
+// Run reads the profile, gets a new access token, and prints the authorizer.
+func (c authorizerRefreshCmd) Run(s shell) error {
 	return withPlatform(s, func(ctx context.Context, p *platform) error {
 		if _, err := p.authorizers.Find(ctx, c.AppID); err != nil {
 			return err
@@ -131,21 +120,21 @@ func (c authorizerRefreshCmd) Run(s stage) error {
 		if err := p.authorizers.Ensure(ctx, c.AppID); err != nil {
 			return err
 		}
-		return c.authorizer(ctx, s, p, c.AppID)
+		return c.showAuthorizer(ctx, s, p, c.AppID)
 	})
 }
 
 type authorizerMoveCmd struct {
 	format
 	AppID wechat.AppID `arg:"" help:"The authorizer's appid."`
-	To    tenant.ID    `arg:"" optional:"" help:"The tenant that gets it. 新租户。"`
-	None  bool         `help:"Bind it to nobody. 不属于任何租户。"`
+	To    tenant.ID    `arg:"" optional:"" help:"The new tenant. 新租户。"`
+	None  bool         `help:"Assign it to no tenant. 不属于任何租户。"`
 }
 
-// Run moves it.
-func (c authorizerMoveCmd) Run(s stage) error {
+// Run assigns the authorizer and prints it.
+func (c authorizerMoveCmd) Run(s shell) error {
 	if (c.To == "") != c.None {
-		return errors.New("name the tenant that gets it, or give --none")
+		return errors.New("give the new tenant or --none, and not both")
 	}
 	return withPlatform(s, func(ctx context.Context, p *platform) error {
 		if c.To != "" {
@@ -156,6 +145,6 @@ func (c authorizerMoveCmd) Run(s stage) error {
 		if err := p.authorizers.Move(ctx, c.AppID, c.To); err != nil {
 			return err
 		}
-		return c.authorizer(ctx, s, p, c.AppID)
+		return c.showAuthorizer(ctx, s, p, c.AppID)
 	})
 }

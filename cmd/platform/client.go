@@ -10,11 +10,12 @@ import (
 )
 
 type clientCmd struct {
-	Create clientCreateCmd `cmd:"" help:"Make a client and show its secret, this once. 新建凭证，密钥只显示一次。"`
-	List   clientListCmd   `cmd:"" help:"List a tenant's clients. 列出租户的凭证。"`
-	Revoke clientRevokeCmd `cmd:"" help:"End a client and its JWTs for good, within a second. 吊销凭证。"`
+	Create clientCreateCmd `cmd:"" help:"Create a client and print its secret, only this once. 新建客户端，密钥只显示一次。"`
+	List   clientListCmd   `cmd:"" help:"List a tenant's clients. 列出租户的客户端。"`
+	Revoke clientRevokeCmd `cmd:"" help:"Revoke a client and its JWTs for good, within a second. 吊销客户端。"`
 }
 
+// clientView is a client as the commands print it.
 type clientView struct {
 	ID      tenant.ClientID `json:"id"`
 	Tenant  tenant.ID       `json:"tenant"`
@@ -22,47 +23,51 @@ type clientView struct {
 	Scopes  string          `json:"scopes"`
 	Created time.Time       `json:"created_at"`
 	Revoked *time.Time      `json:"revoked_at"`
-	Secret  string          `json:"secret,omitempty"` // only when it was just made
+	Secret  string          `json:"secret,omitempty"` // only right after it was created
 }
-
-const clientHeading = "CLIENT\tTENANT\tNAME\tSTATE\tCREATED\tSCOPES"
 
 func viewClient(c tenant.Client) clientView {
-	return clientView{ID: c.ID, Tenant: c.Tenant, Name: c.Name, Scopes: c.Scopes.String(), Created: c.Created.UTC(), Revoked: moment(c.Revoked)}
+	return clientView{ID: c.ID, Tenant: c.Tenant, Name: c.Name, Scopes: c.Scopes.String(), Created: c.Created.UTC(), Revoked: timeOrNull(c.Revoked)}
 }
 
-func (v clientView) row() string {
-	state := "active"
-	if v.Revoked != nil {
-		state = "revoked"
-	}
-	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", v.ID, v.Tenant, v.Name, state, stamp(v.Created), v.Scopes)
+var clientTable = table[clientView]{
+	columns: []string{"CLIENT", "TENANT", "NAME", "STATE", "CREATED", "SCOPES"},
+	cells: func(v clientView) []any {
+		state := "active"
+		if v.Revoked != nil {
+			state = "revoked"
+		}
+		return []any{v.ID, v.Tenant, v.Name, state, timestamp(v.Created), v.Scopes}
+	},
+}
+
+// listClients prints the tenant's clients as they are now.
+func (f format) listClients(ctx context.Context, s shell, tenants *tenant.Registry, owner tenant.ID) error {
+	all, err := tenants.ListClients(ctx, owner)
+	return clientTable.printAll(s.out, f, viewsOf(all, viewClient), err)
 }
 
 type clientCreateCmd struct {
 	format
-	Tenant tenant.ID `arg:"" help:"Whose client. 租户。"`
-	Name   string    `help:"What it is for. 用途。" default:"default"`
-	Scope  []string  `help:"What it may do; may be repeated. Default: all of kfsession:write kfsession:read authorizers:read authorizers:write. 权限范围。" placeholder:"SCOPE"`
+	Tenant tenant.ID `arg:"" help:"The tenant that the client belongs to. 租户。"`
+	Name   string    `help:"What the client is for. 用途。" default:"default"`
+	Scope  []string  `help:"What the client may do; may be repeated. Default: all of kfsession:write kfsession:read authorizers:read authorizers:write. 权限范围。" placeholder:"SCOPE"`
 }
 
-// Run makes the client.
-func (c clientCreateCmd) Run(s stage) error {
+// Run creates the client and prints it with its secret.
+func (c clientCreateCmd) Run(s shell) error {
 	scopes, err := c.scopes()
 	if err != nil {
 		return err
 	}
-	return withOffice(s, func(ctx context.Context, o office) error {
-		made, secret, err := o.tenants.CreateClient(ctx, c.Tenant, c.Name, scopes)
-		if err != nil {
-			return err
-		}
-		v := viewClient(made)
+	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
+		created, secret, err := tenants.CreateClient(ctx, c.Tenant, c.Name, scopes)
+		v := viewClient(created)
 		v.Secret = secret.Reveal()
-		if err := c.print(s.out, v, clientHeading, []string{v.row()}); err != nil || c.JSON {
+		if err := clientTable.printOne(s.out, c.format, v, err); err != nil || c.JSON {
 			return err
 		}
-		_, err = fmt.Fprintf(s.out, "\nSECRET  %s\n\nIt is shown this once; only its hash is kept. 密钥只显示这一次。\n", v.Secret)
+		_, err = fmt.Fprintf(s.out, "\nSECRET  %s\n\nIt is shown only this once; the platform keeps its hash. 密钥只显示这一次。\n", v.Secret)
 		return err
 	})
 }
@@ -76,38 +81,28 @@ func (c clientCreateCmd) scopes() (tenant.Scopes, error) {
 
 type clientListCmd struct {
 	format
-	Tenant tenant.ID `arg:"" help:"Whose clients. 租户。"`
+	Tenant tenant.ID `arg:"" help:"The tenant whose clients to list. 租户。"`
 }
 
-// Run lists them.
-func (c clientListCmd) Run(s stage) error {
-	return withOffice(s, func(ctx context.Context, o office) error { return c.clients(ctx, s, o, c.Tenant) })
-}
-
-func (f format) clients(ctx context.Context, s stage, o office, of tenant.ID) error {
-	all, err := o.tenants.ListClients(ctx, of)
-	if err != nil {
-		return err
-	}
-	views, rows := []clientView{}, []string{}
-	for _, c := range all {
-		views, rows = append(views, viewClient(c)), append(rows, viewClient(c).row())
-	}
-	return f.print(s.out, views, clientHeading, rows)
+// Run prints the tenant's clients.
+func (c clientListCmd) Run(s shell) error {
+	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
+		return c.listClients(ctx, s, tenants, c.Tenant)
+	})
 }
 
 type clientRevokeCmd struct {
 	format
-	Tenant tenant.ID       `arg:"" help:"Whose client. 租户。"`
-	ID     tenant.ClientID `arg:"" help:"The client. 凭证。"`
+	Tenant tenant.ID       `arg:"" help:"The tenant that the client belongs to. 租户。"`
+	ID     tenant.ClientID `arg:"" help:"The client's id. 客户端。"`
 }
 
-// Run revokes it.
-func (c clientRevokeCmd) Run(s stage) error {
-	return withOffice(s, func(ctx context.Context, o office) error {
-		if err := o.tenants.RevokeClient(ctx, c.Tenant, c.ID); err != nil {
+// Run revokes the client and prints the tenant's clients.
+func (c clientRevokeCmd) Run(s shell) error {
+	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
+		if err := tenants.RevokeClient(ctx, c.Tenant, c.ID); err != nil {
 			return err
 		}
-		return c.clients(ctx, s, o, c.Tenant)
+		return c.listClients(ctx, s, tenants, c.Tenant)
 	})
 }

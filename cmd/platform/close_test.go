@@ -16,7 +16,7 @@ import (
 func TestTheDemonstration(t *testing.T) {
 	for _, flags := range [][]string{nil, {"--field", "--seed=1"}, {"--field", "--seed=2"}, {"--field", "--seed=3"}} {
 		var out strings.Builder
-		code := run(stage{context.Background(), &out, &out, func(string) (string, bool) { return "", false }}, append([]string{"demo", "--once"}, flags...))
+		code := run(shell{context.Background(), &out, &out, func(string) (string, bool) { return "", false }}, append([]string{"demo", "--once"}, flags...))
 		if code != 0 || strings.Count(out.String(), "✓") != 13 {
 			t.Errorf("%v: got exit status %d and\n%s", flags, code, out.String())
 		}
@@ -167,7 +167,7 @@ func TestACallerWhoHangsUpIsNoFaultOfOurs(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
 	var call sync.WaitGroup
 	call.Go(func() {
-		if _, err := newStranger().send(ctx, "GET", w.publicURL+"/v1/authorizers/"+string(service)+"/customservice/kfsession/getsession?openid="+string(customer), map[string]string{"Authorization": "Bearer " + w.jwt}, ""); err == nil {
+		if _, err := newBrowser().send(ctx, "GET", w.publicURL+"/v1/authorizers/"+string(service)+"/customservice/kfsession/getsession?openid="+string(customer), map[string]string{"Authorization": "Bearer " + w.jwt}, ""); err == nil {
 			t.Error("got an answer, want none in time")
 		}
 	})

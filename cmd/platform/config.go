@@ -16,7 +16,8 @@ import (
 	"wxplatform/wechat"
 )
 
-// setting is one line of the configuration, which comes from the environment only. Each may also come from a file: NAME_FILE.
+// setting is one setting of the configuration. It comes from the environment, or from the file that
+// NAME_FILE names.
 type setting struct {
 	name     string
 	fallback string
@@ -27,21 +28,21 @@ type setting struct {
 var settings = []setting{
 	{"PLATFORM_LISTEN", ":8080", false, "public listener: tenants, WeChat, merchants' browsers"},
 	{"PLATFORM_PRIVATE_LISTEN", "127.0.0.1:9090", false, "operations listener: /healthz /readyz /metrics /debug/pprof"},
-	{"PLATFORM_PUBLIC_URL", "", true, "how the world reaches the public listener: issuer of JWTs, base of callback and invitation URLs; scheme and host, no path"},
+	{"PLATFORM_PUBLIC_URL", "", true, "public URL of the public listener: issuer of JWTs, base of callback and invitation URLs; scheme and host, no path"},
 	{"PLATFORM_COMPONENT_APPID", "", true, "the component's appid, as in WeChat's console"},
 	{"PLATFORM_COMPONENT_SECRET", "", true, "the component's secret"},
-	{"PLATFORM_COMPONENT_TOKEN", "", true, "the token that signs pushes; may be two, newest first, comma-separated"},
-	{"PLATFORM_COMPONENT_AES_KEY", "", true, "the EncodingAESKey of pushes, 43 characters; may be two, newest first, comma-separated"},
+	{"PLATFORM_COMPONENT_TOKEN", "", true, "the token that signs pushes; one or two, newest first, comma-separated"},
+	{"PLATFORM_COMPONENT_AES_KEY", "", true, "the EncodingAESKey of pushes, 43 characters; one or two, newest first, comma-separated"},
 	{"PLATFORM_SEALING_KEYS", "", true, "base64 32-byte keys that seal SQL and Redis, comma-separated, newest first; `platform keygen` prints one"},
 	{"PLATFORM_DATABASE_URL", "sqlite:platform.db", false, "sqlite:FILE or postgres://…"},
-	{"PLATFORM_REDIS_URL", "", false, "redis://… or rediss://…; empty is an in-process Redis, for one replica only"},
-	{"PLATFORM_WECHAT_URL", wechat.DefaultBase, false, "WeChat's API; the simulator's in tests and demo"},
-	{"PLATFORM_RELEASE_TEST", "on", false, "on answers WeChat's full-network release test (全网发布接入检测), to WeChat's own test accounts only; off does not"},
-	{"PLATFORM_REFRESH_BUDGET", "", false, "how many access tokens may be asked for in a day, by all replicas together; empty is what WeChat's quota/get says, else no limit"},
-	{"PLATFORM_WECHAT_CONSENT_URL", "", false, "base of WeChat's consent pages as the merchant's browser reaches them; empty is WeChat's own two hosts"},
+	{"PLATFORM_REDIS_URL", "", false, "redis://… or rediss://…; if empty an in-process Redis, for one replica only"},
+	{"PLATFORM_WECHAT_URL", wechat.DefaultBase, false, "base URL of WeChat's API; the simulator's in tests and the demo"},
+	{"PLATFORM_RELEASE_TEST", "on", false, "on or off; on answers WeChat's full-network release test (全网发布接入检测), for WeChat's own test accounts only"},
+	{"PLATFORM_REFRESH_BUDGET", "", false, "the most access tokens that all replicas together may request in a day; if empty, what WeChat's quota/get says, otherwise no limit"},
+	{"PLATFORM_WECHAT_CONSENT_URL", "", false, "base URL of WeChat's consent pages for the merchant's browser; if empty, WeChat's own two hosts"},
 }
 
-// config is what the settings say.
+// config holds the values of the settings, parsed.
 type config struct {
 	listen, privateListen string
 	publicURL             string // without a trailing slash
@@ -57,13 +58,13 @@ type config struct {
 	ring                  *seal.Ring
 }
 
-// The settings that a command may need. Whoever needs the component needs all.
+// needs says which settings a command requires.
 type needs int
 
 const (
-	needsDatabase needs = iota // to migrate
-	needsTenants               // and the owner of the database, and its sealing keys
-	needsAll
+	needsDatabase needs = iota // the database alone
+	needsTenants               // also the component that owns the database, and the sealing keys
+	needsAll                   // every required setting
 )
 
 func (n needs) required(name string) bool {
@@ -74,7 +75,8 @@ func (n needs) required(name string) bool {
 	return n == needsAll
 }
 
-// environment reads a setting; lookup is os.LookupEnv but in tests.
+// environment reads settings and collects what is wrong with them. lookup is os.LookupEnv, except
+// in tests.
 type environment struct {
 	lookup func(string) (string, bool)
 	faults []error
@@ -84,6 +86,7 @@ func (e *environment) fault(format string, args ...any) {
 	e.faults = append(e.faults, fmt.Errorf(format, args...))
 }
 
+// get is the value of s, or its default if it is not set.
 func (e *environment) get(s setting) string {
 	value, given := e.lookup(s.name)
 	file, fromFile := e.lookup(s.name + "_FILE")
@@ -103,7 +106,8 @@ func (e *environment) get(s setting) string {
 	return value
 }
 
-// loadConfig reads the settings, and reports every fault of those that are needed at once.
+// loadConfig reads the settings. Its error names everything that is wrong with those that are
+// needed.
 func loadConfig(lookup func(string) (string, bool), need needs) (config, error) {
 	e := &environment{lookup: lookup}
 	values := map[string]string{}
@@ -121,7 +125,7 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 		databaseURL: seal.NewSecret(values["PLATFORM_DATABASE_URL"]), redisURL: seal.NewSecret(values["PLATFORM_REDIS_URL"]),
 		wechatURL: e.url("PLATFORM_WECHAT_URL", values), consentURL: e.url("PLATFORM_WECHAT_CONSENT_URL", values),
 	}
-	c.releaseTest = e.switched("PLATFORM_RELEASE_TEST", values)
+	c.releaseTest = e.onOff("PLATFORM_RELEASE_TEST", values)
 	c.refreshBudget = e.positive("PLATFORM_REFRESH_BUDGET", values)
 	c.build(e, need)
 	if len(e.faults) > 0 {
@@ -130,14 +134,16 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 	return c, nil
 }
 
-// What WeChat's console takes for a Token: anything else was copied amiss, and would only show as pushes that are not authentic.
+// tokenForm is what WeChat's console accepts as a Token. Anything else was copied incorrectly, and
+// would show only later, as pushes that are not authentic.
 var tokenForm = regexp.MustCompile(`^[A-Za-z0-9]{3,32}$`)
 
-// build makes what the values are for, so that a bad one is found at the start.
+// build constructs the key ring and the envelope from the values, so that a bad value is found at
+// the start.
 func (c *config) build(e *environment, need needs) {
 	var err error
 	if need >= needsTenants && c.component != "" && !c.component.Plausible() {
-		e.fault("PLATFORM_COMPONENT_APPID is no appid: wx and 16 letters and digits")
+		e.fault("PLATFORM_COMPONENT_APPID is not a valid appid: wx and 16 letters and digits")
 	}
 	if need >= needsTenants && !c.sealingKeys.IsZero() {
 		if c.ring, err = seal.NewRing(c.sealingKeys); err != nil {
@@ -145,7 +151,7 @@ func (c *config) build(e *environment, need needs) {
 		}
 	}
 	if u, err := url.Parse(c.publicURL); err == nil && u.Path != "" {
-		e.fault("PLATFORM_PUBLIC_URL has a path: the platform is at the root of its host")
+		e.fault("PLATFORM_PUBLIC_URL has a path: the platform must be at the root of its host")
 	}
 	for i, token := range c.tokens {
 		if need == needsAll && !tokenForm.MatchString(token) {
@@ -166,36 +172,38 @@ func (e *environment) url(name string, values map[string]string) string {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		e.fault("%s is not an http or https URL without query and user", name)
+		e.fault("%s is not an http or https URL without query, fragment and user", name)
 	}
 	return text
 }
 
-func (e *environment) switched(name string, values map[string]string) bool {
+// onOff is whether the setting is "on".
+func (e *environment) onOff(name string, values map[string]string) bool {
 	if values[name] != "on" && values[name] != "off" {
 		e.fault(`%s is neither "on" nor "off"`, name)
 	}
 	return values[name] == "on"
 }
 
-// positive is 0 where nothing was given.
+// positive is a number above 0, or 0 if the setting is empty.
 func (e *environment) positive(name string, values map[string]string) int64 {
 	if values[name] == "" {
 		return 0
 	}
 	n, err := strconv.ParseInt(values[name], 10, 64)
 	if err != nil || n <= 0 {
-		e.fault("%s is no number above 0", name)
+		e.fault("%s is not a number above 0", name)
 	}
 	return n
 }
 
+// list splits a value at commas and spaces.
 func list(text string) []string {
 	parts := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
 	return slices.Clip(parts)
 }
 
-// printSettings writes the table of DESIGN.md §6 from the code that reads it.
+// printSettings prints all settings as a table.
 func printSettings(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "NAME\tDEFAULT\tMEANING")
@@ -206,8 +214,8 @@ func printSettings(out io.Writer) error {
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", s.name, fallback, s.meaning)
 	}
-	_, _ = fmt.Fprintln(table, "\nEach may come from a file instead: NAME_FILE=/path. Commands ask only for the settings that they use.")
-	_, _ = fmt.Fprintln(table, "以上每一项也可以从文件读取：NAME_FILE=/路径。各命令只要求它用到的设置。")
+	_, _ = fmt.Fprintln(table, "\nEach setting can come from a file instead: NAME_FILE=/path. A command requires only the settings that it uses.")
+	_, _ = fmt.Fprintln(table, "每一项也可以从文件读取：NAME_FILE=/路径。各命令只要求它用到的设置。")
 	return table.Flush()
 }
 

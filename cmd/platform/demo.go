@@ -20,16 +20,17 @@ import (
 )
 
 type demoCmd struct {
-	Once   bool   `help:"Exit when the story is told; 0 only if every step did what it says. 讲完即退出。"`
-	Listen string `help:"Where the platform listens. 平台监听地址。" default:"127.0.0.1:0"`
-	WeChat string `name:"wechat-listen" help:"Where the simulated WeChat listens. 模拟微信监听地址。" default:"127.0.0.1:0"`
-	Field  bool   `help:"WeChat is odd in the ways that real platforms met. 模拟微信按真实环境中出现过的方式偏离文档。"`
-	Seed   uint64 `help:"Repeat what was odd in another run; 0 picks a seed. 重现另一次运行的偏离；0 为随机。"`
+	Once   bool   `help:"Exit after the last step; status 0 only if every step succeeded. 演示完即退出。"`
+	Listen string `help:"The platform's address. 平台监听地址。" default:"127.0.0.1:0"`
+	WeChat string `name:"wechat-listen" help:"The simulated WeChat's address. 模拟微信监听地址。" default:"127.0.0.1:0"`
+	Field  bool   `help:"Let the simulated WeChat deviate from its documentation as seen in production. 模拟微信按真实环境中出现过的方式偏离文档。"`
+	Seed   uint64 `help:"Repeat the deviations of another run; 0 picks a seed. 重现另一次运行的偏离；0 为随机。"`
 	Log    bool   `help:"Show the platform's log lines too. 同时显示平台日志。"`
 }
 
-// Run starts the simulator and the platform, and tells the story through their HTTP surfaces, as strangers would.
-func (c demoCmd) Run(s stage) error {
+// Run starts the simulator and the platform, and walks through the steps over HTTP, as any caller
+// would.
+func (c demoCmd) Run(s shell) error {
 	dir, err := os.MkdirTemp("", "wxplatform-demo-")
 	if err != nil {
 		return err
@@ -37,7 +38,7 @@ func (c demoCmd) Run(s stage) error {
 	defer os.RemoveAll(dir)
 	ctx, stop := context.WithCancel(s.ctx)
 	defer stop()
-	d, err := c.set(dir, wechatsim.Config{Behaviour: wechatsim.Behaviour{Field: c.Field}, Seed: c.Seed})
+	d, err := c.setUp(dir, wechatsim.Config{Behaviour: wechatsim.Behaviour{Field: c.Field}, Seed: c.Seed})
 	if err != nil {
 		return err
 	}
@@ -45,22 +46,22 @@ func (c demoCmd) Run(s stage) error {
 	if err := d.start(ctx, running, c.logger(s)); err != nil {
 		return err
 	}
-	told := d.tell(ctx, s)
-	if told == nil && !c.Once {
-		told = d.stay(ctx, s)
+	failed := d.walkThrough(ctx, s)
+	if failed == nil && !c.Once {
+		failed = d.keepServing(ctx, s)
 	}
 	stop()
-	return errors.Join(told, running.Wait())
+	return errors.Join(failed, running.Wait())
 }
 
-func (c demoCmd) logger(s stage) *slog.Logger {
+func (c demoCmd) logger(s shell) *slog.Logger {
 	if c.Log {
 		return slog.New(slog.NewJSONHandler(s.errOut, nil))
 	}
 	return slog.New(slog.DiscardHandler)
 }
 
-// demo is a platform and a WeChat on this machine.
+// demo is a platform and a simulated WeChat on this machine.
 type demo struct {
 	env       map[string]string
 	on        listeners
@@ -68,11 +69,12 @@ type demo struct {
 	wechatURL string
 	publicURL string
 	sim       *wechatsim.Sim
-	basic     string // the client that the story made
+	basic     string // id:secret of the client that the walkthrough created
 }
 
-// set opens the listeners and makes up a configuration, in which the two know each other's addresses.
-func (c demoCmd) set(dir string, wechat wechatsim.Config) (*demo, error) {
+// setUp opens the listeners and makes a configuration in which platform and simulator know each
+// other's addresses.
+func (c demoCmd) setUp(dir string, wechat wechatsim.Config) (*demo, error) {
 	public, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return nil, err
@@ -106,7 +108,7 @@ func (d *demo) lookup(name string) (string, bool) {
 	return value, ok
 }
 
-// start runs both until ctx ends.
+// start runs the platform and the simulator until ctx ends.
 func (d *demo) start(ctx context.Context, running *errgroup.Group, log *slog.Logger) error {
 	c, err := loadConfig(d.lookup, needsAll)
 	if err != nil {
@@ -125,7 +127,7 @@ func (d *demo) start(ctx context.Context, running *errgroup.Group, log *slog.Log
 	return nil
 }
 
-// The simulator goes at once: whoever waits for it has nobody left to tell.
+// serveSimulator serves sim until ctx ends, and then drops its requests: nobody waits for them.
 func serveSimulator(ctx context.Context, sim http.Handler, on net.Listener) error {
 	server := &http.Server{Handler: sim, ReadHeaderTimeout: 5 * time.Second}
 	closing := context.AfterFunc(ctx, func() { _ = server.Close() })
@@ -136,10 +138,10 @@ func serveSimulator(ctx context.Context, sim http.Handler, on net.Listener) erro
 	return nil
 }
 
-// operate runs one of the operator's commands, the real one, against the same database, and reads its JSON.
+// operate runs one of the operator's commands against the demo's database and reads its JSON.
 func (d *demo) operate(ctx context.Context, into any, args ...string) error {
 	var out, errOut bytes.Buffer
-	if code := run(stage{ctx, &out, &errOut, d.lookup}, append(args, "--json")); code != 0 {
+	if code := run(shell{ctx, &out, &errOut, d.lookup}, append(args, "--json")); code != 0 {
 		return fmt.Errorf("platform %s: exit status %d: %s", args[0], code, errOut.String())
 	}
 	return json.Unmarshal(out.Bytes(), into)

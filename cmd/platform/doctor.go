@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,7 +11,7 @@ import (
 
 type doctorCmd struct{ format }
 
-// text says one thing in both languages.
+// text is a sentence in both languages.
 type text struct{ en, zh string }
 
 func say(en, zh string) text { return text{en, zh} }
@@ -21,7 +20,7 @@ func sayf(en, zh string, args ...any) text {
 	return text{fmt.Sprintf(en, args...), fmt.Sprintf(zh, args...)}
 }
 
-// finding is what one check found: one line, and what to do about it.
+// finding is the result of one check, and what to do about it.
 type finding struct {
 	Check string `json:"check"`
 	Level string `json:"level"` // "ok", "warning", "failure"
@@ -43,7 +42,7 @@ func bad(check string, what, do text) finding {
 	return finding{check, "failure", what.en, what.zh, do.en, do.zh}
 }
 
-// line is the finding for people.
+// line formats the finding for people.
 func (f finding) line() string {
 	mark := map[string]string{"ok": "✓", "warning": "!", "failure": "✗"}[f.Level]
 	line := fmt.Sprintf("%s %-13s %s  %s", mark, f.Check, f.EN, f.ZH)
@@ -53,36 +52,33 @@ func (f finding) line() string {
 	return line
 }
 
-// examination tells each finding as it comes, and keeps all of them.
-type examination struct {
+// checkup collects findings and passes each to tell as it comes.
+type checkup struct {
 	tell  func(finding)
 	found []finding
 }
 
-func (e *examination) note(findings ...finding) {
+func (e *checkup) add(findings ...finding) {
 	for _, f := range findings {
 		e.found = append(e.found, f)
 		e.tell(f)
 	}
 }
 
-func (e *examination) failed() bool {
+func (e *checkup) failed() bool {
 	return slices.ContainsFunc(e.found, func(f finding) bool { return f.Level == "failure" })
 }
 
-// Run checks one thing after the other, and fails if one is as it must not be.
-func (c doctorCmd) Run(s stage) error {
-	e := &examination{found: []finding{}, tell: func(f finding) {
+// Run makes all checks and prints their findings. It fails if one of them is a failure.
+func (c doctorCmd) Run(s shell) error {
+	e := &checkup{found: []finding{}, tell: func(f finding) {
 		if !c.JSON {
 			_, _ = fmt.Fprintln(s.out, f.line())
 		}
 	}}
-	err := e.examine(s)
+	err := e.run(s)
 	if c.JSON {
-		encoder := json.NewEncoder(s.out)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		err = errors.Join(err, encoder.Encode(e.found))
+		err = errors.Join(err, printJSON(s.out, e.found))
 	}
 	if err == nil && e.failed() {
 		return errSilent
@@ -90,20 +86,20 @@ func (c doctorCmd) Run(s stage) error {
 	return err
 }
 
-// examine asks each part its question. Those that need what is not there are passed over: what they would say follows from it.
-func (e *examination) examine(s stage) error {
-	c, whole := e.configuration(s)
+// run makes the checks in order. A check whose precondition already failed is skipped.
+func (e *checkup) run(s shell) error {
+	c, complete := e.configuration(s)
 	if c.ring == nil {
 		return nil
 	}
-	if whole {
-		e.note(servingHere(s.ctx, c))
+	if complete {
+		e.add(servingHere(s.ctx, c))
 	}
 	findings, usable := database(s.ctx, c)
-	e.note(findings...)
-	if whole {
-		e.note(greeting(s.ctx, c)...)
-		e.note(callback(s.ctx, c))
+	e.add(findings...)
+	if complete {
+		e.add(wechatAnswers(s.ctx, c)...)
+		e.add(callback(s.ctx, c))
 	}
 	if !usable {
 		return nil
@@ -112,43 +108,45 @@ func (e *examination) examine(s stage) error {
 	if err != nil {
 		return err
 	}
-	e.platform(s.ctx, p, c, whole)
+	e.platform(s.ctx, p, c, complete)
 	return p.close()
 }
 
-// configuration is what the settings say, whole or only as far as the database needs them.
-func (e *examination) configuration(s stage) (c config, whole bool) {
-	do := say("set them in the environment, or NAME_FILE; `platform help config` lists all", "设置环境变量或 NAME_FILE；全部设置见 platform help config")
+// configuration checks the settings. Where they are not complete, it returns those that the
+// database needs.
+func (e *checkup) configuration(s shell) (c config, complete bool) {
+	do := say("set them in the environment or with NAME_FILE; `platform help config` lists all", "设置环境变量或 NAME_FILE；全部设置见 platform help config")
 	c, err := loadConfig(s.lookup, needsAll)
 	if err == nil {
-		e.note(ok("configuration", say("all settings are there", "配置齐全")))
-		e.note(peculiar(c)...)
+		e.add(ok("configuration", say("all required settings are set", "配置齐全")))
+		e.add(unusual(c)...)
 		return c, true
 	}
 	_, faults, _ := strings.Cut(err.Error(), "\n")
-	e.note(bad("configuration", say(strings.ReplaceAll(faults, "\n", "; "), "配置有误"), do))
+	e.add(bad("configuration", say(strings.ReplaceAll(faults, "\n", "; "), "配置有误"), do))
 	c, _ = loadConfig(s.lookup, needsTenants)
 	return c, false
 }
 
-func (e *examination) platform(ctx context.Context, p *platform, c config, whole bool) {
-	e.note(redisAnswers(ctx, p, c))
-	if whole {
-		e.note(ticket(ctx, p), componentToken(ctx, p))
+// platform makes the checks that need the database in working order.
+func (e *checkup) platform(ctx context.Context, p *platform, c config, complete bool) {
+	e.add(redisAnswers(ctx, p, c))
+	if complete {
+		e.add(ticket(ctx, p), componentToken(ctx, p))
 	}
-	e.note(backlog(ctx, p)...)
-	e.note(states(ctx, p)...)
-	if whole {
-		e.note(e.release())
+	e.add(backlog(ctx, p)...)
+	e.add(authorizerStates(ctx, p)...)
+	if complete {
+		e.add(e.release())
 	}
 }
 
-// release says where to begin what comes after all this.
-func (e *examination) release() finding {
-	where := say("when the merchants are to come: open.weixin.qq.com → 管理中心 → 第三方平台 → 详情 → 全网发布. WeChat then tests ticket, messages and API against this platform, which answers by itself (PLATFORM_RELEASE_TEST=on)",
+// release says whether the release test can be started, and where.
+func (e *checkup) release() finding {
+	where := say("to go live: open.weixin.qq.com → 管理中心 → 第三方平台 → 详情 → 全网发布. WeChat then tests ticket, messages and API against this platform, which answers automatically (PLATFORM_RELEASE_TEST=on)",
 		"准备上线时：微信开放平台 → 管理中心 → 第三方平台 → 详情 → 全网发布；微信的接入检测由本平台自动应答（PLATFORM_RELEASE_TEST=on）")
 	if e.failed() {
-		return warn("release", say("not ready for the full-network release test", "尚不能进行全网发布检测"), say("put right what is marked ✗ first", "请先处理标 ✗ 的各项"))
+		return warn("release", say("not ready for the full-network release test", "尚不能进行全网发布检测"), say("fix what is marked ✗ first", "请先处理标 ✗ 的各项"))
 	}
 	return finding{"release", "ok", "ready for the full-network release test", "可以进行全网发布检测", where.en, where.zh}
 }

@@ -26,7 +26,7 @@ func (w *world) doctor(settings map[string]string) (found map[string]finding, co
 		return w.lookup(name)
 	}
 	var out, errOut bytes.Buffer
-	code = run(stage{anyContext, &out, &errOut, lookup}, []string{"doctor", "--json"})
+	code = run(shell{anyContext, &out, &errOut, lookup}, []string{"doctor", "--json"})
 	var all []finding
 	if err := json.Unmarshal(out.Bytes(), &all); err != nil {
 		w.t.Fatalf("%v: %s%s", err, &out, &errOut)
@@ -63,7 +63,7 @@ func TestDoctorFindsAHealthyPlatformHealthy(t *testing.T) {
 		w.finds(found, "public-url", "warning", "not https")
 		w.finds(found, "wechat-url", "warning", "not WeChat itself")
 		w.finds(found, "authorizers", "ok", "1 healthy")
-		w.finds(found, "budget", "ok", "access tokens asked for today")
+		w.finds(found, "budget", "ok", "access tokens requested today")
 		w.finds(found, "release", "ok", "全网发布")
 		if code != 0 {
 			w.t.Errorf("got status %d, want 0", code)
@@ -86,18 +86,18 @@ func TestDoctorSaysWhatToDo(t *testing.T) {
 		"wrong secret":      {map[string]string{"PLATFORM_COMPONENT_SECRET": "x"}, "wechat", "failure", "PLATFORM_COMPONENT_SECRET is not the component's AppSecret"},
 		"no WeChat":         {map[string]string{"PLATFORM_WECHAT_URL": "http://" + gone}, "wechat", "failure", "DNS"},
 		"no such host":      {map[string]string{"PLATFORM_WECHAT_URL": "http://nowhere.invalid"}, "wechat", "failure", "check DNS"},
-		"not WeChat":        {map[string]string{"PLATFORM_WECHAT_URL": other.URL}, "wechat", "failure", "something between us"},
+		"not WeChat":        {map[string]string{"PLATFORM_WECHAT_URL": other.URL}, "wechat", "failure", "a proxy between us"},
 		"no platform":       {map[string]string{"PLATFORM_PRIVATE_LISTEN": gone}, "serve", "warning", "start `platform serve`"},
 		"URL leads nowhere": {map[string]string{"PLATFORM_PUBLIC_URL": "http://" + gone}, "callback", "failure", "from here only"},
-		"URL leads astray":  {map[string]string{"PLATFORM_PUBLIC_URL": other.URL}, "callback", "failure", "something else stands there"},
-		"other token":       {map[string]string{"PLATFORM_COMPONENT_TOKEN": "another"}, "callback", "failure", "PLATFORM_COMPONENT_TOKEN there is another"},
+		"URL leads astray":  {map[string]string{"PLATFORM_PUBLIC_URL": other.URL}, "callback", "failure", "something else answers there"},
+		"other token":       {map[string]string{"PLATFORM_COMPONENT_TOKEN": "another"}, "callback", "failure", "PLATFORM_COMPONENT_TOKEN there differs"},
 		"no database":       {map[string]string{"PLATFORM_DATABASE_URL": "postgres://" + gone + "/x"}, "database", "failure", "PLATFORM_DATABASE_URL"},
 		"fresh database":    {map[string]string{"PLATFORM_DATABASE_URL": "sqlite:" + filepath.Join(t.TempDir(), "new.db")}, "database", "warning", "platform migrate"},
 		"other component":   {map[string]string{"PLATFORM_COMPONENT_APPID": "wxffffffffffffffff"}, "database", "failure", "belongs to another component"},
 		"wrong component":   {map[string]string{"PLATFORM_COMPONENT_APPID": "wxffffffffffffffff"}, "wechat", "failure", "PLATFORM_COMPONENT_APPID"},
 		"missing key":       {map[string]string{"PLATFORM_SEALING_KEYS": seal.NewKey()}, "sealing-keys", "failure", "serve does not start"},
 		"no Redis":          {map[string]string{"PLATFORM_REDIS_URL": "redis://" + gone}, "redis", "failure", "tokens come from the database"},
-		"a small budget":    {map[string]string{"PLATFORM_REFRESH_BUDGET": "2"}, "budget", "warning", "2 of 2 access tokens asked for today, 0 left"},
+		"a small budget":    {map[string]string{"PLATFORM_REFRESH_BUDGET": "2"}, "budget", "warning", "2 of 2 access tokens requested today, 0 left"},
 	} {
 		found, code := w.doctor(c.settings)
 		w.finds(found, c.check, c.level, c.text)
@@ -129,8 +129,8 @@ func TestDoctorReadsWhatIsAmiss(t *testing.T) {
 	}
 	w.sim.SetAllowedIPs("10.9.9.9")
 	found, _ := w.doctor(nil)
-	w.finds(found, "wechat", "failure", "put 127.0.0.1 into the component's IP list")
-	w.finds(found, "authorizers", "warning", "1 to authorize again")
+	w.finds(found, "wechat", "failure", "add 127.0.0.1 to the component's IP list")
+	w.finds(found, "authorizers", "warning", "1 must authorize again")
 }
 
 // fresh is the world's platform as a process would see it that has just been started.
@@ -194,7 +194,7 @@ func TestADoctorsLineIsForPeople(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
 	var out, errOut bytes.Buffer
-	if code := run(stage{anyContext, &out, &errOut, w.with("PLATFORM_COMPONENT_SECRET", "wrong")}, []string{"doctor"}); code != 1 || errOut.Len() > 0 {
+	if code := run(shell{anyContext, &out, &errOut, w.with("PLATFORM_COMPONENT_SECRET", "wrong")}, []string{"doctor"}); code != 1 || errOut.Len() > 0 {
 		t.Errorf("got status %d, %s, want 1 and nothing more said", code, &errOut)
 	}
 	for _, want := range []string{"✓ database ", "! public-url ", "✗ wechat ", "→ PLATFORM_COMPONENT_SECRET 不正确"} {

@@ -43,9 +43,9 @@ func (w *world) replica(settings map[string]string) *world {
 		*one = l
 	}
 	d.env["PLATFORM_LISTEN"], d.env["PLATFORM_PRIVATE_LISTEN"] = d.on.public.Addr().String(), d.on.private.Addr().String()
-	told := *w.story
-	told.demo, told.s = &d, stage{context.Background(), &bytes.Buffer{}, &bytes.Buffer{}, d.lookup}
-	other := &world{story: &told, t: w.t, log: &locked{}}
+	told := *w.walkthrough
+	told.demo, told.s = &d, shell{context.Background(), &bytes.Buffer{}, &bytes.Buffer{}, d.lookup}
+	other := &world{walkthrough: &told, t: w.t, log: &locked{}}
 	c, err := loadConfig(d.lookup, needsAll)
 	if err != nil {
 		w.t.Fatal(err)
@@ -88,12 +88,12 @@ func (w *world) fails(code, count int, ids ...wechat.AppID) {
 	}
 }
 
-func (w *world) authorizer(id wechat.AppID) heard {
+func (w *world) authorizer(id wechat.AppID) reply {
 	w.t.Helper()
 	return w.ask("GET", "/v1/authorizers/"+string(id), "")
 }
 
-func (w *world) becomes(id wechat.AppID, state string) heard {
+func (w *world) becomes(id wechat.AppID, state string) reply {
 	w.t.Helper()
 	w.eventually(fmt.Sprintf("%s to be %s", id, state), func() bool { return w.authorizer(id).field("state") == state })
 	return w.authorizer(id)
@@ -128,7 +128,7 @@ func (w *world) nextWalk() {
 }
 
 // ahead is how far a time in an answer lies ahead.
-func (w *world) ahead(answer heard, field string) time.Duration {
+func (w *world) ahead(answer reply, field string) time.Duration {
 	w.t.Helper()
 	at, err := time.Parse(time.RFC3339Nano, answer.field(field))
 	if err != nil {

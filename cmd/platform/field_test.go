@@ -38,10 +38,10 @@ func (w *world) answers(path, body string, count int) {
 }
 
 // consents leads the merchant of service through an invitation, and returns what the browser is told.
-func (w *world) consents(sets ...string) (url.Values, heard) {
+func (w *world) consents(sets ...string) (url.Values, reply) {
 	w.t.Helper()
 	made := w.ask("POST", "/v1/invitations", fmt.Sprintf(`{"redirect_url":%q,"kind":"pc","state":"demo"}`, redirect))
-	landed, err := newStranger().consent(anyContext, made.field("url"), string(service), sets...)
+	landed, err := newBrowser().consent(anyContext, made.field("url"), string(service), sets...)
 	if err != nil {
 		return nil, made
 	}

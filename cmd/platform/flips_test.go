@@ -62,7 +62,7 @@ var everyAnswer = map[string]answered{
 }
 
 // served fails if an answer blames the merchant or the caller for what WeChat sent.
-func (w *world) served(got heard) {
+func (w *world) served(got reply) {
 	w.t.Helper()
 	switch got.status {
 	case 200, 409, 429, 502, 503, 504:

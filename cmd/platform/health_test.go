@@ -23,7 +23,7 @@ func TestReadySaysWhatIsAwayAndSinceWhen(t *testing.T) {
 	w := sqliteWorld(t)
 	w.env["PLATFORM_REDIS_URL"] = "redis://" + freePort(t)
 	p := fresh(t, w)
-	if !p.degraded("Redis is away since ") {
+	if !p.degraded("Redis has been unreachable since ") {
 		t.Errorf("got %+v, want Redis away", p.ready(anyContext))
 	}
 	since := p.health.redis.since.Load()
@@ -35,13 +35,13 @@ func TestReadySaysWhatIsAwayAndSinceWhen(t *testing.T) {
 	if p.health.redis.up() != 0 || p.health.sql.up() != 1 {
 		t.Error("got the wrong one up")
 	}
-	p.health.sql.note(errors.New("away"))
+	p.health.sql.record(errors.New("away"))
 	p.ready(anyContext)
-	if p.health.sql.up() != 1 || p.degraded("the database is away") {
+	if p.health.sql.up() != 1 || p.degraded("the database has been unreachable") {
 		t.Error("got SQL away, want it up again once it answers")
 	}
 	_ = p.db.Close()
-	if !p.degraded("the database is away since ") || p.health.sql.up() != 0 {
+	if !p.degraded("the database has been unreachable since ") || p.health.sql.up() != 0 {
 		t.Errorf("got %+v, want the database away", p.ready(anyContext))
 	}
 }
@@ -50,12 +50,12 @@ func TestSQLThatHangsDoesNotMakeRedisLookUnavailable(t *testing.T) {
 	t.Parallel()
 	p := fresh(t, sqliteWorld(t))
 	release := hang(t, p.db)
-	sql, redis := p.look(anyContext)
+	sql, redis := p.probe(anyContext)
 	if sql.IsZero() || !redis.IsZero() {
 		t.Errorf("got SQL unavailable since %v and Redis since %v, want only SQL", sql, redis)
 	}
 	release()
-	if sql, redis = p.look(anyContext); !sql.IsZero() || !redis.IsZero() {
+	if sql, redis = p.probe(anyContext); !sql.IsZero() || !redis.IsZero() {
 		t.Errorf("got SQL unavailable since %v and Redis since %v after SQL went on, want neither", sql, redis)
 	}
 }
@@ -109,14 +109,14 @@ func TestWithoutDNSThePlatformStartsAndSaysSo(t *testing.T) {
 		w.settles()
 		w.open(kfAccount)
 		lost := w.replica(map[string]string{"PLATFORM_WECHAT_URL": "http://nowhere.invalid"})
-		for range unsentMost {
+		for range unsentThreshold {
 			answer := lost.shut(kfAccount)
 			lost.wants(answer, 503, "wechat-unavailable")
 			if answer.field("retryable") != "true" {
 				w.t.Errorf("got %s, want it to be tried again", answer.body)
 			}
 		}
-		if !lost.platform.degraded("WeChat is not to be reached since ") || w.platform.degraded("WeChat is not to be reached") {
+		if !lost.platform.degraded("WeChat has been unreachable since ") || w.platform.degraded("WeChat has been unreachable") {
 			w.t.Errorf("got %+v and %+v, want that one replica to say it", lost.platform.ready(anyContext), w.platform.ready(anyContext))
 		}
 		asked := w.sim.Calls(refreshPath)
@@ -130,11 +130,11 @@ func TestWithoutDNSThePlatformStartsAndSaysSo(t *testing.T) {
 func TestWeChatIsReachedAgainWithTheFirstCallThatGetsThrough(t *testing.T) {
 	h, unsent := &health{}, wechat.NewClient("http://nowhere.invalid", wechat.Observer{})
 	_, away := unsent.Do(anyContext, wechat.Call{Method: "GET", Path: "/"})
-	for range unsentMost - 1 {
+	for range unsentThreshold - 1 {
 		h.reached(away)
 	}
 	since := h.wechat.since.Load()
-	if h.unsent.Load() >= unsentMost || since == 0 {
+	if h.unsent.Load() >= unsentThreshold || since == 0 {
 		t.Error("got it out of reach before the third call")
 	}
 	h.reached(away)
@@ -152,7 +152,7 @@ func TestReadySaysThatThePlatformIsMisconfiguredUntilItIsNot(t *testing.T) {
 	w.open(kfAccount)
 	w.sim.SetAllowedIPs("10.9.9.9")
 	w.wants(w.shut(kfAccount), 503, "platform-misconfigured")
-	if !w.platform.degraded("WeChat refuses with 61004") || !w.platform.degraded("put 127.0.0.1 into") {
+	if !w.platform.degraded("WeChat refuses with 61004") || !w.platform.degraded("add 127.0.0.1 to") {
 		t.Errorf("got %+v, want 61004 and what to do", w.platform.ready(anyContext))
 	}
 	if got := w.scrape(`wxplatform_misconfigured`); got != "1" {
@@ -170,10 +170,10 @@ func TestReadySaysThatThePlatformIsMisconfiguredUntilItIsNot(t *testing.T) {
 
 func TestARefusalThatIsNotRepeatedIsForgotten(t *testing.T) {
 	h := &health{refusals: map[string]refusal{"/a": {code: 61004, since: time.Now(), last: time.Now()}}}
-	if _, is := h.misconfigured(time.Now().Add(fellSilent - time.Minute)); !is {
+	if _, is := h.misconfigured(time.Now().Add(refusalExpires - time.Minute)); !is {
 		t.Error("got nothing after 14 minutes, want it kept")
 	}
-	if r, is := h.misconfigured(time.Now().Add(fellSilent + time.Minute)); is {
+	if r, is := h.misconfigured(time.Now().Add(refusalExpires + time.Minute)); is {
 		t.Errorf("got %+v after 16 minutes, want it forgotten", r)
 	}
 }

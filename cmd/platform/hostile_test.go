@@ -53,7 +53,7 @@ func (w *world) unshaken(after string) {
 }
 
 // asks asks for a JWT, as nobody's client.
-func (w *world) asks(id, secret string) heard {
+func (w *world) asks(id, secret string) reply {
 	w.t.Helper()
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}
 	return w.raw("POST", "/oauth/token", map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, form.Encode())

@@ -35,7 +35,7 @@ func (w *world) status(invitation string) string {
 // consented is where a fresh browser ends up.
 func (w *world) consented(link string, id wechat.AppID, sets ...string) url.Values {
 	w.t.Helper()
-	landed, err := newStranger().consent(anyContext, link, string(id), sets...)
+	landed, err := newBrowser().consent(anyContext, link, string(id), sets...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -53,9 +53,9 @@ func (w *world) as(name string) *world {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	other := *w.story
+	other := *w.walkthrough
 	other.tenant, other.basic, other.jwt = id, basic, jwt
-	return &world{story: &other, t: w.t, platform: w.platform, log: w.log}
+	return &world{walkthrough: &other, t: w.t, platform: w.platform, log: w.log}
 }
 
 func TestAnInvitationIsUsedOnce(t *testing.T) {
@@ -123,10 +123,10 @@ func TestACodeThatComesAfterTheEndIsKeptButBindsNothing(t *testing.T) {
 }
 
 // untilReturn leads a browser to WeChat and through consent, but not back: the event is lost, and the browser's return address handed out.
-func (w *world) untilReturn(link string, id wechat.AppID) (*stranger, string) {
+func (w *world) untilReturn(link string, id wechat.AppID) (*browser, string) {
 	w.t.Helper()
 	w.lose("authorized")
-	browser := newStranger()
+	browser := newBrowser()
 	page, err := browser.send(anyContext, "GET", link, nil, "")
 	if err != nil || page.status != 200 {
 		w.t.Fatalf("got %d %v, want the page", page.status, err)
@@ -164,7 +164,7 @@ func TestWithoutItsCookieABrowserWaitsForTheEvent(t *testing.T) {
 	w := sqliteWorld(t)
 	id, link := w.invitation("")
 	_, back := w.untilReturn(link, service)
-	other := newStranger()
+	other := newBrowser()
 	page, err := other.send(anyContext, "GET", back, nil, "")
 	if err != nil || page.status != 200 || !strings.Contains(string(page.body), `http-equiv="refresh"`) {
 		t.Fatalf("got %d %v, want a page that waits", page.status, err)
@@ -193,7 +193,7 @@ func TestAnIntrudersCodeInAnothersInvitationBindsNothing(t *testing.T) {
 			w.t.Fatal(err)
 		}
 		id, link := victim.invitation("")
-		answer, err := newStranger().send(anyContext, "GET", link+"/done?"+stolen.RawQuery, nil, "")
+		answer, err := newBrowser().send(anyContext, "GET", link+"/done?"+stolen.RawQuery, nil, "")
 		if err != nil || answer.status != 200 || answer.header.Get("Location") != "" {
 			w.t.Fatalf("got %d %v, want a page that waits", answer.status, err)
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"wxplatform/tenant"
@@ -10,12 +9,13 @@ import (
 
 type keyCmd struct {
 	List   keyListCmd   `cmd:"" help:"List signing keys. 列出签名密钥。"`
-	Rotate keyRotateCmd `cmd:"" help:"Publish a new key, which signs 10 minutes later; the old one stays published until its last JWT has expired. 轮换。"`
-	Revoke keyRevokeCmd `cmd:"" help:"End a key and every JWT that it signed, within a second. 吊销。"`
+	Rotate keyRotateCmd `cmd:"" help:"Publish a new signing key, which is used after 10 minutes; the old one stays published until its last JWT has expired. 轮换签名密钥。"`
+	Revoke keyRevokeCmd `cmd:"" help:"Revoke a signing key and every JWT it signed, within a second. 吊销签名密钥。"`
 
-	Sealing keySealingCmd `cmd:"" help:"List the sealing keys, and which may still have sealed something. 列出封存密钥。"`
+	Sealing keySealingCmd `cmd:"" help:"List the sealing keys, and which of them may still be in use. 列出加密主密钥。"`
 }
 
+// keyView is a signing key as the commands print it.
 type keyView struct {
 	ID        tenant.KeyID `json:"kid"`
 	Published time.Time    `json:"published_at"`
@@ -24,49 +24,55 @@ type keyView struct {
 	Revoked   *time.Time   `json:"revoked_at"`
 }
 
-func (f format) keys(ctx context.Context, s stage, o office) error {
-	all, err := o.tenants.ListKeys(ctx)
-	if err != nil {
-		return err
-	}
-	views, rows := []keyView{}, []string{}
-	for _, k := range all {
-		views = append(views, keyView{k.ID, k.Published.UTC(), k.SignsFrom.UTC(), moment(k.Ends), moment(k.Revoked)})
-		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s", k.ID, stamp(k.Published), stamp(k.SignsFrom), stamp(k.Ends), stamp(k.Revoked)))
-	}
-	return f.print(s.out, views, "KID\tPUBLISHED\tSIGNS FROM\tENDS\tREVOKED", rows)
+func viewKey(k tenant.Key) keyView {
+	return keyView{k.ID, k.Published.UTC(), k.SignsFrom.UTC(), timeOrNull(k.Ends), timeOrNull(k.Revoked)}
+}
+
+var keyTable = table[keyView]{
+	columns: []string{"KID", "PUBLISHED", "SIGNS FROM", "ENDS", "REVOKED"},
+	cells: func(v keyView) []any {
+		return []any{v.ID, timestamp(v.Published), timestamp(v.SignsFrom), timestampOrDash(v.Ends), timestampOrDash(v.Revoked)}
+	},
+}
+
+// listKeys prints the signing keys as they are now.
+func (f format) listKeys(ctx context.Context, s shell, tenants *tenant.Registry) error {
+	all, err := tenants.ListKeys(ctx)
+	return keyTable.printAll(s.out, f, viewsOf(all, viewKey), err)
 }
 
 type keyListCmd struct{ format }
 
-// Run lists them.
-func (c keyListCmd) Run(s stage) error {
-	return withOffice(s, func(ctx context.Context, o office) error { return c.keys(ctx, s, o) })
+// Run prints the signing keys.
+func (c keyListCmd) Run(s shell) error {
+	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
+		return c.listKeys(ctx, s, tenants)
+	})
 }
 
 type keyRotateCmd struct{ format }
 
-// Run publishes a new key.
-func (c keyRotateCmd) Run(s stage) error {
-	return withOffice(s, func(ctx context.Context, o office) error {
-		if _, err := o.tenants.Rotate(ctx); err != nil {
+// Run publishes a new signing key and prints all.
+func (c keyRotateCmd) Run(s shell) error {
+	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
+		if _, err := tenants.Rotate(ctx); err != nil {
 			return err
 		}
-		return c.keys(ctx, s, o)
+		return c.listKeys(ctx, s, tenants)
 	})
 }
 
 type keyRevokeCmd struct {
 	format
-	ID tenant.KeyID `arg:"" help:"The kid. 密钥的 kid。"`
+	ID tenant.KeyID `arg:"" help:"The key's kid. 密钥的 kid。"`
 }
 
-// Run revokes it.
-func (c keyRevokeCmd) Run(s stage) error {
-	return withOffice(s, func(ctx context.Context, o office) error {
-		if err := o.tenants.RevokeKey(ctx, c.ID); err != nil {
+// Run revokes the signing key and prints all.
+func (c keyRevokeCmd) Run(s shell) error {
+	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
+		if err := tenants.RevokeKey(ctx, c.ID); err != nil {
 			return err
 		}
-		return c.keys(ctx, s, o)
+		return c.listKeys(ctx, s, tenants)
 	})
 }

@@ -171,7 +171,7 @@ func (w *world) operated() string {
 		{"doctor"}, {"doctor", "--json"}, {"tenant", "list"}, {"tenant", "show", w.tenant}, {"client", "list", w.tenant, "--json"}, {"key", "list", "--json"}, {"key", "sealing"},
 		{"authorizer", "list"}, {"authorizer", "show", string(service), "--json"}, {"authorizer", "refresh", string(service)}, {"reconcile"}, {"reseal", "--check"}, {"help", "config"},
 	} {
-		_ = run(stage{anyContext, &shown, &shown, w.lookup}, args) // doctor's warnings are an exit status too
+		_ = run(shell{anyContext, &shown, &shown, w.lookup}, args) // doctor's warnings are an exit status too
 	}
 	for _, path := range []string{"/readyz", "/healthz", "/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1"} {
 		answer, err := w.out.send(anyContext, "GET", "http://"+w.on.private.Addr().String()+path, nil, "")
@@ -194,7 +194,7 @@ func (w *world) pages(secrets canaries) string {
 	_, pending := w.invitation("")
 	w.sim.Fault(wechatsim.Fault{Path: "/cgi-bin/component/api_create_preauthcode", Do: wechatsim.Cut, Count: wechatsim.Always})
 	for _, link := range []string{used, used + "/done", used + "/done?auth_code=" + secrets["auth code"], pending, pending + "/done?auth_code=" + secrets["auth code"], w.publicURL + "/authorize/" + secrets["client secret"]} {
-		page, err := newStranger().send(anyContext, "GET", link, nil, "")
+		page, err := newBrowser().send(anyContext, "GET", link, nil, "")
 		if err != nil || page.status == 303 && !strings.HasPrefix(link, used) {
 			w.t.Fatalf("got %d, %v", page.status, err)
 		}
@@ -214,13 +214,13 @@ func but(secrets canaries, name string) canaries {
 // talk returns what the platform answered where it should have answered no secret.
 func (w *world) talk(secrets canaries) string {
 	var said strings.Builder
-	say := func(answer heard) {
+	say := func(answer reply) {
 		said.Write(answer.body)
 		_ = answer.header.Write(&said)
 	}
 	id, link := w.invitation("")
 	secrets["invitation"] = id
-	browser := newStranger()
+	browser := newBrowser()
 	page, err := browser.send(anyContext, "GET", link, nil, "")
 	if err != nil {
 		w.t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -11,11 +12,12 @@ import (
 	"wxplatform/wechat"
 )
 
-// observeWeChat counts and times the calls of WeChat. Paths are those in our code, so their number is bounded.
+// observeWeChat returns an observer that counts and times the calls of WeChat. The paths come from
+// our code, so their number is bounded.
 func observeWeChat(metrics prometheus.Registerer) func(string, wechat.Code, time.Duration, error) {
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "wxplatform_wechat_calls_total",
-		Help: "Calls of WeChat by API, errcode and outcome (ok, refused, not-sent, unknown).",
+		Help: "Calls of WeChat, by API, errcode and outcome (ok, refused, not-sent, unknown).",
 	}, []string{"api", "code", "outcome"})
 	took := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "wxplatform_wechat_call_duration_seconds",
@@ -41,11 +43,55 @@ func outcome(err error) string {
 	return "refused"
 }
 
-// measure adds what the packages know to the metrics.
+// measure registers all metrics.
 func (p *platform) measure() {
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	p.gauge("wxplatform_ticket_age_seconds", "Age of the newest component_verify_ticket, -1 while there is none. WeChat pushes every 600 s.", p.ticketAge)
+	p.gauge("wxplatform_ticket_age_seconds", "Age of the newest component_verify_ticket; -1 while there is none. WeChat pushes one every 600 s.", p.ticketAge)
+	p.measureHealth()
+	p.measureProblems()
 	p.measurePushes(&p.inbox.Counts)
+	p.measureTokens()
+	p.metrics.MustRegister(&sampled{sample: p.sampleBacklogs})
+}
+
+// measureHealth registers whether the things that the platform depends on are in order.
+func (p *platform) measureHealth() {
+	p.gauge("wxplatform_sql_up", "1 while the database answers.", p.health.sql.up)
+	p.gauge("wxplatform_redis_up", "1 while Redis answers; always for the in-process one.", p.health.redis.up)
+	p.gauge("wxplatform_misconfigured", "1 while WeChat refuses for a reason that only the operator can fix: 61004, 40125, 61005, 61006, 61011.", func() float64 {
+		_, is := p.health.misconfigured(time.Now())
+		return boolToFloat(is)
+	})
+	p.gauge("wxplatform_sealing_key_missing", "1 while other replicas seal with a key that this one lacks.", func() float64 {
+		return boolToFloat(p.health.missingKeys() != nil)
+	})
+}
+
+func boolToFloat(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// measureProblems registers the counter of problems, each at zero, so that the first one shows as
+// an increase.
+func (p *platform) measureProblems() {
+	p.problems = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wxplatform_problems_total", Help: "Problems answered, by slug (docs/errors.md)."}, []string{"slug"})
+	p.metrics.MustRegister(p.problems)
+	for _, problem := range problemTypes() {
+		p.problems.WithLabelValues(problem.slug)
+	}
+}
+
+// countProblems returns an error handler that counts the problem of each error that next answers.
+func (p *platform) countProblems(next echo.HTTPErrorHandler) echo.HTTPErrorHandler {
+	return func(err error, c echo.Context) {
+		if !c.Response().Committed {
+			p.problems.WithLabelValues(problemOf(err).slug).Inc()
+		}
+		next(err, c)
+	}
 }
 
 func (p *platform) measurePushes(counts *inbox.Counts) {
@@ -57,10 +103,10 @@ func (p *platform) measurePushes(counts *inbox.Counts) {
 		"ticket": counts.Tickets.Load, "event": counts.Events.Load, "unknown": counts.Unknown.Load, "message": counts.Messages.Load,
 		"forged": counts.Forged, "clock": func() int64 { return counts.Refused(inbox.BadClock) },
 	} {
-		counter("wxplatform_pushes_total", "Pushes of WeChat by kind; forged and clock (timestamp more than 10 minutes off) were refused.", "kind", kind, count)
+		counter("wxplatform_pushes_total", "Pushes from WeChat by kind; forged and clock (timestamp more than 10 minutes off) were refused.", "kind", kind, count)
 	}
 	for _, reason := range inbox.Reasons {
-		counter("wxplatform_pushes_refused_total", "Pushes that were refused, or that are authentic and changed nothing, by reason.", "reason", string(reason),
+		counter("wxplatform_pushes_refused_total", "Pushes that were refused, or were authentic but changed nothing, by reason.", "reason", string(reason),
 			func() int64 { return counts.Refused(reason) })
 	}
 }

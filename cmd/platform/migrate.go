@@ -10,12 +10,12 @@ import (
 )
 
 type migrateCmd struct {
-	From   string `placeholder:"sqlite:FILE" help:"First copy everything from this SQLite database, from which nothing serves any more, into the empty one of PLATFORM_DATABASE_URL. 先把此 SQLite 数据库的全部内容复制到目标空库；须先停止服务。"`
-	Cancel bool   `help:"With --from: take back a move into PLATFORM_DATABASE_URL that was cut off, so that the SQLite database serves again. 与 --from 同用：取消中断的迁移，恢复旧库。"`
+	From   string `placeholder:"sqlite:FILE" help:"First copy everything from this SQLite database into the empty database of PLATFORM_DATABASE_URL; stop serve before. 先把此 SQLite 数据库的全部内容复制到目标空库；须先停止服务。"`
+	Cancel bool   `help:"With --from: cancel an interrupted move, so that the SQLite database can serve again. 与 --from 同用：取消中断的迁移，恢复旧库。"`
 }
 
-// Run brings the tables up to date, after it has filled them from another database where one is named.
-func (m migrateCmd) Run(s stage) error {
+// Run migrates the tables or, with --from, moves everything from another database into them.
+func (m migrateCmd) Run(s shell) error {
 	c, err := loadConfig(s.lookup, needsDatabase)
 	if err != nil {
 		return err
@@ -29,7 +29,7 @@ func (m migrateCmd) Run(s stage) error {
 	case m.From != "":
 		return m.move(s, d)
 	case m.Cancel:
-		return errors.New("--cancel goes with --from")
+		return errors.New("--cancel requires --from")
 	}
 	if err := d.Migrate(s.ctx, migrations.Files); err != nil {
 		return err
@@ -38,7 +38,8 @@ func (m migrateCmd) Run(s stage) error {
 	return err
 }
 
-func (m migrateCmd) move(s stage, into *db.DB) error {
+// move moves everything from the database --from, or cancels an interrupted move.
+func (m migrateCmd) move(s shell, into *db.DB) error {
 	from, err := db.OpenExisting(s.ctx, seal.NewSecret(m.From))
 	if err != nil {
 		return fmt.Errorf("--from: %w", err)
@@ -48,7 +49,7 @@ func (m migrateCmd) move(s stage, into *db.DB) error {
 		if err := into.CancelMove(s.ctx, from, migrations.Files); err != nil {
 			return fmt.Errorf("cancel the move: %w", err)
 		}
-		_, err := fmt.Fprintln(s.out, "the move is cancelled; the old database serves again.\n已取消迁移，旧库可继续使用。")
+		_, err := fmt.Fprintln(s.out, "The move is cancelled; the old database can serve again.\n已取消迁移，旧库可继续使用。")
 		return err
 	}
 	err = into.Move(s.ctx, from, migrations.Files, func(table string, rows int) {
@@ -57,15 +58,15 @@ func (m migrateCmd) move(s stage, into *db.DB) error {
 	if err != nil {
 		return fmt.Errorf("move the database: %w", err)
 	}
-	_, err = fmt.Fprintln(s.out, "everything is moved; the old database is kept, but nothing serves from it any more. Start the platform with this PLATFORM_DATABASE_URL and the same sealing keys.\n"+
-		"已全部迁移；旧数据库保留，但不再提供服务。请用当前的 PLATFORM_DATABASE_URL 和原有的密封密钥启动。")
+	_, err = fmt.Fprintln(s.out, "Everything is moved. The old database is kept, but the platform no longer serves from it. Start the platform with this PLATFORM_DATABASE_URL and the same sealing keys.\n"+
+		"已全部迁移；旧数据库保留，但不再提供服务。请用当前的 PLATFORM_DATABASE_URL 和原有的加密主密钥启动。")
 	return err
 }
 
 type keygenCmd struct{}
 
-// Run prints a sealing key and nothing else, so that it can go straight into a file.
-func (keygenCmd) Run(s stage) error {
+// Run prints a sealing key and nothing else, so that the output can be a file.
+func (keygenCmd) Run(s shell) error {
 	_, err := fmt.Fprintln(s.out, seal.NewKey())
 	return err
 }

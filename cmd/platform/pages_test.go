@@ -7,9 +7,9 @@ import (
 )
 
 // opened is what a browser of its own gets from a link or a path.
-func (w *world) opened(link string) heard {
+func (w *world) opened(link string) reply {
 	w.t.Helper()
-	page, err := newStranger().send(anyContext, "GET", w.publicURL+strings.TrimPrefix(link, w.env["PLATFORM_PUBLIC_URL"]), nil, "")
+	page, err := newBrowser().send(anyContext, "GET", w.publicURL+strings.TrimPrefix(link, w.env["PLATFORM_PUBLIC_URL"]), nil, "")
 	if err != nil {
 		w.t.Fatal(err)
 	}

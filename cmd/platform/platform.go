@@ -30,14 +30,16 @@ import (
 	"wxplatform/wechat"
 )
 
-// stopNotice is how long after SIGTERM requests are still taken: a balancer learns from /readyz that no more should be sent, and each answer tells its connection to end.
-// Without it a request that is written while its idle connection is closed would fail.
-const stopNotice = 2 * time.Second
+// drainTime is how long requests are still accepted after SIGTERM. Meanwhile /readyz tells a load
+// balancer to send no more, and each answer closes its connection. Without it, a request sent on an
+// idle connection that is just being closed would fail.
+const drainTime = 2 * time.Second
 
-// stopPatience bounds how long requests under way may take to finish after SIGTERM. The longest call is settled in three calls of WeChat.
-const stopPatience = 25 * time.Second
+// shutdownTimeout bounds how long requests in flight may take to finish after drainTime. The
+// slowest makes three calls of WeChat.
+const shutdownTimeout = 25 * time.Second
 
-// platform is the whole program as a value: everything wired, nothing running yet.
+// platform is the whole server as a value, wired but not running.
 type platform struct {
 	log         *slog.Logger
 	metrics     *prometheus.Registry
@@ -53,8 +55,8 @@ type platform struct {
 	sessions    *session.Service
 	inbox       *inbox.Inbox
 
-	notice   time.Duration // stopNotice, but in tests
-	leaving  atomic.Bool   // it is to stop
+	drain    time.Duration // drainTime, except in tests
+	stopping atomic.Bool   // SIGTERM came
 	tokens   stores
 	ring     *seal.Ring
 	health   health
@@ -62,10 +64,11 @@ type platform struct {
 	problems *prometheus.CounterVec
 }
 
-// stores are the tokens' keepers, which metrics and reseal ask too.
+// stores are the token stores, which metrics, doctor and reseal read, too.
 type stores struct{ component, authorizer *token.Store }
 
-// wire opens what c names and wires everything, by hand, from the bottom up. The caller closes what it returns.
+// wire opens what c names and wires the packages, from the bottom up. The caller closes the
+// platform.
 func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
 	p := &platform{log: log, metrics: prometheus.NewRegistry(), ring: c.ring}
 	if err := p.open(ctx, c); err != nil {
@@ -75,33 +78,46 @@ func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
 	if p.requests, err = requestlog.New(log, p.metrics); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
-	p.surplus = newSurplusBytes(log, p.metrics)
-	p.client = wechat.NewClient(c.wechatURL, wechat.Observer{
-		Called:  p.health.watched(observeWeChat(p.metrics)),
-		Odd:     newOddAnswers(log, p.metrics).note,
-		Surplus: p.surplus.note,
-	})
-	p.tenants = tenant.New(p.db, p.mirror, c.ring, c.publicURL)
-	times, errTimes := custodyTimes()
-	componentTokens, errComponent := token.New(token.Component, p.db, p.mirror, c.ring, times)
-	authorizerTokens, errAuthorizer := token.New(token.Authorizer, p.db, p.mirror, c.ring, times)
-	if err := errors.Join(errTimes, errComponent, errAuthorizer); err != nil {
+	if err := p.wireTokens(c); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
-	p.tokens = stores{componentTokens, authorizerTokens}
-	p.component = component.New(c.component, c.secret, p.db, c.ring, componentTokens, mirror.NewNewest(p.mirror, "ticket", 1), p.client)
-	p.quota = quota.New(p.db)
-	p.quota.Budget = c.refreshBudget
-	p.authorizers = authorizer.New(p.db, p.mirror, p.component, authorizerTokens, p.quota, p.client)
-	p.invitations = invitation.New(p.db, p.tenants, p.authorizers, p.component, c.publicURL, c.consentURL)
-	p.sessions = session.New(p.authorizers)
-	p.inbox = inbox.New(c.envelope, p.db, c.ring, p.component, p.invitations, p.authorizers, c.releaseTest)
+	p.wirePackages(c)
 	p.measure()
-	p.measureCustody()
 	return p, nil
 }
 
-// open opens the database, migrated and claimed for the component, and the mirror.
+// wireTokens makes the token stores.
+func (p *platform) wireTokens(c config) error {
+	times, err := custodyTimes()
+	if err != nil {
+		return err
+	}
+	if p.tokens.component, err = token.New(token.Component, p.db, p.mirror, c.ring, times); err != nil {
+		return err
+	}
+	p.tokens.authorizer, err = token.New(token.Authorizer, p.db, p.mirror, c.ring, times)
+	return err
+}
+
+// wirePackages makes the client of WeChat and the packages above the token stores.
+func (p *platform) wirePackages(c config) {
+	p.surplus = newSurplusBytes(p.log, p.metrics)
+	p.client = wechat.NewClient(c.wechatURL, wechat.Observer{
+		Called:  p.health.watched(observeWeChat(p.metrics)),
+		Odd:     newOddAnswers(p.log, p.metrics).note,
+		Surplus: p.surplus.note,
+	})
+	p.tenants = tenant.New(p.db, p.mirror, c.ring, c.publicURL)
+	p.component = component.New(c.component, c.secret, p.db, c.ring, p.tokens.component, mirror.NewNewest(p.mirror, "ticket", 1), p.client)
+	p.quota = quota.New(p.db)
+	p.quota.Budget = c.refreshBudget
+	p.authorizers = authorizer.New(p.db, p.mirror, p.component, p.tokens.authorizer, p.quota, p.client)
+	p.invitations = invitation.New(p.db, p.tenants, p.authorizers, p.component, c.publicURL, c.consentURL)
+	p.sessions = session.New(p.authorizers)
+	p.inbox = inbox.New(c.envelope, p.db, c.ring, p.component, p.invitations, p.authorizers, c.releaseTest)
+}
+
+// open opens the database and the mirror.
 func (p *platform) open(ctx context.Context, c config) error {
 	var err error
 	if p.db, err = openDatabase(ctx, c); err != nil {
@@ -113,6 +129,7 @@ func (p *platform) open(ctx context.Context, c config) error {
 	return nil
 }
 
+// openDatabase opens the database, migrates it, and claims it for the component.
 func openDatabase(ctx context.Context, c config) (*db.DB, error) {
 	d, err := db.Open(ctx, c.databaseURL)
 	if err != nil {
@@ -127,7 +144,7 @@ func openDatabase(ctx context.Context, c config) (*db.DB, error) {
 	return d, nil
 }
 
-// close closes what open opened, in the other order.
+// close closes what wire opened, in reverse order.
 func (p *platform) close() error {
 	var faults []error
 	if p.client != nil {
@@ -142,9 +159,10 @@ func (p *platform) close() error {
 	return errors.Join(faults...)
 }
 
-// listeners are where the platform is reached.
+// listeners are the two addresses of the platform.
 type listeners struct{ public, private net.Listener }
 
+// listen opens both listeners.
 func listen(c config) (listeners, error) {
 	public, err := net.Listen("tcp", c.listen)
 	if err != nil {
@@ -157,7 +175,7 @@ func listen(c config) (listeners, error) {
 	return listeners{public, private}, nil
 }
 
-// run serves until ctx ends, then finishes what is under way. It closes p and the listeners.
+// run serves until ctx ends, then finishes the requests in flight. It closes p and the listeners.
 func (p *platform) run(ctx context.Context, on listeners) error {
 	defer func() { _ = p.close() }()
 	if err := p.prepare(ctx); err != nil {
@@ -183,7 +201,8 @@ func (p *platform) prepare(ctx context.Context) error {
 	return p.component.Refresh(ctx)
 }
 
-// The keepers outlive the servers, so that what is under way is finished with fresh tokens.
+// keep starts the background loops. They outlive the servers, so that requests in flight still get
+// fresh tokens.
 func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
 	report := func(who string) func(error) {
 		return func(err error) {
@@ -201,27 +220,27 @@ func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
 	keepers.Go(func() error { return p.watch(ctx) })
 }
 
-// server has the limits that both listeners have.
+// server returns a server with the limits that both listeners have.
 func (p *platform) server(handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           p.farewell(handler),
+		Handler:           p.endConnections(handler),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      60 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // its lines can hold what strangers sent
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // its lines may contain what callers sent
 	}
 }
 
-// server is net/http's, for the operations listener, or plainhttp's, for the world.
+// server is net/http's server, for the operations listener, or plainhttp's, for the public one.
 type server interface {
 	Serve(net.Listener) error
 	Shutdown(context.Context) error
 	Close() error
 }
 
-// serve answers on one listener until ctx ends, gives notice, and then gives the requests under way their time.
+// serve serves one listener until ctx ends, drains, and then waits for the requests in flight.
 func (p *platform) serve(ctx context.Context, server server, on net.Listener) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(on) }()
@@ -230,22 +249,22 @@ func (p *platform) serve(ctx context.Context, server server, on net.Listener) er
 		return err
 	case <-ctx.Done():
 	}
-	p.leaving.Store(true)
-	time.Sleep(p.notice)
-	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
+	p.stopping.Store(true)
+	time.Sleep(p.drain)
+	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	err := server.Shutdown(patience)
+	err := server.Shutdown(deadline)
 	if err != nil {
-		err = errors.Join(fmt.Errorf("requests under way were cut off: %w", err), server.Close())
+		err = errors.Join(fmt.Errorf("requests in flight were cut off: %w", err), server.Close())
 	}
 	<-failed
 	return err
 }
 
-// farewell has every answer given after the notice end its connection.
-func (p *platform) farewell(next http.Handler) http.Handler {
+// endConnections closes the connection of every answer while the platform is stopping.
+func (p *platform) endConnections(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p.leaving.Load() {
+		if p.stopping.Load() {
 			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)

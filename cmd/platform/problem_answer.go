@@ -19,7 +19,8 @@ import (
 	"wxplatform/wechat"
 )
 
-// answerProblem is Echo's error handler: it writes err as problem+json and notes it on the log line.
+// answerProblem is Echo's error handler: it writes err as problem+json and notes it on the log
+// line.
 func answerProblem(err error, c echo.Context) {
 	if c.Response().Committed {
 		return

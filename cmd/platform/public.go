@@ -13,7 +13,7 @@ import (
 	"wxplatform/session"
 )
 
-// public is the handler for the world: tenants, WeChat, merchants' browsers.
+// public handles the public listener: tenants, WeChat and merchants' browsers.
 func (p *platform) public() http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
@@ -28,7 +28,8 @@ func (p *platform) public() http.Handler {
 	return e
 }
 
-// plainPath refuses paths that can be read in two ways. No route and no id, of ours or of WeChat's, needs an escape.
+// plainPath refuses paths that two readers could understand differently. No route and no id, ours
+// or WeChat's, needs an escape.
 func plainPath(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if u := c.Request().URL; u.RawPath != "" || !isPlain(u.Path) {
@@ -38,7 +39,9 @@ func plainPath(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// net/url keeps the escapes in RawPath only where they are not the ones that it would write itself, so what needed one shows in the path alone.
+// isPlain reports whether a decoded path could have been written without escapes. net/url keeps
+// escapes in RawPath only if it would have written others itself, so RawPath alone does not show
+// all of them.
 func isPlain(path string) bool {
 	for i := range len(path) {
 		if c := path[i]; (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.Contains("/-._~$", path[i:i+1]) {

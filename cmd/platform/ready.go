@@ -13,8 +13,8 @@ import (
 
 type readyCmd struct{}
 
-// Run exits with 0 when the platform on PLATFORM_PRIVATE_LISTEN serves, degraded or not.
-func (readyCmd) Run(s stage) error {
+// Run succeeds if the platform on PLATFORM_PRIVATE_LISTEN serves, degraded or not.
+func (readyCmd) Run(s shell) error {
 	e := &environment{lookup: s.lookup}
 	address := e.get(settingNamed("PLATFORM_PRIVATE_LISTEN"))
 	if err := errors.Join(e.faults...); err != nil {
@@ -28,6 +28,7 @@ func (readyCmd) Run(s stage) error {
 	return err
 }
 
+// askReady reads /readyz of the platform whose operations listener is at address.
 func askReady(ctx context.Context, address string) (readiness, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 
 type reconcileCmd struct {
 	format
-	Assign string `help:"Then give authorizers that are nobody's to tenants, as this CSV file says: appid,tenant. 按 CSV 文件（appid,tenant）分配无主授权方。" type:"existingfile" placeholder:"FILE"`
+	Assign string `help:"Afterwards assign authorizers without a tenant as this CSV file says: appid,tenant. 按 CSV 文件（appid,tenant）分配无主授权方。" type:"existingfile" placeholder:"FILE"`
 }
 
 const (
@@ -26,13 +26,13 @@ const (
 	progressEvery = 5 * time.Second
 )
 
-// reconcileView is how a reconciliation is shown.
+// reconcileView is the result of a reconciliation as the command prints it.
 type reconcileView struct {
 	authorizer.Reconciled
 	Assigned *assignedView `json:"assigned,omitempty"`
 }
 
-// assignedView counts what a file of assignments did. The first thousand refusals are named.
+// assignedView counts what a file of assignments did. It names the first thousand refusals.
 type assignedView struct {
 	Lines   int      `json:"lines"`
 	Count   int      `json:"count"`
@@ -40,8 +40,8 @@ type assignedView struct {
 	First   []string `json:"first_refused"`
 }
 
-// Run walks through WeChat's list, and assigns.
-func (c reconcileCmd) Run(s stage) error {
+// Run compares with WeChat's list, and then assigns what the file says.
+func (c reconcileCmd) Run(s shell) error {
 	return withPlatform(s, func(ctx context.Context, p *platform) error {
 		found, err := p.authorizers.Reconcile(ctx, progressTo(s.errOut, time.Now))
 		if errors.Is(err, authorizer.ErrWalking) {
@@ -60,18 +60,22 @@ func (c reconcileCmd) Run(s stage) error {
 			return err
 		}
 		if view.Assigned != nil && view.Assigned.Refused > 0 {
-			return fmt.Errorf("%d assignments were refused: their authorizer is unknown, or another tenant's (`platform authorizer move`)", view.Assigned.Refused)
+			return fmt.Errorf("%d assignments were refused: the authorizer is unknown or belongs to another tenant (use `platform authorizer move`)", view.Assigned.Refused)
 		}
 		return nil
 	})
 }
 
+var findingTable = table[authorizer.Found]{
+	columns: []string{"APPID", "FINDING"},
+	cells:   func(f authorizer.Found) []any { return []any{f.AppID, f.Finding} },
+}
+
 func (c reconcileCmd) show(out io.Writer, v reconcileView) error {
-	rows := []string{}
-	for _, f := range v.Findings {
-		rows = append(rows, fmt.Sprintf("%s\t%s", f.AppID, f.Finding))
+	if c.JSON {
+		return printJSON(out, v)
 	}
-	if err := c.print(out, v, "APPID\tFINDING", rows); err != nil || c.JSON {
+	if err := findingTable.printTable(out, v.Findings); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(out, "%d listed by WeChat; %s\n", v.Listed, summary(v.Counts))
@@ -94,7 +98,7 @@ func summary(counts map[authorizer.Finding]int) string {
 	return strings.Join(parts, ", ")
 }
 
-// progressTo says now and then how far a long walk is.
+// progressTo returns a function that prints the progress of a long reconciliation to out.
 func progressTo(out io.Writer, now func() time.Time) func(authorizer.Reconciled) {
 	last := now()
 	return func(f authorizer.Reconciled) {
@@ -106,7 +110,7 @@ func progressTo(out io.Writer, now func() time.Time) func(authorizer.Reconciled)
 	}
 }
 
-// assign reads the file line by line and binds some at once.
+// assign reads the file line by line and assigns in batches.
 func assign(ctx context.Context, p *platform, file string) (*assignedView, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -136,7 +140,7 @@ func assign(ctx context.Context, p *platform, file string) (*assignedView, error
 	}
 }
 
-// tenantsKnown are tenants that were looked up already.
+// tenantsKnown are the tenants that were already looked up.
 type tenantsKnown map[tenant.ID]bool
 
 func (k tenantsKnown) check(ctx context.Context, p *platform, id tenant.ID) error {
@@ -167,7 +171,7 @@ func (v *assignedView) bind(ctx context.Context, p *platform, some []authorizer.
 	return nil
 }
 
-// assignments reads lines of appid,tenant; a first line that names the columns is passed over.
+// assignments reads lines of appid,tenant. It skips a first line that names the columns.
 type assignments struct {
 	lines *csv.Reader
 	first bool
@@ -191,7 +195,7 @@ func (a *assignments) next() (authorizer.Assignment, error) {
 	one := authorizer.Assignment{AppID: wechat.AppID(strings.TrimSpace(fields[0])), Tenant: tenant.ID(strings.TrimSpace(fields[1]))}
 	if !one.AppID.Plausible() || one.Tenant == "" {
 		line, _ := a.lines.FieldPos(0)
-		return one, fmt.Errorf("line %d: want an appid and a tenant's id", line)
+		return one, fmt.Errorf("line %d: want an appid and a tenant id", line)
 	}
 	return one, nil
 }

@@ -298,7 +298,7 @@ func TestReconcileIsATableForPeople(t *testing.T) {
 	w := sqliteWorld(t)
 	w.sim.AddSynthetic(2)
 	out, errOut := &bytes.Buffer{}, &bytes.Buffer{}
-	if code := run(stage{anyContext, out, errOut, w.lookup}, []string{"reconcile"}); code != 0 {
+	if code := run(shell{anyContext, out, errOut, w.lookup}, []string{"reconcile"}); code != 0 {
 		t.Fatal(errOut)
 	}
 	if got := out.String(); !strings.Contains(got, string(wechatsim.SyntheticAppID(1))+"  adopted") || !strings.Contains(got, "2 listed by WeChat; adopted: 2") {

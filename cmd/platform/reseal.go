@@ -13,17 +13,19 @@ import (
 
 type resealCmd struct {
 	format
-	Check  bool   `help:"Count only, change nothing. 只统计，不修改。" xor:"what"`
-	GiveUp string `help:"Instead delete what is sealed under this key, which is lost for good: reconcile and WeChat bring back what they can. 放弃已永久丢失的密钥，删除用它封存的内容。" placeholder:"KEY" xor:"what"`
+	Check  bool   `help:"Only count; change nothing. 只统计，不修改。" xor:"what"`
+	GiveUp string `help:"Instead delete everything sealed under this key, which is permanently lost; afterwards reconcile recovers what WeChat still has. 放弃已永久丢失的密钥，删除用它加密的内容。" placeholder:"KEY" xor:"what"`
 }
 
-// resealPage is how many rows are moved in one transaction: so few that no refresh waits for long.
-const resealPage = 200
+const (
+	resealPage  = 200 // rows moved in one transaction: few enough that no refresh waits long
+	resealTries = 5   // attempts at a page while SQL fails
+	resealPause = time.Second
 
-// A page that SQL refuses is tried again this often.
-const resealTries = 5
+	resealProgressEvery = 2 * time.Second
+)
 
-// sealedTable is one of the tables whose rows are sealed.
+// sealedTable is a table that has sealed columns.
 type sealedTable struct {
 	name   string
 	reseal func(context.Context, db.Page) (db.Resealed, error)
@@ -39,40 +41,43 @@ func (p *platform) sealedTables() []sealedTable {
 	}
 }
 
-// resealedTable is what became of one of them.
-type resealedTable struct {
+// tableResult counts what reseal did in one table.
+type tableResult struct {
 	Table     string             `json:"table"`
 	Rows      int                `json:"rows"`
 	Moved     int                `json:"values_moved"`
-	Overtaken int                `json:"rows_overtaken"` // by a refresh meanwhile, which sealed them itself
-	Stuck     []string           `json:"stuck,omitempty"`
-	Deleted   int                `json:"rows_deleted,omitempty"` // for their key is lost
+	Overtaken int                `json:"rows_overtaken"`         // changed meanwhile by a refresh, which sealed them itself
+	Stuck     []string           `json:"stuck,omitempty"`        // rows that do not open
+	Deleted   int                `json:"rows_deleted,omitempty"` // because their key is lost
 	Under     map[seal.KeyID]int `json:"values_under"`
 }
 
 type resealView struct {
-	Tables []*resealedTable `json:"tables"`
+	Tables []*tableResult   `json:"tables"`
 	Keys   []sealingKeyView `json:"keys"`
 }
 
-// Run moves everything in SQL to the newest sealing key. It may be stopped at any moment and begun again: what is moved is passed over.
-func (c resealCmd) Run(s stage) error {
+// Run seals everything in SQL again under the newest sealing key. It may be stopped at any time and
+// run again; it then skips what is already moved.
+func (c resealCmd) Run(s shell) error {
 	return withSealed(s, func(ctx context.Context, p *platform) error {
 		if c.GiveUp != "" {
-			return c.giveUp(ctx, s, p)
+			return c.discardLostKey(ctx, s, p)
 		}
-		view, err := c.run(ctx, s, p)
+		view, err := c.reseal(ctx, s, p)
 		if err != nil {
-			return fmt.Errorf("%w. What was moved stays so: run it again, and it passes over that", err)
+			return fmt.Errorf("%w. Run it again: it continues with what is left", err)
 		}
 		if err := c.show(s, view); err != nil {
 			return err
 		}
-		return c.verdict(s, view)
+		return c.advise(s, view)
 	})
 }
 
-func (c resealCmd) run(ctx context.Context, s stage, p *platform) (resealView, error) {
+// reseal reseals every table, or with --check counts, and then removes the record of keys that are
+// no longer used.
+func (c resealCmd) reseal(ctx context.Context, s shell, p *platform) (resealView, error) {
 	began, err := db.Now(ctx, p.db)
 	if err != nil {
 		return resealView{}, err
@@ -94,22 +99,23 @@ func (c resealCmd) run(ctx context.Context, s stage, p *platform) (resealView, e
 			counts[id] += n
 		}
 	}
-	written, err := p.forgetKeys(ctx, began, counts, c.Check)
-	view.Keys = viewSealingKeys(p.ring, written, counts)
+	recorded, err := p.forgetKeys(ctx, began, counts, c.Check)
+	view.Keys = viewSealingKeys(p.ring, recorded, counts)
 	return view, err
 }
 
-func resealTable(ctx context.Context, s stage, table sealedTable, page db.Page) (*resealedTable, error) {
-	done := &resealedTable{Table: table.name, Under: map[seal.KeyID]int{}}
-	told := time.Now()
+// resealTable reseals one table page by page and prints its progress.
+func resealTable(ctx context.Context, s shell, table sealedTable, page db.Page) (*tableResult, error) {
+	done := &tableResult{Table: table.name, Under: map[seal.KeyID]int{}}
+	printed := time.Now()
 	for {
-		step, err := patiently(ctx, func() (db.Resealed, error) { return table.reseal(ctx, page) })
+		step, err := retry(ctx, func() (db.Resealed, error) { return table.reseal(ctx, page) })
 		if err != nil {
 			return done, err
 		}
 		done.add(step)
-		if time.Since(told) > 2*time.Second {
-			told = time.Now()
+		if time.Since(printed) > resealProgressEvery {
+			printed = time.Now()
 			_, _ = fmt.Fprintf(s.errOut, "%s: %d rows, %d values moved\n", done.Table, done.Rows, done.Moved)
 		}
 		if page.After = step.Next; step.Next == "" {
@@ -118,8 +124,8 @@ func resealTable(ctx context.Context, s stage, table sealedTable, page db.Page) 
 	}
 }
 
-// patiently tries again where SQL was away for a moment.
-func patiently(ctx context.Context, step func() (db.Resealed, error)) (db.Resealed, error) {
+// retry repeats step a few times while it fails, for SQL may be unavailable for a moment.
+func retry(ctx context.Context, step func() (db.Resealed, error)) (db.Resealed, error) {
 	for try := 1; ; try++ {
 		done, err := step()
 		if err == nil || ctx.Err() != nil || try == resealTries {
@@ -127,12 +133,12 @@ func patiently(ctx context.Context, step func() (db.Resealed, error)) (db.Reseal
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(time.Second):
+		case <-time.After(resealPause):
 		}
 	}
 }
 
-func (t *resealedTable) add(step db.Resealed) {
+func (t *tableResult) add(step db.Resealed) {
 	t.Rows += step.Rows
 	t.Moved += step.Moved
 	t.Deleted += step.Deleted
@@ -143,14 +149,16 @@ func (t *resealedTable) add(step db.Resealed) {
 	}
 }
 
-// forgetKeys strikes out the keys under which nothing was found, of which no process said since well before the looking began that it seals with them. It returns those that are left.
+// forgetKeys removes from the database the record of each old key that nothing is sealed under and
+// that no process used since well before the count began. It returns the records that are left;
+// with checkOnly it removes none.
 func (p *platform) forgetKeys(ctx context.Context, began time.Time, counts map[seal.KeyID]int, checkOnly bool) ([]db.SealingKey, error) {
-	written, err := p.db.SealingKeys(ctx)
+	recorded, err := p.db.SealingKeys(ctx)
 	if err != nil || checkOnly {
-		return written, err
+		return recorded, err
 	}
-	for _, k := range written {
-		if counts[k.ID] > 0 || k.ID == p.ring.Keys()[0] || k.Seen.After(began.Add(-sealsNoMore)) {
+	for _, k := range recorded {
+		if counts[k.ID] > 0 || k.ID == p.ring.Keys()[0] || k.Seen.After(began.Add(-keyIdleAfter)) {
 			continue
 		}
 		if _, err := p.db.ForgetKey(ctx, k); err != nil {
@@ -160,41 +168,51 @@ func (p *platform) forgetKeys(ctx context.Context, began time.Time, counts map[s
 	return p.db.SealingKeys(ctx)
 }
 
-func (c resealCmd) show(s stage, view resealView) error {
+var tableResultTable = table[*tableResult]{
+	columns: []string{"TABLE", "ROWS", "VALUES MOVED", "ROWS OVERTAKEN", "ROWS STUCK"},
+	cells: func(t *tableResult) []any {
+		return []any{t.Table, t.Rows, t.Moved, t.Overtaken, len(t.Stuck)}
+	},
+}
+
+func (c resealCmd) show(s shell, view resealView) error {
 	if c.JSON {
-		return c.print(s.out, view, "", nil)
+		return printJSON(s.out, view)
 	}
-	var rows []string
-	for _, t := range view.Tables {
-		rows = append(rows, fmt.Sprintf("%s\t%d\t%d\t%d\t%d", t.Table, t.Rows, t.Moved, t.Overtaken, len(t.Stuck)))
-	}
-	if err := c.print(s.out, nil, "TABLE\tROWS\tVALUES MOVED\tROWS OVERTAKEN\tROWS STUCK", rows); err != nil {
+	if err := tableResultTable.printTable(s.out, view.Tables); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintln(s.out)
-	return c.print(s.out, nil, sealingKeyHeading, sealingKeyRows(view.Keys))
+	return sealingKeyTable.printTable(s.out, view.Keys)
 }
 
-// verdict says on stderr what is left to do, and fails where rows do not open.
-func (c resealCmd) verdict(s stage, view resealView) error {
-	say := func(text string, args ...any) { _, _ = fmt.Fprintf(s.errOut, text+"\n", args...) }
-	stuck := false
-	for _, t := range view.Tables {
-		if len(t.Stuck) > 0 {
-			stuck = true
-			say("%s: %d rows do not open, such as %q: their key is not configured, or they were changed or moved", t.Table, len(t.Stuck), t.Stuck[:min(3, len(t.Stuck))])
-		}
-	}
-	if stuck {
+// advise prints on standard error what the operator does next. It fails where rows do not open.
+func (c resealCmd) advise(s shell, view resealView) error {
+	if c.printStuck(s, view.Tables) {
 		return errSilent
 	}
 	for _, k := range view.Keys {
 		if k.Seen != nil && *k.Values == 0 && k.Configured != "newest" && !c.Check {
-			say("key %s: nothing is under it, but a process sealed with it until %s. Restart what still has it as its newest, and run this again %s later", k.ID, stamp(*k.Seen), sealsNoMore)
+			_, _ = fmt.Fprintf(s.errOut, "key %s: nothing is sealed under it, but a process sealed with it until %s. Restart the processes that still have it as their newest key, and run this again %s later\n",
+				k.ID, timestamp(*k.Seen), keyIdleAfter)
 		}
 	}
 	if i := slices.IndexFunc(view.Keys, func(k sealingKeyView) bool { return k.MayGo && k.Configured == "yes" }); i >= 0 {
-		say("key %s: nothing is under it and nobody seals with it. If it is an old one it may go out of PLATFORM_SEALING_KEYS two hours from now: until then Redis may hold values under it. Older backups still need it", view.Keys[i].ID)
+		_, _ = fmt.Fprintf(s.errOut, "key %s: nothing is sealed under it and no process seals with it. If it is an old key, remove it from PLATFORM_SEALING_KEYS in two hours: until then Redis may hold values under it. Older backups still need it\n",
+			view.Keys[i].ID)
 	}
 	return nil
+}
+
+// printStuck names rows that do not open, and reports whether there are any.
+func (c resealCmd) printStuck(s shell, tables []*tableResult) bool {
+	stuck := false
+	for _, t := range tables {
+		if len(t.Stuck) > 0 {
+			stuck = true
+			_, _ = fmt.Fprintf(s.errOut, "%s: %d rows do not open, such as %q: their key is not configured, or they were changed or moved\n",
+				t.Table, len(t.Stuck), t.Stuck[:min(3, len(t.Stuck))])
+		}
+	}
+	return stuck
 }

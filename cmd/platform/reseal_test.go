@@ -166,7 +166,7 @@ func (w *world) reseal(keys string, more ...string) (view struct {
 }, said string, code int) {
 	w.t.Helper()
 	var out, errOut bytes.Buffer
-	code = run(stage{anyContext, &out, &errOut, w.with("PLATFORM_SEALING_KEYS", keys)}, append([]string{"reseal", "--json"}, more...))
+	code = run(shell{anyContext, &out, &errOut, w.with("PLATFORM_SEALING_KEYS", keys)}, append([]string{"reseal", "--json"}, more...))
 	if err := json.Unmarshal(out.Bytes(), &view); err != nil && code == 0 {
 		w.t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestAMissingSealingKeyStopsTheStart(t *testing.T) {
 				}
 				return env(name)
 			}
-			code := run(stage{anyContext, &bytes.Buffer{}, &errOut, lookup}, command)
+			code := run(shell{anyContext, &bytes.Buffer{}, &errOut, lookup}, command)
 			id := w.platform.ring.Keys()[0].String()
 			if code != 1 || !strings.Contains(errOut.String(), "PLATFORM_SEALING_KEYS: a sealing key is missing: "+id) || strings.Contains(errOut.String(), `"serving"`) {
 				w.t.Errorf("%v: got status %d, %q, want it to name the missing key and not to start", command, code, errOut.String())
@@ -407,7 +407,7 @@ func TestAKeyThatIsLostForGoodIsGivenUp(t *testing.T) {
 		}
 		w.exec(`UPDATE sealing_keys SET seen_at = seen_at - 100000`) // as a while after the last process with it ended
 		var out, errOut bytes.Buffer
-		if code := run(stage{anyContext, &out, &errOut, w.with("PLATFORM_SEALING_KEYS", young)}, []string{"reseal", "--give-up", lost}); code != 0 || !strings.Contains(errOut.String(), "platform reconcile") {
+		if code := run(shell{anyContext, &out, &errOut, w.with("PLATFORM_SEALING_KEYS", young)}, []string{"reseal", "--give-up", lost}); code != 0 || !strings.Contains(errOut.String(), "platform reconcile") {
 			w.t.Fatalf("got status %d, %s %s, want it given up", code, &out, &errOut)
 		}
 		for _, table := range []string{"signing_keys", "tickets", "tokens", "events WHERE length(body) > 0", "sealing_keys"} {

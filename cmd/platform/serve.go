@@ -10,12 +10,12 @@ import (
 
 type serveCmd struct{}
 
-// The garbage collector runs when the heap has doubled. It counts this reserve too, which nobody writes to and which so takes no memory itself:
-// a small heap is collected less often, for at most as much memory more, and a large one as ever.
+// heapReserve makes garbage collections of a small heap rarer: the collector runs when the heap has
+// doubled, and counts this reserve, too. Nobody writes to it, so it takes no memory itself.
 const heapReserve = 16 << 20
 
-// Run serves until SIGTERM or SIGINT, and then finishes what is under way.
-func (serveCmd) Run(s stage) error {
+// Run serves until SIGTERM or SIGINT, and then finishes the requests in flight.
+func (serveCmd) Run(s shell) error {
 	c, err := loadConfig(s.lookup, needsAll)
 	if err != nil {
 		return err
@@ -38,7 +38,7 @@ func (serveCmd) Run(s stage) error {
 	}
 	log.Info("serving", "listen", on.public.Addr().String(), "private_listen", on.private.Addr().String(), "public_url", c.publicURL,
 		"database", p.db.Engine(), "redis_in_process", c.redisURL.IsZero(), "component", string(c.component))
-	p.notice = stopNotice
+	p.drain = drainTime
 	err = p.run(s.ctx, on)
 	log.Info("stopped", "clean", err == nil)
 	return err

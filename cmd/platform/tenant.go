@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -10,13 +9,14 @@ import (
 )
 
 type tenantCmd struct {
-	Create  tenantCreateCmd  `cmd:"" help:"Make a tenant. 新建租户。"`
+	Create  tenantCreateCmd  `cmd:"" help:"Create a tenant. 新建租户。"`
 	List    tenantListCmd    `cmd:"" help:"List tenants. 列出租户。"`
 	Show    tenantShowCmd    `cmd:"" help:"Show one tenant. 查看租户。"`
-	Suspend tenantSuspendCmd `cmd:"" help:"Keep a tenant from calling, within a second. 暂停租户。"`
+	Suspend tenantSuspendCmd `cmd:"" help:"Refuse a tenant's calls, within a second. 暂停租户。"`
 	Resume  tenantResumeCmd  `cmd:"" help:"Let a suspended tenant call again. 恢复租户。"`
 }
 
+// tenantView is a tenant as the commands print it.
 type tenantView struct {
 	ID        tenant.ID  `json:"id"`
 	Name      string     `json:"name"`
@@ -25,107 +25,93 @@ type tenantView struct {
 	Suspended *time.Time `json:"suspended_at"`
 }
 
-const tenantHeading = "TENANT\tNAME\tSTATE\tCREATED\tREDIRECTS"
-
 func viewTenant(t tenant.Tenant) tenantView {
-	return tenantView{t.ID, t.Name, append([]string{}, t.Redirects...), t.Created.UTC(), moment(t.Suspended)}
+	return tenantView{t.ID, t.Name, append([]string{}, t.Redirects...), t.Created.UTC(), timeOrNull(t.Suspended)}
 }
 
-func (v tenantView) row() string {
-	state := "active"
-	if v.Suspended != nil {
-		state = "suspended"
-	}
-	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", v.ID, v.Name, state, stamp(v.Created), strings.Join(v.Redirects, " "))
+var tenantTable = table[tenantView]{
+	columns: []string{"TENANT", "NAME", "STATE", "CREATED", "REDIRECTS"},
+	cells: func(v tenantView) []any {
+		state := "active"
+		if v.Suspended != nil {
+			state = "suspended"
+		}
+		return []any{v.ID, v.Name, state, timestamp(v.Created), strings.Join(v.Redirects, " ")}
+	},
 }
 
-func (f format) tenant(s stage, t tenant.Tenant) error {
-	v := viewTenant(t)
-	return f.print(s.out, v, tenantHeading, []string{v.row()})
+// showTenant prints the tenant as it is now.
+func (f format) showTenant(ctx context.Context, s shell, tenants *tenant.Registry, id tenant.ID) error {
+	t, err := tenants.ShowTenant(ctx, id)
+	return tenantTable.printOne(s.out, f, viewTenant(t), err)
 }
 
 type tenantCreateCmd struct {
 	format
-	Name     string   `arg:"" help:"What the merchant reads on the invitation's page. 商家在授权页看到的名称。"`
-	Redirect []string `help:"Where a merchant's browser may be sent after authorizing; https, or http on loopback; may be repeated. 授权完成后的跳转地址。" placeholder:"URL"`
+	Name     string   `arg:"" help:"The name that merchants see on the invitation page. 商家在授权页看到的名称。"`
+	Redirect []string `help:"A URL to which a merchant's browser may be sent after authorizing; https, or http on loopback; may be repeated. 授权完成后的跳转地址，可重复。" placeholder:"URL"`
 }
 
-// Run makes the tenant.
-func (c tenantCreateCmd) Run(s stage) error {
-	return withOffice(s, func(ctx context.Context, o office) error {
-		t, err := o.tenants.CreateTenant(ctx, c.Name, c.Redirect)
-		if err != nil {
-			return err
-		}
-		return c.tenant(s, t)
+// Run creates the tenant and prints it.
+func (c tenantCreateCmd) Run(s shell) error {
+	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
+		t, err := tenants.CreateTenant(ctx, c.Name, c.Redirect)
+		return tenantTable.printOne(s.out, c.format, viewTenant(t), err)
 	})
 }
 
 type tenantListCmd struct {
 	format
-	After tenant.ID `help:"Begin behind this tenant. 从该租户之后开始。"`
-	Limit int       `help:"At most this many. 最多条数。" default:"1000"`
+	After tenant.ID `help:"Start after this tenant. 从该租户之后开始。"`
+	Limit int       `help:"The most tenants to list. 最多条数。" default:"1000"`
 }
 
-// Run lists them.
-func (c tenantListCmd) Run(s stage) error {
-	return withOffice(s, func(ctx context.Context, o office) error {
-		all, err := o.tenants.ListTenants(ctx, c.After, c.Limit)
-		if err != nil {
-			return err
-		}
-		views, rows := []tenantView{}, []string{}
-		for _, t := range all {
-			views, rows = append(views, viewTenant(t)), append(rows, viewTenant(t).row())
-		}
-		return c.print(s.out, views, tenantHeading, rows)
+// Run prints the tenants.
+func (c tenantListCmd) Run(s shell) error {
+	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
+		all, err := tenants.ListTenants(ctx, c.After, c.Limit)
+		return tenantTable.printAll(s.out, c.format, viewsOf(all, viewTenant), err)
 	})
 }
 
 type tenantShowCmd struct {
 	format
-	ID tenant.ID `arg:"" help:"The tenant. 租户。"`
+	ID tenant.ID `arg:"" help:"The tenant's id. 租户。"`
 }
 
-// Run shows it.
-func (c tenantShowCmd) Run(s stage) error {
-	return withOffice(s, func(ctx context.Context, o office) error { return c.show(ctx, s, o, c.ID) })
-}
-
-func (f format) show(ctx context.Context, s stage, o office, id tenant.ID) error {
-	t, err := o.tenants.ShowTenant(ctx, id)
-	if err != nil {
-		return err
-	}
-	return f.tenant(s, t)
+// Run prints the tenant.
+func (c tenantShowCmd) Run(s shell) error {
+	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
+		return c.showTenant(ctx, s, tenants, c.ID)
+	})
 }
 
 type tenantSuspendCmd struct {
 	format
-	ID tenant.ID `arg:"" help:"The tenant. 租户。"`
+	ID tenant.ID `arg:"" help:"The tenant's id. 租户。"`
 }
 
-// Run suspends it.
-func (c tenantSuspendCmd) Run(s stage) error {
-	return withOffice(s, func(ctx context.Context, o office) error {
-		if err := o.tenants.Suspend(ctx, c.ID); err != nil {
+// Run suspends the tenant and prints it.
+func (c tenantSuspendCmd) Run(s shell) error {
+	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
+		if err := tenants.Suspend(ctx, c.ID); err != nil {
 			return err
 		}
-		return c.show(ctx, s, o, c.ID)
+		return c.showTenant(ctx, s, tenants, c.ID)
 	})
 }
 
 type tenantResumeCmd struct {
 	format
-	ID tenant.ID `arg:"" help:"The tenant. 租户。"`
+	ID tenant.ID `arg:"" help:"The tenant's id. 租户。"`
 }
 
-// Run resumes it.
-func (c tenantResumeCmd) Run(s stage) error {
-	return withOffice(s, func(ctx context.Context, o office) error {
-		if err := o.tenants.Resume(ctx, c.ID); err != nil {
+// Run resumes the tenant and prints it.
+func (c tenantResumeCmd) Run(s shell) error {
+	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
+		if err := tenants.Resume(ctx, c.ID); err != nil {
 			return err
 		}
-		return c.show(ctx, s, o, c.ID)
+		return c.showTenant(ctx, s, tenants, c.ID)
 	})
 }

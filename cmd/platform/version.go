@@ -9,10 +9,10 @@ import (
 type versionCmd struct{ format }
 
 // Run prints which build this is.
-func (c versionCmd) Run(s stage) error {
+func (c versionCmd) Run(s shell) error {
 	v := currentVersion()
 	if c.JSON {
-		return c.print(s.out, v, "", nil)
+		return printJSON(s.out, v)
 	}
 	_, err := fmt.Fprintln(s.out, v)
 	return err

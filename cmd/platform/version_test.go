@@ -29,7 +29,7 @@ func printed(t *testing.T, args ...string) string {
 	t.Helper()
 	var out, errOut bytes.Buffer
 	none := func(string) (string, bool) { return "", false }
-	if code := run(stage{context.Background(), &out, &errOut, none}, args); code != 0 {
+	if code := run(shell{context.Background(), &out, &errOut, none}, args); code != 0 {
 		t.Fatalf("platform %q: exit status %d: %s", args, code, errOut.String())
 	}
 	return out.String()

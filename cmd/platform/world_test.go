@@ -31,7 +31,7 @@ const (
 
 // world is a whole platform before a simulator, with one tenant; tests speak to it over HTTP, as strangers would.
 type world struct {
-	*story
+	*walkthrough
 	t        *testing.T
 	platform *platform
 	log      *locked
@@ -99,14 +99,14 @@ func newWorld(t *testing.T, databaseURL, redisURL string) *world {
 // newWorldWith starts a platform whose settings are those of the demo but for the given ones, before a WeChat that may be given too.
 func newWorldWith(t *testing.T, settings map[string]string, wechat ...wechatsim.Config) *world {
 	t.Helper()
-	d, err := demoCmd{Listen: "127.0.0.1:0", WeChat: "127.0.0.1:0"}.set(t.TempDir(), append(wechat, wechatsim.Config{})[0])
+	d, err := demoCmd{Listen: "127.0.0.1:0", WeChat: "127.0.0.1:0"}.setUp(t.TempDir(), append(wechat, wechatsim.Config{})[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, value := range settings {
 		d.env[name] = value
 	}
-	w := &world{story: &story{demo: d, s: stage{context.Background(), &bytes.Buffer{}, &bytes.Buffer{}, d.lookup}, out: newStranger(), began: time.Now()}, t: t, log: &locked{}}
+	w := &world{walkthrough: &walkthrough{demo: d, s: shell{context.Background(), &bytes.Buffer{}, &bytes.Buffer{}, d.lookup}, out: newBrowser(), began: time.Now()}, t: t, log: &locked{}}
 	c, err := loadConfig(d.lookup, needsAll)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func (w *world) grant(id wechat.AppID, sets ...string) {
 }
 
 // ask sends a request with the tenant's JWT.
-func (w *world) ask(method, path, body string) heard {
+func (w *world) ask(method, path, body string) reply {
 	w.t.Helper()
 	answer, err := w.call(context.Background(), w.jwt, method, path, body)
 	if err != nil {
@@ -166,7 +166,7 @@ func (w *world) ask(method, path, body string) heard {
 }
 
 // raw sends a request with the given headers and nothing else.
-func (w *world) raw(method, path string, header map[string]string, body string) heard {
+func (w *world) raw(method, path string, header map[string]string, body string) reply {
 	w.t.Helper()
 	answer, err := w.out.send(context.Background(), method, w.publicURL+path, header, body)
 	if err != nil {
@@ -176,7 +176,7 @@ func (w *world) raw(method, path string, header map[string]string, body string) 
 }
 
 // shut closes the session that kf has with the sample customer.
-func (w *world) shut(kf wechat.KFAccount) heard {
+func (w *world) shut(kf wechat.KFAccount) reply {
 	w.t.Helper()
 	answer, err := w.send(context.Background(), w.jwt, service, kf, customer)
 	if err != nil {
@@ -193,7 +193,7 @@ func (w *world) open(kf wechat.KFAccount) {
 }
 
 // wants fails unless the answer is the problem.
-func (w *world) wants(answer heard, status int, slug string) {
+func (w *world) wants(answer reply, status int, slug string) {
 	w.t.Helper()
 	if answer.status != status || answer.field("type") != "/problems/"+slug {
 		w.t.Errorf("got %d %s, want %d %s", answer.status, answer.body, status, slug)
@@ -204,7 +204,7 @@ func (w *world) wants(answer heard, status int, slug string) {
 }
 
 // ok fails unless the answer is WeChat's own to a call that writes.
-func (w *world) ok(answer heard) {
+func (w *world) ok(answer reply) {
 	w.t.Helper()
 	if answer.status != http.StatusOK || string(answer.body) != `{"errcode":0,"errmsg":"ok"}` {
 		w.t.Errorf("got %d %s, want 200 and errcode 0", answer.status, answer.body)
@@ -238,7 +238,7 @@ func (w *world) command(into any, args ...string) {
 }
 
 // push sends a message to the authorization-event URL, sealed as WeChat seals it.
-func (w *world) push(path, message string, at time.Time) heard {
+func (w *world) push(path, message string, at time.Time) reply {
 	w.t.Helper()
 	about := w.sim.Config()
 	envelope, err := wechat.NewEnvelope(about.AppID, []string{about.Token}, []string{about.AESKey})
@@ -248,7 +248,7 @@ func (w *world) push(path, message string, at time.Time) heard {
 	return w.pushed(path, envelope.Seal([]byte(message), fmt.Sprint(at.Unix()), "nonce1"))
 }
 
-func (w *world) pushed(path string, p wechat.Push) heard {
+func (w *world) pushed(path string, p wechat.Push) reply {
 	w.t.Helper()
 	query := fmt.Sprintf("?timestamp=%s&nonce=%s&encrypt_type=aes&msg_signature=%s", p.Timestamp, p.Nonce, p.Signature)
 	return w.raw(http.MethodPost, path+query, map[string]string{"Content-Type": "text/xml"}, string(wechat.WriteEvent(w.sim.Config().AppID, p)))

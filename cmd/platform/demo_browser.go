@@ -16,26 +16,26 @@ import (
 	"time"
 )
 
-// stranger sends requests over HTTP, as anybody could.
-type stranger struct{ client *http.Client }
+// browser sends HTTP requests and keeps cookies.
+type browser struct{ client *http.Client }
 
-func newStranger() *stranger {
-	jar, _ := cookiejar.New(nil) // without a list of public suffixes it cannot fail
-	return &stranger{&http.Client{
+func newBrowser() *browser {
+	jar, _ := cookiejar.New(nil) // it fails only with a list of public suffixes
+	return &browser{&http.Client{
 		Jar: jar, Timeout: 30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// heard is an answer.
-type heard struct {
+// reply is an HTTP response, read whole.
+type reply struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// field is a string or number of the JSON in the body, as text.
-func (h heard) field(name string) string {
+// field is a string or number in the JSON body, as text; "" if it has none.
+func (h reply) field(name string) string {
 	var members map[string]any
 	if json.Unmarshal(h.body, &members) != nil || members[name] == nil {
 		return ""
@@ -46,35 +46,36 @@ func (h heard) field(name string) string {
 	return fmt.Sprint(members[name])
 }
 
-func (s *stranger) send(ctx context.Context, method, address string, header map[string]string, body string) (heard, error) {
+func (s *browser) send(ctx context.Context, method, address string, header map[string]string, body string) (reply, error) {
 	request, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
-		return heard{}, err
+		return reply{}, err
 	}
 	for name, value := range header {
 		request.Header.Set(name, value)
 	}
 	response, err := s.client.Do(request)
 	if err != nil {
-		return heard{}, err
+		return reply{}, err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	return heard{response.StatusCode, response.Header, bytes.TrimSpace(text)}, err
+	return reply{response.StatusCode, response.Header, bytes.TrimSpace(text)}, err
 }
 
 var button = regexp.MustCompile(`<a class="go" href="([^"]+)"`)
 
-// consent is a merchant's browser: it opens the invitation, follows the button to WeChat, consents there for one account, and follows WeChat back.
-// It returns where the tenant's page would open.
-func (s *stranger) consent(ctx context.Context, invitation, appid string, sets ...string) (*url.URL, error) {
+// consent does what a merchant does: it opens the invitation, follows the button to WeChat,
+// consents there for one account, and follows WeChat back. It returns the URL of the final
+// redirect, to the tenant's page.
+func (s *browser) consent(ctx context.Context, invitation, appid string, sets ...string) (*url.URL, error) {
 	page, err := s.send(ctx, http.MethodGet, invitation, nil, "")
 	if err != nil {
 		return nil, err
 	}
 	found := button.FindSubmatch(page.body)
 	if page.status != http.StatusOK || found == nil {
-		return nil, fmt.Errorf("the invitation's page answered %d without a button", page.status)
+		return nil, fmt.Errorf("the invitation page answered %d without a button", page.status)
 	}
 	start, err := url.Parse(invitation)
 	if err != nil {
@@ -97,7 +98,7 @@ func (s *stranger) consent(ctx context.Context, invitation, appid string, sets .
 		return nil, err
 	}
 	if back.status != http.StatusSeeOther {
-		return nil, fmt.Errorf("coming back from WeChat answered %d", back.status)
+		return nil, fmt.Errorf("the return from WeChat answered %d", back.status)
 	}
 	return url.Parse(back.header.Get("Location"))
 }

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// lineBuffer writes log lines together, for a system call a line costs more than to make the line. A line waits for lineDelay at most: what a crash may lose.
+// lineBuffer writes log lines in batches: a system call for each line costs more than formatting
+// it. A line waits at most lineDelay, so a crash loses no more than that.
 type lineBuffer struct {
 	to io.Writer
 
@@ -16,10 +17,10 @@ type lineBuffer struct {
 
 const (
 	lineDelay = 100 * time.Millisecond
-	lineRoom  = 64 << 10 // bytes; more are not kept waiting
+	lineRoom  = 64 << 10 // bytes; a full buffer is written at once
 )
 
-// Write takes one line.
+// Write takes one line. It never fails.
 func (b *lineBuffer) Write(line []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -33,7 +34,7 @@ func (b *lineBuffer) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// flush writes what waits. Lines that cannot be written are lost, as they would be without the buffer.
+// flush writes the lines that wait. Lines that cannot be written are lost, as without the buffer.
 func (b *lineBuffer) flush() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -10,7 +10,8 @@ import (
 	"wxplatform/token"
 )
 
-// custodyTimes may be shortened as a whole in the fault suite's build only: PLATFORM_TEST_TIMES is a token.Times as JSON, in nanoseconds.
+// custodyTimes are the times of token custody. Only in the fault suite's build PLATFORM_TEST_TIMES
+// may replace them: a token.Times as JSON, in nanoseconds.
 func custodyTimes() (token.Times, error) {
 	times := token.DefaultTimes()
 	text := os.Getenv("PLATFORM_TEST_TIMES")

@@ -36,7 +36,7 @@ func TestEachErrorHasItsPlaceInTheTable(t *testing.T) {
 		e := echo.New()
 		answer := httptest.NewRecorder()
 		answerProblem(c.err, e.NewContext(httptest.NewRequest("GET", "/", nil), answer))
-		got := heard{status: answer.Code, header: answer.Header(), body: answer.Body.Bytes()}
+		got := reply{status: answer.Code, header: answer.Header(), body: answer.Body.Bytes()}
 		if got.status != c.status || got.field("type") != "/problems/"+c.slug || got.header.Get("WWW-Authenticate") != c.challenge || problemOf(c.err).alarm != c.alarm {
 			t.Errorf("%v: got %d %v %s, want %d %s %s, alarm %v", c.err, got.status, got.header, got.body, c.status, c.slug, c.challenge, c.alarm)
 		}

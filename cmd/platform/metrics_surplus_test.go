@@ -36,7 +36,7 @@ func twoMerchants(t *testing.T) *world {
 	return w
 }
 
-func (w *world) session(id wechat.AppID) heard {
+func (w *world) session(id wechat.AppID) reply {
 	w.t.Helper()
 	return w.ask("GET", fmt.Sprintf("/v1/authorizers/%s%s?openid=%s", id, sessionPath, customer), "")
 }

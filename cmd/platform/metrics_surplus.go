@@ -10,12 +10,12 @@ import (
 	"wxplatform/wechat"
 )
 
-// surplusBytes counts the bytes from WeChat's host that no call asked for, logs each kind once while
-// connections are used once because of them, and has /readyz say so.
+// surplusBytes reports connections to WeChat that held bytes no call had asked for. While
+// connections are used only once because of that, /readyz says so, and each kind is logged once.
 type surplusBytes struct {
 	log    *slog.Logger
 	count  *prometheus.CounterVec
-	until  atomic.Int64 // milliseconds
+	until  atomic.Int64 // Unix milliseconds; connections are used once until then
 	logged map[wechat.SurplusBytes]*atomic.Int64
 }
 
@@ -24,19 +24,19 @@ func newSurplusBytes(log *slog.Logger, metrics prometheus.Registerer) *surplusBy
 		log: log,
 		count: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "wxplatform_wechat_surplus_total",
-			Help: "Connections to WeChat that were closed because they held bytes no call had asked for, by when those were found: idle (before a request) or answered (with an answer, or in the place of one).",
+			Help: "Connections to WeChat closed because they held bytes that no call had asked for, by when the bytes were found: idle (before a request) or answered (with an answer or instead of one).",
 		}, []string{"found"}),
 		logged: map[wechat.SurplusBytes]*atomic.Int64{},
 	}
 	metrics.MustRegister(s.count)
 	for _, kind := range []wechat.SurplusBytes{wechat.SurplusIdle, wechat.SurplusAnswered} {
-		s.count.WithLabelValues(string(kind)) // An alert needs the zero before the first one.
+		s.count.WithLabelValues(string(kind)) // The alert needs the zero before the first increase.
 		s.logged[kind] = &atomic.Int64{}
 	}
 	return s
 }
 
-// note is wechat.Observer's Surplus.
+// note counts one such connection. It is wechat.Observer's Surplus.
 func (s *surplusBytes) note(found wechat.SurplusBytes) {
 	now := time.Now()
 	s.count.WithLabelValues(string(found)).Inc()
@@ -49,5 +49,5 @@ func (s *surplusBytes) note(found wechat.SurplusBytes) {
 
 func (s *surplusBytes) reason(now time.Time) []string {
 	until := time.UnixMilli(s.until.Load())
-	return reasonIf(now.Before(until), "WeChat's host sent bytes that no call asked for: its connections are used once until %s; find the proxy or gateway that duplicates answers", clock(until))
+	return reasonIf(now.Before(until), "WeChat's host sent bytes that no call asked for: its connections are used once until %s; find the proxy or gateway that duplicates answers", timeOfDay(until))
 }

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"wxplatform/authorizer"
+	"wxplatform/internal/db"
+	"wxplatform/migrations"
+	"wxplatform/tenant"
+	"wxplatform/wechat"
+)
+
+// Checks of our own side: settings, the running platform, database, Redis and backlogs.
+
+const (
+	clockWarning   = 5 * time.Second
+	clockFailure   = 30 * time.Second // beyond it JWTs are refused
+	dueWarning     = 5 * time.Minute
+	dueFailure     = 30 * time.Minute
+	suspectWarning = 15 * time.Minute
+	eventsWarning  = 15 * time.Minute
+)
+
+// unusual warns of settings that are valid but seldom right in production.
+func unusual(c config) (all []finding) {
+	if !strings.HasPrefix(c.publicURL, "https://") {
+		all = append(all, warn("public-url", sayf("PLATFORM_PUBLIC_URL is %s, not https", "PLATFORM_PUBLIC_URL 不是 https：%s", c.publicURL),
+			say("JWTs and client secrets are sent there: put TLS in front of it", "JWT 与客户端密钥经此传输：请在前面加 TLS")))
+	}
+	if tenant.JWTLength(c.publicURL, tenant.Every) > tenant.LongestComfortable {
+		all = append(all, warn("public-url", say("PLATFORM_PUBLIC_URL is so long that JWTs exceed 512 characters", "PLATFORM_PUBLIC_URL 过长，JWT 超过 512 个字符"),
+			say("use a shorter host name", "请使用较短的域名")))
+	}
+	if c.wechatURL != wechat.DefaultBase {
+		all = append(all, warn("wechat-url", sayf("PLATFORM_WECHAT_URL is %s, not WeChat itself", "PLATFORM_WECHAT_URL 不是微信：%s", c.wechatURL),
+			say("leave it unset, except for tests with the simulator", "除模拟测试外请不要设置")))
+	}
+	return all
+}
+
+// servingHere asks the platform that runs with the same settings, if any, whether it is ready.
+func servingHere(ctx context.Context, c config) finding {
+	r, err := askReady(ctx, c.privateListen)
+	switch {
+	case err != nil:
+		return warn("serve", sayf("no platform answers on %s", "%s 上没有平台在运行", c.privateListen), say("ignore this if it runs elsewhere; otherwise start `platform serve`", "若运行在别处可忽略；否则请启动 platform serve"))
+	case r.Status != "ready":
+		return warn("serve", sayf("the platform here is %s: %s", "本机平台状态 %s：%s", r.Status, strings.Join(r.Reasons, "; ")), say("see the checks below", "见下列各项"))
+	}
+	return ok("serve", sayf("a platform answers on %s and is ready", "%s 上的平台已就绪", c.privateListen))
+}
+
+// database checks the database without changing it. usable reports whether its tables are up to
+// date and belong to this component, so that the later checks can read them.
+func database(ctx context.Context, c config) (all []finding, usable bool) {
+	began := time.Now()
+	d, err := db.Open(ctx, c.databaseURL)
+	if err != nil {
+		return []finding{bad("database", sayf("unreachable: %v", "无法连接：%v", err), say("check PLATFORM_DATABASE_URL, whether the server runs, and its firewall", "检查 PLATFORM_DATABASE_URL、数据库进程与防火墙"))}, false
+	}
+	defer d.Close()
+	took := time.Since(began).Round(time.Millisecond)
+	pending, err := d.Pending(ctx, migrations.Files)
+	switch {
+	case err != nil:
+		return []finding{bad("database", sayf("does not answer: %v", "没有应答：%v", err), say("check the permissions of its user", "检查数据库用户权限"))}, false
+	case len(pending) > 0:
+		return []finding{warn("database", sayf("%s answers; %d migrations are pending (%s)", "%s 可用；有 %d 个迁移未执行（%s）", d.Engine(), len(pending), strings.Join(pending, ", ")),
+			say("run `platform migrate`, or start `platform serve`, which migrates too. If it had data before, check that this is the right database", "执行 platform migrate 或启动 serve；若本应已有数据，请确认数据库地址"))}, false
+	}
+	if err := d.Claim(ctx, string(c.component)); err != nil {
+		return []finding{bad("database", sayf("%v", "%v（数据库属于另一个第三方平台）", err), say("each component needs its own database: check PLATFORM_COMPONENT_APPID and PLATFORM_DATABASE_URL", "每个第三方平台用自己的数据库：检查 PLATFORM_COMPONENT_APPID 与 PLATFORM_DATABASE_URL"))}, false
+	}
+	all = append(all, ok("database", sayf("%s answers in %s, is up to date and belongs to %s", "%s 可用（%s），表结构最新，属于 %s", d.Engine(), took, c.component)), databaseClock(ctx, d))
+	keys, fine := sealingKeys(ctx, d, c)
+	return append(all, keys), fine
+}
+
+func databaseClock(ctx context.Context, d *db.DB) finding {
+	began := time.Now()
+	at, err := db.Now(ctx, d)
+	if err != nil {
+		return bad("clock", sayf("could not read the database's time: %v", "无法读取数据库时间：%v", err), say("see above", "见上"))
+	}
+	return compareClocks("the database's", "数据库", at, began, time.Now())
+}
+
+// compareClocks compares our clock with another one, which was read between began and ended.
+func compareClocks(whose, whoseZH string, at, began, ended time.Time) finding {
+	off := at.Sub(began)
+	if at.After(began) {
+		off = max(0, at.Sub(ended))
+	}
+	en := fmt.Sprintf("ours and %s clock differ by %s", whose, off.Abs().Round(time.Second))
+	zh := fmt.Sprintf("本机与%s的时钟相差 %s", whoseZH, off.Abs().Round(time.Second))
+	do := say("synchronize both with NTP: pushes are refused when the clocks differ by 10 minutes, JWTs at 30 seconds", "请启用 NTP 对时：相差 10 分钟会拒绝微信推送，30 秒会拒绝 JWT")
+	switch {
+	case off.Abs() > clockFailure:
+		return bad("clock", say(en, zh), do)
+	case off.Abs() > clockWarning:
+		return warn("clock", say(en, zh), do)
+	}
+	return ok("clock", say(en, zh))
+}
+
+func sealingKeys(ctx context.Context, d *db.DB, c config) (f finding, fine bool) {
+	err := d.CheckKeys(ctx, c.ring)
+	if errors.Is(err, db.ErrMissingKey) {
+		return bad("sealing-keys", sayf("%v", "%v（缺少加密主密钥）", err), say("put it back into PLATFORM_SEALING_KEYS, after the newest: serve does not start without it", "请放回 PLATFORM_SEALING_KEYS（排在最新密钥之后），否则 serve 不会启动")), false
+	}
+	written, err2 := d.SealingKeys(ctx)
+	if err := errors.Join(err, err2); err != nil {
+		return bad("sealing-keys", sayf("could not be read: %v", "无法读取：%v", err), say("see above", "见上")), false
+	}
+	for _, k := range written {
+		if k.ID != c.ring.Keys()[0] {
+			return warn("sealing-keys", sayf("%d configured, the newest is %s; something may still be sealed under %s", "已配置 %d 个，最新 %s；%s 可能仍在使用", len(c.ring.Keys()), c.ring.Keys()[0], k.ID),
+				say("run `platform reseal` once every replica has the newest key first", "所有副本都以最新密钥为首之后，执行 platform reseal")), true
+		}
+	}
+	return ok("sealing-keys", sayf("%d configured; everything is sealed under the newest, %s", "已配置 %d 个；全部密文都用最新密钥 %s", len(c.ring.Keys()), c.ring.Keys()[0])), true
+}
+
+func redisAnswers(ctx context.Context, p *platform, c config) finding {
+	if c.redisURL.IsZero() {
+		return ok("redis", say("in-process: for a single replica only", "使用进程内 Redis：仅适合单副本"))
+	}
+	began := time.Now()
+	if err := p.mirror.Ping(ctx); err != nil {
+		return bad("redis", say("does not answer within 250 ms", "250 毫秒内没有应答"), say("check PLATFORM_REDIS_URL and the server. Nothing is lost: until then tokens come from the database", "检查 PLATFORM_REDIS_URL 与 Redis；期间令牌由数据库提供，不会丢失"))
+	}
+	return ok("redis", sayf("answers in %s", "可用（%s）", time.Since(began).Round(time.Millisecond)))
+}
+
+// backlog checks that renewals and events do not lag behind.
+func backlog(ctx context.Context, p *platform) []finding {
+	b, err := p.tokens.authorizer.Backlog(ctx)
+	waiting, err2 := p.inbox.Waiting(ctx)
+	oldest, err3 := p.inbox.Oldest(ctx)
+	if err := errors.Join(err, err2, err3); err != nil {
+		return []finding{bad("refreshes", sayf("the backlog could not be read: %v", "无法读取积压：%v", err), say("see above", "见上"))}
+	}
+	what := sayf("%d tokens due, the oldest for %s", "待续期令牌 %d 个，最久已等 %s", b.Due, b.DueFor.Round(time.Second))
+	do := say("check that a `platform serve` runs, and its log for why refreshes fail", "确认有 platform serve 在运行，并查看其日志中续期失败的原因")
+	refreshes := ok("refreshes", what)
+	switch {
+	case b.DueFor > dueFailure:
+		refreshes = bad("refreshes", what, do)
+	case b.DueFor > dueWarning:
+		refreshes = warn("refreshes", what, do)
+	}
+	suspects := ok("suspects", sayf("%d tokens wait for one more refresh", "%d 个令牌待再次确认", b.Suspects))
+	if b.SuspectsPast > suspectWarning {
+		suspects = warn("suspects", sayf("%d tokens may be stale, the oldest for %s", "%d 个令牌可能不是最新，最久 %s", b.Suspects, b.SuspectsPast.Round(time.Second)), do)
+	}
+	events := ok("events", sayf("%d events from WeChat waiting", "待处理的微信事件 %d 个", waiting))
+	if oldest > eventsWarning {
+		events = warn("events", sayf("%d events from WeChat waiting, the oldest for %s", "待处理的微信事件 %d 个，最久 %s", waiting, oldest.Round(time.Second)), do)
+	}
+	return []finding{refreshes, suspects, events}
+}
+
+// authorizerStates counts authorizers by state, and checks verification, budget and pauses.
+func authorizerStates(ctx context.Context, p *platform) []finding {
+	counts, err := p.authorizers.Count(ctx)
+	if err != nil {
+		return []finding{bad("authorizers", sayf("%v", "%v", err), say("see above", "见上"))}
+	}
+	n := func(s authorizer.State) int64 { return counts[s] }
+	what := sayf("%d healthy, %d degraded, %d out of quota, %d must authorize again, %d revoked", "正常 %d，降级 %d，额度用尽 %d，需重新授权 %d，已取消 %d",
+		n(authorizer.Healthy), n(authorizer.Degraded), n(authorizer.Quota), n(authorizer.Reauthorize), n(authorizer.Revoked))
+	found := []finding{ok("authorizers", what)}
+	if n(authorizer.Degraded)+n(authorizer.Quota)+n(authorizer.Reauthorize) > 0 {
+		found[0] = warn("authorizers", what, say("`platform authorizer list` says which and why; those that must authorize again need a new invitation, the others recover automatically", "用 platform authorizer list 查看原因；需重新授权的请发送新邀请，其余会自行恢复"))
+	}
+	found = append(found, unverified(ctx, p)...)
+	found = append(found, budget(ctx, p)...)
+	if pause, is := p.quota.Paused(ctx); is {
+		found = append(found, warn("pause", sayf("no access tokens are requested until %s, because WeChat answered %d", "在 %s 之前不再获取令牌：微信返回 %d", timestamp(pause.Until), pause.Code), remedy(pause.Code, "")))
+	}
+	return found
+}
+
+// unverified warns of accounts whose profile says that they are not verified. Calls are still sent
+// for them: WeChat reports some verified accounts as unverified.
+func unverified(ctx context.Context, p *platform) []finding {
+	n, err := p.authorizers.Unverified(ctx)
+	switch {
+	case err != nil:
+		return []finding{bad("verified", sayf("%v", "%v", err), say("see above", "见上"))}
+	case n == 0:
+		return nil
+	}
+	return []finding{warn("verified", sayf("%d accounts are not verified, according to their WeChat profile: WeChat may refuse the customer-service APIs for them (48001)", "%d 个账号在微信资料中显示未认证：微信可能拒绝其客服接口（48001）", n),
+		say("`platform authorizer list` shows which (VERIFIED false); ask the merchant to get the account verified by WeChat", "用 platform authorizer list 查看（VERIFIED 为 false），请商家完成微信认证"))}
+}
+
+// budget checks how many of the day's access tokens are used. Once four fifths are, tokens are no
+// longer renewed ahead of time.
+func budget(ctx context.Context, p *platform) []finding {
+	spent, err := p.quota.Usage(ctx)
+	switch {
+	case err != nil:
+		return []finding{bad("budget", sayf("%v", "%v", err), say("see above", "见上"))}
+	case spent.Limit == 0:
+		return []finding{ok("budget", sayf("%d access tokens requested today; no budget is known", "今日已获取令牌 %d 次；没有已知的限额", spent.Used))}
+	}
+	what := sayf("%d of %d access tokens requested today, %d left", "今日已获取令牌 %d / %d 次，剩余 %d", spent.Used, spent.Limit, max(0, spent.Limit-spent.Used))
+	if spent.Renews() {
+		return []finding{ok("budget", what)}
+	}
+	return []finding{warn("budget", what, say("nothing is renewed ahead of time until 00:00 Beijing time; callers still get tokens. Raise PLATFORM_REFRESH_BUDGET, or ask WeChat for a higher quota", "北京时间 0 点前不再提前续期，调用时仍会获取；请调高 PLATFORM_REFRESH_BUDGET 或向微信申请提额"))}
+}
