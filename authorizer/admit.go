@@ -30,6 +30,9 @@ func (r *Registry) Admit(ctx context.Context, caller tenant.Caller, id wechat.Ap
 	if err := caller.May(need.Scope); err != nil {
 		return Admitted{}, err
 	}
+	if !caller.MayUse(string(id)) {
+		return Admitted{}, ErrUnknown
+	}
 	a, err := r.Get(ctx, caller.Tenant, id)
 	if err != nil {
 		return Admitted{}, err

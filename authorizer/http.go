@@ -3,6 +3,7 @@ package authorizer
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // /v1/authorizers/{appid}.
 type Handler struct {
 	Authorizers *Registry
-	Tenants     *tenant.Registry
+	Gate        tenant.Gate
 }
 
 // Routes adds them to e.
@@ -32,34 +33,31 @@ const (
 	pageDefault = 100
 )
 
-// Admit is Registry.Admit for the caller and the appid of a request.
+// Admit is Registry.Admit for the caller of a request and the account that its path names. If the
+// route has no {appid}, the account is the one that the caller's JWT is bound to.
 func (h *Handler) Admit(c echo.Context, need Need) (Admitted, error) {
-	caller, err := h.caller(c)
+	caller, err := h.Gate.Caller(c.Request())
 	if err != nil {
 		return Admitted{}, err
 	}
-	a, err := h.Authorizers.Admit(c.Request().Context(), caller, wechat.AppID(c.Param("appid")), need)
+	a, err := h.Authorizers.Admit(c.Request().Context(), caller, account(c, caller), need)
 	if err == nil {
-		requestlog.Add(c.Request().Context(), "appid", string(a.AppID)) // not before it is known to be one: a stranger's path can hold anything
+		// Before it is admitted, the appid may be any text that a caller sent.
+		requestlog.Add(c.Request().Context(), "appid", string(a.AppID))
 	}
 	return a, err
 }
 
-func (h *Handler) caller(c echo.Context) (tenant.Caller, error) {
-	caller, err := h.Tenants.Authenticate(c.Request().Context(), c.Request().Header.Get(echo.HeaderAuthorization))
-	if err == nil {
-		requestlog.Add(c.Request().Context(), "tenant", string(caller.Tenant))
-		requestlog.Add(c.Request().Context(), "client", string(caller.Client))
+func account(c echo.Context, caller tenant.Caller) wechat.AppID {
+	if slices.Contains(c.ParamNames(), "appid") {
+		return wechat.AppID(c.Param("appid"))
 	}
-	return caller, err
+	return wechat.AppID(caller.AppID)
 }
 
 func (h *Handler) list(c echo.Context) error {
-	caller, err := h.caller(c)
+	caller, err := h.Gate.Tenant(c.Request(), tenant.AuthorizersRead)
 	if err != nil {
-		return err
-	}
-	if err := caller.May(tenant.AuthorizersRead); err != nil {
 		return err
 	}
 	query, err := strict.Query(c.Request(), "limit", "after")
@@ -113,17 +111,21 @@ func (h *Handler) page(ctx context.Context, owner tenant.ID, after wechat.AppID,
 }
 
 func (h *Handler) show(c echo.Context) error {
-	caller, err := h.caller(c)
+	caller, err := h.Gate.Caller(c.Request())
 	if err != nil {
 		return err
 	}
 	if err := caller.May(tenant.AuthorizersRead); err != nil {
 		return err
 	}
+	id := wechat.AppID(c.Param("appid"))
+	if !caller.MayUse(string(id)) {
+		return ErrUnknown
+	}
 	if _, err := strict.Query(c.Request()); err != nil {
 		return err
 	}
-	a, err := h.Authorizers.current(c.Request().Context(), caller.Tenant, wechat.AppID(c.Param("appid")))
+	a, err := h.Authorizers.current(c.Request().Context(), caller.Tenant, id)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"wxplatform/internal/requestlog"
 	"wxplatform/internal/seal"
 	"wxplatform/internal/strict"
 	"wxplatform/tenant"
@@ -16,7 +15,7 @@ import (
 // Handler serves the routes of this package: those of tenants, and the two pages that merchants open.
 type Handler struct {
 	Service *Service
-	Tenants *tenant.Registry
+	Gate    tenant.Gate
 }
 
 // Routes adds them to e.
@@ -28,16 +27,6 @@ func (h Handler) Routes(e *echo.Echo) {
 	e.GET("/authorize/:invitation/done", h.done)
 }
 
-func (h Handler) admit(c echo.Context, scope tenant.Scope) (tenant.Caller, error) {
-	caller, err := h.Tenants.Authenticate(c.Request().Context(), c.Request().Header.Get(echo.HeaderAuthorization))
-	if err != nil {
-		return tenant.Caller{}, err
-	}
-	requestlog.Add(c.Request().Context(), "tenant", string(caller.Tenant))
-	requestlog.Add(c.Request().Context(), "client", string(caller.Client))
-	return caller, caller.May(scope)
-}
-
 // created is the one answer that shows the link.
 type created struct {
 	ID      string    `json:"id"`
@@ -46,7 +35,7 @@ type created struct {
 }
 
 func (h Handler) create(c echo.Context) error {
-	caller, err := h.admit(c, tenant.AuthorizersWrite)
+	caller, err := h.Gate.Tenant(c.Request(), tenant.AuthorizersWrite)
 	if err != nil {
 		return err
 	}
@@ -84,7 +73,7 @@ func (i Invitation) view(id seal.Secret) view {
 }
 
 func (h Handler) show(c echo.Context) error {
-	caller, err := h.admit(c, tenant.AuthorizersRead)
+	caller, err := h.Gate.Tenant(c.Request(), tenant.AuthorizersRead)
 	if err != nil {
 		return err
 	}
@@ -97,7 +86,7 @@ func (h Handler) show(c echo.Context) error {
 }
 
 func (h Handler) cancel(c echo.Context) error {
-	caller, err := h.admit(c, tenant.AuthorizersWrite)
+	caller, err := h.Gate.Tenant(c.Request(), tenant.AuthorizersWrite)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 const longestKid = 128
 
 // The claims that there may be. One that is unknown here may be a later version's and narrow the JWT down, so it is refused rather than passed over.
-var knownClaims = []string{"iss", "aud", "sub", "client_id", "tenant", "iat", "exp", "nbf", "jti", "scope"}
+var knownClaims = []string{"iss", "aud", "sub", "client_id", "tenant", "appid", "iat", "exp", "nbf", "jti", "scope"}
 
 // inspect checks what the library does not look at, before any signature is: size, segments, alphabet, repeated names, and the header. It returns the kid.
 func inspect(token string) (KeyID, error) {
@@ -36,6 +36,10 @@ func inspect(token string) (KeyID, error) {
 	}
 	if err := only(said, knownClaims); err != nil {
 		return "", err
+	}
+	// An appid that says nothing would make a JWT for every account of one that was for a single one.
+	if appid, bound := said["appid"]; bound && text(appid) == "" {
+		return "", errors.New("appid is not an account")
 	}
 	return readHeader(header)
 }

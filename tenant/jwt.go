@@ -25,6 +25,7 @@ type claims struct {
 	jwt.RegisteredClaims
 	ClientID ClientID `json:"client_id"`
 	Tenant   ID       `json:"tenant"`
+	AppID    string   `json:"appid"` // "" if the JWT is not bound to one account
 	Scope    *string  `json:"scope"`
 }
 
@@ -87,6 +88,7 @@ func issuer(publicURL string) string { return strings.TrimRight(publicURL, "/") 
 type proof struct {
 	client  ClientID
 	tenant  ID
+	appid   string
 	kid     KeyID
 	expires time.Time
 	scopes  Scopes
@@ -109,7 +111,7 @@ func (r *Registry) verify(ctx context.Context, token string) (proof, error) {
 	case err != nil:
 		return proof{}, fmt.Errorf("%w: %w", ErrInvalidToken, err)
 	}
-	return proof{said.ClientID, said.Tenant, kid, said.ExpiresAt.Time, said.scopes()}, nil
+	return proof{said.ClientID, said.Tenant, said.AppID, kid, said.ExpiresAt.Time, said.scopes()}, nil
 }
 
 // read checks the signature and then the claims. The algorithm is the key's, whatever the header says: all our keys are Ed25519.

@@ -127,7 +127,7 @@ func TestAnOrdinaryPublicURLLeavesTheJWTUnder512Characters(t *testing.T) {
 func TestWhatThePenWritesIsAccepted(t *testing.T) {
 	p := newPen(newWorld(t))
 	caller := p.accepts(p.write(nil, nil))
-	if want := (Caller{p.tenant.ID, "Tea House", p.client.ID, NewScopes(KFSessionWrite, KFSessionRead), false}); caller != want {
+	if want := (Caller{p.tenant.ID, "Tea House", p.client.ID, "", NewScopes(KFSessionWrite, KFSessionRead), false}); caller != want {
 		t.Errorf("got %+v, want %+v", caller, want)
 	}
 	p.accepts(p.write(map[string]any{"typ": "application/at+jwt"}, nil))
@@ -220,7 +220,7 @@ func TestClaimsThatAreNotOursAreRefused(t *testing.T) {
 		{"iat in the future", "used before issued", map[string]any{"iat": now + 31, "exp": now + 60}},
 		{"nbf in the future", "not valid yet", map[string]any{"nbf": now + 31}},
 		{"too long a life", "lives too long", map[string]any{"exp": now + 3601}},
-		{"a claim of a later version", "not known", map[string]any{"appid": "wx1"}},
+		{"a claim of a later version", "not known", map[string]any{"only": "wx1"}},
 		{"a claim in capitals", "not known", map[string]any{"EXP": now + 60}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -26,18 +26,24 @@ func answerProblem(err error, c echo.Context) {
 		return
 	}
 	r := problemOf(err)
+	logProblem(c, r, err)
 	ctx := c.Request().Context()
-	requestlog.Add(ctx, "problem", r.slug)
-	if code := wechat.Refused(err); code != 0 {
-		requestlog.Add(ctx, "errcode", int(code))
-	}
-	if r.alarm {
-		requestlog.Add(ctx, "alarm", true)
-	}
 	p := problem.Problem{Slug: r.slug, Title: r.title, Status: r.status, RequestID: requestlog.ID(ctx), Retryable: r.retryable, Detail: detail(err), More: more(err)}
 	headers(c.Response().Header(), r, err)
 	if err := p.Write(c.Response()); err != nil {
 		requestlog.Add(ctx, "error", "the answer could not be written")
+	}
+}
+
+// logProblem notes err and its problem type on the request's log line.
+func logProblem(c echo.Context, p problemType, err error) {
+	ctx := c.Request().Context()
+	requestlog.Add(ctx, "problem", p.slug)
+	if code := wechat.Refused(err); code != 0 {
+		requestlog.Add(ctx, "errcode", int(code))
+	}
+	if p.alarm {
+		requestlog.Add(ctx, "alarm", true)
 	}
 }
 

@@ -11,19 +11,21 @@ import (
 	"wxplatform/internal/strict"
 	"wxplatform/invitation"
 	"wxplatform/session"
+	"wxplatform/tenant"
 )
 
 // public handles the public listener: tenants, WeChat and merchants' browsers.
 func (p *platform) public() http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.HTTPErrorHandler = p.countProblems(answerProblem)
+	e.HTTPErrorHandler = p.countProblems(answerError)
 	e.Use(p.requests.Middleware, plainPath)
-	authorizers := &authorizer.Handler{Authorizers: p.authorizers, Tenants: p.tenants}
+	gate := tenant.Gate{Tenants: p.tenants}
+	authorizers := &authorizer.Handler{Authorizers: p.authorizers, Gate: gate}
 	p.tenants.Routes(e)
 	authorizers.Routes(e)
 	session.Handler{Service: p.sessions, Authorizers: authorizers}.Routes(e)
-	invitation.Handler{Service: p.invitations, Tenants: p.tenants}.Routes(e)
+	invitation.Handler{Service: p.invitations, Gate: gate}.Routes(e)
 	inbox.Handler{Inbox: p.inbox}.Routes(e)
 	return e
 }

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/labstack/echo/v4"
+
+	"wxplatform/authorizer"
+	"wxplatform/internal/db"
+	"wxplatform/session"
+	"wxplatform/tenant"
+	"wxplatform/wechat"
+)
+
+// A route reads the JWT from the header or from the query, and has its refusals written as
+// problem+json or in WeChat's form; neither choice affects the other.
+func TestEverySourceOfTheCredentialGoesWithEveryAnswerer(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	sources := map[string]tenant.Gate{"header": {}, "query": {Query: "access_token"}}
+	answerers := map[string]echo.MiddlewareFunc{
+		"problem": answeredBy(answerProblem), "wechat": answeredBy(answerLikeWeChat), "default": nil,
+	}
+	e := echo.New()
+	e.HTTPErrorHandler = answerError
+	for source, gate := range sources {
+		gate.Tenants = w.platform.tenants
+		authorizers := &authorizer.Handler{Authorizers: w.platform.authorizers, Gate: gate}
+		for name, answerer := range answerers {
+			group := e.Group("/" + source + "/" + name)
+			if answerer != nil {
+				group.Use(answerer)
+			}
+			group.GET("/:appid", func(c echo.Context) error {
+				a, err := authorizers.Admit(c, authorizer.Need{Scope: tenant.KFSessionRead})
+				if err != nil {
+					return err
+				}
+				return c.String(http.StatusOK, string(a.AppID))
+			})
+		}
+	}
+	for source := range sources {
+		for name := range answerers {
+			path, bad := "/"+source+"/"+name+"/", map[string]problemType{}
+			send := func(appid, jwt string) *httptest.ResponseRecorder {
+				r := httptest.NewRequest("GET", path+appid+"?openid=o1", nil)
+				if jwt != "" && source == "header" {
+					r.Header.Set("Authorization", "Bearer "+jwt)
+				} else if jwt != "" {
+					r.URL.RawQuery += "&access_token=" + jwt
+				}
+				answer := httptest.NewRecorder()
+				e.ServeHTTP(answer, r)
+				return answer
+			}
+			if got := send(string(service), w.jwt); got.Code != 200 || got.Body.String() != string(service) {
+				t.Errorf("%s: got %d %s, want the account admitted", path, got.Code, got.Body)
+			}
+			bad["none"] = problemOf(tenant.ErrNoToken)
+			bad["garbage"] = problemOf(tenant.ErrInvalidToken)
+			bad["another account"] = problemOf(authorizer.ErrUnknown)
+			for what, want := range bad {
+				jwt, appid := w.jwt, string(service)
+				switch what {
+				case "none":
+					jwt = ""
+				case "garbage":
+					jwt = "garbage"
+				case "another account":
+					appid = "wx00000000000000ff"
+				}
+				got := send(appid, jwt)
+				if name != "wechat" {
+					wantsProblem(t, path+" "+what, got, want)
+				} else {
+					wantsErrcode(t, path+" "+what, got, map[int]int{401: 40001, 404: 404}[want.status])
+				}
+			}
+		}
+	}
+}
+
+func wantsProblem(t *testing.T, what string, got *httptest.ResponseRecorder, want problemType) {
+	t.Helper()
+	if got.Code != want.status || got.Header().Get("Content-Type") != "application/problem+json" ||
+		!strings.Contains(got.Body.String(), "/problems/"+want.slug) {
+		t.Errorf("%s: got %d %v %s, want the problem %s", what, got.Code, got.Header(), got.Body, want.slug)
+	}
+}
+
+func wantsErrcode(t *testing.T, what string, got *httptest.ResponseRecorder, code int) {
+	t.Helper()
+	var said struct {
+		Code    *int    `json:"errcode"`
+		Message *string `json:"errmsg"`
+	}
+	body, _ := io.ReadAll(got.Body)
+	err := json.Unmarshal(body, &said)
+	if err != nil || got.Code != http.StatusOK || said.Code == nil || *said.Code != code || said.Message == nil ||
+		!strings.HasPrefix(got.Header().Get("Content-Type"), "application/json") {
+		t.Errorf("%s: got %d %v %s, want 200 with errcode %d and an errmsg", what, got.Code, got.Header(), body, code)
+	}
+	if strings.ContainsFunc(string(body), func(r rune) bool { return r < ' ' }) {
+		t.Errorf("%s: got %q, want no control character", what, body)
+	}
+}
+
+func TestTheErrcodeOfAnError(t *testing.T) {
+	for _, c := range []struct {
+		err     error
+		refused wechat.Code
+		want    wechat.Code
+	}{
+		{tenant.ErrNoToken, 0, 40001},
+		{tenant.ErrTokenExpired, 0, 40001},
+		{tenant.ErrSuspended, 0, 403},
+		{authorizer.ErrRevoked, 0, 410},
+		{db.ErrUnavailable, 0, 503},
+		{session.ErrUnknownOutcome, 0, 504},
+		{session.ErrServedByAnother, 65400, 65400},
+		{authorizer.ErrRevoked, 61003, 61003},
+		{authorizer.ErrRejected, wechat.InvalidCredential, 502},
+		{authorizer.ErrRejected, wechat.InvalidToken, 502},
+		{authorizer.ErrRejected, wechat.TokenExpired, 502},
+	} {
+		if got := errcodeOf(problemOf(c.err), c.refused); got != c.want {
+			t.Errorf("%v with %d: got %d, want %d", c.err, c.refused, got, c.want)
+		}
+	}
+}
+
+func TestAnErrorAfterTheAnswerBeganIsNotWritten(t *testing.T) {
+	answer := httptest.NewRecorder()
+	c := echo.New().NewContext(httptest.NewRequest("GET", "/", nil), answer)
+	_ = c.String(http.StatusOK, "begun")
+	answerLikeWeChat(tenant.ErrNoToken, c)
+	if answer.Body.String() != "begun" {
+		t.Errorf("got %q, want nothing after what was written", answer.Body)
+	}
+}
