@@ -181,7 +181,7 @@ func (r *Registry) InState(ctx context.Context, state State, after wechat.AppID,
 }
 
 // Move binds the authorizer id to another tenant, or to nobody (""): the operator's decision alone. It fails with ErrUnknown.
-func (r *Registry) Move(ctx context.Context, id wechat.AppID, to tenant.ID) error {
+func (r *Registry) Move(ctx context.Context, by tenant.Actor, id wechat.AppID, to tenant.ID) error {
 	return r.db.Tx(ctx, func(tx *db.Tx) error {
 		tx.Changed()
 		if err := r.bind(ctx, tx, id, to); err != nil {

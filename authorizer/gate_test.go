@@ -13,7 +13,7 @@ import (
 
 func TestAJWTForOneAccountIsNotAdmittedToAnother(t *testing.T) {
 	r := registry(t, dbtest.Open(t, dbtest.SQLiteURL(t)))
-	if err := r.Move(ctx, id, "one"); err != nil {
+	if err := r.Move(ctx, tester, id, "one"); err != nil {
 		t.Fatal(err)
 	}
 	for appid, want := range map[string]error{"": nil, string(id): nil, "wx00000000000000ff": ErrUnknown} {

@@ -12,11 +12,15 @@ import (
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
 	"wxplatform/quota"
+	"wxplatform/tenant"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
 
-const id = wechat.AppID("wx5a3e1c0b7d2f4801")
+const (
+	id     = wechat.AppID("wx5a3e1c0b7d2f4801")
+	tester = tenant.Actor("operator:tester@host")
+)
 
 var ctx = context.Background()
 

@@ -25,15 +25,15 @@ func TestTheTokensOwnerFollowsTheBinding(t *testing.T) {
 			}
 		}
 		owned("")
-		if refused, err := r.Assign(ctx, []Assignment{{id, "one"}}); err != nil || len(refused) != 0 {
+		if refused, err := r.Assign(ctx, tester, []Assignment{{id, "one"}}); err != nil || len(refused) != 0 {
 			t.Fatal(refused, err)
 		}
 		owned("one")
-		if refused, err := r.Assign(ctx, []Assignment{{id, "two"}}); err != nil || len(refused) != 1 {
+		if refused, err := r.Assign(ctx, tester, []Assignment{{id, "two"}}); err != nil || len(refused) != 1 {
 			t.Fatal(refused, err)
 		}
 		owned("one")
-		if err := r.Move(ctx, id, "two"); err != nil {
+		if err := r.Move(ctx, tester, id, "two"); err != nil {
 			t.Fatal(err)
 		}
 		owned("two")
@@ -55,7 +55,7 @@ func TestTheTokensOwnerFollowsTheBinding(t *testing.T) {
 func TestTheMigrationGivesTokensTheirOwners(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		r := registry(t, d)
-		if err := r.Move(ctx, id, "one"); err != nil {
+		if err := r.Move(ctx, tester, id, "one"); err != nil {
 			t.Fatal(err)
 		}
 		for _, text := range []string{`UPDATE tokens SET owner = ''`, `DELETE FROM migrations WHERE name = '0003_owner_of_each.sql'`} {

@@ -138,7 +138,7 @@ type Assignment struct {
 // Assign binds authorizers that are nobody's, some in each transaction, and hands back those that it
 // did not: unknown ones, and other tenants', which only Move moves. One that is the tenant's already is
 // no fault. It may be repeated.
-func (r *Registry) Assign(ctx context.Context, some []Assignment) (refused []Assignment, err error) {
+func (r *Registry) Assign(ctx context.Context, by tenant.Actor, some []Assignment) (refused []Assignment, err error) {
 	var these []Assignment // of one transaction
 	begin := func(tx *db.Tx) error {
 		these = nil

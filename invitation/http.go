@@ -6,6 +6,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wxplatform/internal/requestlog"
 	"wxplatform/internal/seal"
 	"wxplatform/internal/strict"
 	"wxplatform/tenant"
@@ -46,7 +47,7 @@ func (h Handler) create(c echo.Context) error {
 	if _, err := strict.Query(c.Request()); err != nil {
 		return err
 	}
-	id, made, err := h.Service.Create(c.Request().Context(), caller.Tenant, body)
+	id, made, err := h.Service.Create(c.Request().Context(), ordered(c, caller), caller.Tenant, body)
 	if err != nil {
 		return err
 	}
@@ -90,12 +91,19 @@ func (h Handler) cancel(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	i, err := h.Service.Cancel(c.Request().Context(), caller.Tenant, idOf(c))
+	i, err := h.Service.Cancel(c.Request().Context(), ordered(c, caller), caller.Tenant, idOf(c))
 	if err != nil {
 		return err
 	}
 	noStore(c)
 	return c.JSON(http.StatusOK, i.view(idOf(c)))
+}
+
+// ordered logs that the caller is about to change something, and returns who that is.
+func ordered(c echo.Context, caller tenant.Caller) tenant.Actor {
+	by := caller.Actor()
+	requestlog.Add(c.Request().Context(), "actor", string(by))
+	return by
 }
 
 func idOf(c echo.Context) seal.Secret { return seal.NewSecret(c.Param("invitation")) }

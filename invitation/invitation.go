@@ -141,7 +141,7 @@ func (r Request) life() time.Duration {
 }
 
 // Create makes an invitation and its id, which is shown this once and stored as a hash. It fails with *strict.Fault, or authorizer.ErrUnknown where the appid is not owner's.
-func (s *Service) Create(ctx context.Context, owner tenant.ID, r Request) (seal.Secret, Invitation, error) {
+func (s *Service) Create(ctx context.Context, by tenant.Actor, owner tenant.ID, r Request) (seal.Secret, Invitation, error) {
 	who, err := s.tenants.Tenant(ctx, owner)
 	if err != nil {
 		return seal.Secret{}, Invitation{}, fmt.Errorf("tenant of the invitation: %w", err)
@@ -204,7 +204,7 @@ func (s *Service) today(ctx context.Context, i Invitation) (Invitation, error) {
 }
 
 // Cancel ends owner's invitation while it is pending: ErrUnknown or ErrEnded otherwise.
-func (s *Service) Cancel(ctx context.Context, owner tenant.ID, id seal.Secret) (Invitation, error) {
+func (s *Service) Cancel(ctx context.Context, by tenant.Actor, owner tenant.ID, id seal.Secret) (Invitation, error) {
 	i, err := s.Get(ctx, owner, id)
 	if err != nil {
 		return Invitation{}, err

@@ -39,7 +39,7 @@ func TestARevokedClientsJWTIsRefusedWhileItIsCached(t *testing.T) {
 	w := newWorld(t)
 	token := w.token()
 	w.accepts(token)
-	must(t, w.RevokeClient(t.Context(), w.tenant.ID, w.client.ID))
+	must(t, w.RevokeClient(t.Context(), tester, w.tenant.ID, w.client.ID))
 	w.refuses(token, ErrInvalidToken, "client revoked")
 }
 
@@ -47,11 +47,11 @@ func TestASuspendedTenantsCallerIsKnownAndTold(t *testing.T) {
 	w := newWorld(t)
 	token := w.token()
 	w.accepts(token)
-	must(t, w.Suspend(t.Context(), w.tenant.ID))
+	must(t, w.Suspend(t.Context(), tester, w.tenant.ID))
 	caller := w.accepts(token)
 	wantErr(t, caller.May(KFSessionWrite), ErrSuspended)
 	wantErr(t, caller.May(AuthorizersRead), ErrInsufficientScope)
-	must(t, w.Resume(t.Context(), w.tenant.ID))
+	must(t, w.Resume(t.Context(), tester, w.tenant.ID))
 	must(t, w.accepts(token).May(KFSessionWrite))
 }
 
@@ -81,7 +81,7 @@ func TestARefusedJWTIsNotCached(t *testing.T) {
 	p.refuses(early, ErrInvalidToken, "used before issued")
 	p.clock.Move(100 * time.Second)
 	p.accepts(early)
-	must(t, p.RevokeClient(t.Context(), p.tenant.ID, p.client.ID))
+	must(t, p.RevokeClient(t.Context(), tester, p.tenant.ID, p.client.ID))
 	late := p.write(nil, map[string]any{"jti": "late"})
 	p.refuses(late, ErrInvalidToken, "client revoked")
 	if _, cached := p.verified.Get(sha256.Sum256([]byte(late))); cached {
@@ -141,10 +141,10 @@ func (w *world) run(t *testing.T) *Registry {
 
 func TestWhatOneReplicaEndsAnotherRefusesWithinASecond(t *testing.T) {
 	for name, end := range map[string]func(*world) error{
-		"client revoked": func(w *world) error { return w.RevokeClient(w.t.Context(), w.tenant.ID, w.client.ID) },
-		"key revoked":    func(w *world) error { return w.RevokeKey(w.t.Context(), newPen(w).kid) },
+		"client revoked": func(w *world) error { return w.RevokeClient(w.t.Context(), tester, w.tenant.ID, w.client.ID) },
+		"key revoked":    func(w *world) error { return w.RevokeKey(w.t.Context(), tester, newPen(w).kid) },
 		"tenant suspended": func(w *world) error {
-			return w.Suspend(w.t.Context(), w.tenant.ID)
+			return w.Suspend(w.t.Context(), tester, w.tenant.ID)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -30,7 +30,7 @@ type credential struct {
 }
 
 // CreateClient makes a client and its secret, which is shown now and never again. It fails with ErrUnknownTenant or ErrInvalid.
-func (r *Registry) CreateClient(ctx context.Context, owner ID, name string, scopes Scopes) (Client, seal.Secret, error) {
+func (r *Registry) CreateClient(ctx context.Context, by Actor, owner ID, name string, scopes Scopes) (Client, seal.Secret, error) {
 	if err := errors.Join(validName(name), validScopes(scopes)); err != nil {
 		return Client{}, seal.Secret{}, err
 	}
@@ -73,7 +73,7 @@ func (r *Registry) ListClients(ctx context.Context, owner ID) ([]Client, error) 
 }
 
 // RevokeClient ends a client of the tenant for good, with all its JWTs, or fails with ErrUnknownClient. One that is revoked already stays so since then.
-func (r *Registry) RevokeClient(ctx context.Context, owner ID, id ClientID) error {
+func (r *Registry) RevokeClient(ctx context.Context, by Actor, owner ID, id ClientID) error {
 	err := r.db.Tx(ctx, func(tx *db.Tx) error {
 		now, err := tx.Now(ctx)
 		if err != nil {

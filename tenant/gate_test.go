@@ -76,7 +76,7 @@ func TestAJWTForOneAccountIsNotEnoughForTheTenant(t *testing.T) {
 	r.Header.Set("Authorization", "Bearer "+p.token())
 	_, err := gate.Tenant(r, AuthorizersWrite)
 	wantErr(t, err, ErrInsufficientScope)
-	must(t, p.Suspend(t.Context(), p.tenant.ID))
+	must(t, p.Suspend(t.Context(), tester, p.tenant.ID))
 	_, err = gate.Tenant(r, KFSessionRead)
 	wantErr(t, err, ErrSuspended)
 }

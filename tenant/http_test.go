@@ -134,9 +134,9 @@ func TestTheScopesAskedForAreTheScopesGiven(t *testing.T) {
 func TestWhoeverIsNotTheClientIsRefusedAlike(t *testing.T) {
 	s := newSite(newWorld(t))
 	ghost := ClientID(newID("c", idLength))
-	revoked, revokedSecret, err := s.CreateClient(t.Context(), s.tenant.ID, "old", NewScopes(KFSessionRead))
+	revoked, revokedSecret, err := s.CreateClient(t.Context(), tester, s.tenant.ID, "old", NewScopes(KFSessionRead))
 	must(t, err)
-	must(t, s.RevokeClient(t.Context(), s.tenant.ID, revoked.ID))
+	must(t, s.RevokeClient(t.Context(), tester, s.tenant.ID, revoked.ID))
 	wrong := s.post(s.form("client_secret", newSecret(s.client.ID).Reveal()), nil)
 	unknown := s.post(s.form("client_id", string(ghost), "client_secret", newSecret(ghost).Reveal()), nil)
 	gone := s.post(s.form("client_id", string(revoked.ID), "client_secret", revokedSecret.Reveal()), nil)
@@ -213,7 +213,7 @@ func (brokenBody) Close() error             { return nil }
 
 func TestASuspendedTenantsClientIsUnauthorized(t *testing.T) {
 	s := newSite(newWorld(t))
-	must(t, s.Suspend(t.Context(), s.tenant.ID))
+	must(t, s.Suspend(t.Context(), tester, s.tenant.ID))
 	wantRefusal(t, s.post(s.form(), nil), http.StatusBadRequest, "unauthorized_client")
 	wantRefusal(t, s.post(s.form("client_secret", newSecret(s.client.ID).Reveal()), nil), http.StatusUnauthorized, "invalid_client")
 }
@@ -255,7 +255,7 @@ func (w *world) published(t *testing.T) int {
 
 func TestThePublishedKeysVerifyJWTsAndHoldNothingPrivate(t *testing.T) {
 	s := newSite(newWorld(t))
-	got(s.Rotate(t.Context()))(t)
+	got(s.Rotate(t.Context(), tester))(t)
 	answer := s.get("/.well-known/jwks.json")
 	if answer.Header().Get("Cache-Control") != "public, max-age=300" {
 		t.Errorf("got Cache-Control %q", answer.Header().Get("Cache-Control"))
@@ -276,7 +276,7 @@ func TestThePublishedKeysVerifyJWTsAndHoldNothingPrivate(t *testing.T) {
 func TestARevokedKeyIsNotPublished(t *testing.T) {
 	s := newSite(newWorld(t))
 	old := kidOf(t, s.token())
-	must(t, s.RevokeKey(t.Context(), old))
+	must(t, s.RevokeKey(t.Context(), tester, old))
 	if body := s.get("/.well-known/jwks.json").Body.String(); strings.Contains(body, string(old)) {
 		t.Errorf("got %s, want no %s in it", body, old)
 	}

@@ -41,16 +41,16 @@ type storedKey struct {
 }
 
 // EnsureKey makes the first signing key where there is none that could sign. Of replicas that start at once one makes it.
-func (r *Registry) EnsureKey(ctx context.Context) error {
-	return r.changeKeys(ctx, "make the first signing key", func(tx *db.Tx, now time.Time) error {
+func (r *Registry) EnsureKey(ctx context.Context, by Actor) error {
+	return r.changeKeys(ctx, by, "make the first signing key", func(tx *db.Tx, now time.Time) error {
 		return r.ensureSigner(ctx, tx, now)
 	})
 }
 
 // Rotate publishes a new key, which signs ten minutes later; the old one stays published until its last JWT has expired.
-func (r *Registry) Rotate(ctx context.Context) (KeyID, error) {
+func (r *Registry) Rotate(ctx context.Context, by Actor) (KeyID, error) {
 	var id KeyID
-	err := r.changeKeys(ctx, "rotate signing keys", func(tx *db.Tx, now time.Time) (err error) {
+	err := r.changeKeys(ctx, by, "rotate signing keys", func(tx *db.Tx, now time.Time) (err error) {
 		keys, err := r.sweep(ctx, tx, now)
 		if err != nil {
 			return err
@@ -66,8 +66,8 @@ func (r *Registry) Rotate(ctx context.Context) (KeyID, error) {
 }
 
 // RevokeKey ends a key at once, with all JWTs that it signed, or fails with ErrUnknownKey. If no other can sign now, a new one is made that does.
-func (r *Registry) RevokeKey(ctx context.Context, id KeyID) error {
-	return r.changeKeys(ctx, fmt.Sprintf("revoke signing key %s", id), func(tx *db.Tx, now time.Time) error {
+func (r *Registry) RevokeKey(ctx context.Context, by Actor, id KeyID) error {
+	return r.changeKeys(ctx, by, fmt.Sprintf("revoke signing key %s", id), func(tx *db.Tx, now time.Time) error {
 		keys, err := r.sweep(ctx, tx, now)
 		if err != nil {
 			return err
@@ -113,7 +113,7 @@ func (r *Registry) Reseal(ctx context.Context, page db.Page) (db.Resealed, error
 }
 
 // changeKeys runs work while nobody else changes the keys. Work says itself whether it changed something.
-func (r *Registry) changeKeys(ctx context.Context, what string, work func(*db.Tx, time.Time) error) error {
+func (r *Registry) changeKeys(ctx context.Context, _ Actor, what string, work func(*db.Tx, time.Time) error) error {
 	err := r.db.Tx(ctx, func(tx *db.Tx) error {
 		if err := lockSigningKeys(ctx, r.db, tx); err != nil {
 			return err

@@ -54,7 +54,7 @@ func TestReplicasThatStartAtOnceMakeOneKey(t *testing.T) {
 		for range 8 {
 			r := w.replica(t)
 			starting.Go(func() {
-				if err := r.EnsureKey(context.Background()); err != nil {
+				if err := r.EnsureKey(context.Background(), tester); err != nil {
 					t.Error(err)
 				}
 			})
@@ -70,7 +70,7 @@ func TestReplicasThatStartAtOnceMakeOneKey(t *testing.T) {
 func TestStartingWithAKeyChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	before := got(w.db.Counter(t.Context()))(t)
-	must(t, w.EnsureKey(t.Context()))
+	must(t, w.EnsureKey(t.Context(), tester))
 	if after := got(w.db.Counter(t.Context()))(t); after != before {
 		t.Errorf("got the change counter raised from %d to %d", before, after)
 	}
@@ -79,7 +79,7 @@ func TestStartingWithAKeyChangesNothing(t *testing.T) {
 func TestARotatedKeySignsTenMinutesAfterItIsPublished(t *testing.T) {
 	w := newWorld(t)
 	old := kidOf(t, w.token())
-	young := got(w.Rotate(t.Context()))(t)
+	young := got(w.Rotate(t.Context(), tester))(t)
 	if ids := w.keyIDs(); len(ids) != 2 || ids[0] != old || ids[1] != young {
 		t.Fatalf("got keys %v, want %s and %s", ids, old, young)
 	}
@@ -95,7 +95,7 @@ func TestARotatedKeySignsTenMinutesAfterItIsPublished(t *testing.T) {
 
 func TestAnOldKeyIsPublishedUntilItsLastJWTHasExpired(t *testing.T) {
 	w := newWorld(t)
-	got(w.Rotate(t.Context()))(t)
+	got(w.Rotate(t.Context(), tester))(t)
 	w.clock.Move(10*time.Minute - time.Second)
 	last := w.token()
 	w.clock.Move(time.Second + time.Hour + 29*time.Second - time.Millisecond)
@@ -114,7 +114,7 @@ func TestAnOldKeyIsPublishedUntilItsLastJWTHasExpired(t *testing.T) {
 func TestAKeyThatHasEndedVerifiesNothing(t *testing.T) {
 	w := newWorld(t)
 	p := newPen(w)
-	got(w.Rotate(t.Context()))(t)
+	got(w.Rotate(t.Context(), tester))(t)
 	w.clock.Move(publishAhead + lifetime + skew)
 	now := w.clock.Now().Unix()
 	p.refuses(p.write(nil, map[string]any{"iat": now, "exp": now + 60}), ErrInvalidToken, "revoked or has ended")
@@ -123,9 +123,9 @@ func TestAKeyThatHasEndedVerifiesNothing(t *testing.T) {
 func TestAKeyThatHasEndedDoesNotComeBackWhenItsSuccessorIsRevoked(t *testing.T) {
 	w := newWorld(t)
 	old := kidOf(t, w.token())
-	young := got(w.Rotate(t.Context()))(t)
+	young := got(w.Rotate(t.Context(), tester))(t)
 	w.clock.Move(publishAhead + lifetime + skew)
-	must(t, w.RevokeKey(t.Context(), young))
+	must(t, w.RevokeKey(t.Context(), tester, young))
 	if kid := kidOf(t, w.token()); kid == old || kid == young {
 		t.Errorf("got signed by %s, want a new key", kid)
 	}
@@ -140,7 +140,7 @@ func TestTheOnlyKeysRevocationMakesANewOneThatSignsAtOnce(t *testing.T) {
 	w := newWorld(t)
 	token := w.token()
 	w.accepts(token)
-	must(t, w.RevokeKey(t.Context(), kidOf(t, token)))
+	must(t, w.RevokeKey(t.Context(), tester, kidOf(t, token)))
 	w.refuses(token, ErrInvalidToken, "revoked or has ended")
 	fresh := w.token()
 	w.accepts(fresh)
@@ -152,7 +152,7 @@ func TestTheOnlyKeysRevocationMakesANewOneThatSignsAtOnce(t *testing.T) {
 func TestTheOldKeySignsOnWhenItsSuccessorIsRevokedBeforeItsTime(t *testing.T) {
 	w := newWorld(t)
 	old := kidOf(t, w.token())
-	must(t, w.RevokeKey(t.Context(), got(w.Rotate(t.Context()))(t)))
+	must(t, w.RevokeKey(t.Context(), tester, got(w.Rotate(t.Context(), tester))(t)))
 	w.clock.Move(publishAhead + lifetime + skew)
 	if kid := kidOf(t, w.token()); kid != old {
 		t.Errorf("got signed by %s, want %s", kid, old)
@@ -163,8 +163,8 @@ func TestTheOldKeySignsOnWhenItsSuccessorIsRevokedBeforeItsTime(t *testing.T) {
 func TestWhileOnlyAKeyToComeIsLeftANewOneSigns(t *testing.T) {
 	w := newWorld(t)
 	old := kidOf(t, w.token())
-	next := got(w.Rotate(t.Context()))(t)
-	must(t, w.RevokeKey(t.Context(), old))
+	next := got(w.Rotate(t.Context(), tester))(t)
+	must(t, w.RevokeKey(t.Context(), tester, old))
 	if kid := kidOf(t, w.token()); kid == old || kid == next {
 		t.Errorf("got signed by %s, want a new key", kid)
 	}
@@ -179,15 +179,15 @@ func TestARevokedKeyIsListedForThirtyDays(t *testing.T) {
 	old := kidOf(t, w.token())
 	w.clock.Move(time.Second)
 	at := w.clock.Now()
-	must(t, w.RevokeKey(t.Context(), old))
+	must(t, w.RevokeKey(t.Context(), tester, old))
 	w.clock.Move(time.Second)
-	must(t, w.RevokeKey(t.Context(), old))
+	must(t, w.RevokeKey(t.Context(), tester, old))
 	keys := got(w.ListKeys(t.Context()))(t)
 	if len(keys) != 2 || keys[0].ID != old || !keys[0].Revoked.Equal(at) {
 		t.Errorf("got %+v, want the revoked key and a new one", keys)
 	}
 	w.clock.Move(30*24*time.Hour - time.Second)
-	got(w.Rotate(t.Context()))(t)
+	got(w.Rotate(t.Context(), tester))(t)
 	if ids := w.keyIDs(); len(ids) != 2 || ids[0] == old {
 		t.Errorf("got %v, want %s gone", ids, old)
 	}
@@ -195,7 +195,7 @@ func TestARevokedKeyIsListedForThirtyDays(t *testing.T) {
 
 func TestAnUnknownKeyIsNotRevoked(t *testing.T) {
 	w := newWorld(t)
-	wantErr(t, w.RevokeKey(t.Context(), "nobodys1"), ErrUnknownKey)
+	wantErr(t, w.RevokeKey(t.Context(), tester, "nobodys1"), ErrUnknownKey)
 }
 
 // laggard is a process that does not know of the key with which another has signed since.
@@ -204,7 +204,7 @@ func laggard(t *testing.T) (w *world, young string) {
 	w = newWorld(t)
 	other, _ := w.process(t)
 	w.accepts(w.token())
-	must(t, other.RevokeKey(t.Context(), kidOf(t, w.token())))
+	must(t, other.RevokeKey(t.Context(), tester, kidOf(t, w.token())))
 	young = got(other.Token(t.Context(), w.client.ID, w.secret, ""))(t).Token.Reveal()
 	if _, known := got(w.knownKeys(t.Context()))(t).byID[kidOf(t, young)]; known {
 		t.Fatal("got the key known already")
@@ -339,7 +339,7 @@ func remaining(s *keySet, now time.Time) []storedKey {
 
 func TestPrivateKeysAreSealedInTheirPlace(t *testing.T) {
 	w := newWorld(t)
-	other := got(w.Rotate(t.Context()))(t)
+	other := got(w.Rotate(t.Context(), tester))(t)
 	w.clock.Move(publishAhead)
 	k := got(w.loadKeys(t.Context(), w.db))(t).byID[other]
 	private := got(k.open(w.ring))(t)
@@ -355,9 +355,9 @@ func TestPrivateKeysAreSealedInTheirPlace(t *testing.T) {
 func TestResealMovesThePrivateKeysToTheNewestSealingKey(t *testing.T) {
 	old := seal.NewKey()
 	w := newWorldOn(t, dbtest.SQLite(t), got(seal.NewRing(seal.NewSecret(old)))(t))
-	got(w.Rotate(t.Context()))(t)
+	got(w.Rotate(t.Context(), tester))(t)
 	w.clock.Move(publishAhead)
-	must(t, w.RevokeKey(t.Context(), w.keyIDs()[0]))
+	must(t, w.RevokeKey(t.Context(), tester, w.keyIDs()[0]))
 	young := seal.NewKey()
 	w.ring = got(seal.NewRing(seal.NewSecret(young + "," + old)))(t)
 	both := w.replica(t)

@@ -90,7 +90,7 @@ func New(d *db.DB, m *mirror.Mirror, ring *seal.Ring, publicURL string) *Registr
 }
 
 // CreateTenant makes a tenant, or fails with ErrInvalid.
-func (r *Registry) CreateTenant(ctx context.Context, name string, redirects []string) (Tenant, error) {
+func (r *Registry) CreateTenant(ctx context.Context, by Actor, name string, redirects []string) (Tenant, error) {
 	if err := errors.Join(validName(name), validRedirects(redirects)); err != nil {
 		return Tenant{}, err
 	}
@@ -142,8 +142,8 @@ func (r *Registry) AllowsRedirect(ctx context.Context, id ID, url string) (bool,
 }
 
 // Suspend keeps a tenant from calling until Resume, or fails with ErrUnknownTenant. One that is suspended already stays so since then.
-func (r *Registry) Suspend(ctx context.Context, id ID) error {
-	return r.change(ctx, id, func(tx *db.Tx) error {
+func (r *Registry) Suspend(ctx context.Context, by Actor, id ID) error {
+	return r.change(ctx, by, id, func(tx *db.Tx) error {
 		now, err := tx.Now(ctx)
 		if err != nil {
 			return err
@@ -153,11 +153,11 @@ func (r *Registry) Suspend(ctx context.Context, id ID) error {
 }
 
 // Resume lets a tenant call again, or fails with ErrUnknownTenant.
-func (r *Registry) Resume(ctx context.Context, id ID) error {
-	return r.change(ctx, id, func(tx *db.Tx) error { return resumeTenant(ctx, tx, id) })
+func (r *Registry) Resume(ctx context.Context, by Actor, id ID) error {
+	return r.change(ctx, by, id, func(tx *db.Tx) error { return resumeTenant(ctx, tx, id) })
 }
 
-func (r *Registry) change(ctx context.Context, id ID, work func(*db.Tx) error) error {
+func (r *Registry) change(ctx context.Context, _ Actor, id ID, work func(*db.Tx) error) error {
 	err := r.db.Tx(ctx, func(tx *db.Tx) error {
 		tx.Changed()
 		return work(tx)

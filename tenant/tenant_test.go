@@ -19,7 +19,7 @@ func each(t *testing.T, test func(t *testing.T, w *world)) {
 
 func TestATenantIsShownAndListedAsItWasMade(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		plain := got(w.CreateTenant(t.Context(), "茶馆 Nº 1", nil))(t)
+		plain := got(w.CreateTenant(t.Context(), tester, "茶馆 Nº 1", nil))(t)
 		for _, want := range []Tenant{w.tenant, plain} {
 			sameTenant(t, got(w.ShowTenant(t.Context(), want.ID))(t), want)
 			sameTenant(t, got(w.Tenant(t.Context(), want.ID))(t), want)
@@ -33,7 +33,7 @@ func TestATenantIsShownAndListedAsItWasMade(t *testing.T) {
 func TestTenantsAreListedByPages(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		for range 4 {
-			got(w.CreateTenant(t.Context(), "one more", nil))(t)
+			got(w.CreateTenant(t.Context(), tester, "one more", nil))(t)
 		}
 		all := got(w.ListTenants(t.Context(), "", 10))(t)
 		first := got(w.ListTenants(t.Context(), "", 3))(t)
@@ -50,25 +50,25 @@ func TestTenantsAreListedByPages(t *testing.T) {
 func TestASuspensionKeepsItsFirstTimeUntilItIsLifted(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		at := w.clock.Now()
-		must(t, w.Suspend(t.Context(), w.tenant.ID))
+		must(t, w.Suspend(t.Context(), tester, w.tenant.ID))
 		w.clock.Move(time.Hour)
-		must(t, w.Suspend(t.Context(), w.tenant.ID))
+		must(t, w.Suspend(t.Context(), tester, w.tenant.ID))
 		if since := got(w.ShowTenant(t.Context(), w.tenant.ID))(t).Suspended; !since.Equal(at) {
 			t.Errorf("got suspended since %s, want %s", since, at)
 		}
-		must(t, w.Resume(t.Context(), w.tenant.ID))
-		must(t, w.Resume(t.Context(), w.tenant.ID))
+		must(t, w.Resume(t.Context(), tester, w.tenant.ID))
+		must(t, w.Resume(t.Context(), tester, w.tenant.ID))
 		sameTenant(t, got(w.Tenant(t.Context(), w.tenant.ID))(t), w.tenant)
 	})
 }
 
 func TestOneTenantsSuspensionLeavesOthersAlone(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		other := got(w.CreateTenant(t.Context(), "other", nil))(t)
-		must(t, w.Suspend(t.Context(), other.ID))
+		other := got(w.CreateTenant(t.Context(), tester, "other", nil))(t)
+		must(t, w.Suspend(t.Context(), tester, other.ID))
 		sameTenant(t, got(w.ShowTenant(t.Context(), w.tenant.ID))(t), w.tenant)
-		must(t, w.Suspend(t.Context(), w.tenant.ID))
-		must(t, w.Resume(t.Context(), w.tenant.ID))
+		must(t, w.Suspend(t.Context(), tester, w.tenant.ID))
+		must(t, w.Resume(t.Context(), tester, w.tenant.ID))
 		if got(w.ShowTenant(t.Context(), other.ID))(t).Suspended.IsZero() {
 			t.Error("got another tenant resumed")
 		}
@@ -83,11 +83,11 @@ func TestAnUnknownTenantIsUnknownToEveryFunction(t *testing.T) {
 		wantErr(t, err, ErrUnknownTenant)
 		_, err = w.AllowsRedirect(t.Context(), "tnobody", "https://shop.example.com/done")
 		wantErr(t, err, ErrUnknownTenant)
-		wantErr(t, w.Suspend(t.Context(), "tnobody"), ErrUnknownTenant)
-		wantErr(t, w.Resume(t.Context(), "tnobody"), ErrUnknownTenant)
+		wantErr(t, w.Suspend(t.Context(), tester, "tnobody"), ErrUnknownTenant)
+		wantErr(t, w.Resume(t.Context(), tester, "tnobody"), ErrUnknownTenant)
 		_, err = w.ListClients(t.Context(), "tnobody")
 		wantErr(t, err, ErrUnknownTenant)
-		_, _, err = w.CreateClient(t.Context(), "tnobody", "x", NewScopes(KFSessionRead))
+		_, _, err = w.CreateClient(t.Context(), tester, "tnobody", "x", NewScopes(KFSessionRead))
 		wantErr(t, err, ErrUnknownTenant)
 	})
 }
@@ -95,16 +95,16 @@ func TestAnUnknownTenantIsUnknownToEveryFunction(t *testing.T) {
 func TestEveryWriteRaisesTheChangeCounter(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		for name, write := range map[string]func() error{
-			"CreateTenant": func() error { _, err := w.CreateTenant(t.Context(), "x", nil); return err },
-			"Suspend":      func() error { return w.Suspend(t.Context(), w.tenant.ID) },
-			"Resume":       func() error { return w.Resume(t.Context(), w.tenant.ID) },
+			"CreateTenant": func() error { _, err := w.CreateTenant(t.Context(), tester, "x", nil); return err },
+			"Suspend":      func() error { return w.Suspend(t.Context(), tester, w.tenant.ID) },
+			"Resume":       func() error { return w.Resume(t.Context(), tester, w.tenant.ID) },
 			"CreateClient": func() error {
-				_, _, err := w.CreateClient(t.Context(), w.tenant.ID, "x", NewScopes(KFSessionRead))
+				_, _, err := w.CreateClient(t.Context(), tester, w.tenant.ID, "x", NewScopes(KFSessionRead))
 				return err
 			},
-			"RevokeClient": func() error { return w.RevokeClient(t.Context(), w.tenant.ID, w.client.ID) },
-			"Rotate":       func() error { _, err := w.Rotate(t.Context()); return err },
-			"RevokeKey":    func() error { return w.RevokeKey(t.Context(), w.keyIDs()[0]) },
+			"RevokeClient": func() error { return w.RevokeClient(t.Context(), tester, w.tenant.ID, w.client.ID) },
+			"Rotate":       func() error { _, err := w.Rotate(t.Context(), tester); return err },
+			"RevokeKey":    func() error { return w.RevokeKey(t.Context(), tester, w.keyIDs()[0]) },
 		} {
 			before := got(w.db.Counter(t.Context()))(t)
 			must(t, write())
@@ -117,7 +117,7 @@ func TestEveryWriteRaisesTheChangeCounter(t *testing.T) {
 
 func TestOnlyARegisteredRedirectIsAllowedAndOnlyExactly(t *testing.T) {
 	w := newWorld(t)
-	other := got(w.CreateTenant(t.Context(), "other", []string{"https://other.example.com/"}))(t)
+	other := got(w.CreateTenant(t.Context(), tester, "other", []string{"https://other.example.com/"}))(t)
 	for url, want := range map[string]bool{
 		"https://shop.example.com/done":   true,
 		"https://shop.example.com/done/":  false,
@@ -139,7 +139,7 @@ func TestOnlyARegisteredRedirectIsAllowedAndOnlyExactly(t *testing.T) {
 func TestRedirectsAreExactHTTPSURLsOrLoopback(t *testing.T) {
 	w := newWorld(t)
 	for _, good := range []string{"https://a.example", "https://a.example:8443/x?y=1", "http://localhost:3000/x", "http://127.0.0.1/x", "http://[::1]:8080/x"} {
-		if _, err := w.CreateTenant(t.Context(), "x", []string{good}); err != nil {
+		if _, err := w.CreateTenant(t.Context(), tester, "x", []string{good}); err != nil {
 			t.Errorf("%s: got %v, want it accepted", good, err)
 		}
 	}
@@ -148,28 +148,28 @@ func TestRedirectsAreExactHTTPSURLsOrLoopback(t *testing.T) {
 		"https://:443/x", "https://a.example/#x", "https://a.example/#", "https://u:p@a.example/", "https://u@a.example", "https://a.example/ x", "https://a.example/é", "https://a.example\\@b.example/", "https://a.example/x\\y",
 		"https://a.example/\n", "https://a.example/" + strings.Repeat("x", 2048),
 	} {
-		_, err := w.CreateTenant(t.Context(), "x", []string{"https://a.example", bad})
+		_, err := w.CreateTenant(t.Context(), tester, "x", []string{"https://a.example", bad})
 		if wantErr(t, err, ErrInvalid); err == nil || !strings.Contains(err.Error(), "redirect 2") {
 			t.Errorf("%q: got %v, want redirect 2 named", bad, err)
 		}
 	}
-	_, err := w.CreateTenant(t.Context(), "x", slices.Repeat([]string{"https://a.example"}, 21))
+	_, err := w.CreateTenant(t.Context(), tester, "x", slices.Repeat([]string{"https://a.example"}, 21))
 	wantErr(t, err, ErrInvalid)
 }
 
 func TestNamesAreShortAndPrintable(t *testing.T) {
 	w := newWorld(t)
 	for _, good := range []string{"x", "茶馆", "Tea House (Beijing)", strings.Repeat("茶", 100)} {
-		if _, err := w.CreateTenant(t.Context(), good, nil); err != nil {
+		if _, err := w.CreateTenant(t.Context(), tester, good, nil); err != nil {
 			t.Errorf("%q: got %v, want it accepted", good, err)
 		}
 	}
 	for _, bad := range []string{"", " ", " x", "x ", "a\nb", "a\x00b", "a\u202eb", "a\u00a0b", "\xff", strings.Repeat("茶", 101)} {
-		_, err := w.CreateTenant(t.Context(), bad, nil)
+		_, err := w.CreateTenant(t.Context(), tester, bad, nil)
 		if wantErr(t, err, ErrInvalid); err == nil || !strings.Contains(err.Error(), "name") {
 			t.Errorf("%q: got %v, want the name named", bad, err)
 		}
-		_, _, err = w.CreateClient(t.Context(), w.tenant.ID, bad, NewScopes(KFSessionRead))
+		_, _, err = w.CreateClient(t.Context(), tester, w.tenant.ID, bad, NewScopes(KFSessionRead))
 		wantErr(t, err, ErrInvalid)
 	}
 }
@@ -182,7 +182,7 @@ func TestAnOutageIsNoUnknownTenant(t *testing.T) {
 	wantErr(t, err, db.ErrUnavailable)
 	_, err = stranger.ShowTenant(t.Context(), w.tenant.ID)
 	wantErr(t, err, db.ErrUnavailable)
-	wantErr(t, stranger.Suspend(t.Context(), w.tenant.ID), db.ErrUnavailable)
+	wantErr(t, stranger.Suspend(t.Context(), tester, w.tenant.ID), db.ErrUnavailable)
 }
 
 func TestAClientIsListedAsItWasMadeWithoutItsSecret(t *testing.T) {
@@ -200,23 +200,23 @@ func TestAClientIsListedAsItWasMadeWithoutItsSecret(t *testing.T) {
 
 func TestATenantsClientsAreNoneOfAnothers(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		other := got(w.CreateTenant(t.Context(), "other", nil))(t)
+		other := got(w.CreateTenant(t.Context(), tester, "other", nil))(t)
 		if list := got(w.ListClients(t.Context(), other.ID))(t); len(list) != 0 {
 			t.Errorf("got %v listed for another tenant", list)
 		}
-		wantErr(t, w.RevokeClient(t.Context(), other.ID, w.client.ID), ErrUnknownClient)
+		wantErr(t, w.RevokeClient(t.Context(), tester, other.ID, w.client.ID), ErrUnknownClient)
 		w.accepts(w.token())
 	})
 }
 
 func TestARevocationIsForGoodAndKeepsItsFirstTime(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		kept, keptSecret, err := w.CreateClient(t.Context(), w.tenant.ID, "other", NewScopes(KFSessionRead))
+		kept, keptSecret, err := w.CreateClient(t.Context(), tester, w.tenant.ID, "other", NewScopes(KFSessionRead))
 		must(t, err)
 		at := w.clock.Now()
-		must(t, w.RevokeClient(t.Context(), w.tenant.ID, w.client.ID))
+		must(t, w.RevokeClient(t.Context(), tester, w.tenant.ID, w.client.ID))
 		w.clock.Move(time.Hour)
-		must(t, w.RevokeClient(t.Context(), w.tenant.ID, w.client.ID))
+		must(t, w.RevokeClient(t.Context(), tester, w.tenant.ID, w.client.ID))
 		for _, c := range got(w.ListClients(t.Context(), w.tenant.ID))(t) {
 			if c.ID == w.client.ID && !c.Revoked.Equal(at) || c.ID == kept.ID && !c.Revoked.IsZero() {
 				t.Errorf("got %s revoked at %s", c.Name, c.Revoked)
@@ -225,13 +225,13 @@ func TestARevocationIsForGoodAndKeepsItsFirstTime(t *testing.T) {
 		_, err = w.Token(t.Context(), w.client.ID, w.secret, "")
 		wantErr(t, err, ErrWrongSecret)
 		got(w.Token(t.Context(), kept.ID, keptSecret, ""))(t)
-		wantErr(t, w.RevokeClient(t.Context(), w.tenant.ID, "cnobody"), ErrUnknownClient)
+		wantErr(t, w.RevokeClient(t.Context(), tester, w.tenant.ID, "cnobody"), ErrUnknownClient)
 	})
 }
 
 func TestAClientHasScopesThatExist(t *testing.T) {
 	w := newWorld(t)
-	_, _, err := w.CreateClient(t.Context(), w.tenant.ID, "x", 0)
+	_, _, err := w.CreateClient(t.Context(), tester, w.tenant.ID, "x", 0)
 	wantErr(t, err, ErrInvalid)
 	_, err = ParseScopes("kfsession:read nosuch")
 	wantErr(t, err, ErrInvalid)
@@ -242,14 +242,14 @@ func TestAClientHasScopesThatExist(t *testing.T) {
 
 func TestSigningKeysComeBackAsTheyWereStored(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		young := got(w.Rotate(t.Context()))(t)
+		young := got(w.Rotate(t.Context(), tester))(t)
 		keys := got(w.ListKeys(t.Context()))(t)
 		if len(keys) != 2 || keys[1].ID != young || keys[1].SignsFrom.Sub(keys[1].Published) != publishAhead || !keys[0].Ends.Equal(keys[1].SignsFrom.Add(lifetime+skew)) {
 			t.Errorf("got %+v", keys)
 		}
 		w.clock.Move(publishAhead)
 		w.accepts(w.token())
-		must(t, w.RevokeKey(t.Context(), young))
+		must(t, w.RevokeKey(t.Context(), tester, young))
 		stored := got(w.loadKeys(t.Context(), w.db))(t).byID[young]
 		if stored.Revoked.IsZero() || len(stored.Private) != 0 {
 			t.Errorf("got %d bytes of a revoked key's private half, want none", len(stored.Private))

@@ -17,7 +17,10 @@ import (
 	"wxplatform/internal/testenv"
 )
 
-const publicURL = "https://wx.example.com"
+const (
+	publicURL = "https://wx.example.com"
+	tester    = Actor("operator:tester@host")
+)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(testenv.Clean{M: m}) }
 
@@ -55,10 +58,10 @@ func newWorldOn(t testing.TB, d *db.DB, ring *seal.Ring) *world {
 	d.Clock = c.Now
 	w := &world{t: t, db: d, ring: ring, clock: c}
 	w.Registry = w.replica(t)
-	must(t, w.EnsureKey(t.Context()))
-	w.tenant = got(w.CreateTenant(t.Context(), "Tea House", []string{"https://shop.example.com/done"}))(t)
+	must(t, w.EnsureKey(t.Context(), tester))
+	w.tenant = got(w.CreateTenant(t.Context(), tester, "Tea House", []string{"https://shop.example.com/done"}))(t)
 	var err error
-	w.client, w.secret, err = w.CreateClient(t.Context(), w.tenant.ID, "back end", NewScopes(KFSessionWrite, KFSessionRead))
+	w.client, w.secret, err = w.CreateClient(t.Context(), tester, w.tenant.ID, "back end", NewScopes(KFSessionWrite, KFSessionRead))
 	must(t, err)
 	return w
 }

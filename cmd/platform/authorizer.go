@@ -142,7 +142,7 @@ func (c authorizerMoveCmd) Run(s shell) error {
 				return err
 			}
 		}
-		if err := p.authorizers.Move(ctx, c.AppID, c.To); err != nil {
+		if err := p.authorizers.Move(ctx, s.actor("authorizer move"), c.AppID, c.To); err != nil {
 			return err
 		}
 		return c.showAuthorizer(ctx, s, p, c.AppID)

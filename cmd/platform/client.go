@@ -61,7 +61,7 @@ func (c clientCreateCmd) Run(s shell) error {
 		return err
 	}
 	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
-		created, secret, err := tenants.CreateClient(ctx, c.Tenant, c.Name, scopes)
+		created, secret, err := tenants.CreateClient(ctx, s.actor("client create"), c.Tenant, c.Name, scopes)
 		v := viewClient(created)
 		v.Secret = secret.Reveal()
 		if err := clientTable.printOne(s.out, c.format, v, err); err != nil || c.JSON {
@@ -100,7 +100,7 @@ type clientRevokeCmd struct {
 // Run revokes the client and prints the tenant's clients.
 func (c clientRevokeCmd) Run(s shell) error {
 	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
-		if err := tenants.RevokeClient(ctx, c.Tenant, c.ID); err != nil {
+		if err := tenants.RevokeClient(ctx, s.actor("client revoke"), c.Tenant, c.ID); err != nil {
 			return err
 		}
 		return c.listClients(ctx, s, tenants, c.Tenant)

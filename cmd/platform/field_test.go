@@ -514,7 +514,7 @@ func TestAdoptedAccountsAreServedAsSoonAsTheirProfilesAreRead(t *testing.T) {
 		ids = append(ids, a.AppID)
 		assigned = append(assigned, authorizer.Assignment{AppID: a.AppID, Tenant: tenant.ID(w.tenant)})
 	}
-	if _, err := w.platform.authorizers.Assign(anyContext, assigned); err != nil {
+	if _, err := w.platform.authorizers.Assign(anyContext, tester, assigned); err != nil {
 		t.Fatal(err)
 	}
 	w.sim.Fault(wechatsim.Fault{Path: infoPath, Delay: 50 * time.Millisecond, Count: wechatsim.Always})

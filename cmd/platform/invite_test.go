@@ -11,11 +11,14 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
+	"wxplatform/tenant"
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
 )
 
 var anyContext = context.Background()
+
+const tester = tenant.Actor("operator:tester@host")
 
 // invitation makes one and returns its id and link.
 func (w *world) invitation(more string) (id, link string) {

@@ -55,7 +55,7 @@ type keyRotateCmd struct{ format }
 // Run publishes a new signing key and prints all.
 func (c keyRotateCmd) Run(s shell) error {
 	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
-		if _, err := tenants.Rotate(ctx); err != nil {
+		if _, err := tenants.Rotate(ctx, s.actor("key rotate")); err != nil {
 			return err
 		}
 		return c.listKeys(ctx, s, tenants)
@@ -70,7 +70,7 @@ type keyRevokeCmd struct {
 // Run revokes the signing key and prints all.
 func (c keyRevokeCmd) Run(s shell) error {
 	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
-		if err := tenants.RevokeKey(ctx, c.ID); err != nil {
+		if err := tenants.RevokeKey(ctx, s.actor("key revoke"), c.ID); err != nil {
 			return err
 		}
 		return c.listKeys(ctx, s, tenants)

@@ -195,7 +195,7 @@ func (p *platform) run(ctx context.Context, on listeners) error {
 
 // prepare makes the first signing key and reads the last ticket.
 func (p *platform) prepare(ctx context.Context) error {
-	if err := p.tenants.EnsureKey(ctx); err != nil {
+	if err := p.tenants.EnsureKey(ctx, tenant.Program); err != nil {
 		return err
 	}
 	return p.component.Refresh(ctx)

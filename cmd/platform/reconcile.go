@@ -43,6 +43,7 @@ type assignedView struct {
 // Run compares with WeChat's list, and then assigns what the file says.
 func (c reconcileCmd) Run(s shell) error {
 	return withPlatform(s, func(ctx context.Context, p *platform) error {
+		by := s.actor("reconcile")
 		found, err := p.authorizers.Reconcile(ctx, progressTo(s.errOut, time.Now))
 		if errors.Is(err, authorizer.ErrWalking) {
 			return fmt.Errorf("%w: run this again when it is done", err)
@@ -52,7 +53,7 @@ func (c reconcileCmd) Run(s shell) error {
 		}
 		view := reconcileView{Reconciled: found}
 		if c.Assign != "" {
-			if view.Assigned, err = assign(ctx, p, c.Assign); err != nil {
+			if view.Assigned, err = assign(ctx, p, by, c.Assign); err != nil {
 				return err
 			}
 		}
@@ -111,7 +112,7 @@ func progressTo(out io.Writer, now func() time.Time) func(authorizer.Reconciled)
 }
 
 // assign reads the file line by line and assigns in batches.
-func assign(ctx context.Context, p *platform, file string) (*assignedView, error) {
+func assign(ctx context.Context, p *platform, by tenant.Actor, file string) (*assignedView, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -123,7 +124,7 @@ func assign(ctx context.Context, p *platform, file string) (*assignedView, error
 	for lines := newAssignments(f); ; {
 		one, err := lines.next()
 		if errors.Is(err, io.EOF) {
-			return done, done.bind(ctx, p, some)
+			return done, done.bind(ctx, p, by, some)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
@@ -132,7 +133,7 @@ func assign(ctx context.Context, p *platform, file string) (*assignedView, error
 			return nil, err
 		}
 		if some = append(some, one); len(some) == assignAtOnce {
-			if err := done.bind(ctx, p, some); err != nil {
+			if err := done.bind(ctx, p, by, some); err != nil {
 				return nil, err
 			}
 			some = nil
@@ -154,11 +155,11 @@ func (k tenantsKnown) check(ctx context.Context, p *platform, id tenant.ID) erro
 	return nil
 }
 
-func (v *assignedView) bind(ctx context.Context, p *platform, some []authorizer.Assignment) error {
+func (v *assignedView) bind(ctx context.Context, p *platform, by tenant.Actor, some []authorizer.Assignment) error {
 	if len(some) == 0 {
 		return nil
 	}
-	refused, err := p.authorizers.Assign(ctx, some)
+	refused, err := p.authorizers.Assign(ctx, by, some)
 	if err != nil {
 		return err
 	}

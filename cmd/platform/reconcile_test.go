@@ -123,7 +123,7 @@ func TestReconcilingWaitsForASlowDatabase(t *testing.T) {
 		for i := range many {
 			all = append(all, authorizer.Assignment{AppID: wechatsim.SyntheticAppID(i), Tenant: tenant.ID(w.tenant)})
 		}
-		refused, err := w.platform.authorizers.Assign(anyContext, all)
+		refused, err := w.platform.authorizers.Assign(anyContext, tester, all)
 		if err != nil || len(refused) != 1 {
 			w.t.Errorf("got %v refused, %v, want all but one assigned", refused, err)
 		}
@@ -139,7 +139,7 @@ func TestAnAssignmentTakesNothingFromAnotherTenant(t *testing.T) {
 		w.grant(service, "1")
 		other := w.as("other")
 		all := []authorizer.Assignment{{AppID: service, Tenant: "nobody"}}
-		refused, err := w.platform.authorizers.Assign(anyContext, all)
+		refused, err := w.platform.authorizers.Assign(anyContext, tester, all)
 		if err != nil || len(refused) != 1 || w.authorizer(service).status != 200 || other.authorizer(service).status != 404 {
 			w.t.Errorf("got %v, %v, want it left where it is", refused, err)
 		}

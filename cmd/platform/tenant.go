@@ -55,7 +55,7 @@ type tenantCreateCmd struct {
 // Run creates the tenant and prints it.
 func (c tenantCreateCmd) Run(s shell) error {
 	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
-		t, err := tenants.CreateTenant(ctx, c.Name, c.Redirect)
+		t, err := tenants.CreateTenant(ctx, s.actor("tenant create"), c.Name, c.Redirect)
 		return tenantTable.printOne(s.out, c.format, viewTenant(t), err)
 	})
 }
@@ -94,7 +94,7 @@ type tenantSuspendCmd struct {
 // Run suspends the tenant and prints it.
 func (c tenantSuspendCmd) Run(s shell) error {
 	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
-		if err := tenants.Suspend(ctx, c.ID); err != nil {
+		if err := tenants.Suspend(ctx, s.actor("tenant suspend"), c.ID); err != nil {
 			return err
 		}
 		return c.showTenant(ctx, s, tenants, c.ID)
@@ -109,7 +109,7 @@ type tenantResumeCmd struct {
 // Run resumes the tenant and prints it.
 func (c tenantResumeCmd) Run(s shell) error {
 	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
-		if err := tenants.Resume(ctx, c.ID); err != nil {
+		if err := tenants.Resume(ctx, s.actor("tenant resume"), c.ID); err != nil {
 			return err
 		}
 		return c.showTenant(ctx, s, tenants, c.ID)
