@@ -11,13 +11,14 @@ import (
 	"wxplatform/wechat"
 )
 
-// pushLimit is the largest push that is read: sealing and base64 make WeChat's messages of some KiB a third larger.
+// pushLimit is the largest push that is read. WeChat's messages are some KiB long.
 const pushLimit = 256 << 10
 
 // Handler serves the routes of this package.
 type Handler struct{ Inbox *Inbox }
 
-// Routes adds them to e: WeChat's two callback URLs, and the GET by which its console probes each.
+// Routes adds WeChat's two callback URLs to e, and the GET with which WeChat's console checks each
+// of them (docs/wechat.md, "URL validation").
 func (h Handler) Routes(e *echo.Echo) {
 	e.POST("/wechat/events", h.event)
 	e.POST("/wechat/:appid/messages", h.message)
@@ -48,7 +49,7 @@ func (h Handler) message(c echo.Context) error {
 	return c.Blob(http.StatusOK, echo.MIMETextXMLCharsetUTF8, answer)
 }
 
-// refused counts a push that is refused with err, which it hands back.
+// refused counts a push that is refused with err, and returns err.
 func (h Handler) refused(err error) error {
 	h.Inbox.Counts.refuse(reasonOf(err))
 	return err
@@ -63,7 +64,8 @@ func (h Handler) echo(c echo.Context) error {
 	return c.String(http.StatusOK, query.Get("echostr"))
 }
 
-// Whatever cannot be read is not authentic: WeChat's own pushes can.
+// readPush reads a push. One that cannot be read fails with ErrNotAuthentic, because WeChat's own
+// can.
 func readPush(r *http.Request) (wechat.Push, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, pushLimit+1))
 	if err != nil {
@@ -77,5 +79,8 @@ func readPush(r *http.Request) (wechat.Push, error) {
 		return wechat.Push{}, fmt.Errorf("%w: %w", ErrNotAuthentic, err)
 	}
 	query := r.URL.Query()
-	return wechat.Push{Timestamp: query.Get("timestamp"), Nonce: query.Get("nonce"), Signature: query.Get("msg_signature"), Encrypt: encrypt}, nil
+	return wechat.Push{
+		Timestamp: query.Get("timestamp"), Nonce: query.Get("nonce"),
+		Signature: query.Get("msg_signature"), Encrypt: encrypt,
+	}, nil
 }

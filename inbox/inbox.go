@@ -1,4 +1,5 @@
-// Package inbox is what WeChat tells us: pushes opened, stored, worked off, and handed down to the package that they concern.
+// Package inbox receives WeChat's pushes: it decrypts and checks them, stores the events, and hands
+// each to the package that it concerns.
 package inbox
 
 import (
@@ -17,15 +18,17 @@ import (
 	"wxplatform/wechat"
 )
 
-// ErrNotAuthentic says that a push was not made by WeChat for this component, or not now: it changes nothing.
+// ErrNotAuthentic says that WeChat did not make a push for this component, or not now. Such a push
+// changes nothing.
 var ErrNotAuthentic = errors.New("push is not authentic")
 
-// ErrClock says that a push is authentic but for its timestamp, more than ten minutes off: it may be ours that is wrong.
+// ErrClock says that a push is authentic except for its timestamp, which is more than ten minutes
+// off. WeChat's clock or ours may be wrong.
 var ErrClock = fmt.Errorf("%w: its timestamp is more than 10 minutes off", ErrNotAuthentic)
 
 const timestampSlack = 10 * time.Minute
 
-// Inbox takes WeChat's pushes. It is safe for concurrent use.
+// Inbox receives, stores and handles WeChat's pushes. It is safe for concurrent use.
 type Inbox struct {
 	Counts Counts
 
@@ -36,18 +39,29 @@ type Inbox struct {
 	component   *component.Component
 	invitations *invitation.Service
 	authorizers *authorizer.Registry
-	releaseTest bool // whether WeChat's release test is answered
+	releaseTest bool
 	queue       *queue.Queue[event]
 }
 
-// New is the inbox of the component c, whose pushes envelope opens. releaseTest has WeChat's full-network release test answered.
-func New(envelope *wechat.Envelope, d *db.DB, ring *seal.Ring, c *component.Component, invitations *invitation.Service, authorizers *authorizer.Registry, releaseTest bool) *Inbox {
-	b := &Inbox{Counts: Counts{refused: noneRefused()}, releaseTest: releaseTest, appid: c.AppID, envelope: envelope, db: d, ring: ring, component: c, invitations: invitations, authorizers: authorizers}
+// New makes the inbox of the component c, whose pushes envelope decrypts. If releaseTest is set,
+// the inbox answers WeChat's release test (docs/wechat.md, "Release test").
+func New(
+	envelope *wechat.Envelope, d *db.DB, ring *seal.Ring, c *component.Component,
+	invitations *invitation.Service, authorizers *authorizer.Registry, releaseTest bool,
+) *Inbox {
+	b := &Inbox{
+		Counts:   Counts{refused: noneRefused()},
+		appid:    c.AppID,
+		envelope: envelope,
+		db:       d, ring: ring,
+		component: c, invitations: invitations, authorizers: authorizers,
+		releaseTest: releaseTest,
+	}
 	b.queue = queue.New(events{b}, atOnce, round, patience)
 	return b
 }
 
-// open is the message in a push, or ErrNotAuthentic.
+// open decrypts the message in a push, or fails with ErrNotAuthentic.
 func (b *Inbox) open(p wechat.Push) ([]byte, error) {
 	message, err := b.envelope.Open(p)
 	if err != nil {
@@ -59,7 +73,9 @@ func (b *Inbox) open(p wechat.Push) ([]byte, error) {
 	return message, nil
 }
 
-// The signature covers timestamp and nonce without saying where one ends, so only a timestamp of WeChat's own form, ten digits, is believed.
+// recent reports whether the timestamp of a push is within ten minutes of now. The signature covers
+// timestamp and nonce without a separator, so only a timestamp in WeChat's own form, ten digits, is
+// believed: a longer one may hold part of the nonce.
 func recent(timestamp string, now time.Time) bool {
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
 	if err != nil || len(timestamp) != 10 {
@@ -68,7 +84,8 @@ func recent(timestamp string, now time.Time) bool {
 	return now.Sub(time.Unix(seconds, 0)).Abs() <= timestampSlack
 }
 
-// The events that are acted on (wechat-protocol §1.4). The last is a mini program that was registered through this component.
+// The events that are acted on (docs/wechat.md, "Authorization events"). The last is about a mini
+// program that was registered through this component.
 const (
 	ticketPushed = "component_verify_ticket"
 	authorized   = "authorized"
@@ -77,7 +94,8 @@ const (
 	registered   = "notify_third_fasteregister"
 )
 
-// notice is what a push says: a component event (wechat-protocol §1), or a message of WeChat's release test. What it does not say is empty.
+// notice is the content of a push: a component event, or a message of WeChat's release test. Fields
+// that the push does not have are empty.
 type notice struct {
 	AppID           wechat.AppID // the component's
 	CreateTime      string
@@ -87,10 +105,10 @@ type notice struct {
 	Code            string
 	PreAuthCode     string
 	Status          string // of a registration
-	message                // the two kinds of push share no field
+	message                // events and messages share no field
 }
 
-// read takes what is needed from a decrypted push, and nothing else of it can be in the way: its signature was good.
+// read takes the fields that are needed from a decrypted push, and ignores the rest.
 func read(plain []byte) notice {
 	fields := wechat.ParsePush(plain)
 	n := notice{
@@ -101,22 +119,44 @@ func read(plain []byte) notice {
 		AuthorizerAppID: wechat.AppID(fields.Text("AuthorizerAppid")),
 		Code:            fields.Text("AuthorizationCode"),
 		PreAuthCode:     fields.Text("PreAuthCode"),
-		message: message{
-			To:      wechat.UserName(fields.Text("ToUserName")),
-			From:    wechat.OpenID(fields.Text("FromUserName")),
-			Type:    fields.Text("MsgType"),
-			Content: fields.Text("Content"),
-			Event:   fields.Text("Event"),
-		},
+		message:         readMessage(fields),
 	}
-	if n.InfoType == registered { // which spells its fields in its own way
-		n.AuthorizerAppID, n.Code, n.Status = wechat.AppID(fields.Text("appid")), fields.Text("auth_code"), fields.Text("status")
+	if n.InfoType == registered { // this event has names of its own for its fields
+		n.AuthorizerAppID = wechat.AppID(fields.Text("appid"))
+		n.Code, n.Status = fields.Text("auth_code"), fields.Text("status")
 	}
 	return n
 }
 
-// idle is why an authentic event changes nothing, or "".
-func (n notice) idle() Reason {
+// action is what a push asks for.
+type action int
+
+const (
+	nothing action = iota
+	keepTicket
+	exchangeCode // or read the profile again, if there is no code
+	endAuthorization
+	answerTester
+)
+
+// action says what a push asks for, by its type alone.
+func (n notice) action() action {
+	if n.Type != "" {
+		return answerTester
+	}
+	switch n.InfoType {
+	case ticketPushed:
+		return keepTicket
+	case authorized, updated, registered:
+		return exchangeCode
+	case withdrawn:
+		return endAuthorization
+	}
+	return nothing
+}
+
+// ignored says why an authentic event changes nothing, or "".
+func (n notice) ignored() Reason {
 	switch {
 	case n.InfoType == registered && (n.Code == "" || !isZero(n.Status)):
 		return NotRegistered
@@ -126,16 +166,17 @@ func (n notice) idle() Reason {
 	return ""
 }
 
-// isZero is WeChat's success. A status that is missing says nothing.
+// isZero reports whether a status is WeChat's success. A missing status counts as success.
 func isZero(status string) bool {
 	number, err := strconv.ParseFloat(status, 64)
 	return status == "" || err == nil && number == 0
 }
 
-// of reports whether n is an event of this component. A message is none, whatever its customer wrote into it: WeChat says what a message is before it says what is in it.
+// of reports whether n is an event of this component. A message is not an event, whatever the
+// customer wrote into it: WeChat puts the type of a message before its text.
 func (n notice) of(component wechat.AppID) bool { return n.AppID == component && n.Type == "" }
 
-// created is zero where the push does not say it in a number.
+// created is when WeChat made the push, or zero if it does not say so in a number.
 func (n notice) created() time.Time {
 	seconds, err := strconv.ParseInt(n.CreateTime, 10, 64)
 	if err != nil {
@@ -144,8 +185,9 @@ func (n notice) created() time.Time {
 	return time.Unix(seconds, 0)
 }
 
-// Component takes a push to the authorization-event URL: a ticket is kept at once, everything else is stored sealed and worked off later.
-// It fails with ErrNotAuthentic, or with db.ErrUnavailable where the event could not be stored, and so must be pushed again.
+// Component receives a push to the authorization-event URL. It keeps a ticket at once, and stores
+// every other event sealed, to be handled later. It fails with ErrNotAuthentic, or with
+// db.ErrUnavailable if the event could not be stored, and WeChat must push it again.
 func (b *Inbox) Component(ctx context.Context, p wechat.Push) error {
 	message, err := b.open(p)
 	if err != nil {
@@ -155,10 +197,10 @@ func (b *Inbox) Component(ctx context.Context, p wechat.Push) error {
 	if !n.of(b.appid) {
 		return fmt.Errorf("%w: %w", ErrNotAuthentic, errContent)
 	}
-	switch n.InfoType {
-	case ticketPushed:
+	switch n.action() {
+	case keepTicket:
 		return b.ticket(ctx, n)
-	case authorized, updated, withdrawn, registered:
+	case exchangeCode, endAuthorization:
 		return b.event(ctx, n, message)
 	}
 	b.Counts.Unknown.Add(1)
@@ -167,7 +209,7 @@ func (b *Inbox) Component(ctx context.Context, p wechat.Push) error {
 
 // event stores an event, unless it changes nothing.
 func (b *Inbox) event(ctx context.Context, n notice, message []byte) error {
-	if why := n.idle(); why != "" {
+	if why := n.ignored(); why != "" {
 		b.Counts.Unknown.Add(1)
 		b.Counts.refuse(why)
 		return nil
@@ -176,21 +218,25 @@ func (b *Inbox) event(ctx context.Context, n notice, message []byte) error {
 	return b.store(ctx, n.AuthorizerAppID, message)
 }
 
-// A ticket that SQL cannot take is not refused: the process goes on with it, and the next one comes in ten minutes.
+// ticket keeps a ticket. If SQL is unavailable, the process goes on with the ticket in memory, and
+// WeChat pushes the next one in ten minutes.
 func (b *Inbox) ticket(ctx context.Context, n notice) error {
 	if n.Ticket == "" {
 		b.Counts.Unknown.Add(1)
 		return nil
 	}
 	b.Counts.Tickets.Add(1)
-	err := b.component.Keep(ctx, component.Ticket{Value: seal.NewSecret(n.Ticket), Created: n.created(), Received: time.Now()})
+	ticket := component.Ticket{Value: seal.NewSecret(n.Ticket), Created: n.created(), Received: time.Now()}
+	err := b.component.Keep(ctx, ticket)
 	if errors.Is(err, db.ErrUnavailable) {
 		return nil
 	}
 	return err
 }
 
-// Message takes a push to the message URL of the account that the path names: it is checked and counted. The answer is what WeChat reads, empty for nothing; only its release test gets more than success.
+// Message receives a push to the message URL of the account that the path names, and counts it. It
+// returns what to answer to WeChat: success, or a reply to WeChat's release test. It fails with
+// ErrNotAuthentic, or with db.ErrUnavailable if a message of the test could not be stored.
 func (b *Inbox) Message(ctx context.Context, path wechat.AppID, p wechat.Push) (answer []byte, err error) {
 	plain, err := b.open(p)
 	if err != nil {
@@ -210,27 +256,35 @@ func (b *Inbox) Message(ctx context.Context, path wechat.AppID, p wechat.Push) (
 	case reply != "":
 		return b.passive(m, reply), nil
 	case later:
-		return nil, b.store(ctx, "", plain)
+		return nil, b.store(ctx, "", plain) // an empty answer: the reply is sent by another call
 	}
 	return success, nil
 }
 
-// success is what WeChat wants to read; anything else raises an alarm there (wechat-protocol §1.2).
+// success is the answer that WeChat expects to a push. It repeats a push that is answered
+// otherwise, and raises an alarm (docs/wechat.md, "Component verify ticket").
 var success = []byte("success")
 
-// handle does what an event asks. An error means that it is tried again.
+// handle does what a stored push asks for. If it fails, it is tried again.
 func (b *Inbox) handle(ctx context.Context, n notice) error {
-	if n.Type != "" {
+	what := n.action()
+	if what == answerTester {
 		return b.answerQuery(ctx, n.message)
 	}
-	if n.idle() != "" {
-		return nil // an older build stored any
+	if n.ignored() != "" {
+		return nil // stored by an older version
 	}
-	switch n.InfoType {
-	case authorized, updated, registered:
-		return b.invitations.Authorized(ctx, invitation.Event{AppID: n.AuthorizerAppID, Code: seal.NewSecret(n.Code), PreAuthCode: seal.NewSecret(n.PreAuthCode)})
-	case withdrawn:
+	switch what {
+	case exchangeCode:
+		return b.invitations.Authorized(ctx, n.authorization())
+	case endAuthorization:
 		return b.authorizers.Withdrawn(ctx, n.AuthorizerAppID)
 	}
 	return nil
+}
+
+func (n notice) authorization() invitation.Event {
+	return invitation.Event{
+		AppID: n.AuthorizerAppID, Code: seal.NewSecret(n.Code), PreAuthCode: seal.NewSecret(n.PreAuthCode),
+	}
 }

@@ -46,7 +46,7 @@ func TestAnEventAboutNoPlausibleAccountChangesNothing(t *testing.T) {
 			id: "", " " + id + "\n": "", "<![CDATA[" + id + "\x00]]>": "",
 			"": BadAppID, "wx": BadAppID, "gh_1": BadAppID, id + "1": BadAppID, "WX00000000000000AA": BadAppID, "wx' OR 1=1 --00000": BadAppID,
 		} {
-			if got := event(kind, appid).idle(); got != want {
+			if got := event(kind, appid).ignored(); got != want {
 				t.Errorf("%s of %q: got %q, want %q", kind, appid, got, want)
 			}
 		}
@@ -71,7 +71,7 @@ func TestARegistrationCountsIfItSucceededAndBringsACode(t *testing.T) {
 		appid + "<status>0</status>" + code + "<info><status>1</status><name><![CDATA[\xb5\xea & <appid>]]></name><code>1</code></info><msg>OK</msg>": "",
 	} {
 		n := read([]byte("<xml><AppId>" + ours + "</AppId><InfoType>" + registered + "</InfoType>" + fields + "</xml>"))
-		if got := n.idle(); got != want {
+		if got := n.ignored(); got != want {
 			t.Errorf("%s: got %q, want %q", fields, got, want)
 		}
 		if want == "" && (n.AppID != ours || n.AuthorizerAppID != "wx00000000000000aa" || n.Code != "queryauthcode@@@x") {

@@ -11,8 +11,9 @@ import (
 	"wxplatform/wechat"
 )
 
-// WeChat lets a component serve more than a handful of merchants only after its full-network release test (全网发布接入检测). Its accounts send
-// these messages and want these answers (wechat-protocol §8); they are given to nobody else.
+// What WeChat's release test (全网发布接入检测) sends, and the answers that it expects
+// (docs/wechat.md, "Release test"). A component that does not pass it may serve only a few
+// merchants. Only the test's own accounts get these answers.
 const (
 	textWanted   = "TESTCOMPONENT_MSG_TYPE_TEXT"
 	textAnswer   = "TESTCOMPONENT_MSG_TYPE_TEXT_callback"
@@ -23,7 +24,8 @@ const (
 	messageEvent = "event"
 )
 
-// testers are WeChat's own accounts, by the appid in the path and the name in the sealed message, of which only the latter is signed.
+// testers are the test's accounts: the user name in the encrypted message, which is signed, and the
+// appid in the path, which is not.
 var testers = map[wechat.UserName]wechat.AppID{
 	"gh_3c884a361561": "wx570bc396a51b8ff8", "gh_8dad206e9538": "wxd101a85aa106f53e",
 	"gh_c0f28a78b318": "wx9252c5e0bb1836fc", "gh_905ae9d01059": "wxc39235c15087f6f3",
@@ -32,7 +34,8 @@ var testers = map[wechat.UserName]wechat.AppID{
 	"gh_2b3713f184a6": "wxa35b9c23cfe664eb", "gh_7818dcb60240": "wx5910277cae6fd970",
 }
 
-// message is what an account's customer wrote, or an event about him. Fields that a message has not are empty.
+// message is what a customer of an account wrote, or an event about them. Fields that it does not
+// have are empty.
 type message struct {
 	To      wechat.UserName
 	From    wechat.OpenID
@@ -41,13 +44,24 @@ type message struct {
 	Event   string
 }
 
-// fromTester reports whether m came from one of WeChat's test accounts, by that account's own URL.
+func readMessage(fields wechat.Fields) message {
+	return message{
+		To:      wechat.UserName(fields.Text("ToUserName")),
+		From:    wechat.OpenID(fields.Text("FromUserName")),
+		Type:    fields.Text("MsgType"),
+		Content: fields.Text("Content"),
+		Event:   fields.Text("Event"),
+	}
+}
+
+// fromTester reports whether m came from an account of the release test, to that account's own URL.
 func (m message) fromTester(path wechat.AppID) bool {
 	id, known := testers[m.To]
 	return known && id == path
 }
 
-// release answers the tester: the text of a passive reply, or "" with later where nothing is said now and more is to be done.
+// release decides what the release test is answered: the text of a reply, or later if the message
+// is stored and answered by another call.
 func (m message) release() (reply string, later bool) {
 	switch {
 	case m.Type == messageText && m.Content == textWanted:
@@ -60,23 +74,29 @@ func (m message) release() (reply string, later bool) {
 	return "", false
 }
 
-// passive seals a text from the account to the customer who wrote.
+// passive encrypts a text reply from the account to the customer who wrote.
 func (b *Inbox) passive(m message, text string) []byte {
 	type cdata struct {
 		Value string `xml:",cdata"`
 	}
-	reply, _ := xml.Marshal(struct { // of these types it cannot fail
+	now := time.Now()
+	reply, _ := xml.Marshal(struct { // values of these types always marshal
 		XMLName xml.Name `xml:"xml"`
 		To      cdata    `xml:"ToUserName"`
 		From    cdata    `xml:"FromUserName"`
 		Created int64    `xml:"CreateTime"`
 		Type    cdata    `xml:"MsgType"`
 		Content cdata    `xml:"Content"`
-	}{To: cdata{string(m.From)}, From: cdata{string(m.To)}, Created: time.Now().Unix(), Type: cdata{messageText}, Content: cdata{text}})
-	return wechat.WriteReply(b.envelope.Seal(reply, fmt.Sprint(time.Now().Unix()), fmt.Sprint(time.Now().UnixNano()%1_000_000_000)))
+	}{
+		To: cdata{string(m.From)}, From: cdata{string(m.To)}, Created: now.Unix(),
+		Type: cdata{messageText}, Content: cdata{text},
+	})
+	nonce := fmt.Sprint(now.UnixNano() % 1_000_000_000)
+	return wechat.WriteReply(b.envelope.Seal(reply, fmt.Sprint(now.Unix()), nonce))
 }
 
-// answerQuery does what the tester wants last: its code exchanged, and then sent back as a custom message, with the token that the code bought.
+// answerQuery does the release test's last step: it exchanges the auth code in m, and sends the
+// code back as a custom message with the token that it got.
 func (b *Inbox) answerQuery(ctx context.Context, m message) error {
 	code := strings.TrimPrefix(m.Content, queryPrefix)
 	id, err := b.invitations.Exchange(ctx, seal.NewSecret(code))

@@ -10,22 +10,22 @@ import (
 	"wxplatform/wechat"
 )
 
-// event is one that is stored and not yet worked off.
+// event is a stored push that is not handled yet.
 type event struct {
 	hash     string
-	account  wechat.AppID // "" for one that waits for no other
+	account  wechat.AppID // "" if it need not wait for other events
 	received time.Time
 	due      time.Time
 	lease    time.Time
-	attempts int // counts the leases, so that it names the last one
+	attempts int // how often it was leased; it identifies the last lease
 	sealed   []byte
 }
 
-func readEvent(scan db.Scan) (event, error) {
+const eventColumns = `hash, account, received_at, due, lease_until, attempts`
+
+func scanEvent(scan db.Scan) (event, error) {
 	var e event
-	var received, due, lease int64
-	err := scan(&e.hash, &e.account, &received, &due, &lease, &e.attempts)
-	e.received, e.due, e.lease = db.Time(received), db.Time(due), db.Time(lease)
+	err := scan(&e.hash, &e.account, (*db.Stamp)(&e.received), (*db.Stamp)(&e.due), (*db.Stamp)(&e.lease), &e.attempts)
 	return e, err
 }
 
@@ -33,7 +33,8 @@ var sealedTable = db.SealedTable{Name: "events", Key: "hash", Columns: []string{
 
 func place(hash string) seal.Place { return sealedTable.Place("body", hash) }
 
-// store keeps an event of an account, once however often it is pushed: it is known by the hash of its plaintext.
+// store seals and stores an event of an account. A push that is repeated has the same plaintext and
+// so the same hash, and is stored once.
 func (b *Inbox) store(ctx context.Context, account wechat.AppID, message []byte) error {
 	now, err := db.Now(ctx, b.db)
 	if err != nil {
@@ -43,7 +44,7 @@ func (b *Inbox) store(ctx context.Context, account wechat.AppID, message []byte)
 	_, err = db.Exec(ctx, b.db, `
 		INSERT INTO events (hash, account, body, received_at, due)
 		VALUES ($1, $2, $3, $4, $4)
-		ON CONFLICT (hash) DO NOTHING`, body.Hash(), string(account), b.ring.Seal(body, place(body.Hash())...), db.Millis(now))
+		ON CONFLICT (hash) DO NOTHING`, body.Hash(), string(account), b.ring.Seal(body, place(body.Hash())...), db.Stamp(now))
 	if err == nil {
 		failpoint.Hit("inbox", "stored")
 		b.queue.Wake()
@@ -51,14 +52,15 @@ func (b *Inbox) store(ctx context.Context, account wechat.AppID, message []byte)
 	return err
 }
 
-// Due lists what mayWork allows, without a look at events that have to wait: there may be many of them.
+// Due lists up to most events that mayWork allows. SQL leaves out those that have to wait, because
+// there may be many.
 func (w events) Due(ctx context.Context, most int) ([]event, error) {
 	now, err := db.Now(ctx, w.db)
 	if err != nil {
 		return nil, err
 	}
-	return db.All(ctx, w.db, readEvent, `
-		SELECT hash, account, received_at, due, lease_until, attempts
+	return db.All(ctx, w.db, scanEvent, `
+		SELECT `+eventColumns+`
 		FROM events AS e
 		WHERE done_at = 0 AND due <= $1
 		  AND NOT (lease_until > $1 AND lease_until <= $2)
@@ -70,11 +72,11 @@ func (w events) Due(ctx context.Context, most int) ([]event, error) {
 		        OR (other.received_at < e.received_at OR other.received_at = e.received_at AND other.hash < e.hash)
 		          AND (other.attempts < $3 OR other.due <= $1)))
 		ORDER BY due, hash
-		LIMIT $4`, db.Millis(now), db.Millis(now.Add(lease)), holdUp, most)
+		LIMIT $4`, db.Stamp(now), db.Stamp(now.Add(lease)), holdUp, most)
 }
 
 const selectLine = `
-		SELECT hash, account, received_at, due, lease_until, attempts
+		SELECT ` + eventColumns + `
 		FROM events
 		WHERE done_at = 0 AND (hash = $1 OR account = $2 AND account <> '')
 		ORDER BY received_at, hash`
@@ -84,10 +86,11 @@ var lockLine = db.Text{
 	Postgres: selectLine + ` FOR UPDATE`,
 }
 
-// Lease holds all events of the account while it decides, so that no other replica takes one of them at the same time. The time is read under the lock.
+// Lease locks all events of the account while it decides, so that no other replica leases one of
+// them at the same time. The time is read under the lock.
 func (w events) Lease(ctx context.Context, e event) (leased event, ok bool, err error) {
 	err = w.db.Tx(ctx, func(tx *db.Tx) error {
-		line, err := db.All(ctx, tx, readEvent, w.db.For(lockLine), e.hash, string(e.account))
+		line, err := db.All(ctx, tx, scanEvent, w.db.For(lockLine), e.hash, string(e.account))
 		if err != nil {
 			return err
 		}
@@ -104,13 +107,13 @@ func (w events) Lease(ctx context.Context, e event) (leased event, ok bool, err 
 	return leased, ok && err == nil, err
 }
 
-// saveLease also has the event due when the lease ends, and reads its content.
+// saveLease stores the lease, makes the event due when the lease ends, and reads its content.
 func (w events) saveLease(ctx context.Context, tx *db.Tx, e event, until time.Time) (event, error) {
 	e.attempts++
 	_, err := db.Exec(ctx, tx, `
 		UPDATE events
 		SET lease_until = $2, due = $2, attempts = $3
-		WHERE hash = $1`, e.hash, db.Millis(until), e.attempts)
+		WHERE hash = $1`, e.hash, db.Stamp(until), e.attempts)
 	if err != nil {
 		return e, err
 	}
@@ -118,7 +121,7 @@ func (w events) saveLease(ctx context.Context, tx *db.Tx, e event, until time.Ti
 	return e, err
 }
 
-// Postpone does nothing where another lease was given since.
+// Postpone makes the event due after a pause. It does nothing if the event was leased again since.
 func (w events) Postpone(ctx context.Context, e event, again time.Duration) error {
 	now, err := db.Now(ctx, w.db)
 	if err != nil {
@@ -127,11 +130,12 @@ func (w events) Postpone(ctx context.Context, e event, again time.Duration) erro
 	_, err = db.Exec(ctx, w.db, `
 		UPDATE events
 		SET due = $3, lease_until = 0
-		WHERE hash = $1 AND attempts = $2 AND done_at = 0`, e.hash, e.attempts, db.Millis(now.Add(again)))
+		WHERE hash = $1 AND attempts = $2 AND done_at = 0`, e.hash, e.attempts, db.Stamp(now.Add(again)))
 	return err
 }
 
-// Finish empties the event and keeps its hash, so that a repeated push is recognized. It does nothing where another lease was given since.
+// Finish deletes the event's content and keeps its hash, so that a repeated push is recognized. It
+// does nothing if the event was leased again since.
 func (w events) Finish(ctx context.Context, e event) error {
 	now, err := db.Now(ctx, w.db)
 	if err != nil {
@@ -140,11 +144,12 @@ func (w events) Finish(ctx context.Context, e event) error {
 	_, err = db.Exec(ctx, w.db, `
 		UPDATE events
 		SET done_at = $3, lease_until = 0, body = $4
-		WHERE hash = $1 AND attempts = $2 AND done_at = 0`, e.hash, e.attempts, db.Millis(now), []byte{})
+		WHERE hash = $1 AND attempts = $2 AND done_at = 0`, e.hash, e.attempts, db.Stamp(now), []byte{})
 	return err
 }
 
-// forget removes what was worked off long ago, and what could not be worked off in a week: by then WeChat has forgotten its code, and reconciling has found the account.
+// forget deletes events that were handled long ago, and those that could not be handled in a week:
+// by then their auth codes have expired, and reconciling has found the accounts.
 func (b *Inbox) forget(ctx context.Context) error {
 	now, err := db.Now(ctx, b.db)
 	if err != nil {
@@ -152,29 +157,39 @@ func (b *Inbox) forget(ctx context.Context) error {
 	}
 	_, err = db.Exec(ctx, b.db, `
 		DELETE FROM events
-		WHERE done_at > 0 AND done_at < $1 OR received_at < $2`, db.Millis(now.Add(-keepDone)), db.Millis(now.Add(-giveUp)))
+		WHERE done_at > 0 AND done_at < $1 OR received_at < $2`, db.Stamp(now.Add(-keepDone)), db.Stamp(now.Add(-giveUp)))
 	return err
 }
 
-// Waiting counts the events that are not worked off yet.
+// Waiting counts the events that are not handled yet.
 func (b *Inbox) Waiting(ctx context.Context) (int, error) {
 	return db.One(ctx, b.db, db.Value[int], `SELECT COUNT(*) FROM events WHERE done_at = 0`)
 }
 
-// Reseal moves a page of the events to the newest sealing key. One that is worked off meanwhile stays empty.
+// Reseal moves a page of the events to the newest sealing key. An event that is finished meanwhile
+// stays empty.
 func (b *Inbox) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
 	return b.db.Reseal(ctx, b.ring, sealedTable, page)
 }
 
-// Oldest is how long the event that waits longest has been overdue, 0 where none is.
+// Oldest returns for how long the event that waits longest has been overdue; 0 if none is.
 func (b *Inbox) Oldest(ctx context.Context) (time.Duration, error) {
 	now, err := db.Now(ctx, b.db)
 	if err != nil {
 		return 0, err
 	}
-	due, err := db.One(ctx, b.db, db.Value[int64], `SELECT COALESCE(MIN(due), 0) FROM events WHERE done_at = 0 AND due <= $1`, db.Millis(now))
-	if err != nil || due == 0 {
+	due, err := db.One(ctx, b.db, scanStamp, `
+		SELECT COALESCE(MIN(due), 0)
+		FROM events
+		WHERE done_at = 0 AND due <= $1`, db.Stamp(now))
+	if err != nil || due.IsZero() {
 		return 0, err
 	}
-	return now.Sub(db.Time(due)), nil
+	return now.Sub(due), nil
+}
+
+func scanStamp(scan db.Scan) (time.Time, error) {
+	var at time.Time
+	err := scan((*db.Stamp)(&at))
+	return at, err
 }

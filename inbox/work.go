@@ -16,20 +16,21 @@ import (
 const (
 	round     = time.Second
 	sweepEach = time.Hour
-	atOnce    = 8 // events at the same time: half of the database's connections
+	atOnce    = 8 // events handled at the same time: half of the database's connections
 	lease     = 30 * time.Second
-	patience  = 25 * time.Second // longer than an exchange and its storing take
+	patience  = 25 * time.Second // for handling one event; an exchange and storing it take less
 	firstWait = time.Second
 	longWait  = 5 * time.Minute
-	holdUp    = 6              // leases: an event that failed so often, for half a minute, no longer holds up the later ones of its account
-	keepDone  = 24 * time.Hour // a repeated push is recognized this long
+	holdUp    = 6              // leases after which an event, failing for half a minute, lets later ones of its account pass
+	keepDone  = 24 * time.Hour // how long a repeated push is recognized
 	giveUp    = 7 * 24 * time.Hour
 )
 
-// events is the queue's table of stored events.
+// events gives the queue its events.
 type events struct{ *Inbox }
 
-// Run works off what was stored until ctx ends. report is told what went wrong; it is tried again with a growing pause, for a week.
+// Run handles the stored events until ctx ends. It passes every failure to report, and retries the
+// event with growing pauses for a week.
 func (b *Inbox) Run(ctx context.Context, report func(error)) error {
 	var running errgroup.Group
 	running.Go(func() error { return b.queue.Run(ctx, report) })
@@ -52,10 +53,11 @@ func (b *Inbox) sweep(ctx context.Context, report func(error)) error {
 	}
 }
 
-// mayWork returns the event with this hash, and whether it may be worked at now, of a line of events
-// of one account in the order they came: one at a time, the first of them first.
+// mayWork returns the event with this hash, and whether it may be handled now. line has the waiting
+// events of its account in the order they came. They are handled one at a time, in that order.
 func mayWork(line []event, hash string, now time.Time) (event, bool) {
-	holds := func(e event) bool { return e.lease.After(now) && !e.lease.After(now.Add(lease)) } // one that ends later was given before the clock was set back
+	// A lease that ends later than any could was given before the clock was set back.
+	holds := func(e event) bool { return e.lease.After(now) && !e.lease.After(now.Add(lease)) }
 	if slices.ContainsFunc(line, holds) {
 		return event{}, false
 	}
@@ -71,14 +73,15 @@ func mayWork(line []event, hash string, now time.Time) (event, bool) {
 	return event{}, false
 }
 
-// Work does what an event asks for. One that waits for another exchange gives up its place meanwhile, and that is no fault to report.
+// Work handles an event. One that waits for another exchange of the same code or invitation is
+// tried again later, and is not reported as a failure.
 func (w events) Work(ctx context.Context, e event) (again time.Duration, err error) {
 	err = w.act(ctx, e)
 	switch {
 	case errors.Is(err, invitation.ErrBusy):
 		return pause(e.attempts), nil
 	case errors.Is(err, invitation.ErrContradiction):
-		return 0, errors.Join(err, w.Finish(ctx, e)) // to be reported, and of no use again
+		return 0, errors.Join(err, w.Finish(ctx, e)) // reported, but not tried again: it would fail again
 	case err != nil:
 		return pause(e.attempts), err
 	}
@@ -98,7 +101,7 @@ func (b *Inbox) act(ctx context.Context, e event) error {
 	return nil
 }
 
-// pause is how long an event waits after so many attempts.
+// pause is how long an event waits after a number of failed attempts.
 func pause(attempts int) time.Duration {
 	return min(firstWait<<min(attempts-1, 16), longWait)
 }

@@ -101,12 +101,13 @@ func leased(t *testing.T, b *Inbox, e event) (event, bool) {
 	return e, ok
 }
 
-// What is listed is what may be worked, or events that have to wait would keep others from being listed.
+// What is listed is what may be worked, or events that have to wait would keep others from being
+// listed.
 func TestTheListIsWhatMayBeWorked(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		b, now := replica(d, dbtest.Ring(t)), time.UnixMilli(1_800_000_000_000)
 		d.Clock = func() time.Time { return now }
-		moment := rapid.SampledFrom([]time.Duration{-time.Second, 0, time.Second, lease, lease + time.Second})
+		moments := rapid.SampledFrom([]time.Duration{-time.Second, 0, time.Second, lease, lease + time.Second})
 		rapid.Check(t, func(r *rapid.T) {
 			if _, err := db.Exec(t.Context(), d, `DELETE FROM events`); err != nil {
 				r.Fatal(err)
@@ -115,13 +116,13 @@ func TestTheListIsWhatMayBeWorked(t *testing.T) {
 			for n := range rapid.IntRange(1, 12).Draw(r, "events") {
 				e := event{
 					hash: fmt.Sprint(n), account: rapid.SampledFrom([]wechat.AppID{flowers, books, ""}).Draw(r, "account"), received: now.Add(-time.Duration(rapid.IntRange(0, 3).Draw(r, "age")) * time.Second),
-					due: now.Add(moment.Draw(r, "due")), attempts: rapid.SampledFrom([]int{0, 1, holdUp - 1, holdUp}).Draw(r, "attempts"),
+					due: now.Add(moments.Draw(r, "due")), attempts: rapid.SampledFrom([]int{0, 1, holdUp - 1, holdUp}).Draw(r, "attempts"),
 				}
 				if rapid.Bool().Draw(r, "leased") {
-					e.lease = now.Add(moment.Draw(r, "lease"))
+					e.lease = now.Add(moments.Draw(r, "lease"))
 				}
 				_, err := db.Exec(t.Context(), d, `INSERT INTO events (hash, account, body, received_at, due, lease_until, attempts) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-					e.hash, string(e.account), []byte{}, db.Millis(e.received), db.Millis(e.due), db.Millis(e.lease), e.attempts)
+					e.hash, string(e.account), []byte{}, db.Stamp(e.received), db.Stamp(e.due), db.Stamp(e.lease), e.attempts)
 				if err != nil {
 					r.Fatal(err)
 				}

@@ -21,7 +21,8 @@ type Handler struct {
 	Authorizers *authorizer.Handler
 }
 
-// Routes adds them to e. Take any WeChat path, put /v1/authorizers/{appid} in front, leave out access_token.
+// Routes adds the session routes to e. Each has WeChat's path below /v1/authorizers/{appid}, and
+// WeChat's parameters without access_token.
 func (h Handler) Routes(e *echo.Echo) {
 	sessions := e.Group("/v1/authorizers/:appid/customservice/kfsession")
 	sessions.POST("/close", h.close)
@@ -31,7 +32,7 @@ func (h Handler) Routes(e *echo.Echo) {
 	sessions.GET("/getwaitcase", h.getWaitCase)
 }
 
-// ok is WeChat's own answer to a call that writes.
+// ok is what WeChat itself answers to a call that changes something.
 var ok = []byte(`{"errcode":0,"errmsg":"ok"}`)
 
 func (h Handler) close(c echo.Context) error {
@@ -138,7 +139,8 @@ func readPair(c echo.Context) (Pair, error) {
 	return body, nil
 }
 
-// checked says what is wrong with a field, or nil. What stands behind the @ of a kf account is WeChat's to judge.
+// checked returns what is wrong with a field, or nil. The part of a kf account behind the @ is for
+// WeChat to check.
 func checked(field, value string) error {
 	switch {
 	case value == "":

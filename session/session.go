@@ -1,4 +1,4 @@
-// Package session is what we do: the customer-service sessions of an authorizer, and above all closing one.
+// Package session opens, reads and closes the customer-service sessions of merchants' accounts.
 package session
 
 import (
@@ -13,30 +13,39 @@ import (
 	"wxplatform/wechat"
 )
 
-// How a close can end besides the refusals of WeChat.
+// What Close can fail with, besides a refusal of WeChat.
 var (
-	ErrUnknownOutcome  = errors.New("nobody knows whether the session was closed") // and sending again could close a new one
-	ErrStillOpen       = errors.New("WeChat did not close the session")            // nothing happened, so it may be sent again
-	ErrServedByAnother = errors.New("another kf account is serving the customer")  // 65414, found by asking
-	granting           = []wechat.PermissionSet{1, 6, 100, 101}                    // any one suffices (wechat-protocol §5.1)
+	// ErrUnknownOutcome says that the session may or may not have been closed. Sending the close again
+	// could close a newer session.
+	ErrUnknownOutcome = errors.New("it is not known whether the session was closed")
+	// ErrStillOpen says that WeChat did not close the session; the close may be sent again.
+	ErrStillOpen = errors.New("WeChat did not close the session")
+	// ErrServedByAnother says what errcode 65414 says, found out with getsession.
+	ErrServedByAnother = errors.New("another kf account is serving the customer")
 )
+
+// granting are the permission sets of which any one allows the session calls (docs/wechat.md,
+// "Customer-service sessions").
+var granting = []wechat.PermissionSet{1, 6, 100, 101}
 
 // Outcome is how a session came to be closed.
 type Outcome int
 
-// A session is Closed when WeChat said so, Inferred when its answer was lost and getsession shows that the session has ended.
+// A session is Closed if WeChat said so, and Inferred to be closed if WeChat's answer was lost and
+// getsession shows that the session has ended.
 const (
 	Closed Outcome = iota + 1
 	Inferred
 )
 
-// clockSlack is how far createtime and our reckoning of WeChat's clock may be apart; within it nobody knows which was first.
+// clockSlack is by how much a session's createtime and our estimate of WeChat's clock may differ.
+// Within it, the order of two events is not known.
 const clockSlack = 5 * time.Second
 
-// Session is who serves a customer since when; KFAccount is "" when nobody does.
+// Session says who serves a customer and since when. KFAccount is "" if nobody does.
 type Session struct {
 	KFAccount wechat.KFAccount
-	Created   time.Time // by WeChat's clock, whole seconds
+	Created   time.Time // by WeChat's clock, in whole seconds; zero if WeChat did not say
 }
 
 // Service reads, opens and closes customer-service sessions. It is safe for concurrent use.
@@ -45,8 +54,10 @@ type Service struct{ authorizers *authorizer.Registry }
 // New makes a Service that calls WeChat with the tokens of authorizers.
 func New(authorizers *authorizer.Registry) *Service { return &Service{authorizers} }
 
-// Close ends the session that kf has with the customer. Whether it may be closed was settled by Admit; what is left is to do it, and to find out when the answer got lost.
-// It fails with WeChat's refusal, ErrUnknownOutcome, ErrStillOpen or ErrServedByAnother.
+// Close ends the session between a kf account and a customer. If WeChat's answer is lost, Close
+// finds out with getsession what happened, and sends the close once more only if the same session
+// is still open. It fails with WeChat's refusal, ErrUnknownOutcome, ErrStillOpen or
+// ErrServedByAnother.
 func (s *Service) Close(ctx context.Context, a authorizer.Admitted, p Pair) (Outcome, error) {
 	sent := time.Now()
 	_, err := s.authorizers.Call(ctx, a, closeSession(p))
@@ -60,70 +71,94 @@ func (s *Service) Close(ctx context.Context, a authorizer.Admitted, p Pair) (Out
 	return Closed, nil
 }
 
-// settle finds out with getsession what became of a close whose answer was lost, and sends it once more only if the very session is still there.
+// settle finds out what became of a close whose answer was lost, and sends it once more if the same
+// session is still open.
 func (s *Service) settle(ctx context.Context, a authorizer.Admitted, p Pair, sent time.Time) (Outcome, error) {
 	found, err := s.look(ctx, a, p, sent)
-	if err != nil || found == gone {
-		return Inferred, err
+	if err != nil {
+		return 0, err
+	}
+	if found == ended {
+		return Inferred, nil
 	}
 	_, err = s.authorizers.Call(ctx, a, closeSession(p))
+	next, err := settled(err)
 	switch {
-	case err == nil:
-		return Closed, nil
-	case wechat.Refused(err) == wechat.NoSession:
-		return Inferred, nil
-	case !wechat.MayHaveActed(err):
+	case err != nil:
 		return 0, fmt.Errorf("close a session of %s again: %w", a.AppID, err)
+	case next != 0:
+		return next, nil
 	}
 	found, err = s.look(ctx, a, p, sent)
-	if err == nil && found == there {
+	if err != nil {
+		return 0, err
+	}
+	if found == stillOpen {
 		return 0, ErrStillOpen
 	}
-	return Inferred, err
+	return Inferred, nil
 }
 
+// settled says what the second close of a session settles, given the error it ended with. An
+// outcome of 0 without an error says that the answer was lost again.
+func settled(second error) (Outcome, error) {
+	switch {
+	case second == nil:
+		return Closed, nil
+	case wechat.Refused(second) == wechat.NoSession: // the first one closed it
+		return Inferred, nil
+	case wechat.MayHaveActed(second):
+		return 0, nil
+	}
+	return 0, second
+}
+
+// finding is what getsession shows about the session that a lost close was sent for.
 type finding int
 
 const (
-	gone finding = iota + 1
-	there
+	ended finding = iota + 1
+	stillOpen
 )
 
+// look asks WeChat what became of the session of p, whose close was sent at the given time of this
+// process. It fails with ErrUnknownOutcome or ErrServedByAnother.
 func (s *Service) look(ctx context.Context, a authorizer.Admitted, p Pair, sent time.Time) (finding, error) {
 	now, at, err := s.current(ctx, a, p.OpenID)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
 	if !at.IsZero() {
-		at = at.Add(-time.Since(sent))
+		at = at.Add(-time.Since(sent)) // when it was sent, by WeChat's clock
 	}
 	return now.became(sameAgent(a.Profile, p.KFAccount, now.KFAccount), at)
 }
 
 // became says what became of the session that a kf account had when a close was sent at the given
-// time of WeChat's clock, for s is what there is now, and same says whether that account serves it.
-// Our clock may be wrong and a new session must not be closed, so only sessions that are clearly
-// older or newer than the send decide.
+// time of WeChat's clock. s is the session there is now, and same says whether that kf account
+// serves it. A newer session must not be closed, so only a session that is clearly older or clearly
+// newer than the close decides.
 func (s Session) became(same bool, sent time.Time) (finding, error) {
 	if s.KFAccount == "" {
-		return gone, nil
+		return ended, nil
 	}
 	if sent.IsZero() || s.Created.IsZero() {
 		return 0, ErrUnknownOutcome
 	}
 	switch {
 	case s.Created.After(sent.Add(clockSlack)):
-		return gone, nil
+		return ended, nil
 	case !s.Created.Before(sent.Add(-clockSlack)):
 		return 0, ErrUnknownOutcome
 	case !same:
 		return 0, ErrServedByAnother
 	}
-	return there, nil
+	return stillOpen, nil
 }
 
-// sameAgent reports whether two names are one kf account of the account with this profile: WeChat
-// names it prefix@alias or prefix@gh_…, in either case of letters (wechat-protocol §5.0).
+// sameAgent reports whether two names mean the same kf account of the account with this profile.
+// WeChat names it prefix@alias or prefix@gh_…, in either case of letters (docs/wechat.md,
+// "Customer-service calls").
 func sameAgent(of authorizer.Profile, one, other wechat.KFAccount) bool {
 	prefix, suffix, _ := strings.Cut(string(one), "@")
 	otherPrefix, otherSuffix, _ := strings.Cut(string(other), "@")
@@ -131,16 +166,21 @@ func sameAgent(of authorizer.Profile, one, other wechat.KFAccount) bool {
 		(strings.EqualFold(suffix, otherSuffix) || names(of, suffix) && names(of, otherSuffix))
 }
 
+// names reports whether the suffix of a kf account is a name of the account with this profile.
 func names(of authorizer.Profile, suffix string) bool {
 	return suffix != "" && (strings.EqualFold(suffix, of.Alias) || strings.EqualFold(suffix, string(of.UserName)))
 }
 
-// Create opens a session between kf and the customer. An unknown outcome is repeated once, and may be repeated by the caller too, for the same two in session is success (wechat-protocol §5.1).
-// It fails with an error of the wire.
+// Create opens a session between a kf account and a customer. If WeChat's answer is lost, Create
+// sends it once more, which is harmless: WeChat answers ok for a session that these two have
+// already (docs/wechat.md, "Customer-service sessions"). It fails like authorizer.Registry.Call.
 func (s *Service) Create(ctx context.Context, a authorizer.Admitted, p Pair) error {
 	_, err := s.authorizers.Call(ctx, a, createSession(p))
 	if wechat.MayHaveActed(err) {
-		err = again(err, func() error { _, err := s.authorizers.Call(ctx, a, createSession(p)); return err })
+		err = again(err, func() error {
+			_, err := s.authorizers.Call(ctx, a, createSession(p))
+			return err
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("create a session of %s: %w", a.AppID, err)
@@ -148,8 +188,8 @@ func (s *Service) Create(ctx context.Context, a authorizer.Admitted, p Pair) err
 	return nil
 }
 
-// again is how a call ended whose outcome was unknown and that was sent once more: where the second
-// one was not sent, the outcome is still that of the first.
+// again repeats a call whose outcome was unknown, and returns the error of both. If the second one
+// was not sent, the outcome is still that of the first.
 func again(first error, send func() error) error {
 	second := send()
 	if wechat.NotSent(second) {

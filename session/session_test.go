@@ -19,12 +19,12 @@ func TestWhatBecameOfASessionWhoseCloseWasLost(t *testing.T) {
 		want finding
 		err  error
 	}{
-		"nobody serves":              {Session{}, false, sent, gone, nil},
-		"nobody, at no known time":   {Session{}, false, time.Time{}, gone, nil},
-		"the same, older":            {Session{"a@b", sent.Add(-time.Hour)}, true, sent, there, nil},
+		"nobody serves":              {Session{}, false, sent, ended, nil},
+		"nobody, at no known time":   {Session{}, false, time.Time{}, ended, nil},
+		"the same, older":            {Session{"a@b", sent.Add(-time.Hour)}, true, sent, stillOpen, nil},
 		"another's, older":           {Session{"c@b", sent.Add(-time.Hour)}, false, sent, 0, ErrServedByAnother},
-		"the same, newer":            {Session{"a@b", sent.Add(time.Minute)}, true, sent, gone, nil},
-		"another's, newer":           {Session{"c@b", sent.Add(time.Minute)}, false, sent, gone, nil},
+		"the same, newer":            {Session{"a@b", sent.Add(time.Minute)}, true, sent, ended, nil},
+		"another's, newer":           {Session{"c@b", sent.Add(time.Minute)}, false, sent, ended, nil},
 		"begun as the close was":     {Session{"a@b", sent.Add(4 * time.Second)}, true, sent, 0, ErrUnknownOutcome},
 		"ended as the close was":     {Session{"a@b", sent.Add(-4 * time.Second)}, true, sent, 0, ErrUnknownOutcome},
 		"WeChat's clock is not told": {Session{"a@b", sent.Add(-time.Hour)}, true, time.Time{}, 0, ErrUnknownOutcome},
@@ -59,7 +59,7 @@ func TestAKFAccountHasTwoNames(t *testing.T) {
 	}
 }
 
-func TestAnImpossibleTimeIsNone(t *testing.T) {
+func TestAnImpossibleCreatetimeIsNotUsed(t *testing.T) {
 	now := time.Now()
 	for text, want := range map[string]int64{
 		`{"createtime":1400000000}`:    1400000000,

@@ -12,11 +12,11 @@ import (
 	"wxplatform/wechat"
 )
 
-// Pair is who serves whom: the body of close and create (wechat-protocol §5.1).
+// Pair is a kf account and the customer that it serves: the body of close and create.
 type Pair struct {
 	KFAccount wechat.KFAccount `json:"kf_account"`
 	OpenID    wechat.OpenID    `json:"openid"`
-	text      []byte           // as the caller sent it, and as it is sent on
+	text      []byte           // the body as the caller sent it, which is what WeChat gets
 }
 
 func closeSession(p Pair) wechat.Call {
@@ -32,13 +32,13 @@ func getSession(customer wechat.OpenID) wechat.Call {
 	return wechat.Call{Method: http.MethodGet, Path: "/customservice/kfsession/getsession", Query: query.Encode(), Repeatable: true}
 }
 
-// A session cannot be older than WeChat's customer service, nor begin tomorrow. A time outside of
-// that is not one.
+// firstSession is before WeChat had customer service. A createtime before it, or more than a day
+// ahead, is an error of WeChat's and is not used.
 var firstSession = time.Date(2011, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// current is the session of customer, and WeChat's clock when it answered. When nobody serves, the
-// answer's kf_account is "" and createtime 0 or absent (wechat-protocol §5.1). An answer without a
-// kf_account says nothing.
+// current reads the session of a customer, and WeChat's clock when it answered. If nobody serves
+// the customer, the answer's kf_account is "" and its createtime is 0 or absent (docs/wechat.md,
+// "Customer-service sessions"). An answer without a kf_account says nothing, so it is an error.
 func (s *Service) current(ctx context.Context, a authorizer.Admitted, customer wechat.OpenID) (Session, time.Time, error) {
 	var now Session
 	call := getSession(customer)
@@ -57,7 +57,7 @@ func (s *Service) current(ctx context.Context, a authorizer.Admitted, customer w
 	return now, answer.Date(), nil
 }
 
-// created is when the session of an answer began; zero where that is not known.
+// created reads when the session of an answer began; zero if that is not known.
 func created(o wechat.Object) time.Time {
 	seconds, ok := o.Int("createtime")
 	at := time.Unix(seconds, 0)
@@ -71,32 +71,33 @@ func created(o wechat.Object) time.Time {
 	return at
 }
 
-// List is WeChat's answer to which customers kf serves, as it is.
+// List returns WeChat's answer to getsessionlist, unchanged: the customers that a kf account
+// serves.
 func (s *Service) List(ctx context.Context, a authorizer.Admitted, kf wechat.KFAccount) (json.RawMessage, error) {
 	query := url.Values{"kf_account": {string(kf)}}
 	return s.read(ctx, a, wechat.Call{Path: "/customservice/kfsession/getsessionlist", Query: query.Encode()}, "sessionlist")
 }
 
-// Waiting is WeChat's answer to who waits for somebody to serve them, as it is: the count of all,
-// and the first 100.
+// Waiting returns WeChat's answer to getwaitcase, unchanged: how many customers wait to be served,
+// and the first 100 of them.
 func (s *Service) Waiting(ctx context.Context, a authorizer.Admitted) (json.RawMessage, error) {
 	return s.read(ctx, a, wechat.Call{Path: "/customservice/kfsession/getwaitcase"}, "waitcaselist")
 }
 
-// Get is WeChat's answer to who serves the customer, as it is.
+// Get returns WeChat's answer to getsession, unchanged: the kf account that serves a customer.
 func (s *Service) Get(ctx context.Context, a authorizer.Admitted, customer wechat.OpenID) (json.RawMessage, error) {
 	return s.read(ctx, a, getSession(customer), "kf_account")
 }
 
-// tokenMembers are members that no answer about sessions has. One that has them is the answer to
-// another call, and what it holds is nobody's here.
+// tokenMembers are members that no answer about sessions has. An answer that has one answers
+// another call, so nothing of it is used or passed on.
 var tokenMembers = []string{
 	"access_token", "component_access_token", "authorizer_access_token", "authorizer_refresh_token",
 	"refresh_token", "pre_auth_code", "authorization_info", "authorizer_info", "component_verify_ticket",
 }
 
-// read sends a call that reads, and hands the answer on as it came if it has the member that it must
-// have and none that belongs to another call. Else what was asked is not known.
+// read sends a call that only reads, and returns the answer as it came. If the answer lacks the
+// given member, or has one that belongs to another call, the outcome is unknown.
 func (s *Service) read(ctx context.Context, a authorizer.Admitted, call wechat.Call, member string) (json.RawMessage, error) {
 	call.Method, call.Repeatable = http.MethodGet, true
 	var clean json.RawMessage
