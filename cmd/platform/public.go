@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -28,6 +29,14 @@ func (p *platform) public() http.Handler {
 	invitation.Handler{Service: p.invitations, Gate: gate}.Routes(e)
 	inbox.Handler{Inbox: p.inbox}.Routes(e)
 	return e
+}
+
+// wholeRoutes are the beginnings of the paths whose responses are short and sent in one piece, so
+// that plainhttp can serve them. All others are net/http's, as any that streams or flushes must be.
+var wholeRoutes = []string{"/oauth/token", "/v1/authorizers", "/v1/invitations", "/wechat/"}
+
+func answersWhole(r *http.Request) bool {
+	return slices.ContainsFunc(wholeRoutes, func(begins string) bool { return strings.HasPrefix(r.URL.Path, begins) })
 }
 
 // plainPath refuses paths that two readers could understand differently. No route and no id, ours

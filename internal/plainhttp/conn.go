@@ -12,23 +12,23 @@ import (
 	"time"
 )
 
-// conn is a connection that is read from here.
+// conn is a connection that this package reads, until it hands it to net/http.
 type conn struct {
 	*net.TCPConn
 	server *Server
-	odd    *split
+	handed *handover
 	remote string
-	used   atomic.Bool // a request came on it
-	posted bool        // the last one was a POST
-	in     [room]byte
+	used   atomic.Bool // it has carried a request
+	posted bool        // the last request was a POST
+	in     [requestLimit]byte
 	answer response
 
 	mu     sync.Mutex
-	cancel context.CancelFunc // ends the request under way; nil while there is none
-	since  time.Time          // when that began
+	cancel context.CancelFunc // ends the request in flight; nil if there is none
+	since  time.Time          // when that request began
 }
 
-// serve answers request after request.
+// serve answers one request after the other.
 func (c *conn) serve() {
 	defer c.server.forget(c)
 	for {
@@ -36,7 +36,7 @@ func (c *conn) serve() {
 		switch {
 		case r != nil && c.exchange(r):
 		case r == nil && read != nil:
-			c.odd.hand(&begun{c.TCPConn, c.TCPConn, read})
+			c.handed.give(&replayed{c.TCPConn, c.TCPConn, read})
 			return
 		default:
 			_ = c.Close()
@@ -45,7 +45,8 @@ func (c *conn) serve() {
 	}
 }
 
-// next is the next request, or what was read of one that is not for here; neither where none comes.
+// next returns the next request, or the bytes that were read of one that net/http must serve. It
+// returns neither if no request came.
 func (c *conn) next() (*http.Request, []byte) {
 	c.readUntil(c.patience())
 	if c.used.Load() && c.server.ending.Load() {
@@ -54,32 +55,34 @@ func (c *conn) next() (*http.Request, []byte) {
 	for n := 0; ; {
 		more, err := c.Read(c.in[n:])
 		if n == 0 && more > 0 {
-			c.readUntil(moment)
+			c.readUntil(arrivalTime)
 		}
 		n += more
 		if err != nil {
-			return nil, c.cut(n, err)
+			return nil, c.incomplete(n, err)
 		}
 		r, err := parse(string(c.in[:n]))
-		if err == nil {
+		if err == nil && c.server.whole(r) {
 			r.RemoteAddr, c.posted = c.remote, r.Method == http.MethodPost
 			return r, nil
 		}
-		if n == room || !errors.Is(err, errMore) {
+		if n == requestLimit || !errors.Is(err, errMore) {
 			return nil, c.unread(n)
 		}
 	}
 }
 
-// cut is what is left to net/http of a request that did not come whole: nothing of one that never began, and neither of the few bytes after which it would close a connection in use without a word.
-func (c *conn) cut(n int, err error) []byte {
+// incomplete returns what net/http gets of a request that did not arrive whole: nothing if no byte
+// arrived, or if so few did that net/http would close a used connection without a response.
+func (c *conn) incomplete(n int, err error) []byte {
 	if n == 0 || n < leastRead && c.used.Load() && errors.Is(err, io.EOF) {
 		return nil
 	}
 	return c.unread(n)
 }
 
-// unread is what was read, without the blank line that old clients send behind the body of a POST: net/http forgives it, but does not know that there was a POST.
+// unread returns the n bytes that were read, without the blank line that old clients send after
+// the body of a POST: net/http skips it only where it has served the POST itself.
 func (c *conn) unread(n int) []byte {
 	blank := 0
 	for c.posted && blank < min(n, leastRead) && (c.in[blank] == '\r' || c.in[blank] == '\n') {
@@ -88,24 +91,26 @@ func (c *conn) unread(n int) []byte {
 	return c.in[blank:n]
 }
 
-// leastRead is how many bytes net/http wants before it believes in another request.
+// leastRead is how many bytes net/http peeks at before it reads another request.
 const leastRead = 4
 
-// wake ends the waiting of an idle connection once the server is ending. One that goes to wait just now sets its deadline before it looks at ending. A new one may have been opened for a request
-// that is on its way, and is waited for as net/http does.
+// wake stops an idle connection from waiting for a request once the server is ending. A connection
+// that begins to wait at the same time sets its deadline before it reads ending, so it is not
+// missed. A new connection keeps waiting, as in net/http: its first request may be on the way.
 func (c *conn) wake() {
 	if c.used.Load() {
 		_ = c.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
-// patience is how long a request may take to begin, as in net/http: the first of a connection as long as a head, the next as long as it may be idle.
+// patience is how long a request may take to begin, as in net/http: a connection's first request as
+// long as a head may take, a later one as long as a connection may be idle.
 func (c *conn) patience() time.Duration {
-	of := c.server.rest
+	limits := c.server.fallback
 	if c.used.Load() {
-		return cmp.Or(of.IdleTimeout, of.ReadTimeout)
+		return cmp.Or(limits.IdleTimeout, limits.ReadTimeout)
 	}
-	return cmp.Or(of.ReadHeaderTimeout, of.ReadTimeout)
+	return cmp.Or(limits.ReadHeaderTimeout, limits.ReadTimeout)
 }
 
 func (c *conn) readUntil(patience time.Duration) {
@@ -114,29 +119,30 @@ func (c *conn) readUntil(patience time.Duration) {
 	}
 }
 
-// exchange answers r, and reports whether the connection goes on.
-func (c *conn) exchange(r *http.Request) (goesOn bool) {
-	defer c.caught(&goesOn)
+// exchange serves r and reports whether the connection can carry another request.
+func (c *conn) exchange(r *http.Request) (reusable bool) {
+	defer c.recovered(&reusable)
 	c.used.Store(true)
 	ctx := c.begin()
 	defer c.end()
-	if patience := c.server.rest.WriteTimeout; patience > 0 {
+	if patience := c.server.fallback.WriteTimeout; patience > 0 {
 		_ = c.SetWriteDeadline(time.Now().Add(patience))
 	}
 	c.answer.reset()
-	c.server.rest.Handler.ServeHTTP(&c.answer, r.WithContext(ctx))
+	c.server.fallback.Handler.ServeHTTP(&c.answer, r.WithContext(ctx))
 	_, err := c.Write(c.answer.finish(&c.server.clock))
 	return err == nil && !c.answer.last
 }
 
-// caught is net/http's way with a panic: the connection is cut, and the log says so unless that was the aim. What panicked may hold a secret, so its type is all that is told.
-func (c *conn) caught(goesOn *bool) {
+// recovered handles a panic as net/http does: the connection is closed, and the panic is logged
+// unless it was http.ErrAbortHandler. Its value may hold a secret, so only the type is logged.
+func (c *conn) recovered(reusable *bool) {
 	v := recover()
 	if v == nil {
 		return
 	}
-	*goesOn = false
-	if log := c.server.rest.ErrorLog; log != nil && v != http.ErrAbortHandler {
+	*reusable = false
+	if log := c.server.fallback.ErrorLog; log != nil && v != http.ErrAbortHandler {
 		log.Printf("plainhttp: a handler panicked with a value of type %T", v)
 	}
 }
@@ -156,11 +162,11 @@ func (c *conn) end() {
 	c.mu.Unlock()
 }
 
-// look ends the context of a request that has been under way for a while and whose caller has hung up.
-func (c *conn) look(now time.Time) {
+// check ends the context of a request that has run for a while if its caller has hung up.
+func (c *conn) check(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cancel != nil && now.Sub(c.since) > glance/2 && hungUp(c.TCPConn) {
+	if c.cancel != nil && now.Sub(c.since) > watchInterval/2 && hungUp(c.TCPConn) {
 		c.cancel()
 	}
 }

@@ -101,7 +101,8 @@ func begin(s server, on net.Listener) chan error {
 	return done
 }
 
-func ours(s *http.Server) server   { return New(s) }
+func all(*http.Request) bool       { return true }
+func ours(s *http.Server) server   { return New(s, all) }
 func theirs(s *http.Server) server { return s }
 
 // pair is our server and net/http's, with a witness each.
@@ -194,7 +195,7 @@ func FuzzParse(f *testing.F) {
 
 // overPipe has net/http's server answer what is sent, in memory, until it closes the connection.
 func overPipe(handler http.Handler, sent []byte) string {
-	one, closed := newSplit(nowhere{}), make(chan struct{})
+	one, closed := newHandover(nowhere{}), make(chan struct{})
 	s := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0), ConnState: func(_ net.Conn, state http.ConnState) {
 		if state == http.StateClosed {
 			close(closed)
@@ -202,7 +203,7 @@ func overPipe(handler http.Handler, sent []byte) string {
 	}}
 	done := begin(s, one)
 	c := &inMemory{in: bytes.NewReader(sent)}
-	one.hand(c)
+	one.give(c)
 	<-closed
 	_ = s.Close()
 	<-done

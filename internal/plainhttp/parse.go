@@ -10,8 +10,8 @@ import (
 )
 
 var (
-	errMore = errors.New("the request has not come whole yet")
-	errOdd  = errors.New("the request is not of the plain shape")
+	errMore     = errors.New("the request has not arrived whole yet")
+	errNotPlain = errors.New("the request is not of the plain shape")
 )
 
 const (
@@ -19,8 +19,9 @@ const (
 	endOfLine  = "\r\n"
 )
 
-// parse reads text as one request of the plain shape with nothing behind it, or fails with errMore or errOdd. Of what it takes net/http's server makes the same (FuzzPlain).
-// The request shares no memory with anything but text.
+// parse parses text as one request of the plain shape, with nothing after it. It fails with errMore
+// or errNotPlain. For each request that it accepts, net/http's server sees the same (FuzzPlain). The
+// request shares memory with text only.
 func parse(text string) (*http.Request, error) {
 	head, body, whole := strings.Cut(text, endOfLine+endOfLine)
 	if !whole {
@@ -29,12 +30,13 @@ func parse(text string) (*http.Request, error) {
 	line, fields, _ := strings.Cut(head, endOfLine)
 	r := &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
 	if !readLine(r, line) || !readFields(r, fields) || r.Host == "" {
-		return nil, errOdd
+		return nil, errNotPlain
 	}
 	return r, readBody(r, body)
 }
 
-// readLine takes a request line of a known method and a path without escapes, which can be read in one way only.
+// readLine accepts a request line with a known method and a path that has one reading only: no
+// escapes, no "..", no empty segments.
 func readLine(r *http.Request, line string) bool {
 	method, rest, _ := strings.Cut(line, " ")
 	target, version, _ := strings.Cut(rest, " ")
@@ -70,7 +72,8 @@ func readFields(r *http.Request, fields string) bool {
 	return true
 }
 
-// take takes a field, unless it is there twice or says anything about how the connection or the request goes on that is not the plainest.
+// take accepts a field, unless it is there twice, or changes how the request or the connection is
+// read.
 func take(r *http.Request, name string, value []string) bool {
 	if _, twice := r.Header[name]; twice {
 		return false
@@ -95,7 +98,8 @@ func take(r *http.Request, name string, value []string) bool {
 	return true
 }
 
-// A length is digits as strconv writes them, of a POST; how much of it there may be is the connection's room.
+// readLength accepts the length of a POST, in digits as strconv formats them. requestLimit bounds
+// how large the body can be.
 func readLength(r *http.Request, value string) bool {
 	n, err := strconv.ParseUint(value, 10, 31)
 	r.ContentLength = int64(n)
@@ -106,7 +110,7 @@ func readBody(r *http.Request, body string) error {
 	given := int64(len(body))
 	switch {
 	case r.Method == http.MethodPost && r.Header["Content-Length"] == nil, given > r.ContentLength:
-		return errOdd
+		return errNotPlain
 	case given < r.ContentLength:
 		return errMore
 	case given > 0:
@@ -115,12 +119,12 @@ func readBody(r *http.Request, body string) error {
 	return nil
 }
 
-// content is a body that came whole.
+// content is a body that arrived whole.
 type content struct{ strings.Reader }
 
 func (*content) Close() error { return nil }
 
-// set is which bytes may stand somewhere.
+// set is a set of bytes.
 type set [256]bool
 
 const (

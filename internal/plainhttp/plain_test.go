@@ -53,10 +53,10 @@ var odd = []string{
 
 // large requests would be plain, but there is no room for them.
 var large = []string{
-	"GET /" + strings.Repeat("a", room) + " HTTP/1.1\r\nHost: a\r\n\r\n",
+	"GET /" + strings.Repeat("a", requestLimit) + " HTTP/1.1\r\nHost: a\r\n\r\n",
 	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n" + strings.Repeat("x", 5000),
 	"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 17<<10) + "\r\n\r\n",
-	"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", room-len("GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n")) + "\r\n\r\n", // exactly as much
+	"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", requestLimit-len("GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n")) + "\r\n\r\n", // exactly as much
 }
 
 func manyFields(n int) string {

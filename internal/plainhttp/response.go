@@ -10,35 +10,36 @@ import (
 	"time"
 )
 
-// response is an answer, kept whole until the handler returns.
+// response is an http.ResponseWriter that keeps the whole response until the handler returns.
 type response struct {
 	header http.Header
 	status int // 0 until WriteHeader
 	head   []byte
 	body   []byte
-	typed  bool // the handler said what the body is
-	dated  bool
-	last   bool // the connection ends with it
+	typed  bool // the handler set Content-Type
+	dated  bool // the handler set Date
+	last   bool // the connection is closed after it
 }
 
-// A buffer that grew beyond this is not kept for the next answer.
-const keptRoom = 4 << 10
+// keptMost is the capacity up to which a buffer is reused for the next response.
+const keptMost = 4 << 10
 
 func (w *response) reset() {
 	*w = response{header: make(http.Header, 8), head: kept(w.head), body: kept(w.body)}
 }
 
 func kept(buffer []byte) []byte {
-	if cap(buffer) > keptRoom {
+	if cap(buffer) > keptMost {
 		return nil
 	}
 	return buffer[:0]
 }
 
-// Header is what WriteHeader will send.
+// Header returns the header that WriteHeader will send.
 func (w *response) Header() http.Header { return w.header }
 
-// WriteHeader is the answer's status, with the header as it is now. Of several the first counts; interim ones (1xx) are not sent.
+// WriteHeader sets the status and fixes the header as it is now. Only the first call counts.
+// Interim responses (1xx) are not sent.
 func (w *response) WriteHeader(status int) {
 	if status < 100 || status > 999 {
 		panic(fmt.Sprintf("invalid WriteHeader code %d", status))
@@ -61,7 +62,8 @@ func appendStatus(to []byte, status int) []byte {
 	return append(to, endOfLine...)
 }
 
-// How the body ends and the connection goes on is not the handler's to say, but that it ends.
+// appendField ignores what the handler says about how the body is framed. Of the field Connection
+// only "close" has an effect.
 func (w *response) appendField(name string, values []string) {
 	switch name {
 	case "Content-Length", "Transfer-Encoding":
@@ -93,23 +95,27 @@ func appendField(to []byte, name, value string) []byte {
 	return append(to, endOfLine...)
 }
 
-// Write adds to the body.
+// Flush does nothing: the response is sent when the handler returns. It exists because callers may
+// panic without it, as Echo does. A route that must flush is left to net/http (see New).
+func (w *response) Flush() {}
+
+// Write appends to the body.
 func (w *response) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	if !w.bodied() {
+	if !w.hasBody() {
 		return 0, http.ErrBodyNotAllowed
 	}
 	w.body = append(w.body, p...)
 	return len(p), nil
 }
 
-func (w *response) bodied() bool {
+func (w *response) hasBody() bool {
 	return w.status != http.StatusNoContent && w.status != http.StatusNotModified
 }
 
-// finish is the answer as it is sent.
+// finish returns the bytes of the response. They are valid until the next reset.
 func (w *response) finish(clock *clock) []byte {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -120,7 +126,7 @@ func (w *response) finish(clock *clock) []byte {
 	if !w.typed && len(w.body) > 0 {
 		w.head = appendField(w.head, "Content-Type", http.DetectContentType(w.body))
 	}
-	if w.bodied() {
+	if w.hasBody() {
 		w.head = append(w.head, "Content-Length: "...)
 		w.head = strconv.AppendInt(w.head, int64(len(w.body)), 10)
 		w.head = append(w.head, endOfLine...)
@@ -130,7 +136,7 @@ func (w *response) finish(clock *clock) []byte {
 	return w.head
 }
 
-// clock spells the time as HTTP does, once a second.
+// clock formats the time for the field Date, once per second.
 type clock struct{ last atomic.Pointer[second] }
 
 type second struct {

@@ -1,6 +1,12 @@
-// Package plainhttp serves HTTP/1.1 for about half of what net/http's server costs. It reads requests of the plain shape itself: a known method, a path without escapes, each field once, a short body
-// with its length, nothing about how the connection goes on; all of it there within a moment. Whatever else comes on a connection is left to net/http, with every byte that was read,
-// so that nothing is refused, guessed at or read in two ways here. Time-outs and limits are those of the http.Server, and a request's context ends when its caller hangs up.
+// Package plainhttp serves HTTP/1.1 for about half of the CPU time of net/http's server.
+//
+// It parses only requests of a plain shape: a known method, a path without escapes, each field
+// once, a short body with a Content-Length, nothing that changes how the connection is used, and
+// all of it received within a moment. It serves only the routes that its caller names, because it
+// sends each response whole, when the handler returns. Every other request goes to net/http, with
+// its connection and every byte that was read from it, so that this package never has to refuse a
+// request or guess what it means. Time-outs and limits are those of the http.Server, and a
+// request's context ends when its caller hangs up.
 package plainhttp
 
 import (
@@ -14,80 +20,87 @@ import (
 )
 
 const (
-	room   = 4 << 10 // bytes of a request that is read here
-	moment = 250 * time.Millisecond
-	glance = 100 * time.Millisecond // between two looks for callers who hung up
+	requestLimit  = 4 << 10                // bytes of a request that is parsed here
+	arrivalTime   = 250 * time.Millisecond // for the rest of a request after its first bytes
+	watchInterval = 100 * time.Millisecond // between two checks for callers that hung up
 )
 
-// Server serves as an http.Server does, with its handler.
+// Server serves like an http.Server, with the same handler. It is safe for concurrent use.
 type Server struct {
-	rest   *http.Server
-	ending atomic.Bool
-	clock  clock
+	fallback *http.Server
+	whole    func(*http.Request) bool
+	ending   atomic.Bool
+	clock    clock
 
-	mu    sync.Mutex
-	conns map[*conn]struct{}
-	from  net.Listener // nil before Serve
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	listener net.Listener // nil before Serve
 }
 
-// New serves with rest's handler, time-outs and ErrorLog. ConnState, ConnContext and BaseContext are asked only for connections that are left to rest. Answers are sent when the handler returns: it cannot flush or hijack.
-func New(rest *http.Server) *Server {
-	return &Server{rest: rest, conns: map[*conn]struct{}{}}
+// New returns a server with the handler, the time-outs and the ErrorLog of fallback. It serves the
+// requests for which whole returns true, and fallback serves the others; fallback keeps a
+// connection that it was given. whole sees a request's method, path, query and header, and must
+// return false for each route that streams, flushes, hijacks its connection or uses an
+// http.ResponseController. ConnState, ConnContext and BaseContext are called only for connections
+// that fallback serves.
+func New(fallback *http.Server, whole func(*http.Request) bool) *Server {
+	return &Server{fallback: fallback, whole: whole, conns: map[*conn]struct{}{}}
 }
 
-// Serve answers on a listener until Shutdown or Close; then it returns http.ErrServerClosed. It closes the listener.
+// Serve accepts connections until Shutdown or Close is called; then it returns
+// http.ErrServerClosed. It closes the listener.
 func (s *Server) Serve(on net.Listener) error {
-	odd := newSplit(on)
+	handed := newHandover(on)
 	s.mu.Lock()
-	s.from = on
+	s.listener = on
 	s.mu.Unlock()
 	watching, stop := context.WithCancel(context.Background())
 	defer stop()
 	go s.watch(watching)
-	go odd.accept(func(c *net.TCPConn) { s.begin(c, odd) })
-	return s.rest.Serve(odd)
+	go handed.acceptAll(func(c *net.TCPConn) { s.start(c, handed) })
+	return s.fallback.Serve(handed)
 }
 
-// Shutdown closes the listener and what is idle, and waits until what is under way is answered. It fails when ctx ends before that.
+// Shutdown closes the listener and the idle connections, and waits for the requests in flight. It
+// returns ctx's error if ctx ends first.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.ending.Store(true)
-	s.refuse()
+	s.closeListener()
 	s.each((*conn).wake)
-	err := s.drained(ctx) // into rest, which so ends last
-	return errors.Join(err, s.rest.Shutdown(ctx))
+	err := s.drained(ctx) // a connection may be handed to fallback until here, so fallback ends last
+	return errors.Join(err, s.fallback.Shutdown(ctx))
 }
 
-// refuse has nobody accepted any more.
-func (s *Server) refuse() {
+func (s *Server) closeListener() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.from != nil {
-		_ = s.from.Close()
+	if s.listener != nil {
+		_ = s.listener.Close()
 	}
 }
 
 func (s *Server) drained(ctx context.Context) error {
-	look := time.NewTicker(5 * time.Millisecond)
-	defer look.Stop()
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
 	for s.count() > 0 {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-look.C:
+		case <-poll.C:
 		}
 	}
 	return nil
 }
 
-// Close closes the listener and all connections.
+// Close closes the listener and all connections at once.
 func (s *Server) Close() error {
 	s.ending.Store(true)
 	s.each(func(c *conn) { _ = c.Close() })
-	return s.rest.Close()
+	return s.fallback.Close()
 }
 
-func (s *Server) begin(raw *net.TCPConn, odd *split) {
-	c := &conn{TCPConn: raw, server: s, odd: odd, remote: raw.RemoteAddr().String()}
+func (s *Server) start(raw *net.TCPConn, handed *handover) {
+	c := &conn{TCPConn: raw, server: s, handed: handed, remote: raw.RemoteAddr().String()}
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
@@ -114,16 +127,16 @@ func (s *Server) each(do func(*conn)) {
 	}
 }
 
-// watch looks for callers who hung up while they are being answered.
+// watch ends the requests whose callers have hung up.
 func (s *Server) watch(ctx context.Context) {
-	look := time.NewTicker(glance)
-	defer look.Stop()
+	poll := time.NewTicker(watchInterval)
+	defer poll.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-look.C:
-			s.each(func(c *conn) { c.look(now) })
+		case now := <-poll.C:
+			s.each(func(c *conn) { c.check(now) })
 		}
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/labstack/echo/v4"
 )
 
 // patience is how long a test waits for what must happen.
@@ -59,7 +61,7 @@ func left(count *atomic.Int32) func(*http.Server) server {
 				count.Add(1)
 			}
 		}
-		return New(s)
+		return New(s, all)
 	}
 }
 
@@ -147,12 +149,12 @@ func TestACallerWhoWaitsOrSaysMoreHasNotHungUp(t *testing.T) {
 		select {
 		case <-r.Context().Done():
 			w.WriteHeader(http.StatusTeapot)
-		case <-time.After(5 * glance):
+		case <-time.After(5 * watchInterval):
 		}
 	})
 	c := dial(t, serving(t, handler, ours))
 	say(t, c, closing)
-	time.Sleep(glance)
+	time.Sleep(watchInterval)
 	say(t, c, closing)
 	in := bufio.NewReader(c)
 	for range 2 {
@@ -352,7 +354,7 @@ func TestACallerWhoDoesNotReadIsCutOff(t *testing.T) {
 	large := strings.Repeat("x", 32<<20)
 	address, s := started(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, large) }), func(s *http.Server) server {
 		s.WriteTimeout = 500 * time.Millisecond
-		return New(s)
+		return New(s, all)
 	})
 	say(t, dial(t, address), closing)
 	for began := time.Now(); time.Since(began) < patience; time.Sleep(20 * time.Millisecond) {
@@ -371,7 +373,7 @@ func TestAPanicCutsTheConnection(t *testing.T) {
 			panic(value)
 		}), func(s *http.Server) server {
 			s.ErrorLog.SetOutput(&lines)
-			return New(s)
+			return New(s, all)
 		}))
 		say(t, c, closing)
 		if text, _ := io.ReadAll(c); len(text) > 0 {
@@ -449,10 +451,10 @@ func TestAnInterimStatusIsNotTheAnswer(t *testing.T) {
 }
 
 func TestWhatIsHandedOverTooLateIsClosed(t *testing.T) {
-	l := newSplit(nowhere{})
+	l := newHandover(nowhere{})
 	_ = l.Close()
 	near, far := net.Pipe()
-	l.hand(far)
+	l.give(far)
 	if _, err := near.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("got %v, want the connection closed", err)
 	}
@@ -472,6 +474,69 @@ func TestALargeAnswerArrivesWhole(t *testing.T) {
 	}
 }
 
+// A route that streams is net/http's: what it flushes arrives before it ends.
+func TestARouteThatStreamsIsNetHTTPs(t *testing.T) {
+	goOn := make(chan struct{})
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "first")
+		w.(http.Flusher).Flush()
+		<-goOn
+		_, _ = io.WriteString(w, "last")
+	})
+	address := serving(t, handler, func(s *http.Server) server {
+		return New(s, func(r *http.Request) bool { return !strings.HasPrefix(r.URL.Path, "/stream") })
+	})
+	c := dial(t, address)
+	say(t, c, "GET /stream?x=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+	response, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := make([]byte, len("first"))
+	if _, err := io.ReadFull(response.Body, first); err != nil || string(first) != "first" {
+		t.Fatalf("got %q, %v while the handler runs, want what it flushed", first, err)
+	}
+	close(goOn)
+	if rest, err := io.ReadAll(response.Body); err != nil || string(rest) != "last" {
+		t.Errorf("got %q, %v, want the rest", rest, err)
+	}
+}
+
+func TestAFlushOnARouteServedHereDoesNotPanic(t *testing.T) {
+	e := echo.New()
+	e.GET("/", func(c echo.Context) error {
+		_, _ = io.WriteString(c.Response(), "first")
+		c.Response().Flush()
+		_, err := io.WriteString(c.Response(), "last")
+		return err
+	})
+	c := dial(t, serving(t, e, ours))
+	for range 2 {
+		say(t, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		if status, body := hear(t, c); status != 200 || body != "firstlast" {
+			t.Errorf("got %d %q, want the whole response", status, body)
+		}
+	}
+}
+
+func TestARouteOfNetHTTPTakesItsConnectionAlong(t *testing.T) {
+	var handed atomic.Int32
+	address := serving(t, &witness{}, func(s *http.Server) server {
+		left(&handed)(s)
+		return New(s, func(r *http.Request) bool { return r.URL.Path != "/theirs" })
+	})
+	c := dial(t, address)
+	for i, step := range []struct {
+		path string
+		want int32
+	}{{"/ours", 0}, {"/theirs", 1}, {"/ours", 1}} {
+		say(t, c, "GET "+step.path+" HTTP/1.1\r\nHost: a\r\n\r\n")
+		if status, _ := hear(t, c); status != 200 || handed.Load() != step.want {
+			t.Errorf("request %d: got %d and %d connections handed over, want 200 and %d", i+1, status, handed.Load(), step.want)
+		}
+	}
+}
+
 // Without file descriptors nobody is accepted for a while; the listener is not given up for that.
 func TestAcceptIsTriedAgain(t *testing.T) {
 	real, err := net.Listen("tcp", "127.0.0.1:0")
@@ -480,7 +545,7 @@ func TestAcceptIsTriedAgain(t *testing.T) {
 	}
 	on := &exhausted{Listener: real}
 	on.times.Store(3)
-	s := New(&http.Server{Handler: &witness{}, ErrorLog: log.New(io.Discard, "", 0)})
+	s := New(&http.Server{Handler: &witness{}, ErrorLog: log.New(io.Discard, "", 0)}, all)
 	done := begin(s, on)
 	c := dial(t, real.Addr().String())
 	say(t, c, closing)

@@ -7,8 +7,8 @@ import (
 	"wxplatform/internal/socket"
 )
 
-// hungUp reports whether the caller has closed the connection, or their side of it, which net/http
-// takes for the same. What they may have sent stays there to be read.
+// hungUp reports whether the caller closed the connection or, which net/http treats alike, its side
+// of it. It reads nothing.
 func hungUp(c *net.TCPConn) bool {
 	r, err := socket.NewReader(c)
 	if err != nil {

@@ -1,0 +1,98 @@
+package plainhttp
+
+import (
+	"errors"
+	"net"
+	"sync"
+
+	"wxplatform/internal/socket"
+)
+
+// handover is the listener that net/http's server accepts from. It accepts only the connections
+// that it was given.
+type handover struct {
+	net.Listener
+	given  chan net.Conn
+	failed chan error
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newHandover(on net.Listener) *handover {
+	return &handover{Listener: on, given: make(chan net.Conn), failed: make(chan error), closed: make(chan struct{})}
+}
+
+// acceptAll calls start with each connection, until the listener is closed. It passes the errors of
+// Accept to net/http's server, which waits before it accepts again if an error is temporary.
+func (h *handover) acceptAll(start func(*net.TCPConn)) {
+	for {
+		c, err := h.Listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			select {
+			case h.failed <- err:
+				continue
+			case <-h.closed:
+				return
+			}
+		}
+		// A connection that cannot be looked at without reading does not show that its caller hung up.
+		if tcp, is := c.(*net.TCPConn); is && socket.Able {
+			start(tcp)
+		} else {
+			h.give(c)
+		}
+	}
+}
+
+// give hands c to net/http's server, or closes it if that server is closed.
+func (h *handover) give(c net.Conn) {
+	select {
+	case h.given <- c:
+	case <-h.closed:
+		_ = c.Close()
+	}
+}
+
+// Accept returns the next connection that was given.
+func (h *handover) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.given:
+		return c, nil
+	case err := <-h.failed:
+		return nil, err
+	case <-h.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close closes the listener. Shutdown may have closed the accepting listener before, which is no
+// error.
+func (h *handover) Close() error {
+	h.once.Do(func() { close(h.closed) })
+	if err := h.Listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// replayed is a connection whose first bytes were read already: they are read again.
+type replayed struct {
+	net.Conn
+	tcp  *net.TCPConn
+	read []byte
+}
+
+func (r *replayed) Read(p []byte) (int, error) {
+	if len(r.read) == 0 {
+		return r.Conn.Read(p)
+	}
+	n := copy(p, r.read)
+	r.read = r.read[n:]
+	return n, nil
+}
+
+// CloseWrite is called by net/http where it ends a connection before it has read all of a request.
+func (r *replayed) CloseWrite() error { return r.tcp.CloseWrite() }
