@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// certificate makes one for 127.0.0.1, with a key that is cheap to use.
+// certificate returns one for 127.0.0.1, with a key that is cheap to use.
 func certificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -40,14 +40,15 @@ func certificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 }
 
 // BenchmarkWarmClose makes closes on warm connections, one after the other. Its host allocates
-// nothing, so what is reported is the client's.
+// nothing, so the allocations reported are the client's.
 func BenchmarkWarmClose(b *testing.B) {
 	for _, scheme := range []string{"http", "https"} {
 		b.Run(scheme, func(b *testing.B) { repeated(b, scheme, call()) })
 	}
 }
 
-// BenchmarkOwnConnection makes calls that have a connection of their own. Both ends of it are counted.
+// BenchmarkOwnConnection makes calls that have a connection of their own. Both ends of it are
+// measured.
 func BenchmarkOwnConnection(b *testing.B) {
 	for _, scheme := range []string{"http", "https"} {
 		b.Run(scheme, func(b *testing.B) { repeated(b, scheme, own()) })

@@ -1,3 +1,8 @@
+// Package wechat talks to WeChat's open platform: it sends calls and reads their answers, decrypts
+// and encrypts pushes, and names WeChat's error codes and ids.
+//
+// It knows no API and stores nothing. Answers and pushes are read tolerantly, field by field,
+// because real ones differ from WeChat's documents.
 package wechat
 
 import (
@@ -17,23 +22,27 @@ import (
 )
 
 const (
-	// DefaultBase is where WeChat's API lives (wechat-protocol §7.3).
+	// DefaultBase is the base URL of WeChat's API (docs/wechat.md, "Hosts and time-outs").
 	DefaultBase = "https://api.weixin.qq.com"
-	// CallPatience bounds one call, unless its context ends before: no lease outlives it (DESIGN.md §4 rule 2).
+	// CallPatience limits one call, unless its context ends earlier. It is shorter than every lease
+	// under which a call is made (docs/design.md, "One refresher").
 	CallPatience = 8 * time.Second
 	dialPatience = 3 * time.Second
 	answerLimit  = 4 << 20
 )
 
-// Client sends calls to WeChat. It follows no redirect, for a redirect would carry the token in its Referer, and sends no header but those it makes itself.
+// Client sends calls to WeChat over connections that it keeps. It is safe for concurrent use. It
+// follows no redirect, because a redirect would carry the token in its Referer, and sends no header
+// fields of its caller's.
 type Client struct {
 	host     *host
-	fault    error // why there is no host
+	fault    error // why host is nil
 	send     func(ctx context.Context, request []byte, how delivery) (a answer, left bool, err error)
 	observer Observer
 }
 
-// NewClient returns a client of the host that base names, or of WeChat itself where base is empty.
+// NewClient returns a client for the API at base, an http or https URL, or for WeChat if base is
+// empty. If base cannot be used, each call fails as not sent.
 func NewClient(base string, observer Observer) *Client {
 	if base == "" {
 		base = DefaultBase
@@ -49,65 +58,66 @@ func NewClient(base string, observer Observer) *Client {
 	return c
 }
 
-// CloseIdle closes the connections that nobody uses, and waits for those that are being dialled ahead
-// of calls. None is dialled ahead after that.
+// CloseIdle closes the connections that no call uses, and stops dialling ahead. It waits for dials
+// in flight. Calls may still be made afterwards.
 func (c *Client) CloseIdle() {
 	if c.host != nil {
 		c.host.close()
 	}
 }
 
-// Call is one request to WeChat. Its query and its body are sent as they are.
+// Call is one request to WeChat. Query and Body are sent exactly as they are.
 type Call struct {
 	Method      string
-	Path        string // begins with "/", fixed in our code
-	Query       string // raw, without the token
+	Path        string // begins with "/", and is a constant of our code: logs and metrics show it
+	Query       string // raw, without "?" and without the token
 	As          Credential
-	Token       seal.Secret   // what As says it is
-	ContentType string        // of Body; "" is application/json
-	Body        []byte        // nil sends none. It may hold secrets in plain, so it is never kept
-	Timeout     time.Duration // 0 is CallPatience
+	Token       seal.Secret   // the kind that As names
+	ContentType string        // of Body; "" means application/json
+	Body        []byte        // nil sends none. It may hold secrets, so it is never kept
+	Timeout     time.Duration // 0 means CallPatience
 
-	// Repeatable says that the call may be sent again on another connection where a kept one ends
-	// before the first byte of an answer: it reads, and spends nothing.
+	// Repeatable says that the call may be sent a second time, on another connection, if a kept
+	// connection ends before the first byte of an answer. It must only read, and use up nothing.
 	Repeatable bool
-	// Explicit says that only an answer that states errcode 0 is a success: WeChat's to a call that
-	// writes.
+	// Explicit says that only an answer with errcode 0 is a success, as WeChat sends for calls that
+	// write.
 	Explicit bool
-	// Read, where not nil, reads the answer to a call that was not refused. It returns the name of a
-	// member that the answer must have and has not, which makes the outcome unknown, or "".
+	// Read, if not nil, reads an answer that is not a refusal. It returns the name of a required
+	// member that is missing, which makes the outcome unknown, or "".
 	Read func(Object) (lacks string)
-	// Once says that WeChat gives what the answer holds only once. Where Read finds all that it must
-	// have, the call succeeded whatever else the answer says.
+	// Once says that WeChat returns what the answer holds only once. If Read finds all that is
+	// required, the call succeeded, whatever status or errcode the answer has.
 	Once bool
 }
 
-// JSON is the body that says v. It panics where v cannot be encoded.
+// JSON encodes v as a request's body. It panics if v cannot be encoded.
 func JSON(v any) []byte {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false) // WeChat shows \u003c literally to users in old clients
+	encoder.SetEscapeHTML(false) // WeChat shows \u003c literally to users of old clients
 	if err := encoder.Encode(v); err != nil {
 		panic("wechat: a body of our own cannot be encoded: " + err.Error())
 	}
 	return bytes.TrimRight(out.Bytes(), "\n")
 }
 
-// Credential says what a call's token is, and so how it is sent and over which connections.
+// Credential says which token a call carries. It decides how the token is sent, and over which
+// connections the call goes.
 type Credential int
 
 const (
-	// NoToken is for calls whose credentials are in their body.
+	// NoToken is for calls that have their credentials in the body.
 	NoToken Credential = iota
 	// ComponentToken is the component's token, sent as component_access_token.
 	ComponentToken
 	// ComponentTokenAsAccess is the component's token, sent as access_token.
 	ComponentTokenAsAccess
-	// AccessToken is an authorizer's access token. Only its calls share connections.
+	// AccessToken is an authorizer's access token. Only calls with this one share connections.
 	AccessToken
 )
 
-// parameter is the name under which WeChat takes the token (wechat-protocol §3, common rules).
+// parameter is the name of the token in the query (docs/wechat.md, "Common rules").
 func (c Credential) parameter() string {
 	if c == ComponentToken {
 		return "component_access_token"
@@ -115,26 +125,26 @@ func (c Credential) parameter() string {
 	return "access_token"
 }
 
-// delivery is how a request travels.
+// delivery says which connections may carry a request.
 type delivery struct {
-	own        bool // with the component's credentials, and so with an answer that may hold a token
-	once       bool // on a connection of its own, closed after the answer
+	component  bool // a call with the component's credentials, whose answer may hold a token
+	once       bool // on a new connection that is closed after the answer
 	repeatable bool
 }
 
-// Answer is what WeChat answered, as it came.
+// Answer is WeChat's response as it came. Its status is 200 for most refusals too.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
 }
 
-// clockSlack is how far WeChat's clock may differ from ours. A Date that is further off comes from
-// something between us that has a clock, or a cache, of its own.
+// clockSlack is how far a Date may be from our clock. One that is further off comes from something
+// between WeChat and us that has a clock, or a cache, of its own.
 const clockSlack = 10 * time.Minute
 
-// Date is WeChat's clock when it answered, in whole seconds. It is zero where the answer does not
-// say, or says a time that is more than ten minutes from now.
+// Date returns WeChat's clock when it answered, in whole seconds. It is zero if the answer has no
+// Date, or one that is more than ten minutes from our clock.
 func (a Answer) Date() time.Time {
 	date := a.DateAsSaid()
 	if time.Since(date).Abs() > clockSlack {
@@ -143,14 +153,16 @@ func (a Answer) Date() time.Time {
 	return date
 }
 
-// DateAsSaid is Date however far from our clock it is: for whoever wants to know whether ours is wrong.
+// DateAsSaid returns the answer's Date however far it is from our clock, to find out whether our
+// own clock is wrong. It is zero if there is none.
 func (a Answer) DateAsSaid() time.Time {
 	date, _ := http.ParseTime(a.Header.Get("Date"))
 	return date
 }
 
-// Do sends one call, at most once unless it is Repeatable. Every error is an *Error: refused, not
-// sent, or WeChat may have acted.
+// Do sends one call, and never more than once unless it is Repeatable. Every error is an *Error,
+// which says whether WeChat refused, the call was not sent, or WeChat may have acted on it; then
+// Answer is what arrived, if anything did.
 func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(call.Timeout, CallPatience))
@@ -184,7 +196,8 @@ func (c *Client) do(ctx context.Context, call Call) (Answer, error) {
 	}
 }
 
-// request writes what is sent, in one piece. The token is added last, so that no parameter of a caller's can stand before it.
+// request returns the bytes to send. The token is the last parameter, so that none in the caller's
+// query can come before it. It is built in one allocation.
 func (c *Client) request(call Call, how delivery) []byte {
 	query := query(call)
 	out := make([]byte, 0, 180+len(c.host.prefix)+len(call.Path)+len(query)+len(c.host.name)+len(call.Body))
@@ -224,11 +237,12 @@ func query(call Call) string {
 	return call.Query + "&" + token
 }
 
-// plainOK is what WeChat answers to nearly every call that writes; it need not be parsed.
+// plainOK is WeChat's answer to nearly every call that writes. It is recognised without parsing.
 const plainOK = `{"errcode":0,"errmsg":"ok"}`
 
-// read says what an answer means. WeChat answers 200 even when it refuses, so a refusal is read from
-// the body; where that states no errcode, the call succeeded unless something is missing.
+// read decides what an answer means. WeChat answers 200 even when it refuses, so a refusal is read
+// from the body. If the body states no errcode, the call succeeded unless something required is
+// missing.
 func (c *Client) read(call Call, a Answer) error {
 	if a.Status == http.StatusOK && call.Explicit && string(a.Body) == plainOK {
 		return nil
@@ -251,7 +265,7 @@ func (c *Client) read(call Call, a Answer) error {
 	return lacking(call, o, is, stated)
 }
 
-// lacking says what is missing in an answer that refuses nothing, or nil.
+// lacking returns an error if something required is missing in an answer that is not a refusal.
 func lacking(call Call, o Object, is, stated bool) error {
 	switch {
 	case call.Explicit && !(stated && o.Whole()):

@@ -17,24 +17,24 @@ import (
 const (
 	headerLimit    = 64 << 10
 	interimAnswers = 5
-	// mostEarly bounds for how long after a request bytes are taken for older than it.
+	// mostEarly limits the time after a request within which bytes are taken to be older than it.
 	mostEarly = time.Millisecond
 )
 
-// connection is one to the host, used by one call at a time.
+// connection is a connection to the host. One call at a time uses it.
 type connection struct {
-	net.Conn // the stream, or TLS on it
+	net.Conn // the stream, or TLS on top of it
 	stream   *stream
 	in       *bufio.Reader
-	room     int       // how much of an answer is still read
+	room     int       // bytes of the answer that may still be read
 	dialled  bool      // for the call that uses it
-	kept     bool      // it has carried a request
+	kept     bool      // it has carried a request before
 	since    time.Time // when it became idle
 
 	wrote time.Time     // when the request began to be written
-	heard bool          // whether a byte came after that
-	early time.Duration // after wrote, within which no answer can come
-	some  [16]byte      // of what a look finds
+	heard bool          // a byte arrived after that
+	early time.Duration // the time after wrote within which no answer can arrive
+	some  [16]byte      // the first bytes that an inspection finds
 }
 
 func newConnection(c net.Conn, s *stream) *connection {
@@ -43,13 +43,13 @@ func newConnection(c net.Conn, s *stream) *connection {
 	return made
 }
 
-// answer is what came back. Its body is whole.
+// answer is a response with its whole body.
 type answer struct {
 	status  int
 	header  http.Header
 	body    []byte
-	last    bool // of its connection
-	surplus bool // another one came with it
+	last    bool // the connection cannot be used again
+	surplus bool // another answer came with it
 }
 
 var (
@@ -58,15 +58,16 @@ var (
 	errSurplus  = errors.New("the connection held an answer that nobody asked for")
 )
 
-// abort closes a connection whose call was given up, with what was not sent yet. Closed in order, the kernel would go on sending it to a host that it cannot reach, for minutes,
-// and the request could land when nobody expects it any more (unsettled_until, DESIGN.md §4 rule 2).
+// abort closes a connection whose call was given up, and discards what was not sent yet. After an
+// orderly close the kernel would keep sending it to an unreachable host for minutes, and WeChat
+// could act on the request when nobody expects it any more (docs/design.md, "One refresher").
 func (c *connection) abort() {
 	_ = c.stream.SetLinger(0)
 	_ = c.stream.Close()
 }
 
-// Read is Conn's within the room that an answer has. It fails where what arrives cannot be an answer
-// to the request that was just written.
+// Read reads at most what an answer may still have. It fails if the first bytes arrive too early to
+// be an answer to the request that was just written.
 func (c *connection) Read(p []byte) (int, error) {
 	if c.room <= 0 {
 		return 0, errTooLarge
@@ -82,35 +83,36 @@ func (c *connection) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// carried notes that a request was answered on c, which is kept for another one.
+// carried notes that c has carried a request and is kept for another one.
 func (c *connection) carried() {
 	if !c.kept {
-		// No answer comes sooner than after a round trip. An eighth of the shortest one leaves room for
-		// a network that became faster, and is enough: between the look and the write pass microseconds.
+		// No answer arrives sooner than one round trip. An eighth of the shortest round trip leaves
+		// room for a network that became faster, and suffices: inspection and write are
+		// microseconds apart.
 		c.early = min(roundTrip(c.stream.TCPConn)/8, mostEarly)
 	}
 	c.dialled, c.kept = false, true
 }
 
-// finding is what a look at a connection found.
+// finding is the result of inspecting a connection.
 type finding int
 
 const (
-	silent  finding = iota // it stands, and nothing has arrived
+	silent  finding = iota // it is open, and nothing has arrived
 	ended                  // the host closed it, or it was idle for too long
 	written                // the host wrote to it although nothing was asked
 )
 
-// look finds what has arrived on an idle connection, without waiting.
-func (c *connection) look() finding {
+// inspect inspects an idle connection without waiting.
+func (c *connection) inspect() finding {
 	if time.Since(c.since) > idlePatience {
 		return ended
 	}
 	return c.find(arrives)
 }
 
-// behind finds what was received together with an answer.
-func (c *connection) behind() finding {
+// trailing inspects what was received together with an answer.
+func (c *connection) trailing() finding {
 	if n := c.in.Buffered(); n > 0 {
 		text, _ := c.in.Peek(min(n, len(c.some)))
 		return judge(text)
@@ -135,12 +137,12 @@ func (c *connection) find(how reading) finding {
 	case how == received || c.kept:
 		return written
 	default:
-		return ended // most likely it is a part of a TLS session ticket
+		return ended // most likely a part of a TLS session ticket
 	}
 }
 
-// judge says what bytes are that nobody asked for. Some hosts end a connection with a 408, and some
-// end a body with an empty line: neither is an answer that could be taken for another.
+// judge classifies bytes that no request asked for. Some hosts send a 408 before they close, and
+// some send an empty line after a body: neither could be taken for an answer.
 func judge(text []byte) finding {
 	if len(bytes.Trim(text, "\r\n")) == 0 || bytes.HasPrefix(text, []byte("HTTP/1.1 408")) || bytes.HasPrefix(text, []byte("HTTP/1.0 408")) {
 		return ended
@@ -148,13 +150,15 @@ func judge(text []byte) finding {
 	return written
 }
 
-// useless reports whether err is c's: it ended before a byte of an answer, or it held surplus bytes.
+// useless reports whether a call failed because of c alone: c ended before a byte of an answer, or
+// it held surplus bytes.
 func (c *connection) useless(err error) bool {
 	var waited net.Error
 	return errors.Is(err, errSurplus) || !c.heard && !(errors.As(err, &waited) && waited.Timeout())
 }
 
-// converse writes the request and reads the answer. Where it fails, left says whether a byte of the request may have left.
+// converse writes the request and reads the answer. If it fails, left says whether a byte of the
+// request may have left this machine.
 func (c *connection) converse(ctx context.Context, request []byte) (a answer, left bool, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer func() { a.last = !stop() || a.last }()
@@ -169,13 +173,13 @@ func (c *connection) converse(ctx context.Context, request []byte) (a answer, le
 	return a, true, nil
 }
 
-// Of a TLS connection nobody knows what a failed Write has sent.
+// isTLS reports whether c is a TLS connection. If a Write fails on one, nobody knows what was sent.
 func isTLS(c net.Conn) bool {
 	_, is := c.(*stream)
 	return !is
 }
 
-// because is why ctx ended, where that is why a connection failed.
+// because returns why ctx ended if it has, since that is why the connection failed, or else err.
 func because(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -183,8 +187,8 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// answer reads the answer, after those that only say that one will come. A connection that was kept
-// may owe two answers, and then nobody knows whose the first one is.
+// answer reads the answer and skips interim ones (1xx). If two answers arrive on a connection that
+// was kept, the first may belong to an earlier request, so neither is accepted.
 func (c *connection) answer() (answer, error) {
 	response, err := c.header()
 	if err != nil {
@@ -195,7 +199,7 @@ func (c *connection) answer() (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("answer cut: %w", err)
 	}
-	behind := c.behind()
+	behind := c.trailing()
 	if behind == written && c.kept {
 		return answer{}, errSurplus
 	}
@@ -219,7 +223,7 @@ func (c *connection) header() (*http.Response, error) {
 	return nil, errors.New("no end of interim answers")
 }
 
-// net/http's parser quotes what it cannot read, and that may be anything.
+// noAnswer returns an error without the text that net/http's parser quotes: it may hold anything.
 func noAnswer(err error) error {
 	var failed net.Error
 	switch {

@@ -10,8 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bound has the kernel drop a connection on which the host has acknowledged nothing for as long as a call may take. Otherwise it would go on sending what a process wrote before it died to a host that it cannot reach, for minutes,
-// and the request could land when nobody expects it any more (unsettled_until, DESIGN.md §4 rule 2). What a process gives up that lives, it aborts itself.
+// bound tells the kernel to drop a connection on which the host has acknowledged nothing for as
+// long as a call may take. Without it, what a process wrote before it died would be sent to an
+// unreachable host for minutes, and WeChat could act on the request when nobody expects it any more
+// (docs/design.md, "One refresher"). A process that lives aborts such connections itself.
 func bound(_, _ string, c syscall.RawConn) error {
 	var err error
 	failed := c.Control(func(fd uintptr) {
@@ -20,7 +22,7 @@ func bound(_, _ string, c syscall.RawConn) error {
 	return errors.Join(failed, err)
 }
 
-// roundTrip is the shortest that the kernel has seen on c, or 0 where it has seen none.
+// roundTrip returns the shortest round trip that the kernel has measured on c, or 0.
 func roundTrip(c *net.TCPConn) time.Duration {
 	raw, err := c.SyscallConn()
 	if err != nil {

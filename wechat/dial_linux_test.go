@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a process wrote before it died is not sent to a host that cannot be reached for longer than a call takes: the kernel says so itself.
+// The kernel itself drops what a process wrote before it died, if the host acknowledges nothing for
+// as long as a call may take.
 func TestTheKernelDropsWhatTheHostDoesNotAcknowledge(t *testing.T) {
 	base, _ := answers(t, func(_ int64, w io.Writer) bool {
 		_, _ = io.WriteString(w, plainAnswer)

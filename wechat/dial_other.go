@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// bound does nothing here: only Linux's kernel can be told for how long it may go on sending what a dead process wrote.
+// bound does nothing here: only Linux limits how long the kernel sends for a dead process.
 func bound(_, _ string, _ syscall.RawConn) error { return nil }
 
-// roundTrip is not known here.
+// roundTrip is unknown here.
 func roundTrip(*net.TCPConn) time.Duration { return 0 }

@@ -18,29 +18,27 @@ import (
 )
 
 var (
-	// ErrSignature says that no token of ours signed this. Nothing else was looked at.
+	// ErrSignature says that the push is not signed with one of our tokens. Nothing else was
+	// checked.
 	ErrSignature = errors.New("wechat: the push is not signed with our token")
-	// ErrEnvelope says that the push is malformed, or sealed with a key that we do not have.
+	// ErrEnvelope says that the push is malformed, or encrypted with a key that we do not have.
 	ErrEnvelope = errors.New("wechat: the push cannot be opened")
-	// ErrComponent says that the push opens, but was sealed for another component.
+	// ErrComponent says that the push was decrypted, but is addressed to another component.
 	ErrComponent = errors.New("wechat: the push is for another component")
 )
 
-// ErrNoEncrypt says that the body of a push holds nothing sealed, or more than one such thing.
+// ErrNoEncrypt says that the body of a push has no Encrypt element, or two that differ.
 var ErrNoEncrypt = fmt.Errorf("%w: not exactly one Encrypt", ErrEnvelope)
 
 const (
-	// MaxPushBody is the largest body that ReadEncrypt looks at. WeChat's pushes have a few kilobytes.
-	MaxPushBody = 1 << 20
-
-	envelopeBlock  = 32 // WeChat pads to 32 bytes although the block of AES has 16.
+	envelopeBlock  = 32 // WeChat pads to 32 bytes, although an AES block has 16
 	envelopeRandom = 16
 	envelopeLength = 4
 )
 
-// Envelope seals and opens WeChat's encrypted pushes for one component.
-// It has all tokens and keys in use, newest first: after a change in WeChat's console, pushes under the old ones go on for a while.
-// It is safe for concurrent use.
+// Envelope encrypts and decrypts WeChat's pushes to one component (docs/wechat.md, "Message
+// encryption"). It has all tokens and keys in use, newest first, because pushes under the old ones
+// arrive for a while after they were changed in WeChat's console. It is safe for concurrent use.
 type Envelope struct {
 	component AppID
 	tokens    []string
@@ -52,16 +50,17 @@ type envelopeKey struct {
 	iv    []byte
 }
 
-// Push is what surrounds a sealed message: in the query and the body of a push, or in the body of a reply.
+// Push is the outer part of an encrypted message: in the query and the body of a push, or in the
+// body of a reply.
 type Push struct {
 	Timestamp string
 	Nonce     string
-	Signature string // msg_signature, never the query's three-field signature
+	Signature string // msg_signature; not the query's three-field signature
 	Encrypt   string
 }
 
-// NewEnvelope takes tokens and EncodingAESKeys as WeChat's console shows them, newest first.
-// Its errors name a faulty value by its place, never by its content.
+// NewEnvelope takes tokens and EncodingAESKeys as WeChat's console shows them, newest first. Its
+// errors name a faulty one by its number, and never show it.
 func NewEnvelope(component AppID, tokens, aesKeys []string) (*Envelope, error) {
 	if component == "" || len(tokens) == 0 || len(aesKeys) == 0 {
 		return nil, errors.New("wechat: an envelope needs a component, a token and an AES key")
@@ -80,7 +79,8 @@ func NewEnvelope(component AppID, tokens, aesKeys []string) (*Envelope, error) {
 	return e, nil
 }
 
-// parseAESKey decodes leniently: the 43rd character carries two bits that mean nothing, and legal keys have them set.
+// parseAESKey ignores the last two bits of the 43rd character: they mean nothing, and valid keys
+// have them set.
 func parseAESKey(text string) (envelopeKey, error) {
 	if len(text) != 43 || strings.ContainsFunc(text, func(r rune) bool { return !isAlphanumeric(r) }) {
 		return envelopeKey{}, errors.New("not 43 letters and digits")
@@ -100,10 +100,12 @@ func isAlphanumeric(r rune) bool {
 	return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
 }
 
-// Open returns the message in a push, or ErrSignature, ErrEnvelope or ErrComponent.
-// Only a push with a good signature is decrypted, so whoever cannot sign learns nothing from which error it is.
-// Whether the timestamp is recent is the caller's question. The signature covers timestamp and nonce without saying where one ends and the
-// other begins, so a recent timestamp makes a repeated push unlikely, not impossible: what follows from a push must be idempotent.
+// Open checks and decrypts a push and returns its message, or ErrSignature, ErrEnvelope or
+// ErrComponent. It decrypts only what is signed, so an attacker learns nothing from the error.
+//
+// Open accepts any timestamp. The signature covers timestamp and nonce without a separator, so
+// checking that the timestamp is recent makes a replay unlikely, but not impossible: handling a
+// push must be idempotent.
 func (e *Envelope) Open(p Push) ([]byte, error) {
 	if !e.signed(p.Signature, p.Timestamp, p.Nonce, p.Encrypt) {
 		return nil, ErrSignature
@@ -125,14 +127,14 @@ func (e *Envelope) Open(p Push) ([]byte, error) {
 	return nil, failure
 }
 
-// Seal seals msg under the newest token and key.
+// Seal encrypts and signs msg with the newest key and token.
 func (e *Envelope) Seal(msg []byte, timestamp, nonce string) Push {
 	var random [16]byte
-	rand.Read(random[:]) // It never fails: the program would end first.
+	rand.Read(random[:]) // it never fails: the program would crash first
 	return e.SealWith(random, msg, timestamp, nonce)
 }
 
-// SealWith is Seal with chosen random bytes, for test vectors and simulations that must repeat themselves.
+// SealWith is Seal with the given random bytes, for test vectors and repeatable simulations.
 func (e *Envelope) SealWith(random [16]byte, msg []byte, timestamp, nonce string) Push {
 	plain := slices.Clone(random[:])
 	plain = binary.BigEndian.AppendUint32(plain, uint32(len(msg)))
@@ -147,12 +149,14 @@ func (e *Envelope) SealWith(random [16]byte, msg []byte, timestamp, nonce string
 	}
 }
 
-// EchoSignature is the three-field signature, under the newest token. It covers no body, so a push is never believed because of it.
+// EchoSignature returns the three-field signature with the newest token. It does not cover a body,
+// so it never proves that a push is authentic.
 func (e *Envelope) EchoSignature(timestamp, nonce string) string {
 	return sign(e.tokens[0], timestamp, nonce)
 }
 
-// CheckEcho checks the signature of the GET by which WeChat's console probes a URL, or returns ErrSignature.
+// CheckEcho checks the signature of the GET with which WeChat's console validates a URL
+// (docs/wechat.md, "URL validation"). It returns nil or ErrSignature.
 func (e *Envelope) CheckEcho(timestamp, nonce, signature string) error {
 	if !e.signed(signature, timestamp, nonce) {
 		return ErrSignature
@@ -160,7 +164,7 @@ func (e *Envelope) CheckEcho(timestamp, nonce, signature string) error {
 	return nil
 }
 
-// signed tries every token in the same time, whichever matches.
+// signed tries every token, in constant time.
 func (e *Envelope) signed(signature string, fields ...string) bool {
 	matches := 0
 	for _, token := range e.tokens {
@@ -183,7 +187,7 @@ func (k envelopeKey) seal(plain []byte) []byte {
 	return padded
 }
 
-// open decrypts and takes apart; ok is false if what comes out has not the shape of a sealed message, as with a wrong key.
+// open decrypts and unpacks a message. ok is false if the result is malformed, as with a wrong key.
 func (k envelopeKey) open(sealed []byte) (msg []byte, component AppID, ok bool) {
 	plain := make([]byte, len(sealed))
 	cipher.NewCBCDecrypter(k.block, k.iv).CryptBlocks(plain, sealed)
@@ -208,12 +212,12 @@ func unpad(plain []byte) ([]byte, bool) {
 	return body, bytes.Count(padding, []byte{byte(pad)}) == pad
 }
 
-// ReadEncrypt finds what is sealed in the body of a push, XML or JSON, or returns ErrNoEncrypt. Nothing else in the body is signed, and therefore nothing else is read.
-// A body with two different ones is refused: the signature covers one of them and does not say which, so that a filter in front of us could have looked at the other.
+// ReadEncrypt returns the encrypted message in the body of a push, XML or JSON, or ErrNoEncrypt. It
+// reads nothing else, because nothing else in the body is signed. It refuses a body with two
+// different Encrypt elements: the signature covers one of them without saying which, so a filter in
+// front of us could have checked the other. It takes time linear in
+// the length of body, which the caller limits.
 func ReadEncrypt(body []byte) (string, error) {
-	if len(body) > MaxPushBody {
-		return "", fmt.Errorf("%w: larger than %d bytes", ErrEnvelope, MaxPushBody)
-	}
 	encrypt := ""
 	for _, one := range ParsePush(body) {
 		value := strings.TrimSpace(one.value)
@@ -231,27 +235,27 @@ func ReadEncrypt(body []byte) (string, error) {
 	return encrypt, nil
 }
 
-// WriteEvent is the body of a push that is addressed to the component itself.
+// WriteEvent returns the body of a push to the component itself.
 func WriteEvent(component AppID, p Push) []byte {
 	return []byte("<xml><AppId>" + cdata(string(component)) + "</AppId><Encrypt>" + cdata(p.Encrypt) + "</Encrypt></xml>")
 }
 
-// WriteMessage is the body of a push that is addressed to the account with this original id (gh_…).
+// WriteMessage returns the body of a push to the account with the original id to (gh_…).
 func WriteMessage(to UserName, p Push) []byte {
 	return []byte("<xml><ToUserName>" + cdata(string(to)) + "</ToUserName><Encrypt>" + cdata(p.Encrypt) + "</Encrypt></xml>")
 }
 
-// WriteReply is the body of a sealed reply to a message.
+// WriteReply returns the body of an encrypted reply to a message.
 func WriteReply(p Push) []byte {
 	var b strings.Builder
 	b.WriteString("<xml>\n<Encrypt>" + cdata(p.Encrypt) + "</Encrypt>\n")
 	b.WriteString("<MsgSignature>" + cdata(p.Signature) + "</MsgSignature>\n<TimeStamp>")
-	_ = xml.EscapeText(&b, []byte(p.Timestamp)) // A strings.Builder takes everything.
+	_ = xml.EscapeText(&b, []byte(p.Timestamp)) // a strings.Builder never fails
 	b.WriteString("</TimeStamp>\n<Nonce>" + cdata(p.Nonce) + "</Nonce>\n</xml>")
 	return []byte(b.String())
 }
 
-// cdata cannot be left by its content: a nonce is chosen by whoever calls our URL.
+// cdata quotes text, which may hold anything: the caller of our URL chooses the nonce.
 func cdata(text string) string {
 	return "<![CDATA[" + strings.ReplaceAll(text, "]]>", "]]]]><![CDATA[>") + "]]>"
 }

@@ -1,6 +1,7 @@
 package wechat
 
-// The keys of the public examples. All but keyE have bits set in the last character that mean nothing.
+// The keys of the public examples. All but keyE have bits set in the last character that mean
+// nothing.
 const (
 	keyA = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 	keyB = "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C"

@@ -6,60 +6,56 @@ import (
 	"regexp"
 )
 
-// Code is WeChat's errcode.
+// Code is an errcode of WeChat's.
 type Code int
 
-// The codes that decide something here. Source: wechat-protocol §6 and §5.6; what each means is said where it is used.
+// The codes that this module acts on (docs/wechat.md, "Error codes"). What each one causes is said
+// where it is used.
 const (
-	Busy                  Code = -1    // system error
-	InvalidCredential     Code = 40001 // token replaced, or the wrong kind
+	Busy                  Code = -1    // a system error
+	InvalidCredential     Code = 40001 // the token was replaced, or is of the wrong kind
 	InvalidOpenID         Code = 40003
 	InvalidToken          Code = 40014
 	InvalidSecret         Code = 40125
 	TokenExpired          Code = 42001
 	ComponentTokenExpired Code = 42006
-	PasswordChanged       Code = 42007 // access and refresh token both dead
+	PasswordChanged       Code = 42007 // access and refresh token are both invalid
 	DayQuota              Code = 45009
 	MinuteQuota           Code = 45011
-	Unauthorized          Code = 48001 // the account lacks the API
-	KFSystemError         Code = 61450 // the old generation's -1
-	NotAuthorized         Code = 61003 // no authorization for this component, perhaps only for a moment
-	UnknownAddress        Code = 61004 // our address is not on the component's list
+	Unauthorized          Code = 48001 // the account does not have the API
+	KFSystemError         Code = 61450 // the system error of the older APIs
+	NotAuthorized         Code = 61003 // not authorized to this component, perhaps only for a moment
+	UnknownAddress        Code = 61004 // our IP address is not on the component's list
 	TicketExpired         Code = 61005
 	TicketInvalid         Code = 61006
-	NotGranted            Code = 61007 // the permission set is not granted
+	NotGranted            Code = 61007 // the merchant did not grant the permission set
 	AuthCodeInvalid       Code = 61009
 	AuthCodeExpired       Code = 61010
 	RefreshTokenInvalid   Code = 61023
 	InvalidComponent      Code = 61011
 	NoSession             Code = 65413
 	ServedByAnother       Code = 65414
-	firstKFCode           Code = 65400
-	lastKFCode            Code = 65417
 )
-
-// IsKF reports whether c is one of the customer-service family's own refusals, 65400…65417.
-func (c Code) IsKF() bool { return c >= firstKFCode && c <= lastKFCode }
 
 type outcome int
 
 const (
 	unknown outcome = iota // WeChat may have acted
-	notSent                // no byte of it left
-	refused                // WeChat said no, with a code
+	notSent                // no byte left this machine
+	refused                // WeChat refused, with a code
 )
 
-// Error is why a call failed. It holds no URL, no header and no body, for those carry tokens.
+// Error says why a call failed. It holds no URL, no header and no body, because those carry tokens.
 type Error struct {
-	Code   Code   // where refused
-	Msg    string // WeChat's errmsg without its rid, where refused
-	RID    string // WeChat's own request id, where it gave one
+	Code   Code   // if refused
+	Msg    string // WeChat's errmsg without its request id, if refused
+	RID    string // WeChat's request id, if it sent one
 	path   string
 	result outcome
 	cause  error
 }
 
-// Error says which call failed and why.
+// Error returns which call failed and why, without secrets.
 func (e *Error) Error() string {
 	switch e.result {
 	case refused:
@@ -71,10 +67,10 @@ func (e *Error) Error() string {
 	}
 }
 
-// Unwrap gives the cause where the call was not refused.
+// Unwrap returns why the call was not sent or its outcome is unknown, or nil if it was refused.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Refusal is the definite refusal in err, or nil.
+// Refusal returns the *Error in err if WeChat definitely refused the call, or nil.
 func Refusal(err error) *Error {
 	if e := wire(err); e != nil && e.result == refused {
 		return e
@@ -82,7 +78,7 @@ func Refusal(err error) *Error {
 	return nil
 }
 
-// Refused is the code with which WeChat definitely refused, or 0.
+// Refused returns the code with which WeChat definitely refused the call, or 0.
 func Refused(err error) Code {
 	if e := Refusal(err); e != nil {
 		return e.Code
@@ -90,19 +86,21 @@ func Refused(err error) Code {
 	return 0
 }
 
-// NotSent reports whether the call failed before a byte of it left.
+// NotSent reports whether the call failed before a byte of it left this machine.
 func NotSent(err error) bool {
 	e := wire(err)
 	return e != nil && e.result == notSent
 }
 
-// MayHaveActed reports whether WeChat may have done what it was asked although the call failed: a time-out or a cut after the first byte, -1, 61450, a 5xx, an answer nobody can read.
+// MayHaveActed reports whether WeChat may have done what the call asked although it failed: a
+// time-out or a lost connection after the first byte, -1, 61450, a 5xx, an unreadable answer.
 func MayHaveActed(err error) bool {
 	e := wire(err)
 	return e != nil && e.result == unknown
 }
 
-// IsRejectedToken reports whether WeChat refused because of the token: the call was not executed, and a newer token may help.
+// IsRejectedToken reports whether WeChat refused the token. Then it did not carry out the call, and
+// a newer token may help.
 func IsRejectedToken(err error) bool {
 	switch Refused(err) {
 	case InvalidCredential, InvalidToken, TokenExpired:
@@ -119,10 +117,12 @@ func wire(err error) *Error {
 	return nil
 }
 
-// WeChat appends its request id to errmsg: " rid: 666188b4-774b1b9f-5cbb8e23" (wechat-protocol §3, common rules).
+// rid matches the request id that WeChat appends to errmsg: " rid: 666188b4-774b1b9f-5cbb8e23"
+// (docs/wechat.md, "Common rules").
 var rid = regexp.MustCompile(`[, ]*\brid: ?([0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8})`)
 
-// answered makes the error of an answer with an errcode. -1 and 61450 are no refusal: WeChat may have acted.
+// answered returns the error for an answer with an errcode. -1, 61450 and -1000 are not refusals:
+// WeChat may have acted.
 func answered(path string, code Code, msg string) *Error {
 	e := &Error{Code: code, Msg: msg, path: path, result: refused}
 	if m := rid.FindStringSubmatchIndex(msg); m != nil {

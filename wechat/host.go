@@ -13,49 +13,50 @@ import (
 )
 
 const (
-	mostConnections = 512 // in use, in each lane
-	// SingleUse is for how long every connection is used once after surplus bytes.
+	mostConnections = 512 // in use, in each pool
+	// SingleUse is how long each connection is used only once after surplus bytes were found.
 	SingleUse = 10 * time.Minute
 )
 
-// host sends requests to one host over HTTP/1.1, in the goroutine of whoever calls. net/http's
-// Transport has two more goroutines a connection, and waking them costs about a third of what a call
-// costs (docs/performance.md); its parser reads the answers here too.
+// host sends requests to one host over HTTP/1.1, in the caller's goroutine. net/http's Transport
+// has two more goroutines per connection, and waking them costs about a third of a call
+// (docs/performance.md). Answers are still parsed by net/http.
 //
-// An answer belongs to a request only because it is the next one on the connection. One superfluous
-// answer of a faulty front end would shift a kept connection by one, and hand each caller another's
-// answer from then on. What host promises against that:
+// HTTP/1.1 matches an answer to a request only by their order. One surplus answer from a faulty
+// front end would shift a kept connection by one, and from then on give each caller another
+// caller's answer. Against that, host promises:
 //
-//   - Calls with the component's credentials go out on connections that carry one request and are
-//     never kept. No answer with a token reaches a tenant's call, and no tenant's answer is taken for
-//     one with a token, however late it comes.
-//   - A kept connection rests after an answer, and is looked at right before the next request is
-//     written. Bytes that arrived before that are never taken for an answer: they end the connection,
-//     are reported, and for ten minutes every connection is used once.
-//   - Of two answers to one request on a kept connection neither is accepted.
+//   - Calls with the component's credentials use connections that carry one request and are never
+//     kept. No answer with a token reaches a tenant's call, and no tenant's answer is taken for one
+//     with a token, however late it arrives.
+//   - A kept connection is left alone for a while after an answer (settleTime), and inspected right
+//     before the next request. Bytes that arrived by then are never taken for an answer: they end
+//     the connection, are reported, and for ten minutes every connection is used once.
+//   - If two answers to one request arrive on a kept connection, neither is accepted.
 //
-// A wrong answer that comes after the request was written, and before the right one, looks like an
-// answer. Resting makes that unlikely: it would have to be later than the answer that it duplicates
-// by more than the rest.
+// A wrong answer that arrives after the request was written, and before the right one, cannot be
+// told apart. settleTime makes that unlikely: the surplus answer would have to be later than the
+// one before it by more than that.
 type host struct {
-	name    string // as the Host header has it
+	name    string // for the Host field
 	address string
 	prefix  string      // of every path
-	secure  *tls.Config // nil speaks in plain
+	secure  *tls.Config // nil for http
 	surplus func(found SurplusBytes)
 
-	tenants, own lane
-	idle         idle         // connections of tenants' calls
-	waryUntil    atomic.Int64 // milliseconds; until then no connection is used twice
+	tenants, component pool
+	idle               idle         // kept connections, for tenants' calls only
+	waryUntil          atomic.Int64 // Unix milliseconds; until then each connection is used once
 }
 
-// lane is the connections of one kind of calls, which never wait for those of the other kind.
-type lane struct {
-	open  chan struct{} // has an element for each connection in use
-	stock stock
+// pool limits and dials the connections for one kind of calls, so that neither kind waits for the
+// other.
+type pool struct {
+	open  chan struct{} // one element per connection in use
+	ahead dialAhead
 }
 
-// newHost speaks to the host of base, which is http or https.
+// newHost returns a host for base, an http or https URL.
 func newHost(base *url.URL, surplus func(found SurplusBytes)) (*host, error) {
 	h := &host{surplus: surplus, name: base.Host, prefix: base.EscapedPath()}
 	port := base.Port()
@@ -70,27 +71,27 @@ func newHost(base *url.URL, surplus func(found SurplusBytes)) (*host, error) {
 	default:
 		return nil, errors.New("the base URL is neither http nor https")
 	}
-	for _, l := range []*lane{&h.tenants, &h.own} {
+	for _, l := range []*pool{&h.tenants, &h.component} {
 		l.open = make(chan struct{}, mostConnections)
-		l.stock.open(h)
+		l.ahead.open(h)
 	}
 	return h, nil
 }
 
-// delivery is how call travels. Tenants' calls share connections, unless surplus bytes arrived a
-// short time ago or this system cannot look at a connection.
+// delivery returns how call is sent. Tenants' calls share connections, unless surplus bytes were
+// found a short time ago.
 func (h *host) delivery(call Call) delivery {
 	own := call.As != AccessToken
-	return delivery{own: own, once: own || h.wary(), repeatable: call.Repeatable}
+	return delivery{component: own, once: own || h.wary(), repeatable: call.Repeatable}
 }
 
-// send sends a request and reads the answer, all within ctx. It sends it at most once, but for a
-// repeatable one whose kept connection turned out to be of no use. Where it fails, left says whether
-// a byte of the request may have left.
+// send sends a request and reads the answer, within ctx. It sends it a second time only if it is
+// repeatable and its kept connection turned out to be useless. If it fails, left says whether a
+// byte of the request may have left this machine.
 func (h *host) send(ctx context.Context, request []byte, how delivery) (a answer, left bool, err error) {
 	l := &h.tenants
-	if how.own {
-		l = &h.own
+	if how.component {
+		l = &h.component
 	}
 	select {
 	case l.open <- struct{}{}:
@@ -119,7 +120,7 @@ func (h *host) send(ctx context.Context, request []byte, how delivery) (a answer
 	}
 }
 
-// converse sends the request on c, and keeps or closes c afterwards.
+// converse sends the request on c, and then keeps or closes c.
 func (h *host) converse(ctx context.Context, c *connection, request []byte, how delivery) (a answer, left bool, err error) {
 	a, left, err = c.converse(ctx, request)
 	if a.surplus || errors.Is(err, errSurplus) {
@@ -136,18 +137,18 @@ func (h *host) converse(ctx context.Context, c *connection, request []byte, how 
 	return a, left, err
 }
 
-// take returns a connection that stands: an idle one, one that was dialled ahead, or a new one.
-func (h *host) take(ctx context.Context, l *lane, how delivery) (*connection, error) {
+// take returns an open connection: a kept one, one that was dialled ahead, or a new one.
+func (h *host) take(ctx context.Context, l *pool, how delivery) (*connection, error) {
 	next := func() *connection { return h.idle.take(len(l.open)) }
 	if how.once {
-		next = l.stock.take
+		next = l.ahead.take
 	}
 	if c := h.standing(next); c != nil {
 		return c, nil
 	}
 	c, err := h.dial(ctx)
 	if err != nil && !how.once && ctx.Err() == nil {
-		if c := h.standing(h.idle.first); c != nil { // without a rest rather than not at all
+		if c := h.standing(h.idle.first); c != nil { // better one that has not settled than none
 			return c, nil
 		}
 	}
@@ -155,14 +156,14 @@ func (h *host) take(ctx context.Context, l *lane, how delivery) (*connection, er
 }
 
 // fresh returns a new connection.
-func (h *host) fresh(ctx context.Context, _ *lane, _ delivery) (*connection, error) {
+func (h *host) fresh(ctx context.Context, _ *pool, _ delivery) (*connection, error) {
 	return h.dial(ctx)
 }
 
 // standing returns the next connection that the host has neither closed nor written to, or nil.
 func (h *host) standing(next func() *connection) *connection {
 	for c := next(); c != nil; c = next() {
-		switch c.look() {
+		switch c.inspect() {
 		case silent:
 			return c
 		case written:
@@ -173,7 +174,7 @@ func (h *host) standing(next func() *connection) *connection {
 	return nil
 }
 
-// found has every connection used once for a while.
+// found notes surplus bytes: from now on, and for SingleUse, each connection is used once.
 func (h *host) found(where SurplusBytes) {
 	h.waryUntil.Store(time.Now().Add(SingleUse).UnixMilli())
 	h.idle.close()
@@ -185,11 +186,11 @@ func (h *host) wary() bool {
 	return until > 0 && time.Now().UnixMilli() < until
 }
 
-// close closes the connections that nobody uses, and has none dialled ahead any more.
+// close closes the connections that no call uses, and stops dialling ahead.
 func (h *host) close() {
 	h.idle.close()
-	h.tenants.stock.close()
-	h.own.stock.close()
+	h.tenants.ahead.close()
+	h.component.ahead.close()
 }
 
 // dial returns a new connection.

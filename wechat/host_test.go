@@ -21,7 +21,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// answers serves each connection with answer, which is given the requests one by one and what to write to; false ends the connection.
+// answers serves each connection with answer, which gets the number of the request and where to
+// write to. If it returns false, the connection ends.
 func answers(t *testing.T, answer func(n int64, w io.Writer) bool) (base string, opened *atomic.Int64) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -57,12 +58,12 @@ func answers(t *testing.T, answer func(n int64, w io.Writer) bool) (base string,
 	return "http://" + listener.Addr().String(), opened
 }
 
-// rested has the idle connections of c rested.
+// rested makes the idle connections of c look settled.
 func rested(c *Client) {
 	c.host.idle.mu.Lock()
 	defer c.host.idle.mu.Unlock()
 	for _, one := range c.host.idle.conns {
-		one.since = one.since.Add(-rest)
+		one.since = one.since.Add(-settleTime)
 	}
 }
 
@@ -115,7 +116,8 @@ func TestAnAnswerMayComeInEveryShapeOfHTTP(t *testing.T) {
 	}
 }
 
-// A front end closes the connections that were idle for long: the next call must not pay for that.
+// Front ends close connections that were idle for long: the next call must not fail because of
+// that.
 func TestAConnectionThatTheHostClosedIsNotUsed(t *testing.T) {
 	base, opened := answers(t, func(_ int64, w io.Writer) bool {
 		_, _ = io.WriteString(w, plainAnswer)
@@ -126,7 +128,7 @@ func TestAConnectionThatTheHostClosedIsNotUsed(t *testing.T) {
 		if _, err := client.Do(context.Background(), call()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * rest)
+		time.Sleep(2 * settleTime)
 	}
 	if got := opened.Load(); got != 3 {
 		t.Errorf("got %d connections, want 3", got)
@@ -143,14 +145,14 @@ func TestAnIdleConnectionThatStandsIsUsed(t *testing.T) {
 		if _, err := client.Do(context.Background(), call()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(rest)
+		time.Sleep(settleTime)
 	}
 	if got := opened.Load(); got != 1 {
 		t.Errorf("got %d connections, want 1", got)
 	}
 }
 
-// What is said on an idle connection is no answer to the next request.
+// What arrives on an idle connection is not an answer to the next request.
 func TestAnAnswerThatNobodyAskedForAnswersNothing(t *testing.T) {
 	base, _ := answers(t, func(n int64, w io.Writer) bool {
 		_, _ = io.WriteString(w, plainAnswer)
@@ -165,7 +167,7 @@ func TestAnAnswerThatNobodyAskedForAnswersNothing(t *testing.T) {
 		if _, err := client.Do(context.Background(), call()); err != nil {
 			t.Errorf("got %v, want success", err)
 		}
-		time.Sleep(rest)
+		time.Sleep(settleTime)
 	}
 }
 
@@ -226,7 +228,8 @@ func TestWhoWaitsForAConnectionInVainHasSentNothing(t *testing.T) {
 	}
 }
 
-// A host that cuts connections at random gets each call at most once, and every call that it did not get is known not to have been sent or is answered.
+// A host that cuts connections at random gets each call at most once. A call that it did not get
+// either fails as not sent or is answered on another connection.
 func TestWhatWasGivenUpIsNotSentAfterwards(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -308,7 +311,7 @@ func TestTheCertificateOfTheHostIsChecked(t *testing.T) {
 		if _, err := trusting.Do(context.Background(), call()); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(rest)
+		time.Sleep(settleTime)
 	}
 	trusting.host.secure.ServerName = "another.example"
 	trusting.CloseIdle()

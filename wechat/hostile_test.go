@@ -20,18 +20,18 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// peer is the host's side of one connection.
+// peer is the host's side of a connection.
 type peer struct {
 	*segments
-	over     net.Conn // what HTTP goes over: segments, or TLS on them
+	over     net.Conn // below HTTP: segments, or TLS on them
 	requests int
-	late     *atomic.Int64 // how often the host was held up for longer than a connection rests
+	late     *atomic.Int64 // how often the host was held up for longer than settleTime
 
-	mu    sync.Mutex // of what is said
+	mu    sync.Mutex // guards writes
 	later sync.WaitGroup
 }
 
-// segments is a TCP connection that can hold back what is written, so that it goes out at once.
+// segments is a TCP connection that can hold back what is written, to send it in one segment.
 type segments struct {
 	*net.TCPConn
 	holds bool
@@ -46,10 +46,10 @@ func (s *segments) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// say sends texts in one segment; where there is TLS, each is a record of its own.
+// say sends texts in one segment; with TLS, each text is a record of its own.
 func (p *peer) say(texts ...string) { p.sayPart(1, texts...) }
 
-// sayPart sends a part of that segment, and never the rest.
+// sayPart sends a part of that segment and never the remainder.
 func (p *peer) sayPart(part float64, texts ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -63,19 +63,19 @@ func (p *peer) sayPart(part float64, texts ...string) {
 
 func (p *peer) reset() { _, _ = p.SetLinger(0), p.TCPConn.Close() }
 
-// did notes whether what followed an answer took longer than a connection rests. The client cannot
-// see it coming then, and a busy machine may hold any host up for that long.
+// did counts if what followed an answer took longer than settleTime. The client cannot detect such
+// bytes, and a busy machine may hold up any host for that long.
 func (p *peer) did(answered time.Time) {
-	if time.Since(answered) >= rest {
+	if time.Since(answered) >= settleTime {
 		p.late.Add(1)
 	}
 }
 
-// conduct is what a host does about a request: own is the right answer, and stray one that answers
-// another. It reports whether it goes on with the connection.
+// conduct is what a host does with a request: own is the right answer, and stray one that answers
+// another request. It reports whether the connection stays open.
 type conduct func(p *peer, own, stray string) bool
 
-// hostile serves as conduct says. It takes a few milliseconds for an answer, as over a network.
+// hostile serves as conduct says. Each answer takes a few milliseconds, as over a network.
 func hostile(t *testing.T, scheme string, conduct conduct) (client *Client, surplus, late *atomic.Int64) {
 	t.Helper()
 	certificate, pool := certificate(t)
@@ -135,13 +135,13 @@ func (p *peer) serve(conduct conduct) error {
 	}
 }
 
-// tagged is a whole answer that says which request it answers.
+// tagged is a whole answer that names the request it answers.
 func tagged(tag string) string {
 	body := fmt.Sprintf(`{"errcode":0,"tag":%q}`, tag)
 	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// ask sends a request of its own tag. Of two, one is safe to repeat.
+// ask sends a request with its own tag. Every second one is safe to repeat.
 func ask(client *Client, as Credential, n int64) (got, want string, err error) {
 	want = fmt.Sprint("t", n)
 	_, err = client.Do(context.Background(), Call{
@@ -151,10 +151,10 @@ func ask(client *Client, as Credential, n int64) (got, want string, err error) {
 	return got, want, err
 }
 
-// crowd is what became of many calls.
+// crowd counts how many calls ended in which way.
 type crowd struct{ right, wrong, reads, writes atomic.Int64 } // reads and writes failed
 
-// callers sends calls by n callers, each of whom goes on at once.
+// callers makes calls from n goroutines, without pause.
 func (c *crowd) callers(client *Client, n, calls int, before func()) {
 	var next atomic.Int64
 	var calling errgroup.Group
@@ -188,7 +188,7 @@ func (c *crowd) String() string {
 
 func sometimes() bool { return rand.IntN(8) == 0 }
 
-// later says a stray answer some time after the right one, before the next request is read.
+// later sends a stray answer some time after the right one, before the next request is read.
 func later(after time.Duration) conduct {
 	return func(p *peer, own, stray string) bool {
 		p.say(own)
@@ -267,8 +267,8 @@ var conducts = map[string]struct {
 	}},
 }
 
-// strayFirst says a stray answer first on a connection that has carried a request before. On one that
-// has not, nothing tells it from the answer.
+// strayFirst sends a stray answer first, if the connection has carried a request before. On a new
+// connection nothing tells a stray answer from the right one.
 func strayFirst(say func(p *peer, own, stray string)) conduct {
 	return func(p *peer, own, stray string) bool {
 		if p.requests > 1 && sometimes() {
@@ -280,7 +280,8 @@ func strayFirst(say func(p *peer, own, stray string)) conduct {
 	}
 }
 
-// Whatever a host does with its connections: each call gets the answer to its own request, or fails.
+// Whatever a host does with its connections, each call gets the answer to its own request, or
+// fails.
 func TestNoCallGetsTheAnswerToAnother(t *testing.T) {
 	var all errgroup.Group
 	all.SetLimit(4)
@@ -295,7 +296,7 @@ func TestNoCallGetsTheAnswerToAnother(t *testing.T) {
 	_ = all.Wait()
 }
 
-// underConduct repeats what a machine that was too busy for the host's times spoiled.
+// underConduct repeats a run in which the machine was too busy to keep the host's times.
 func underConduct(t *testing.T, scheme string, conduct conduct, surplus, fails bool) {
 	const tries = 20
 	for try := 1; ; try++ {
@@ -309,14 +310,14 @@ func underConduct(t *testing.T, scheme string, conduct conduct, surplus, fails b
 	}
 }
 
-// tryConduct says what was wrong, and how often the host was late.
+// tryConduct returns what was wrong, and how often the host was late.
 func tryConduct(t *testing.T, scheme string, conduct conduct, surplus, fails bool) (wrong string, lates int64) {
 	const callers, calls = 8, 240
 	client, found, late := hostile(t, scheme, conduct)
 	var got crowd
 	got.callers(client, callers, calls, func() {
 		if rand.IntN(20) == 0 {
-			client.host.waryUntil.Store(0) // else all but the first connections would be used once
+			client.host.waryUntil.Store(0) // otherwise only the first connections would be kept
 		}
 	})
 	if failed := got.reads.Load() + got.writes.Load(); got.wrong.Load() > 0 || got.right.Load() < calls/2 || failed > 0 && !fails {

@@ -10,25 +10,26 @@ import (
 
 const (
 	mostIdle     = 256
-	idlePatience = 50 * time.Second // a front end like WeChat's closes after about a minute
-	// rest is how long a connection is left alone after an answer. A second answer and the end of the
-	// connection, which a faulty or simple front end sends right after the first, are there by then.
-	rest = 100 * time.Millisecond
+	idlePatience = 50 * time.Second // WeChat's front ends close after about a minute
+	// settleTime is how long a connection is left alone after an answer. By then a second answer,
+	// or the end of the connection, which a faulty or simple front end sends right after the first,
+	// has arrived.
+	settleTime = 100 * time.Millisecond
 )
 
-// idle is the connections that wait for their next request.
+// idle holds the connections that wait for their next request.
 type idle struct {
 	mu    sync.Mutex
-	conns []*connection // the one that was used last is the last
+	conns []*connection // ordered by when they became idle
 }
 
-// take removes and returns the connection that was used last among those that have rested. Where
-// none has, it returns nil, so that one more is dialled; but where there are many, counting those in
-// use, the one that has rested for longest.
+// take removes and returns the connection that was used last among those that have settled. If none
+// has, it returns nil, so that a new one is dialled; but if there are many connections, counting
+// those in use, it returns the one that has been idle longest.
 func (i *idle) take(inUse int) *connection {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	rested := time.Now().Add(-rest)
+	rested := time.Now().Add(-settleTime)
 	n, _ := slices.BinarySearchFunc(i.conns, rested, func(c *connection, t time.Time) int { return c.since.Compare(t) })
 	if n == 0 && (len(i.conns) == 0 || len(i.conns)+inUse <= mostIdle) {
 		return nil
@@ -36,7 +37,7 @@ func (i *idle) take(inUse int) *connection {
 	return i.remove(max(n-1, 0))
 }
 
-// first removes and returns the connection that has rested for longest, or nil.
+// first removes and returns the connection that has been idle longest, or nil.
 func (i *idle) first() *connection {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -52,8 +53,8 @@ func (i *idle) remove(at int) *connection {
 	return c
 }
 
-// put keeps c for another call, and closes the one that has been idle for longest if that was too
-// long, or if there are too many. Where a connection cannot be looked at, none is kept.
+// put keeps c for another call. It closes the connection that has been idle longest if that was too
+// long, or if there are too many. Where connections cannot be inspected, none is kept.
 func (i *idle) put(c *connection) {
 	if !socket.Able {
 		_ = c.Close()

@@ -25,7 +25,7 @@ func TestAConnectionRestsBetweenCalls(t *testing.T) {
 	if got := opened.Load(); got != 2 {
 		t.Errorf("got %d connections for two calls at once after the other, want 2", got)
 	}
-	time.Sleep(rest)
+	time.Sleep(settleTime)
 	if _, err := client.Do(context.Background(), call()); err != nil || opened.Load() != 2 {
 		t.Errorf("got %v on %d connections, want one of the two, which have rested", err, opened.Load())
 	}
@@ -40,12 +40,12 @@ func conns(since ...time.Duration) *idle {
 }
 
 func TestTheConnectionUsedLastOfThoseThatRestedIsTaken(t *testing.T) {
-	i := conns(4*rest, 3*rest, 2*rest, rest/4, rest/8)
+	i := conns(4*settleTime, 3*settleTime, 2*settleTime, settleTime/4, settleTime/8)
 	want := i.conns[2]
 	if got := i.take(1); got != want || len(i.conns) != 4 {
-		t.Errorf("got one that is idle for %v, want %v", time.Since(got.since), 2*rest)
+		t.Errorf("got one that is idle for %v, want %v", time.Since(got.since), 2*settleTime)
 	}
-	if got := conns(rest / 4).take(1); got != nil {
+	if got := conns(settleTime / 4).take(1); got != nil {
 		t.Error("got a connection that has not rested, want nil so that one is dialled")
 	}
 	const inUse = 30
@@ -62,7 +62,7 @@ func TestTheConnectionUsedLastOfThoseThatRestedIsTaken(t *testing.T) {
 	}
 }
 
-// Out of file descriptors, what there is goes on.
+// Without file descriptors, the open connections are still used.
 func TestWhereNoneCanBeDialledOneIsUsedWithoutARest(t *testing.T) {
 	base, opened := answers(t, func(_ int64, w io.Writer) bool {
 		_, _ = io.WriteString(w, plainAnswer)
@@ -147,7 +147,7 @@ func TestOnlyWhatIsSafeToRepeatIsRepeatedWhereAKeptConnectionEnds(t *testing.T) 
 	}
 }
 
-// A host that never answers gets a read twice at most.
+// A host that never answers gets a read at most twice.
 func TestAReadIsRepeatedOnce(t *testing.T) {
 	var requests atomic.Int64
 	base, _ := answers(t, func(n int64, w io.Writer) bool {

@@ -1,5 +1,3 @@
-// Package wechat is the wire to WeChat: one client, its error codes and outcomes, the envelope of its pushes, and the types of its ids.
-// It keeps no state and knows no endpoint.
 package wechat
 
 import (
@@ -8,31 +6,32 @@ import (
 	"strings"
 )
 
-// AppID names an account at WeChat: an authorizer's or the component's own.
+// AppID identifies an account at WeChat: an authorizer's, or the component's own.
 type AppID string
 
-// OpenID names a customer as one account sees him.
+// OpenID identifies a customer of one account.
 type OpenID string
 
-// KFAccount names a customer-service account, prefix@weixinid. WeChat owns its format; we only look for the one @.
+// KFAccount names a customer-service account, prefix@weixinid. Its format is WeChat's; this module
+// looks only for the one @.
 type KFAccount string
 
 // UserName is an account's original id, gh_…, which pushes carry as ToUserName.
 type UserName string
 
-// PermissionSet is the number of a permission set (权限集) that a merchant grants to a component.
+// PermissionSet is the number of a permission set (权限集), which merchants grant to a component.
 type PermissionSet int
 
-// PermissionSets is what a merchant granted.
+// PermissionSets are the permission sets that a merchant granted.
 type PermissionSets []PermissionSet
 
-// HasAny reports whether one of wanted was granted. Nothing wanted is always granted.
+// HasAny reports whether one of wanted was granted. It is true if wanted is empty.
 func (granted PermissionSets) HasAny(wanted []PermissionSet) bool {
 	return len(wanted) == 0 || slices.ContainsFunc(wanted, func(s PermissionSet) bool { return slices.Contains(granted, s) })
 }
 
-// After is what is known to be granted after an answer that lists sets. One that lists none changes
-// nothing, and one that does not list all takes none away.
+// After returns what is granted after an answer that lists sets. all says that the list was read
+// completely. An empty list changes nothing, and an incomplete one takes no set away.
 func (granted PermissionSets) After(sets PermissionSets, all bool) PermissionSets {
 	if len(sets) == 0 {
 		return granted
@@ -54,7 +53,7 @@ func (granted PermissionSets) String() string {
 	return strings.Join(parts, ",")
 }
 
-// ParsePermissionSets reads what String wrote, and passes over what is no number.
+// ParsePermissionSets reads what String wrote, and skips what is not a number.
 func ParsePermissionSets(text string) PermissionSets {
 	sets := PermissionSets{}
 	for part := range strings.SplitSeq(text, ",") {
@@ -65,7 +64,7 @@ func ParsePermissionSets(text string) PermissionSets {
 	return sets
 }
 
-// Plausible reports whether id looks like an appid: wx and 16 hexadecimal digits or letters.
+// Plausible reports whether id looks like an appid: wx and 16 digits or lowercase letters.
 func (id AppID) Plausible() bool {
 	rest, ok := strings.CutPrefix(string(id), "wx")
 	return ok && len(rest) == 16 && !strings.ContainsFunc(rest, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'z') })

@@ -19,32 +19,33 @@ const (
 	longestLife = 24 * time.Hour
 )
 
-// Object is a JSON object that WeChat sent. Its members are read one by one, so that an odd one
-// costs nothing but itself: each method says whether the member is present and readable as what was
-// asked for. Names are compared exactly; of members with the same name the last readable one counts.
+// Object is a JSON object that WeChat sent. Its members are read one by one, so that a bad one
+// costs only itself: each method reports whether the member is present and readable as the type
+// asked for. Names are compared exactly. If a name occurs more than once, the last readable member
+// counts.
 //
-// Real answers are odder than WeChat's documents: numbers come as text or as floats, names hold raw
-// control bytes, members are null or missing, and an answer can be cut. What a method tolerates or
-// cannot read is noted with the Observer, by the member's name and without its value.
+// Real answers differ from WeChat's documents: numbers come as text or as floats, names hold raw
+// control bytes, members are null or missing, and an answer can be cut off. What a method tolerates
+// or cannot read is reported to Observer.Odd, by the member's name and without its value.
 type Object struct {
 	text    []byte
 	members []member
-	within  string // the names of the objects around it, each with a dot behind it
+	within  string // the names of the enclosing objects, each followed by a dot
 	odd     func(field, what string)
 }
 
-// What can be odd about a member, as Observer.Odd is told.
+// What Observer.Odd is told about a member.
 const (
-	OddMissing     = "missing"     // it is needed
-	OddUnreadable  = "unreadable"  // of a type that says nothing, or cut
+	OddMissing     = "missing"     // it is required
+	OddUnreadable  = "unreadable"  // of a type that cannot be converted, or cut off
 	OddType        = "type"        // a number as text, or text as a number
-	OddControl     = "control"     // held control characters or broken UTF-8
-	OddImplausible = "implausible" // cannot be what it is said to be
-	OddClamped     = "clamped"     // out of bounds, so that another value was taken
+	OddControl     = "control"     // it held control characters or invalid UTF-8
+	OddImplausible = "implausible" // it cannot be what its name says
+	OddClamped     = "clamped"     // out of range, so that another value was used
 )
 
-// ParseObject finds the members of the object in text, also where the JSON is broken or ends early.
-// It returns false if text does not begin with an object.
+// ParseObject finds the members of the object in text, even if the JSON is broken or ends early. It
+// returns false if text does not begin with an object.
 func ParseObject(text []byte) (Object, bool) { return parseObject(text, "", nil) }
 
 func parseObject(text []byte, within string, odd func(field, what string)) (Object, bool) {
@@ -55,13 +56,14 @@ func parseObject(text []byte, within string, odd func(field, what string)) (Obje
 	return Object{text: clean, members: scanMembers(clean), within: within, odd: odd}, true
 }
 
-// Whole reports whether the object is valid JSON with nothing behind it.
+// Whole reports whether the text is valid JSON, with nothing after the object.
 func (o Object) Whole() bool { return json.Valid(o.text) }
 
-// JSON is the object's text, without what no JSON holds.
+// JSON returns the object's text without the bytes that JSON never holds (see scrub). The caller
+// must not change it.
 func (o Object) JSON() []byte { return o.text }
 
-// Mentions reports whether a member of one of these names stands anywhere in the object.
+// Mentions reports whether a member with one of these names occurs anywhere in the object.
 func (o Object) Mentions(names ...string) bool {
 	for _, name := range names {
 		if bytes.Contains(o.text, []byte(`"`+name+`"`)) {
@@ -74,7 +76,7 @@ func (o Object) Mentions(names ...string) bool {
 // Empty reports whether the object has no members.
 func (o Object) Empty() bool { return len(o.members) == 0 }
 
-// Has reports whether there is a member of that name, readable or not.
+// Has reports whether there is a member with that name, readable or not.
 func (o Object) Has(name string) bool {
 	for _, m := range o.members {
 		if m.name == name {
@@ -84,14 +86,14 @@ func (o Object) Has(name string) bool {
 	return false
 }
 
-// Odd notes something about the member of that name.
+// Odd reports something about the member with that name to Observer.Odd.
 func (o Object) Odd(name, what string) {
 	if o.odd != nil {
 		o.odd(o.within+name, what)
 	}
 }
 
-// Text is a text, without control characters. A number counts as its digits.
+// Text returns a text without control characters. A number is returned as its digits.
 func (o Object) Text(name string) (string, bool) {
 	return find(o, name, func(v value) (string, string, bool) {
 		if text, scrubbed, ok := v.text(); ok {
@@ -101,7 +103,7 @@ func (o Object) Text(name string) (string, bool) {
 	})
 }
 
-// Name is a Text of at most 256 characters; what is longer is cut.
+// Name returns a Text of at most 256 characters; the rest is cut off.
 func (o Object) Name(name string) (string, bool) {
 	text, ok := o.Text(name)
 	if utf8.RuneCountInString(text) > nameLimit {
@@ -111,7 +113,7 @@ func (o Object) Name(name string) (string, bool) {
 	return text, ok
 }
 
-// Secret is a text that is not empty.
+// Secret returns a text that is not empty.
 func (o Object) Secret(name string) (seal.Secret, bool) {
 	return find(o, name, func(v value) (seal.Secret, string, bool) {
 		text, scrubbed, ok := v.text()
@@ -119,7 +121,7 @@ func (o Object) Secret(name string) (seal.Secret, bool) {
 	})
 }
 
-// AppID is a plausible appid.
+// AppID returns an appid, if it is plausible.
 func (o Object) AppID(name string) (AppID, bool) {
 	text, ok := o.Text(name)
 	id := AppID(strings.TrimSpace(text))
@@ -130,7 +132,7 @@ func (o Object) AppID(name string) (AppID, bool) {
 	return id, ok
 }
 
-// Int is a whole number, written as a number, as text or as a float.
+// Int returns a whole number, written as a number, as text or as a float.
 func (o Object) Int(name string) (int64, bool) {
 	return find(o, name, func(v value) (int64, string, bool) {
 		if v.isNumber() {
@@ -146,8 +148,9 @@ func (o Object) Int(name string) (int64, bool) {
 	})
 }
 
-// Life is for how long a token or a code is good, in seconds. One that is missing, unreadable, not
-// above 0 or longer than a day counts as two hours, the life that WeChat documents for its tokens.
+// Life returns how long a token or a code is valid; WeChat sends seconds. A member that is missing,
+// unreadable, not positive or longer than a day counts as two hours, which WeChat documents for its
+// tokens.
 func (o Object) Life(name string) time.Duration {
 	seconds, ok := o.Int(name)
 	switch {
@@ -161,7 +164,7 @@ func (o Object) Life(name string) time.Duration {
 	return defaultLife
 }
 
-// Object is an object.
+// Object returns an object.
 func (o Object) Object(name string) (Object, bool) {
 	return find(o, name, func(v value) (Object, string, bool) {
 		inner, ok := parseObject(v.raw, o.within+name+".", o.odd)
@@ -175,7 +178,7 @@ type List struct {
 	Len     int // of the list as it came, with the entries that are not objects
 }
 
-// List is a list of objects. An entry that is not one is passed over.
+// List returns a list of objects, without the entries that are not objects.
 func (o Object) List(name string) (List, bool) {
 	return find(o, name, func(v value) (List, string, bool) {
 		if len(v.raw) == 0 || v.raw[0] != '[' {
@@ -194,10 +197,10 @@ func (o Object) List(name string) (List, bool) {
 	})
 }
 
-// PermissionSets are the sets that a merchant granted, as WeChat's func_info lists them
-// ({"funcscope_category":{"id":1}}). A bad entry is passed over, and then the sets are not all. A list
-// without a readable entry says nothing: an account that authorized the component granted something,
-// and WeChat sends empty lists although it did (wechat-protocol §12, corrections).
+// PermissionSets returns the sets that a merchant granted, in the form of WeChat's func_info
+// ({"funcscope_category":{"id":1}}). A bad entry is skipped, and then all is false. A list without
+// a readable entry says nothing: an account that authorized the component has granted something,
+// and WeChat sometimes sends an empty list even so (docs/wechat.md, "Permission sets").
 func (o Object) PermissionSets(name string) (sets PermissionSets, all bool) {
 	list, _ := o.List(name)
 	for _, entry := range list.Objects {
@@ -214,7 +217,7 @@ func (o Object) PermissionSets(name string) (sets PermissionSets, all bool) {
 	return sets, len(sets) == list.Len
 }
 
-// find is what read makes of the last member of that name that it can read.
+// find returns what read makes of the last member with that name that it can read.
 func find[T any](o Object, name string, read func(value) (got T, odd string, ok bool)) (T, bool) {
 	seen := false
 	for i := len(o.members) - 1; i >= 0; i-- {
@@ -255,8 +258,8 @@ func wholeNumber(text string) (int64, bool) {
 	return int64(f), true
 }
 
-// scrub takes away what no JSON text holds: a byte order mark, raw control bytes and broken UTF-8.
-// Between members control bytes are only layout.
+// scrub removes what no JSON text holds: a byte order mark, raw control bytes and invalid UTF-8.
+// Control bytes between members are only layout.
 func scrub(text []byte) []byte {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	if bytes.ContainsFunc(text, isRawControl) {
@@ -275,7 +278,7 @@ func scrub(text []byte) []byte {
 
 func isRawControl(r rune) bool { return r < ' ' || r == 0x7f }
 
-// scrubText takes the control characters away that a text names by escapes.
+// scrubText removes the control characters that a text has as escapes.
 func scrubText(text string) (clean string, scrubbed bool) {
 	clean = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == utf8.RuneError {

@@ -165,7 +165,7 @@ func TestAListCountsTheEntriesThatItPassesOver(t *testing.T) {
 	}
 }
 
-// What was given once must not be lost because something else is broken.
+// A single-use value must not be lost because something else in the answer is broken.
 func TestMembersOfABrokenObjectAreFound(t *testing.T) {
 	for name, text := range map[string]string{
 		"an empty value":          `{"a":,"token":"t"}`,
@@ -214,7 +214,7 @@ func TestOnlyObjectsAreObjects(t *testing.T) {
 	}
 }
 
-// Whatever valid JSON object is sent, each member reads as encoding/json reads it.
+// Each member of a valid JSON object reads as encoding/json reads it.
 func TestValidObjectsReadAsEncodingJSONReadsThem(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		members := rapid.MapOf(rapid.StringMatching(`[a-z_]{1,6}`), anyJSON(2)).Draw(t, "members")
@@ -264,7 +264,7 @@ func anyJSON(depth int) *rapid.Generator[any] {
 		rapid.MapOfN(rapid.StringMatching(`[a-z]{1,3}`), anyJSON(depth-1), 0, 3).AsAny())
 }
 
-// Nothing that is sent makes the decoder panic or take long, and what it gives has no control bytes.
+// No input makes the decoder panic or take long, and nothing that it returns has control bytes.
 func FuzzObject(f *testing.F) {
 	for _, seed := range []string{
 		`{"authorizer_info":{"nick_name":"a\u0000b","verify_type_info":{"id":-1}},"authorization_info":{"func_info":[{"funcscope_category":{"id":"1"}}]}}`,

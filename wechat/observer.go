@@ -2,26 +2,27 @@ package wechat
 
 import "time"
 
-// Observer is told what a Client does. A nil function is not called; the others must be quick, for
-// they are called in the goroutine of whoever calls WeChat. None is told a secret.
+// Observer is told what a Client does. Its functions may be nil. They must be quick, and safe for
+// concurrent use: they are called in the goroutines that make the calls. None is told a secret.
 type Observer struct {
-	// Called is told of every call: its path, WeChat's errcode or 0, how long it took, and its
-	// error, an *Error, if it failed.
+	// Called is told of every call: its path, WeChat's errcode or 0, how long it took and, if it
+	// failed, its error, an *Error.
 	Called func(path string, code Code, took time.Duration, err error)
-	// Odd is told of a member of an answer that was tolerated, passed over or missing: the call's
-	// path, the member's name with those of the objects around it, and one of the Odd words.
+	// Odd is told of a member of an answer that was tolerated, skipped or missing: the call's path,
+	// the member's name with those of the enclosing objects, and one of the Odd constants.
 	Odd func(path, field, what string)
-	// Surplus is told that a connection was closed because it held bytes that no call had asked for.
+	// Surplus is told that a connection was closed because it held bytes that no call had asked
+	// for.
 	Surplus func(SurplusBytes)
 }
 
-// SurplusBytes is when surplus bytes were found.
+// SurplusBytes says when surplus bytes were found.
 type SurplusBytes string
 
 const (
-	// SurplusIdle were found before a request was written.
+	// SurplusIdle means before a request was written.
 	SurplusIdle SurplusBytes = "idle"
-	// SurplusAnswered were found together with an answer, or in the place of one.
+	// SurplusAnswered means together with an answer, or instead of one.
 	SurplusAnswered SurplusBytes = "answered"
 )
 
@@ -31,7 +32,7 @@ func (o Observer) called(path string, took time.Duration, err error) {
 	}
 }
 
-// oddIn is Odd for the answers to one path.
+// oddIn returns Odd for the answers to one path.
 func (o Observer) oddIn(path string) func(field, what string) {
 	if o.Odd == nil {
 		return nil

@@ -8,19 +8,23 @@ import (
 	"unicode/utf8"
 )
 
-// maxPushDepth is far more than a push of WeChat's has; it bounds the work that a stranger's body can cause.
+// maxPushDepth is far deeper than any push of WeChat's. It limits the work that an attacker's body
+// can cause.
 const maxPushDepth = 64
 
-// Fields are the elements directly below the root of a pushed message, or the members of its JSON object, in their order.
+// Fields are the elements directly below the root of a pushed message, or the members of its JSON
+// object, in order.
 type Fields []field
 
 type field struct{ name, value string }
 
-// ParsePush reads the fields of a pushed message or of its envelope, in XML or JSON. It never fails: what is malformed is passed over,
-// so that it costs nothing but itself. Whether the message is authentic is for its signature to say.
+// ParsePush reads the fields of a pushed message or of its envelope, in XML or JSON. It never
+// fails: it skips what is malformed, so that a bad byte costs only its own field. It does not check
+// whether the message is authentic; that is for its signature (see Envelope).
 //
-// A field is never made of the content of another one: CDATA is not looked into, it ends where XML says, and what stands inside a closed element belongs to that.
-// What stands inside an element that is never closed counts as standing behind it.
+// A field is never made from the content of another: CDATA is not parsed and ends where XML says,
+// and what is inside a closed element belongs to that element. What is inside an element that is
+// never closed counts as following it.
 func ParsePush(text []byte) Fields {
 	trimmed := strings.TrimLeftFunc(string(text), func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' })
 	if strings.HasPrefix(trimmed, "{") {
@@ -29,8 +33,9 @@ func ParsePush(text []byte) Fields {
 	return scanXML(trimmed)
 }
 
-// Text is the field of this name, exactly so spelled, without control characters, without bytes that are no UTF-8, and without blanks around it.
-// It is "" where there is none. Of several the first counts: WeChat writes what it says itself before what a customer wrote.
+// Text returns the field with exactly this name, without control characters, invalid UTF-8 and
+// surrounding blanks, or "" if there is none. If there are several, the first counts: WeChat writes
+// its own fields before what a customer wrote.
 func (f Fields) Text(name string) string {
 	i := slices.IndexFunc(f, func(one field) bool { return one.name == name })
 	if i < 0 {
@@ -46,18 +51,19 @@ func printable(r rune) rune {
 	return r
 }
 
-// xmlScanner reads elements without asking whether the document is well formed. It takes time linear in the length of the text.
+// xmlScanner reads elements without requiring a well-formed document. It takes time linear in the
+// length of the text.
 type xmlScanner struct {
 	rest   string
 	open   []element       // from the root inwards
-	fields Fields          // the closed elements, those apart that stand inside another closed one
-	absent map[string]bool // delimiters that the rest has not
+	fields Fields          // the closed elements, except those inside another closed one
+	absent map[string]bool // delimiters that do not occur in rest
 }
 
 type element struct {
 	name  string
 	text  []byte
-	first int // the number of fields before it: those behind stand inside it
+	first int // the number of fields before it: the later ones are inside it
 }
 
 func scanXML(text string) Fields {
@@ -84,7 +90,7 @@ func (s *xmlScanner) add(text string) {
 	}
 }
 
-// markup reads what begins with the < at which the rest stands. One that begins nothing is text.
+// markup reads what begins with the < at the start of rest. If it begins nothing, it is text.
 func (s *xmlScanner) markup() {
 	if s.rest == "" || s.skip("<!--", "-->") || s.cdata() || s.skip("<?", ">") || s.skip("<!", ">") || s.tag() {
 		return
@@ -93,7 +99,8 @@ func (s *xmlScanner) markup() {
 	s.rest = s.rest[1:]
 }
 
-// between takes what stands between begin and end from the rest, if the rest begins so and has such an end.
+// between takes the text between begin and end from rest, if rest starts with begin and has such an
+// end.
 func (s *xmlScanner) between(begin, end string) (inside string, ok bool) {
 	behind, begins := strings.CutPrefix(s.rest, begin)
 	if !begins || s.absent[end] {
@@ -119,7 +126,7 @@ func (s *xmlScanner) cdata() bool {
 	return ok
 }
 
-// tag reads a start or end tag. In a tag there is no <, and its name begins with a letter.
+// tag reads a start or end tag. A tag has no < inside, and its name begins with a letter.
 func (s *xmlScanner) tag() bool {
 	end := 1 + strings.IndexAny(s.rest[1:], "<>")
 	if end == 0 || s.rest[end] == '<' {
@@ -156,13 +163,14 @@ func tagName(inside string) string {
 
 func (s *xmlScanner) enter(name string) {
 	if len(s.open) == maxPushDepth {
-		s.rest = "" // no push of WeChat's
+		s.rest = "" // not a push of WeChat's
 		return
 	}
 	s.open = append(s.open, element{name: name, first: len(s.fields)})
 }
 
-// leave closes the innermost open element of this name, and with it all that stands inside it, closed or not. The root stays open, for its end tag may stand too early, or twice.
+// leave closes the innermost open element with this name and everything inside it, closed or not.
+// The root stays open, because its end tag may come too early, or twice.
 func (s *xmlScanner) leave(name string) {
 	i := len(s.open) - 1
 	for i >= 0 && s.open[i].name != name {
@@ -176,7 +184,7 @@ func (s *xmlScanner) leave(name string) {
 	s.open = s.open[:i]
 }
 
-// unescape decodes XML's own entities and leaves all others as they are, for no DTD is read.
+// unescape decodes XML's predefined entities, and leaves all others as they are: no DTD is read.
 func unescape(text string) string {
 	parts := strings.Split(text, "&")
 	var b strings.Builder

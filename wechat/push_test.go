@@ -72,7 +72,7 @@ func TestAFieldIsNotMadeOfAnothersContent(t *testing.T) {
 	}
 }
 
-// oddities stand in an element that nobody needs, or in its place.
+// oddities are put into an element that nobody needs, or in its place.
 var oddities = map[string]string{
 	"a control byte":        "<Odd>a\x14b</Odd>",
 	"U+0000":                "<Odd>a\x00b</Odd>",
@@ -150,7 +150,7 @@ func TestAnOddMemberOfJSONCostsNoOther(t *testing.T) {
 	}
 }
 
-// What a customer writes stands in CDATA or in JSON's quotes, and stays there.
+// What a customer writes is in CDATA or in JSON's quotes, and stays there.
 func TestACustomersTextIsNoField(t *testing.T) {
 	check := func(t *testing.T, text string) {
 		t.Helper()
@@ -197,7 +197,8 @@ func FuzzParsePush(f *testing.F) {
 	})
 }
 
-// A stranger's body is read before its signature is checked, so eight times the length must not take 64 times as long.
+// A body is read before its signature is checked, so a body eight times as long must not take 64
+// times as long.
 func TestReadingTakesLinearTime(t *testing.T) {
 	took := func(body []byte) time.Duration {
 		began := time.Now()
@@ -211,7 +212,7 @@ func TestReadingTakesLinearTime(t *testing.T) {
 		few, many := []byte(c[0]+strings.Repeat(c[1], (32<<10)/len(c[1]))), []byte(c[0]+strings.Repeat(c[1], (256<<10)/len(c[1])))
 		short, long := took(few), took(many)
 		linear := func() bool { return long <= 32*short+20*time.Millisecond }
-		for try := 1; try < 3 || try < 40 && !linear(); try++ { // a busy machine stops either of them for a while, but not each time
+		for try := 1; try < 3 || try < 40 && !linear(); try++ { // a busy machine slows either of them at times, but not each time
 			short, long = min(short, took(few)), min(long, took(many))
 		}
 		if !linear() {

@@ -2,10 +2,12 @@ package wechat
 
 import "time"
 
-// WeChat's day begins at 00:00 in Beijing, which has no summer time; its minute at second 0 (wechat-protocol §7.1).
+// WeChat's day begins at 00:00 in Beijing, which has no daylight saving time, and its minute at
+// second 0 (docs/wechat.md, "Quotas").
 var beijing = time.FixedZone("Beijing", 8*60*60)
 
-// Resets is when the quota is there again that c says is used up: the day's for DayQuota, else the minute's.
+// Resets returns when the quota that c says is used up starts again: the next day for DayQuota,
+// else the next minute.
 func (c Code) Resets(now time.Time) time.Time {
 	if c != DayQuota {
 		return now.Truncate(time.Minute).Add(time.Minute)
@@ -13,7 +15,7 @@ func (c Code) Resets(now time.Time) time.Time {
 	return Day(now).Add(24 * time.Hour)
 }
 
-// Day is when the day of WeChat's began that now is in.
+// Day returns when WeChat's day that contains now began.
 func Day(now time.Time) time.Time {
 	year, month, day := now.In(beijing).Date()
 	return time.Date(year, month, day, 0, 0, 0, 0, beijing)

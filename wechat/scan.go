@@ -5,19 +5,19 @@ import (
 	"encoding/json"
 )
 
-// member is one name and its value in an object.
+// member is a name and its value in an object.
 type member struct {
 	name string
 	value
 }
 
-// value is the text of one JSON value. It may be malformed.
+// value is the text of a JSON value. It may be malformed.
 type value struct {
 	raw []byte
 	cut bool // the text ended before the value did
 }
 
-// text is the value if it is a string, without control characters.
+// text returns the value if it is a string, without control characters.
 func (v value) text() (text string, scrubbed, ok bool) {
 	if v.cut || len(v.raw) == 0 || v.raw[0] != '"' || json.Unmarshal(v.raw, &text) != nil {
 		return "", false, false
@@ -30,14 +30,14 @@ func (v value) isNumber() bool {
 	return !v.cut && len(v.raw) > 0 && (v.raw[0] == '-' || '0' <= v.raw[0] && v.raw[0] <= '9') && json.Valid(v.raw)
 }
 
-// scanner walks through JSON text that may be broken. It looks into strings only for where they end.
+// scanner walks through JSON text that may be broken. In strings it looks only for their end.
 type scanner struct {
 	text []byte
 	at   int
 }
 
-// scanMembers are the members of the object that text begins with. Where a member is malformed, the
-// scan goes on with the next thing that looks like one.
+// scanMembers returns the members of the object that text begins with. After a malformed member it
+// goes on with the next thing that looks like a member.
 func scanMembers(text []byte) []member {
 	s := scanner{text, 1}
 	members := make([]member, 0, 8)
@@ -51,7 +51,7 @@ func scanMembers(text []byte) []member {
 	return members
 }
 
-// scanEntries are the entries of the list that text begins with.
+// scanEntries returns the entries of the list that text begins with.
 func scanEntries(text []byte) []value {
 	s := scanner{text, 1}
 	var entries []value
@@ -76,7 +76,8 @@ func (s *scanner) space() {
 	}
 }
 
-// toMember moves to the next name with a colon behind it; false says that the object ends before.
+// toMember moves to the next name that is followed by a colon. It returns false if the object ends
+// first.
 func (s *scanner) toMember() bool {
 	for ; !s.done() && s.text[s.at] != '}'; s.at++ {
 		if s.text[s.at] != '"' {
@@ -91,12 +92,14 @@ func (s *scanner) toMember() bool {
 		if !ahead.done() && ahead.text[ahead.at] == ':' {
 			return true
 		}
-		s.at = before // its end may begin another string. Quotes inside are escaped, and looking at each would take quadratic time
+		// The closing quote may open another string. The quotes inside are escaped, and trying each
+		// of them would take quadratic time.
+		s.at = before
 	}
 	return false
 }
 
-// string moves behind the string that begins here and returns it with its quotes.
+// string moves past the string that begins here and returns it with its quotes.
 func (s *scanner) string() value {
 	began := s.at
 	for s.at++; !s.done(); s.at++ {
@@ -112,7 +115,7 @@ func (s *scanner) string() value {
 	return value{s.text[began:], true}
 }
 
-// value moves behind the value that begins here.
+// value moves past the value that begins here.
 func (s *scanner) value() value {
 	if s.done() {
 		return value{cut: true}
@@ -133,7 +136,7 @@ func (s *scanner) value() value {
 	return value{s.text[began:], true}
 }
 
-// nested moves behind the object or list that begins here.
+// nested moves past the object or list that begins here.
 func (s *scanner) nested() value {
 	began := s.at
 	for depth := 0; !s.done(); {
@@ -154,7 +157,7 @@ func (s *scanner) nested() value {
 	return value{s.text[began:], true}
 }
 
-// unquoted is a member's name; one that cannot be read is "".
+// unquoted returns a member's name, or "" if it cannot be read.
 func unquoted(v value) string {
 	if len(v.raw) >= 2 && !bytes.ContainsRune(v.raw, '\\') {
 		return string(v.raw[1 : len(v.raw)-1])

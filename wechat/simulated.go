@@ -5,7 +5,9 @@ import (
 	"net/http"
 )
 
-// Simulated is a client whose requests go to send, as they would be written to a connection: for the simulation. send answers with a status and a body, or fails, and then left says whether a byte may have left.
+// Simulated returns a client that passes each request to send, as the bytes that it would write to
+// a connection. send returns a status and a body, or an error and whether a byte may have left this
+// machine. It is for simulations without a network.
 func Simulated(send func(ctx context.Context, request []byte) (status int, body string, left bool, err error)) *Client {
 	return &Client{
 		host: &host{name: "simulated"},

@@ -6,22 +6,22 @@ import (
 	"wxplatform/internal/socket"
 )
 
-// stream is the TCP connection below HTTP or TLS. It can be told that nobody waits for what it reads,
-// so that a tls.Conn on top of it can be asked what has arrived: crypto/tls takes socket.ErrNothing
-// for temporary, and keeps what it has of a record.
+// stream is the TCP connection below HTTP or TLS. It can be told not to wait, so that a tls.Conn on
+// top of it can be asked what has arrived: crypto/tls treats socket.ErrNothing as temporary, and
+// keeps the part of a record that it has read.
 type stream struct {
 	*net.TCPConn
 	arrived *socket.Reader
 	read    reading
-	records *records // nil where there is no TLS
+	records *records // nil without TLS
 }
 
 type reading int
 
 const (
-	waits    reading = iota // until something arrives
-	arrives                 // what has arrived
-	received                // nothing: only what is above has already read
+	waits    reading = iota // for something to arrive
+	arrives                 // returns what has arrived
+	received                // returns nothing, so that the layer above returns only what it has buffered
 )
 
 func newStream(c *net.TCPConn, secure bool) (*stream, error) {
@@ -36,7 +36,7 @@ func newStream(c *net.TCPConn, secure bool) (*stream, error) {
 	return s, nil
 }
 
-// Read reads as s.read says.
+// Read reads in the way that s.read says.
 func (s *stream) Read(p []byte) (n int, err error) {
 	switch s.read {
 	case received:
@@ -52,10 +52,10 @@ func (s *stream) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// records follows where TLS records begin and end. A tls.Conn does not tell whether it holds a part
-// of one.
+// records follows where TLS records begin and end, because a tls.Conn does not say whether it holds
+// a part of one.
 type records struct {
-	header int // how many of its five bytes were seen
+	header int // how many of its five bytes were read
 	left   int // of the record's content
 }
 
@@ -78,8 +78,8 @@ func (r *records) saw(p []byte) {
 	}
 }
 
-// inside reports whether a record has begun that has not ended.
+// inside reports whether a record has begun and not ended.
 func (r *records) inside() bool { return r != nil && r.header > 0 }
 
-// A record's header is its type, two bytes of version and two of length.
+// recordHeader is the length of a record's header: its type, two bytes of version, two of length.
 const recordHeader = 5

@@ -15,7 +15,7 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// eventually waits until is, and says whether that came.
+// eventually waits until is returns true, and reports whether it did.
 func eventually(is func() bool) bool {
 	for range 2000 {
 		if is() {
@@ -30,11 +30,11 @@ func own() Call {
 	return Call{Method: "POST", Path: "/cgi-bin/component/api_authorizer_token", As: ComponentToken, Token: seal.NewSecret(canary)}
 }
 
-// requestsBy counts the requests on each connection, and notes those that do not say they are the last.
+// requestsBy counts the requests on each connection, and those that do not say they are the last.
 type requestsBy struct {
 	mu    sync.Mutex
 	of    map[string]int
-	going int // requests that said nothing of their connection's end
+	going int // requests without Connection: close
 }
 
 func (r *requestsBy) ServeHTTP(w http.ResponseWriter, request *http.Request) {
@@ -56,7 +56,8 @@ func (r *requestsBy) most() (most int) {
 	return most
 }
 
-// Whatever the host says about its connection, one that carried an answer with a token carries nothing else.
+// A connection that carried an answer with a token carries nothing else, even if the host keeps it
+// open.
 func TestACallWithTheComponentsCredentialsHasAConnectionOfItsOwn(t *testing.T) {
 	for _, as := range []Credential{NoToken, ComponentToken, ComponentTokenAsAccess} {
 		base, opened := answers(t, func(_ int64, w io.Writer) bool {
@@ -123,7 +124,7 @@ func TestConnectionsAreDialledAheadWhereCallsAreFrequent(t *testing.T) {
 	defer server.Close()
 	client := NewClient(server.URL, Observer{})
 	client.host.secure.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	stock := &client.host.own.stock
+	stock := &client.host.component.ahead
 	ready := func() int {
 		stock.mu.Lock()
 		defer stock.mu.Unlock()
@@ -144,7 +145,7 @@ func TestConnectionsAreDialledAheadWhereCallsAreFrequent(t *testing.T) {
 	if secured := c.Conn.(*tls.Conn); !secured.ConnectionState().DidResume {
 		t.Error("the TLS session was not resumed")
 	}
-	if got := c.look(); got != silent {
+	if got := c.inspect(); got != silent {
 		t.Errorf("got finding %d on a connection dialled ahead, want silent: a session ticket is nothing surplus", got)
 	}
 	_ = c.Close()
@@ -164,7 +165,7 @@ func TestConnectionsAreDialledAheadWhereCallsAreFrequent(t *testing.T) {
 	}
 }
 
-// A host that closes or writes to a connection before it is used has it replaced.
+// A connection that the host closes or writes to before it is used is replaced.
 func TestAConnectionDialledAheadIsLookedAt(t *testing.T) {
 	for name, c := range map[string]struct {
 		says    string
@@ -205,8 +206,8 @@ func TestAConnectionDialledAheadIsLookedAt(t *testing.T) {
 			if c.says == "" {
 				_ = far.Close()
 			}
-			client.host.own.stock.put(odd, nil)
-			client.host.own.stock.dialing = 0
+			client.host.component.ahead.put(odd, nil)
+			client.host.component.ahead.dialing = 0
 			var some [1]byte
 			if !eventually(func() bool {
 				_, err := odd.stream.arrived.Peek(some[:])

@@ -13,15 +13,15 @@ const (
 	aheadStays = 3 * time.Second
 )
 
-// stock is connections that are dialled ahead of the calls that will use them, once: as many as were
-// used within a second of late, so that none is dialled where calls are rare.
-type stock struct {
+// dialAhead keeps connections ready that were dialled ahead of the calls that will use them, once
+// each. It keeps as many as were used within a recent second, so none where calls are rare.
+type dialAhead struct {
 	host *host
 	ctx  context.Context // of dialling
 	stop context.CancelFunc
 
 	mu      sync.Mutex
-	ready   []*connection // the oldest is the first
+	ready   []*connection // the oldest first
 	dialing int
 	used    demand
 	expiry  *time.Timer // set while ready is not empty
@@ -29,13 +29,13 @@ type stock struct {
 	work    sync.WaitGroup // dials, and the expiry
 }
 
-func (s *stock) open(h *host) {
+func (s *dialAhead) open(h *host) {
 	s.host = h
 	s.ctx, s.stop = context.WithCancel(context.Background())
 }
 
 // take removes and returns the oldest connection, or nil.
-func (s *stock) take() *connection {
+func (s *dialAhead) take() *connection {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var c *connection
@@ -46,8 +46,8 @@ func (s *stock) take() *connection {
 	return c
 }
 
-// refill has as many dialled as want of most. A dial that fails is left to the next call.
-func (s *stock) refill(most int) {
+// refill dials until there are most connections. After a failed dial the next call dials itself.
+func (s *dialAhead) refill(most int) {
 	if s.closed || !socket.Able {
 		return
 	}
@@ -57,7 +57,7 @@ func (s *stock) refill(most int) {
 	}
 }
 
-func (s *stock) put(c *connection, err error) {
+func (s *dialAhead) put(c *connection, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dialing--
@@ -73,8 +73,8 @@ func (s *stock) put(c *connection, err error) {
 	}
 }
 
-// watch has the connections closed that nobody took in time.
-func (s *stock) watch() {
+// watch starts the timer that closes the connections that are not used in time.
+func (s *dialAhead) watch() {
 	if s.expiry != nil || len(s.ready) == 0 || s.closed {
 		return
 	}
@@ -82,7 +82,7 @@ func (s *stock) watch() {
 	s.expiry = time.AfterFunc(time.Until(s.ready[0].since.Add(aheadStays)), s.expire)
 }
 
-func (s *stock) expire() {
+func (s *dialAhead) expire() {
 	defer s.work.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,10 +94,10 @@ func (s *stock) expire() {
 	s.watch()
 }
 
-// close closes what is ready, and waits for the dials that are under way.
-func (s *stock) close() {
+// close closes the connections that are ready, and waits for dials in flight.
+func (s *dialAhead) close() {
 	if s.host == nil {
-		return // never opened
+		return // it was never opened
 	}
 	s.mu.Lock()
 	s.closed = true
@@ -114,13 +114,14 @@ func (s *stock) close() {
 	s.work.Wait()
 }
 
-// demand counts uses by the second.
+// demand counts uses per second.
 type demand struct {
 	second      int64
-	now, before int // uses within it, and within the second before
+	now, before int // uses in this second, and in the one before
 }
 
-// add counts a use, and returns how many others there were within this second or the one before.
+// add counts a use, and returns how many others there were in this second or, if that is more, in
+// the one before.
 func (d *demand) add(at time.Time) int {
 	switch second := at.Unix(); second {
 	case d.second:
