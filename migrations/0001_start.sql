@@ -5,14 +5,14 @@ CREATE TABLE meta (
   changes     BIGINT NOT NULL
 );
 
--- the sealing keys under which something may be sealed here; canary is sealed under each
+-- The keys that something in this database may be sealed under. canary is sealed under each.
 CREATE TABLE sealing_keys (
   id      BYTEA  PRIMARY KEY,
   canary  BYTEA  NOT NULL,
   seen_at BIGINT NOT NULL
 );
 
--- tenant: who may call
+-- tenant: the callers
 CREATE TABLE tenants (
   id           TEXT   PRIMARY KEY,
   name         TEXT   NOT NULL,
@@ -41,7 +41,7 @@ CREATE TABLE signing_keys (
   revoked_at   BIGINT NOT NULL DEFAULT 0
 );
 
--- token: custody. kind is "component" or "authorizer"
+-- token: custody of tokens. kind is 'component' or 'authorizer'
 CREATE TABLE tokens (
   kind            TEXT   NOT NULL,
   id              TEXT   NOT NULL,
@@ -70,7 +70,7 @@ CREATE TABLE tokens (
 CREATE INDEX tokens_due ON tokens (kind, due, id) WHERE due > 0;
 CREATE INDEX tokens_unsettled ON tokens (kind, unsettled_until, due) WHERE unsettled_until > 0 AND retired_at = 0;
 
--- component: who we are
+-- component: our own account at WeChat
 CREATE TABLE tickets (
   component   TEXT   PRIMARY KEY,
   ticket      BYTEA  NOT NULL,
@@ -78,7 +78,7 @@ CREATE TABLE tickets (
   received_at BIGINT NOT NULL
 );
 
--- authorizer: for whom we act. tenant is '' while nobody owns it
+-- authorizer: the merchants' accounts. tenant is '' while no tenant owns the account
 CREATE TABLE authorizers (
   appid           TEXT   PRIMARY KEY,
   tenant          TEXT   NOT NULL DEFAULT '',
@@ -112,7 +112,8 @@ CREATE INDEX authorizers_to_attempt ON authorizers (attempt_at, appid) WHERE att
 CREATE INDEX authorizers_to_seek ON authorizers (seek_at, appid) WHERE sought_at > 0;
 CREATE INDEX authorizers_unread ON authorizers (profile_tried_at, appid) WHERE profile_at = 0;
 
--- What holds for all authorizers on all replicas: the last walk through WeChat's list, and the pause in asking for access tokens
+-- Shared by all replicas: the last walk through WeChat's list of authorizers, and the pause in refreshing
+-- access tokens.
 CREATE TABLE walks (
   one           BIGINT PRIMARY KEY CHECK (one = 1),
   begun_at      BIGINT NOT NULL DEFAULT 0,
@@ -129,7 +130,7 @@ CREATE TABLE pauses (
   probe_at BIGINT NOT NULL
 );
 
--- invitation: how they come to us. Secrets stand here as SHA-256 in hex
+-- invitation: how merchants authorize. Secrets are stored as SHA-256 in hex
 CREATE TABLE invitations (
   hash            TEXT   PRIMARY KEY,
   tenant          TEXT   NOT NULL REFERENCES tenants (id),
@@ -163,7 +164,7 @@ CREATE TABLE exchanges (
   done        BIGINT NOT NULL DEFAULT 0
 );
 
--- inbox: what WeChat tells us and is not yet worked off
+-- inbox: events that WeChat pushed
 CREATE TABLE events (
   hash        TEXT   PRIMARY KEY,
   body        BYTEA  NOT NULL,

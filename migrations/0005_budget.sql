@@ -1,4 +1,5 @@
--- how many access tokens were asked for in a day of WeChat's, which begins at 00:00 in Beijing, and what WeChat said of its own quota
+-- How many access tokens were asked for in a day of WeChat's, which begins at 00:00 in Beijing, and what
+-- WeChat reported about its own quota.
 CREATE TABLE refresh_days (
   day         BIGINT PRIMARY KEY,
   sent        BIGINT NOT NULL DEFAULT 0,

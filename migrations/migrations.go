@@ -1,9 +1,10 @@
-// Package migrations holds the tables, in SQL that SQLite and PostgreSQL share. Times are BIGINT Unix milliseconds, 0 for none; sealed columns are BYTEA, empty for none.
+// Package migrations embeds the SQL files that make the tables, for SQLite and PostgreSQL alike.
+// Times are BIGINT Unix milliseconds, 0 for none. Sealed columns are BYTEA, empty for none.
 package migrations
 
 import "embed"
 
-// Files are run in the order of their names by db.Migrate.
+// Files are the migrations. db.Migrate runs them in the order of their names.
 //
 //go:embed *.sql
 var Files embed.FS

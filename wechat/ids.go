@@ -19,7 +19,8 @@ type KFAccount string
 // UserName is an account's original id, gh_…, which pushes carry as ToUserName.
 type UserName string
 
-// PermissionSet is the number of a permission set (权限集), which merchants grant to a component.
+// PermissionSet is the number of a permission set (权限集), which merchants grant to
+// a component.
 type PermissionSet int
 
 // PermissionSets are the permission sets that a merchant granted.

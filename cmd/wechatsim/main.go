@@ -1,4 +1,4 @@
-// Command wechatsim serves a WeChat for testing. See package wechatsim for what it does.
+// Command wechatsim serves a simulated WeChat for tests. See package wechatsim for what it does.
 package main
 
 import (
@@ -77,7 +77,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return serve(ctx, sim, listener)
 }
 
-// parse is nil without an error if help was asked for.
+// parse returns nil and no error if help was asked for.
 func parse(args []string, out io.Writer) (*flags, error) {
 	f, helped := &flags{}, false
 	parser, err := kong.New(f,
@@ -99,7 +99,8 @@ func parse(args []string, out io.Writer) (*flags, error) {
 	return f, errors.Join(f.readFiles(), f.check())
 }
 
-// check finds what would only show as pushes that never arrive, or as a platform that does not start.
+// check finds mistakes that would otherwise only show as pushes that never arrive, or as a platform
+// that does not start.
 func (f *flags) check() error {
 	var faults []error
 	for name, text := range map[string]string{"event-url": f.EventURL, "message-url": f.MessageURL} {
@@ -113,7 +114,7 @@ func (f *flags) check() error {
 	return errors.Join(faults...)
 }
 
-// help puts the control API below the flags.
+// help prints the control API below the flags.
 func help(options kong.HelpOptions, ctx *kong.Context) error {
 	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
 		return err
@@ -167,7 +168,8 @@ func newest(values string) string {
 	return strings.TrimSpace(first)
 }
 
-// reachable is where a listener is reached from this machine: one on all addresses has no address of its own.
+// reachable returns an address at which a listener is reached from this machine, even if it listens
+// on all.
 func reachable(listening net.Addr) string {
 	if tcp, ok := listening.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
@@ -175,7 +177,7 @@ func reachable(listening net.Addr) string {
 	return listening.String()
 }
 
-// explain shows the credentials only if they are the ones that everybody can read in the package.
+// explain shows the credentials only if they are the public defaults.
 func (f *flags) explain(out io.Writer, c wechatsim.Config, base string) {
 	fmt.Fprintf(out, "WeChat simulator at %s, component %s.\n", base, c.AppID)
 	if f.EventURL == "" {
@@ -201,7 +203,7 @@ func serve(ctx context.Context, sim *wechatsim.Sim, listener net.Listener) error
 	group.Go(func() error {
 		<-ctx.Done()
 		sim.Close()
-		return server.Close() // Shutdown would wait for connections without a request, as faults leave some.
+		return server.Close() // Shutdown would wait for connections without a request, which faults leave open
 	})
 	return group.Wait()
 }

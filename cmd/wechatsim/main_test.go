@@ -18,7 +18,7 @@ import (
 	"wxplatform/wechat/wechatsim"
 )
 
-// screen is what the command prints, readable while it runs.
+// screen holds what the command prints, and can be read while it runs.
 type screen struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -90,7 +90,7 @@ func get(t *testing.T, url string) string {
 	return string(text)
 }
 
-// Shutdown waits for a connection that has had no request, and so would a user.
+// Shutdown would wait for a connection that has had no request, and so would a user.
 func TestStopsAtOnceWithAConnectionThatAFaultKept(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	out, ended := &screen{}, make(chan error)
@@ -122,7 +122,7 @@ func TestHelpHasTheControlAPI(t *testing.T) {
 
 func TestRefusesFaultyFlags(t *testing.T) {
 	over, stop := context.WithCancel(t.Context())
-	stop() // what is not refused serves, and ends at once
+	stop() // flags that are not refused serve, and end at once
 	for _, args := range [][]string{
 		{"--fault={"}, {`--fault={"do":"explode"}`}, {"--aes-key=short"}, {"--listen=nowhere"}, {"--nonsense"},
 		{"--event-url=nonsense"}, {"--message-url=ftp://x/$APPID$"}, {"--appid=wx1"},

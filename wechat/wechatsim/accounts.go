@@ -14,23 +14,23 @@ import (
 var (
 	// ErrUnknownAccount says that the simulator has no such account.
 	ErrUnknownAccount = errors.New("wechatsim: no such account")
-	// ErrNotAuthorized says that the account has not authorized the component.
+	// ErrNotAuthorized says that the account is not authorized to the component.
 	ErrNotAuthorized = errors.New("wechatsim: the account has not authorized the component")
 )
 
-// Kind is what sort of account it is.
+// Kind is the kind of an account.
 type Kind string
 
 const (
-	Subscription Kind = "subscription" // 订阅号, what is usually called an Official Account
-	Service      Kind = "service"      // 服务号
-	MiniProgram  Kind = "miniprogram"  // 小程序
+	Subscription Kind = "subscription" // 订阅号, a subscription account
+	Service      Kind = "service"      // 服务号, a service account
+	MiniProgram  Kind = "miniprogram"  // 小程序, a mini program
 )
 
-// Unverified is the VerifyType of an account that WeChat has not verified. The zero value is verified.
+// Unverified is the VerifyType of an account that WeChat has not verified. 0 means verified.
 const Unverified = -1
 
-// Account is a merchant's account. What is empty is filled when it is added, except for the alias.
+// Account is a merchant's account. When it is added, each empty field but Alias gets a value.
 type Account struct {
 	AppID           wechat.AppID    `json:"appid"`
 	Kind            Kind            `json:"kind"`
@@ -44,12 +44,12 @@ type Account struct {
 	Agents          []Agent         `json:"agents"`
 }
 
-// Agent is a kf account and the person behind it.
+// Agent is a customer-service account and the person who uses it.
 type Agent struct {
 	KFAccount wechat.KFAccount `json:"kf_account"`
 	Nick      string           `json:"nick"`
 	Online    bool             `json:"online"`
-	Unbound   bool             `json:"unbound"` // nobody's WeChat is bound to it yet
+	Unbound   bool             `json:"unbound"` // no person's WeChat is bound to it yet
 }
 
 // Verified reports whether WeChat has verified the account.
@@ -61,7 +61,7 @@ func (a Account) MayServe() bool { return a.Kind != MiniProgram && a.Verified() 
 // MayMessage reports whether the account may send customer messages.
 func (a Account) MayMessage() bool { return a.Kind == MiniProgram || a.Verified() }
 
-// active accounts are offered on the consent page.
+// active accounts are shown on the consent page.
 func (a Account) active() bool { return a.Status == 1 || a.Status == 18 }
 
 func (a Account) agent(kf wechat.KFAccount) (Agent, bool) {
@@ -72,29 +72,31 @@ func (a Account) agent(kf wechat.KFAccount) (Agent, bool) {
 	return a.Agents[i], true
 }
 
-// account is an Account with what happened to it. A million of them must fit into memory, so what is rare is behind a pointer.
+// account is an Account and its state. A million of them must fit into memory, so what few accounts
+// have is behind a pointer.
 type account struct {
 	place   uint32
 	appID   wechat.AppID
-	profile *Account // nil for a synthetic account that nobody changed
-	grant   *grant   // nil while it has not authorized the component
-	desk    *desk    // nil until its customer service is used
+	profile *Account         // nil for a synthetic account that was never changed
+	grant   *grant           // nil while it is not authorized to the component
+	service *customerService // nil until its customer service is used
 	meter   meter
 }
 
-// grant is one authorization, from consent to withdrawal. One made after a withdrawal shares nothing with the one before.
+// grant is one authorization, from consent to withdrawal. A later authorization is a new one.
 type grant struct {
 	sets      []wechat.PermissionSet
 	at        time.Time
-	exchanged bool // some auth code of it was, so that the list shows its refresh token
-	told      bool // its sets were answered to the component
+	exchanged bool // one of its auth codes was, so the list shows its refresh token
+	told      bool // its permission sets were sent to the component
 	access    chain
 	refresh   chain
 }
 
 var appIDFormat = regexp.MustCompile(`^wx[0-9a-f]{16}$`)
 
-// AddAccount adds an account that has not authorized the component, and returns it with its gaps filled.
+// AddAccount adds an account that is not authorized to the component, and returns it with its empty
+// fields filled.
 func (s *Sim) AddAccount(a Account) (Account, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,7 +124,7 @@ func (a Account) filled(place uint32) Account {
 	return a
 }
 
-// Account is the account as it is now.
+// Account returns an account, or ErrUnknownAccount.
 func (s *Sim) Account(id wechat.AppID) (Account, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,7 +135,8 @@ func (s *Sim) Account(id wechat.AppID) (Account, error) {
 	return a.details().filled(a.place), nil
 }
 
-// Accounts are those that were added one by one, in that order. Synthetic ones are not among them.
+// Accounts returns the accounts that were added one by one, in that order, without the synthetic
+// ones.
 func (s *Sim) Accounts() []Account {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,7 +148,8 @@ func (s *Sim) Accounts() []Account {
 	return all
 }
 
-// ChangeAccount changes everything but the appid. The authorization stays, as at WeChat.
+// ChangeAccount changes anything but the appid. The authorization stays, as at WeChat. It fails
+// with ErrUnknownAccount.
 func (s *Sim) ChangeAccount(id wechat.AppID, change func(*Account)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,7 +164,7 @@ func (s *Sim) ChangeAccount(id wechat.AppID, change func(*Account)) error {
 	return nil
 }
 
-// SetAgent adds an agent to an account, or changes the one with its kf account.
+// SetAgent adds an agent to an account, or changes the one with the same KFAccount.
 func (s *Sim) SetAgent(id wechat.AppID, agent Agent) error {
 	return s.ChangeAccount(id, func(a *Account) {
 		i := slices.IndexFunc(a.Agents, func(g Agent) bool { return g.KFAccount == agent.KFAccount })
@@ -172,7 +176,8 @@ func (s *Sim) SetAgent(id wechat.AppID, agent Agent) error {
 	})
 }
 
-// find is nil if there is no such account. The caller holds the lock, here and below.
+// find returns the account, or nil. Here and in all unexported methods below, the caller holds the
+// lock.
 func (s *Sim) find(id wechat.AppID) *account {
 	place, known := s.placeOf(id)
 	if !known {
@@ -188,7 +193,7 @@ func (s *Sim) placeOf(id wechat.AppID) (uint32, bool) {
 	return s.syntheticPlace(id)
 }
 
-// at is nil if no account has this place.
+// at returns the account with that place in the order of accounts, or nil.
 func (s *Sim) at(place uint32) *account {
 	if int(place) >= len(s.accounts) {
 		return nil

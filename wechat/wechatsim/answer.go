@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// Refusal is an errcode of WeChat's.
+// Refusal is an answer with an errcode.
 type Refusal struct {
 	Code   int
-	detail string // goes behind WeChat's own text
+	detail string // appended to WeChat's own text
 }
 
-// Error is WeChat's errmsg, without its rid.
+// Error returns WeChat's errmsg, without its request id.
 func (r *Refusal) Error() string {
 	text, known := errmsgs[r.Code]
 	if !known {
@@ -27,7 +27,7 @@ func (r *Refusal) Error() string {
 
 func refuse(code int) error { return &Refusal{Code: code} }
 
-// errmsgs are WeChat's texts (wechat-protocol §5.6 and §6).
+// errmsgs are WeChat's texts (docs/wechat.md, "Error codes").
 var errmsgs = map[int]string{
 	-1:    "system error",
 	40001: "invalid credential, access_token is invalid or not latest",
@@ -80,7 +80,8 @@ var errmsgs = map[int]string{
 	76022: "cgi_path is not supported",
 }
 
-// plainAnswer is what writing calls answer, and all refusals. The answers of reading calls have no errcode.
+// plainAnswer is the answer of calls that write, and each refusal. Answers of calls that read have
+// no errcode.
 type plainAnswer struct {
 	ErrCode int    `json:"errcode"`
 	ErrMsg  string `json:"errmsg"`
@@ -88,12 +89,13 @@ type plainAnswer struct {
 
 var okAnswer = plainAnswer{0, "ok"}
 
-// answer is what will be sent, ready before anything is written, so that a fault can still put something else in its place.
+// answer is what will be sent. It is complete before anything is written, so that a fault can
+// replace it.
 type answer struct {
 	code        int
 	body        []byte
-	contentType string // empty means the usual one
-	closes      bool   // the connection, unannounced
+	contentType string // empty means WeChat's usual one
+	closes      bool   // ends the connection without announcing it
 }
 
 func (s *Sim) answerOf(result any, err error) answer {
@@ -112,7 +114,7 @@ func (s *Sim) refusalAnswer(r *Refusal) answer {
 	return answer{code: r.Code, body: body}
 }
 
-// rid is WeChat's request id; its first group is the time.
+// rid returns a request id of WeChat's form; its first group is the time.
 func (s *Sim) rid() string {
 	return fmt.Sprintf("%08x-%08x-%08x", uint32(s.now().Unix()), rand.Uint32(), rand.Uint32())
 }
@@ -128,7 +130,7 @@ func encode(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// writeDate states the simulator's own time, which its clients may have reason to compare with theirs.
+// writeDate sets Date to the simulator's own time, so that clients can compare it with theirs.
 func (s *Sim) writeDate(w http.ResponseWriter) { w.Header().Set("Date", s.date()) }
 
 func (s *Sim) date() string { return s.now().UTC().Format(http.TimeFormat) }

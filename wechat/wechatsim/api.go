@@ -6,25 +6,25 @@ import (
 	"wxplatform/wechat"
 )
 
-// credential is what a call must carry.
+// credential is the token that a call must carry.
 type credential int
 
 const (
-	noToken      credential = iota // perhaps a secret in its body
+	noToken      credential = iota // the secret may be in its body
 	ofComponent                    // a component token
 	ofAuthorizer                   // an access token
 	ofEither
 )
 
-// endpoint is one API of WeChat's.
+// endpoint is one of WeChat's APIs.
 type endpoint struct {
 	path   string
 	method string
 	needs  credential
-	sets   []wechat.PermissionSet // any one of them must be granted
-	suits  func(Account) bool     // which accounts have the API; nil means all
+	sets   []wechat.PermissionSet // one of them must be granted
+	suits  func(Account) bool     // which kinds of account have the API; nil means all
 	act    func(*Sim, *call) (any, error)
-	id     uint8 // its place in the list, which saves the meters a string
+	id     uint8 // its place in the list: the meters keep it instead of a string
 }
 
 var (
@@ -38,7 +38,7 @@ const (
 	customSendPath      = "/cgi-bin/message/custom/send"
 )
 
-// endpoints is all that this WeChat can do.
+// endpoints returns the APIs that the simulator has, by path.
 func endpoints() map[string]endpoint {
 	known := map[string]endpoint{}
 	for i, e := range slices.Concat(componentAPIs(), quotaAPIs(), sessionAPIs(), messageAPIs()) {

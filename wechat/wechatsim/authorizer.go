@@ -7,7 +7,7 @@ import (
 	"wxplatform/wechat"
 )
 
-// auth is what is known of an auth code.
+// auth is the state of an auth code.
 type auth struct {
 	owner   uint32
 	grant   *grant
@@ -35,7 +35,7 @@ func funcInfos(sets []wechat.PermissionSet) []funcInfo {
 	return infos
 }
 
-// queryAuth burns the code: whoever asks twice is told that it is invalid.
+// queryAuth uses up the code: a second exchange is refused as invalid.
 func (s *Sim) queryAuth(c *call) (any, error) {
 	a, err := s.burn(c.body.AuthorizationCode)
 	if err != nil {
@@ -62,7 +62,7 @@ func (s *Sim) burn(text string) (*account, error) {
 	}
 	known := s.authCodes.items[c.number]
 	switch {
-	case known == nil: // It is genuine, so it was forgotten because it is old.
+	case known == nil: // it is genuine, so it was forgotten because it is old
 		return nil, refuse(61010)
 	case known.used:
 		return nil, refuse(61009)
@@ -80,7 +80,8 @@ func (s *Sim) burn(text string) (*account, error) {
 	return a, nil
 }
 
-// newAccessToken mints a token on every call, as WeChat does: the last one wins, and those before it die after the overlap.
+// newAccessToken issues a new token on every call, as WeChat does. The newest one counts, and older
+// ones expire after the overlap.
 func (s *Sim) newAccessToken(a *account) tokenAnswer {
 	life := s.config.Times.AccessToken
 	a.grant.access.issue(s.nextNumber(), s.now(), life, s.config.Times.Overlap)
@@ -105,7 +106,8 @@ func (s *Sim) authorizerToken(c *call) (any, error) {
 		return nil, err
 	}
 	means, genuine := s.codes.read(c.body.RefreshToken, refreshToken)
-	// Numbers are unique among all accounts, so that another one's refresh token is not in this chain.
+	// Numbers are unique among all accounts, so another account's refresh token is not in this
+	// chain.
 	if !genuine || a.grant.refresh.check(means.number, s.now()) != nil {
 		return nil, refuse(61023)
 	}
@@ -167,7 +169,8 @@ func (s *Sim) listing(place uint32) listed {
 	return l
 }
 
-// authorize is what happens when a merchant presses the button. The caller has checked that he may.
+// authorize does what follows when a merchant presses the button. The caller has checked that it is
+// allowed.
 func (s *Sim) authorize(a *account, sets []wechat.PermissionSet, preAuthText string) Redirect {
 	sets = sortedSets(sets)
 	event := s.setGrant(a, sets)
@@ -182,7 +185,8 @@ func (s *Sim) authorize(a *account, sets []wechat.PermissionSet, preAuthText str
 	return r
 }
 
-// setGrant names the event that follows. Walking through the page again without a change has none, but renews the refresh token all the same.
+// setGrant stores the permission sets and returns the event to push. Authorizing again without a
+// change has no event, but issues a new refresh token all the same.
 func (s *Sim) setGrant(a *account, sets []wechat.PermissionSet) (event string) {
 	switch {
 	case a.grant == nil:
@@ -210,7 +214,8 @@ func (s *Sim) newAuthCode(a *account) string {
 	return s.codes.write(code{kind: authCode, owner: a.place, number: number})
 }
 
-// Authorize authorizes silently, as if consent and exchange had long happened, and returns the refresh token. Without sets it grants all that are offered.
+// Authorize authorizes an account without pushes, as if consent and exchange had happened long ago,
+// and returns its refresh token. Without sets it grants all that are offered.
 func (s *Sim) Authorize(id wechat.AppID, sets ...wechat.PermissionSet) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,7 +238,8 @@ func (s *Sim) orOffered(a *account, sets []wechat.PermissionSet) []wechat.Permis
 	return sets
 }
 
-// ChangeSets is a merchant who changes what he granted, in his own console: no link, no redirect, but a code in the pushed updateauthorized.
+// ChangeSets changes what a merchant granted, as in the merchant's own console: no link, no
+// redirect, but a code in the pushed updateauthorized.
 func (s *Sim) ChangeSets(id wechat.AppID, sets ...wechat.PermissionSet) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -244,7 +250,8 @@ func (s *Sim) ChangeSets(id wechat.AppID, sets ...wechat.PermissionSet) error {
 	return nil
 }
 
-// Unauthorize is a merchant who withdraws: all tokens die at once, and unauthorized is pushed.
+// Unauthorize withdraws a merchant's authorization: its tokens are invalid at once, and
+// unauthorized is pushed.
 func (s *Sim) Unauthorize(id wechat.AppID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -270,7 +277,7 @@ func (s *Sim) grantOf(id wechat.AppID) (*grant, error) {
 	return a.grant, nil
 }
 
-// LastAccessToken is what WeChat considers an account's newest access token, or empty if there is none.
+// LastAccessToken returns an account's newest access token, or "" if there is none.
 func (s *Sim) LastAccessToken(id wechat.AppID) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -281,7 +288,7 @@ func (s *Sim) LastAccessToken(id wechat.AppID) string {
 	return s.lastAccessToken(s.find(id))
 }
 
-// Works reports whether WeChat would take this access token now, whoever's it is.
+// Works reports whether WeChat would accept this access token now.
 func (s *Sim) Works(token string) bool {
 	c, genuine := s.codes.read(token, accessToken)
 	s.mu.Lock()
@@ -289,7 +296,7 @@ func (s *Sim) Works(token string) bool {
 	return genuine && s.checkAccessToken(&call{means: c}) == nil
 }
 
-// RefreshToken is the account's newest refresh token, or empty if it has not authorized the component.
+// RefreshToken returns an account's newest refresh token, or "" if it is not authorized.
 func (s *Sim) RefreshToken(id wechat.AppID) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -300,8 +307,9 @@ func (s *Sim) RefreshToken(id wechat.AppID) string {
 	return s.refreshToken(s.peek(place))
 }
 
-// ReplaceRefreshToken is the change of a refresh token of which nobody is told and which no one has explained: the old one is refused at once
-// with 61023, and api_get_authorizer_list has the new one.
+// ReplaceRefreshToken replaces a refresh token without telling anyone, as has happened without an
+// explanation: the old one is refused at once with 61023, and api_get_authorizer_list has the new
+// one.
 func (s *Sim) ReplaceRefreshToken(id wechat.AppID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -313,7 +321,7 @@ func (s *Sim) ReplaceRefreshToken(id wechat.AppID) error {
 	return nil
 }
 
-// Granted are the permission sets that an account granted, or nil.
+// Granted returns the permission sets that an account granted, or nil.
 func (s *Sim) Granted(id wechat.AppID) []wechat.PermissionSet {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -61,7 +61,8 @@ func TestAuthCodeExpires(t *testing.T) {
 	r.want(61010, r.exchange(code))
 	r.want(61009, r.exchange(r.preAuthCode()))
 	r.want(61009, r.exchange(code+"x"))
-	// Long after, when the simulator has forgotten it, an old code is still told from an invented one.
+	// Long afterwards, when the simulator has forgotten the code, it can still be told from an
+	// invented one.
 	r.clock.advance(48 * time.Hour)
 	r.componentToken()
 	r.consent(SampleOfficial)
@@ -161,7 +162,7 @@ func TestUnauthorizedAccountIsDead(t *testing.T) {
 		t.Errorf("got %+v, want unauthorized", got)
 	}
 	if got := r.lastPush(); got.AppID != SampleService {
-		t.Errorf("got %+v, want it in the account's lane", got)
+		t.Errorf("got %+v, want it in the account's queue", got)
 	}
 	wait := func() object {
 		return r.do("/customservice/kfsession/getwaitcase", url.Values{"access_token": {token}}, nil)
@@ -173,7 +174,7 @@ func TestUnauthorizedAccountIsDead(t *testing.T) {
 	if err := r.Unauthorize(SampleService); err != ErrNotAuthorized {
 		t.Errorf("got %v, want ErrNotAuthorized", err)
 	}
-	// What was before a withdrawal is worth nothing after the next consent.
+	// Codes and tokens from before a withdrawal are invalid after the next consent.
 	r.consent(SampleService)
 	r.want(40001, wait())
 	r.want(61023, r.component("api_authorizer_token", old))

@@ -15,7 +15,7 @@ import (
 
 const maxRequestBody = 1 << 20
 
-// request is the union of all bodies: WeChat ignores what an API does not know.
+// request has the fields of all bodies: WeChat ignores those that an API does not have.
 type request struct {
 	ComponentAppID     wechat.AppID     `json:"component_appid"`
 	ComponentAppSecret string           `json:"component_appsecret"`
@@ -44,18 +44,18 @@ type request struct {
 // call is one request to the API. It is read before the lock is taken.
 type call struct {
 	endpoint
-	url     string // its path, also where there is no such API
-	used    string // its method
+	url     string // its path, even if there is no such API
+	used    string // its HTTP method
 	query   url.Values
 	address string
 	token   string
 	means   code
-	genuine bool // token is one of ours
+	genuine bool // token was issued by this simulator
 	body    request
 	bodyErr error
-	appID   wechat.AppID // of the authorizer that it concerns, if any
-	account *account     // whose access token it carries
-	fault   string       // what was done to it
+	appID   wechat.AppID // of the authorizer that it is about, if any
+	account *account     // the owner of its access token
+	fault   string       // the fault that struck it
 }
 
 func (s *Sim) serveAPI(w http.ResponseWriter, r *http.Request) {
@@ -112,7 +112,7 @@ func (c *call) readBody(r *http.Request) error {
 	return nil
 }
 
-// arrive counts the call and takes the fault that is meant for it.
+// arrive counts the call and takes the fault for it, if there is one.
 func (s *Sim) arrive(c *call) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +125,8 @@ func (s *Sim) arrive(c *call) *Fault {
 	return f
 }
 
-// concerns tells which authorizer a call is about: whose token or auth code it carries, or whom it names.
+// concerns returns the authorizer that a call is about: the owner of its access token or auth code,
+// or the one that it names.
 func (s *Sim) concerns(c *call) wechat.AppID {
 	owner, known := c.means.owner, c.genuine && c.means.kind == accessToken
 	if text := c.body.AuthorizationCode; text != "" {
@@ -138,7 +139,7 @@ func (s *Sim) concerns(c *call) wechat.AppID {
 	return c.body.AuthorizerAppID
 }
 
-// perform does what the call asks for, and logs what came of it.
+// perform carries out the call and logs its result.
 func (s *Sim) perform(c *call) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,7 +160,8 @@ func (s *Sim) respond(w http.ResponseWriter, r *http.Request, a answer) {
 	s.answers(a).write(w)
 }
 
-// admitAndAct checks in this order: the call as such, the token, the address, the quota, the body, the powers.
+// admitAndAct checks in WeChat's order: the call itself, the token, the IP address, the quota, the
+// body, the permissions.
 func (s *Sim) admitAndAct(c *call) (any, error) {
 	for _, check := range []func(*call) error{s.checkMethod, s.checkToken, s.checkAddress, s.spendQuota, checkBody, s.checkComponent, s.checkPowers} {
 		if err := check(c); err != nil {
@@ -226,7 +228,8 @@ func (s *Sim) checkAddress(c *call) error {
 
 func checkBody(c *call) error { return c.bodyErr }
 
-// checkComponent looks at component_appid, which every component API but the newer quota calls wants.
+// checkComponent checks component_appid, which all component APIs but the newer quota calls
+// require.
 func (s *Sim) checkComponent(c *call) error {
 	named := c.body.ComponentAppID
 	switch {
@@ -242,7 +245,8 @@ func (s *Sim) checkComponent(c *call) error {
 	return nil
 }
 
-// checkPowers asks first what the merchant granted, then what the account has: a set may be granted before the account owns the API.
+// checkPowers checks first what the merchant granted, then whether the account has the API: a
+// merchant can grant a set for an API that its account does not have.
 func (s *Sim) checkPowers(c *call) error {
 	if c.account == nil {
 		return nil
@@ -260,8 +264,8 @@ func anyOf(granted, wanted []wechat.PermissionSet) bool {
 	return slices.ContainsFunc(granted, func(set wechat.PermissionSet) bool { return slices.Contains(wanted, set) })
 }
 
-// wait ends early only with the simulator: a client that hangs up does not stop WeChat.
-// hold has a call wait as its fault says.
+// hold delays a call as its fault says. The wait ends early only if the simulator is closed: a
+// client that hangs up does not stop WeChat.
 func (s *Sim) hold(f *Fault) {
 	s.wait(f.Delay)
 	if f.Hold != nil {

@@ -7,38 +7,39 @@ import (
 	"wxplatform/wechat"
 )
 
-// Call is one line of the call log. It never holds a token.
+// Call is a line of the call log. It never holds a token.
 type Call struct {
 	At      time.Time    `json:"at"`
 	Method  string       `json:"method"`
 	Path    string       `json:"path"`
-	AppID   wechat.AppID `json:"appid,omitempty"` // of the authorizer that it concerned
+	AppID   wechat.AppID `json:"appid,omitempty"` // of the authorizer that it was about
 	ErrCode int          `json:"errcode"`
-	Fault   string       `json:"fault,omitempty"` // what was done to it; the errcode is then what was not told
+	Fault   string       `json:"fault,omitempty"` // the fault that struck it; then errcode is what would have been answered
 }
 
-// Calls counts the calls of a path since the start or ResetCalls, refused and cut ones too.
+// Calls returns how many calls of a path arrived since the start or ResetCalls, including refused
+// and cut ones.
 func (s *Sim) Calls(path string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.counts[path]
 }
 
-// CallCounts has the calls of every path.
+// CallCounts returns Calls for every path.
 func (s *Sim) CallCounts() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.counts)
 }
 
-// CallLog has the last few thousand calls, oldest first.
+// CallLog returns the last few thousand calls, oldest first.
 func (s *Sim) CallLog() []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.callLog.all()
 }
 
-// ResetCalls forgets counts and log.
+// ResetCalls clears counts and log.
 func (s *Sim) ResetCalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,7 +47,7 @@ func (s *Sim) ResetCalls() {
 	s.callLog.clear()
 }
 
-// note logs a call that was not performed.
+// note logs a call that was not carried out.
 func (s *Sim) note(c *call, errCode int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,5 +58,5 @@ func (s *Sim) log(c *call, errCode int) {
 	s.callLog.add(Call{At: s.now(), Method: c.used, Path: c.url, AppID: c.appID, ErrCode: errCode, Fault: c.fault})
 }
 
-// maxCountedPaths bounds the counts against a client that invents paths.
+// maxCountedPaths limits the memory for counts if a client invents paths.
 const maxCountedPaths = 1000

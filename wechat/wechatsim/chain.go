@@ -9,12 +9,13 @@ import (
 const (
 	// never is an expiry that no clock reaches.
 	never = math.MaxInt64
-	// maxReplaced bounds the replaced tokens of one owner that are remembered while they overlap. Only a stampede has more.
+	// maxReplaced limits how many replaced tokens of one owner are remembered while they overlap.
 	maxReplaced = 256
 )
 
-// chain is the tokens of one owner and kind: the newest, and those that it replaced but which still work for a while.
-// Times are Unix nanoseconds, which take a third of a time.Time's room.
+// chain holds the tokens of one owner and kind: the newest, and those that it replaced and that
+// still work for a while. Times are Unix nanoseconds, which take a third of the memory of a
+// time.Time.
 type chain struct {
 	newest   issue
 	replaced []issue
@@ -24,10 +25,10 @@ type issue struct {
 	number   uint64
 	expires  int64
 	dies     int64 // when it stops working because it was replaced
-	rejected bool  // refused although it should work
+	rejected bool  // refused before its time is over
 }
 
-// issue makes number the newest. The last one wins, whoever else asked at the same time.
+// issue makes number the newest. With concurrent calls the last one counts.
 func (c *chain) issue(number uint64, now time.Time, life, overlap time.Duration) {
 	c.prune(now.UnixNano())
 	if c.newest.number != 0 {
@@ -55,7 +56,8 @@ func (c *chain) prune(now int64) {
 	}
 }
 
-// check says why number does not work: 42001 if its time is over, 40001 if it was replaced or rejected. It is nil if it works.
+// check returns nil if number works, or why not: 42001 if it expired, 40001 if it was replaced or
+// rejected.
 func (c *chain) check(number uint64, now time.Time) error {
 	i, known := c.find(number)
 	switch at := now.UnixNano(); {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// codeKind tells apart what looks alike to everybody else.
+// codeKind distinguishes codes that look alike to clients.
 type codeKind byte
 
 const (
@@ -21,7 +21,8 @@ const (
 	authCode
 )
 
-// shapes are the formats seen in the wild (wechat-protocol §3): a prefix, and so many bytes in base64url.
+// shapes are the forms that real codes have (docs/wechat.md, "Common rules"): a prefix, and a
+// number of bytes in base64url.
 var shapes = map[codeKind]struct {
 	prefix string
 	size   int
@@ -34,17 +35,18 @@ var shapes = map[codeKind]struct {
 	authCode:       {"queryauthcode@@@", 64},
 }
 
-// code is what a token, a ticket or a code means. It is written into the text itself, masked and sealed,
-// so that a million accounts need no table of their tokens.
+// code is the meaning of a token, a ticket or a code. It is encrypted into the text itself, so that
+// a million accounts need no table of their tokens.
 type code struct {
 	kind   codeKind
 	owner  uint32 // the account's place
-	number uint64 // which one of its kind; for a ticket its time in milliseconds
+	number uint64 // counts the codes; for a ticket, its time in milliseconds
 }
 
 const codeLength = 16
 
-// mint writes and reads codes. Whatever reads well was written by a mint with the same seed.
+// mint encodes and decodes codes. A code that it can decode was encoded by a mint with the same
+// seed.
 type mint struct{ seed uint64 }
 
 func (m mint) write(c code) string {
@@ -55,7 +57,7 @@ func (m mint) write(c code) string {
 	return shape.prefix + base64.RawURLEncoding.EncodeToString(append(plain, seal...))
 }
 
-// read tells what text means, if it is one of these kinds.
+// read decodes text, if it is a code of one of these kinds.
 func (m mint) read(text string, kinds ...codeKind) (code, bool) {
 	shape := shapes[kinds[0]]
 	rest, ok := strings.CutPrefix(text, shape.prefix)

@@ -5,13 +5,14 @@ import (
 	"time"
 )
 
-// preAuth is what is known of a pre-auth code.
+// preAuth is the state of a pre-auth code.
 type preAuth struct {
 	expires time.Time
 	used    bool
 }
 
-// startPushTicket calls the secret component_secret, where its sibling says component_appsecret.
+// startPushTicket has component_secret as the secret's name, where component_token has
+// component_appsecret.
 func (s *Sim) startPushTicket(c *call) (any, error) {
 	if err := s.checkSecret(c.body.ComponentSecret); err != nil {
 		return nil, err
@@ -61,7 +62,8 @@ func (s *Sim) checkTicket(ticket string) error {
 	return nil
 }
 
-// ticket repeats itself for a while, as WeChat's does. Its number is the time from which it counts.
+// ticket returns the current ticket, which stays the same for a while, as WeChat's does. Its number
+// is the start of that time.
 func (s *Sim) ticket() string {
 	renewal := min(s.config.Times.TicketRenewal, s.config.Times.Ticket/2)
 	made := s.now().Truncate(renewal).UnixMilli()
@@ -88,7 +90,7 @@ func (s *Sim) addresses(*call) (any, error) {
 
 func seconds(d time.Duration) int { return int(d / time.Second) }
 
-// LastComponentToken is the newest component token, or empty if none was asked for.
+// LastComponentToken returns the newest component token, or "" if none was issued.
 func (s *Sim) LastComponentToken() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,21 +100,21 @@ func (s *Sim) LastComponentToken() string {
 	return s.lastComponentToken()
 }
 
-// Ticket is the ticket that would be pushed now.
+// Ticket returns the ticket that would be pushed now.
 func (s *Sim) Ticket() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ticket()
 }
 
-// PushTicket pushes a ticket now, whether or not tickets are stopped.
+// PushTicket pushes a ticket now, even if tickets are stopped.
 func (s *Sim) PushTicket() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pushTicket()
 }
 
-// StopTickets breaks the regular push until the component calls api_start_push_ticket.
+// StopTickets stops the regular push of tickets until the component calls api_start_push_ticket.
 func (s *Sim) StopTickets() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"wxplatform/wechat"
 )
 
-// The component that a Config without credentials describes.
+// The credentials that a Config without any gets.
 const (
 	DefaultAppID  = wechat.AppID("wxc0c0c0c0c0c0c001")
 	DefaultSecret = "c0ffee00c0ffee00c0ffee00c0ffee00"
@@ -17,32 +17,35 @@ const (
 	DefaultAESKey = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 )
 
-// Config describes the simulator. Its zero value is usable: a component with the default credentials, four sample accounts and no pushes.
+// Config configures a simulator. The zero value is usable: a component with the default
+// credentials, four sample accounts and no pushes.
 type Config struct {
 	AppID  wechat.AppID // of the component
 	Secret string
 	Token  string // signs pushes
-	AESKey string // seals pushes
+	AESKey string // encrypts pushes
 
-	EventURL   string // receives what is addressed to the component; empty means that nothing is pushed
-	MessageURL string // receives what is addressed to an account; $APPID$ in it becomes the account's appid
+	EventURL   string // receives pushes to the component; if empty, nothing is pushed
+	MessageURL string // receives pushes to an account; $APPID$ in it is replaced by the account's appid
 
-	// StartPageHost is the registered domain of the page that links to the consent page, with its port. Empty accepts any
-	// that equals the host of redirect_uri.
+	// StartPageHost is the registered domain, with its port, of the page that links to the consent
+	// page. If empty, any domain is accepted that equals the host of redirect_uri.
 	StartPageHost string
-	// PermissionSets are those that the component asks merchants for. Empty means every set that has a name here.
+	// PermissionSets are the ones that the component asks merchants for. Empty means every set that
+	// has a name here.
 	PermissionSets []wechat.PermissionSet
-	AllowedIPs     []string // from which the component may call; empty means from anywhere
+	AllowedIPs     []string // addresses that may call; empty means all
 	Quotas         map[string]Quota
 	Times          Times
 	Behaviour      Behaviour
 
-	NoSamples bool   // start without the sample accounts
-	Seed      uint64 // 0 picks one. Two simulators with the same seed, asked the same, mint the same tokens
+	NoSamples bool   // do not add the sample accounts
+	Seed      uint64 // 0 picks one. Two simulators with the same seed and the same requests issue the same tokens
 	Now       func() time.Time
 }
 
-// Times are WeChat's, and may be shortened as a whole. A zero takes WeChat's own value; a negative one means none at all.
+// Times are WeChat's durations, which tests may shorten. Zero means WeChat's own value, and a
+// negative one means none at all.
 type Times struct {
 	ComponentToken time.Duration `help:"Life of a component token." default:"2h"`
 	AccessToken    time.Duration `help:"Life of an access token." default:"2h"`
@@ -58,7 +61,8 @@ type Times struct {
 	Allowance      time.Duration `help:"How long a customer's message allows answers." default:"48h"`
 }
 
-// Behaviour switches between what WeChat is known to do, and what it is reported or allowed to do. It may be changed at any time.
+// Behaviour chooses between what WeChat is known to do and what it may do according to reports or
+// documents. It may be changed at any time.
 type Behaviour struct {
 	RotateOnRefresh  bool `json:"rotate_on_refresh" help:"Every refresh gives another refresh token."`
 	RotateOnExchange bool `json:"rotate_on_exchange" help:"Every exchange of an auth code gives another refresh token."`
@@ -71,9 +75,9 @@ type Behaviour struct {
 	OneRefreshQuota  bool `json:"one_refresh_quota" help:"Refreshes of access tokens have one quota for the component, not one for each account."`
 }
 
-// Quota limits the calls of one API by one account, or by the component. Zero means no limit.
+// Quota limits the calls of one API by one account, or by the component. 0 means no limit.
 type Quota struct {
-	PerDay    int `json:"per_day"` // 45009 beyond it; the day is Beijing's
+	PerDay    int `json:"per_day"` // answered 45009 beyond it; the day is Beijing's
 	PerMinute int `json:"per_minute"`
 }
 

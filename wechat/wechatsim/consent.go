@@ -13,7 +13,7 @@ import (
 	"wxplatform/wechat"
 )
 
-// consentPaths are the pages to which a link may lead: for a computer, for a phone, and the older one for a phone.
+// consentPaths are the consent pages: for a computer, for a phone, and the older one for a phone.
 var consentPaths = map[string]bool{
 	"/cgi-bin/componentloginpage": true,
 	"/wxaopen/safe/bindcomponent": true,
@@ -23,23 +23,24 @@ var consentPaths = map[string]bool{
 var (
 	// ErrPreAuthCode says that a pre-auth code is unknown, expired or used.
 	ErrPreAuthCode = errors.New("wechatsim: the pre-auth code is unknown, expired or used")
-	// ErrInactive says that an account is cancelled, banned or frozen, so that its merchant cannot consent.
+	// ErrInactive says that an account is cancelled, banned or frozen, so that its merchant cannot
+	// consent.
 	ErrInactive = errors.New("wechatsim: the account is cancelled, banned or frozen")
 )
 
-// Redirect is what the merchant's browser is sent back with.
+// Redirect holds the parameters with which WeChat redirects the merchant's browser.
 type Redirect struct {
 	AuthCode  string `json:"auth_code"`
 	ExpiresIn int    `json:"expires_in"`
 }
 
-// AppendTo is the address to which the browser is sent, its own query kept.
+// AppendTo returns redirectURI with the parameters added to its own query.
 func (r Redirect) AppendTo(redirectURI string) string {
 	return withQuery(redirectURI, url.Values{"auth_code": {r.AuthCode}, "expires_in": {strconv.Itoa(r.ExpiresIn)}})
 }
 
-// Consent is a merchant who consents, without a browser. Without sets he grants all that are offered to him.
-// It fails with ErrUnknownAccount, ErrInactive or ErrPreAuthCode.
+// Consent consents as a merchant does, without a browser. Without sets it grants all that are
+// offered. It fails with ErrUnknownAccount, ErrInactive or ErrPreAuthCode.
 func (s *Sim) Consent(_ context.Context, preAuthCode string, id wechat.AppID, sets ...wechat.PermissionSet) (Redirect, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,7 +59,7 @@ func (s *Sim) Consent(_ context.Context, preAuthCode string, id wechat.AppID, se
 	return s.authorize(a, s.orOffered(a, sets), preAuthCode), nil
 }
 
-// openPreAuth is nil unless the code may still be consented to.
+// openPreAuth returns the state of a pre-auth code that can still be used, or nil.
 func (s *Sim) openPreAuth(text string) *preAuth {
 	c, genuine := s.codes.read(text, preAuthCode)
 	known := s.preAuthCodes.items[c.number]
@@ -68,7 +69,7 @@ func (s *Sim) openPreAuth(text string) *preAuth {
 	return known
 }
 
-// invitation is a consent page's link, checked.
+// invitation is a valid link to the consent page.
 type invitation struct {
 	preAuthCode string
 	redirectURI string
@@ -76,7 +77,7 @@ type invitation struct {
 	sets        []wechat.PermissionSet // nil means all
 }
 
-// complaint is what WeChat's error page says.
+// complaint is the text of WeChat's error page.
 type complaint struct{ ZH, EN string }
 
 func (c *complaint) Error() string { return c.EN }
@@ -105,7 +106,8 @@ func (s *Sim) serveConsent(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, redirect.AppendTo(invitation.redirectURI), http.StatusFound)
 }
 
-// readInvitation checks the link as WeChat does. The Referer is asked for only when the page is opened: the form is posted from the page itself.
+// readInvitation checks the link as WeChat does. It checks the Referer only when the page is
+// opened, because the form is posted from the page itself.
 func (s *Sim) readInvitation(r *http.Request) (*invitation, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,12 +141,13 @@ func (s *Sim) checkLink(query url.Values) (*url.URL, error) {
 	return target, nil
 }
 
-// checkReferer wants the linking page, the redirect and the registered domain to be on one host.
+// checkReferer requires that the linking page, the redirect and the registered domain have the same
+// host.
 func (s *Sim) checkReferer(referer string, target *url.URL) error {
 	if s.behaviour.AnyReferer {
 		return nil
 	}
-	host := "" // also where the Referer is missing: WeChat then cannot know who links
+	host := "" // also without a Referer: WeChat then cannot know which page links
 	if from, err := url.Parse(referer); err == nil {
 		host = from.Host
 	}
@@ -180,10 +183,11 @@ func parseSets(text string) ([]wechat.PermissionSet, error) {
 	return sets, nil
 }
 
-// maxOffered bounds the page.
+// maxOffered limits the length of the page.
 const maxOffered = 50
 
-// candidates are the accounts that the merchant may choose from. biz_appid takes precedence over auth_type.
+// candidates returns the accounts that the merchant may choose from. biz_appid takes precedence
+// over auth_type.
 func (s *Sim) candidates(query url.Values) ([]Account, error) {
 	if id := wechat.AppID(query.Get("biz_appid")); id != "" {
 		return s.onlyCandidate(id)
@@ -212,7 +216,8 @@ func (s *Sim) onlyCandidate(id wechat.AppID) ([]Account, error) {
 	return []Account{a.details().filled(a.place)}, nil
 }
 
-// kindsOf reads auth_type: 1 is official accounts, 2 mini programs, 3 both and the default, 6 all. 4, 5 and 8 are kinds that nobody here has.
+// kindsOf reads auth_type: 1 is official accounts, 2 mini programs, 3 both and the default, 6 all.
+// No account here is of the kinds 4, 5 and 8.
 func kindsOf(authType string) (func(Kind) bool, error) {
 	switch authType {
 	case "", "3", "6":
@@ -227,7 +232,7 @@ func kindsOf(authType string) (func(Kind) bool, error) {
 	return nil, complain("auth_type 错误", "auth_type is not one of 1, 2, 3, 4, 5, 6, 8")
 }
 
-// consentByForm takes only what the page offered.
+// consentByForm accepts only what the page offered.
 func (s *Sim) consentByForm(r *http.Request, i *invitation) (Redirect, error) {
 	r.Body = http.MaxBytesReader(nil, r.Body, maxRequestBody)
 	if err := r.ParseForm(); err != nil {

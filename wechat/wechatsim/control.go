@@ -12,15 +12,15 @@ import (
 	"wxplatform/wechat"
 )
 
-// route is one call of the control API.
+// route is a route of the control API.
 type route struct {
 	pattern string
-	body    string // what it takes, by example
+	body    string // an example
 	help    string
 	act     act
 }
 
-// controlTable is the control API, and its manual.
+// controlTable returns the control API and its manual.
 func controlTable() []route {
 	return []route{
 		{"GET /_sim/", "", "this list", showing(func(*Sim) string { return ControlHelp() })},
@@ -91,7 +91,7 @@ const faultHelp = `something goes wrong with calls; all fields may be left out, 
         long_header             puts 70,000 bytes into its header
       gap       for a wire that waits: {"path":"/cgi-bin/*","wire":"stray","gap":"2ms"}`
 
-// ControlHelp is the manual of the control API.
+// ControlHelp returns the manual of the control API.
 func ControlHelp() string {
 	var b strings.Builder
 	for _, r := range controlTable() {
@@ -148,7 +148,8 @@ func controlStatus(err error) int {
 	return http.StatusBadRequest
 }
 
-// read takes a body, which may be missing, and refuses fields that do not exist: a misspelt one would silently do nothing.
+// read decodes a body, which may be missing. It refuses unknown fields: a misspelt one would
+// silently do nothing.
 func read(r *http.Request, into any) error {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// steer uses the control API.
+// steer calls the control API.
 func (r *rig) steer(method, path, body string) (int, object) {
 	r.t.Helper()
 	req, err := http.NewRequest(method, r.server.URL+path, strings.NewReader(body))
@@ -83,7 +83,8 @@ func TestControlTellsAWholeStory(t *testing.T) {
 	}
 }
 
-// sorted makes words comparable whose order says nothing: pushes about different accounts overtake each other.
+// sorted makes words comparable if their order is a matter of luck: pushes about different accounts
+// overtake each other.
 func sorted(words string) string {
 	fields := strings.Fields(words)
 	slices.Sort(fields)
@@ -188,7 +189,7 @@ func TestManualAndPackageDocHaveEveryRoute(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// The examples in the manual are what people copy, so they must be taken.
+// People copy the examples of the manual, so each must be accepted.
 func TestManualsExamplesAreRead(t *testing.T) {
 	for _, route := range controlTable() {
 		if route.body != "" && !json.Valid([]byte(route.body)) {

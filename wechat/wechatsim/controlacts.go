@@ -11,12 +11,12 @@ import (
 // act is what a route does.
 type act func(*Sim, *http.Request) (any, error)
 
-// showing answers what the simulator knows.
+// showing returns something that the simulator knows.
 func showing[T any](get func(*Sim) T) act {
 	return func(s *Sim, _ *http.Request) (any, error) { return get(s), nil }
 }
 
-// doing needs nothing to know and cannot fail.
+// doing calls a function that takes nothing and cannot fail.
 func doing(do func(*Sim)) act {
 	return func(s *Sim, _ *http.Request) (any, error) {
 		do(s)
@@ -24,12 +24,12 @@ func doing(do func(*Sim)) act {
 	}
 }
 
-// onAccount needs to know only which account.
+// onAccount calls a function with the appid in the path.
 func onAccount(do func(*Sim, wechat.AppID) error) act {
 	return func(s *Sim, r *http.Request) (any, error) { return nil, do(s, appIDOf(r)) }
 }
 
-// taking reads a body of its own.
+// taking decodes a body.
 func taking[B any](do func(*Sim, *http.Request, B) (any, error)) act {
 	return func(s *Sim, r *http.Request) (any, error) {
 		var body B
@@ -50,7 +50,7 @@ func settle(s *Sim, r *http.Request) (any, error) { return nil, s.Settle(r.Conte
 
 func addAccount(s *Sim, _ *http.Request, a Account) (any, error) { return s.AddAccount(a) }
 
-// changeAccount reads the body over the account as it is, so that what is not given stays.
+// changeAccount decodes the body over the account as it is, so that fields that are not given stay.
 func changeAccount(s *Sim, r *http.Request) (any, error) {
 	a, err := s.Account(appIDOf(r))
 	if err == nil {
@@ -173,7 +173,7 @@ func addFault(s *Sim, _ *http.Request, f Fault) (any, error) {
 
 func addPushFault(s *Sim, _ *http.Request, f PushFault) (any, error) { return nil, s.FaultPushes(f) }
 
-// changeBehaviour reads the body over the behaviour as it is.
+// changeBehaviour decodes the body over the behaviour as it is.
 func changeBehaviour(s *Sim, r *http.Request) (any, error) {
 	b := s.Behaviour()
 	if err := read(r, &b); err != nil {

@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// cork holds back what is written, to send it in one segment when it is switched off.
+// cork holds back what is written, and sends it in one segment when it is switched off.
 func cork(c *net.TCPConn, on bool) {
 	value := 0
 	if on {

@@ -4,5 +4,5 @@ package wechatsim
 
 import "net"
 
-// cork does nothing: what is written in two pieces may travel in two segments.
+// cork does nothing here: what is written in two pieces may be sent in two segments.
 func cork(*net.TCPConn, bool) {}

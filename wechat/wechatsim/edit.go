@@ -9,21 +9,21 @@ import (
 	"strings"
 )
 
-// value is a JSON value that can be changed in one place and keeps every other byte.
+// value is a JSON value in which one place can be changed while every other byte stays.
 type value struct {
 	raw     []byte // the text, unless it is split
 	open    byte   // '{' or '[' once it is split into members, else 0
 	members []member
 }
 
-// member is one of an object or, with an empty key, of an array.
+// member is a member of an object or, with an empty key, of an array.
 type member struct {
 	key   string
 	value *value
 }
 
-// edited is text with some members set, then some dropped. A path is joined by dots, with the index of an array's
-// element or "-" behind the last one: list.0.refresh_token, func_info.-
+// edited returns text with some members set and then some dropped. A path is joined by dots, with
+// the index of an array's element, or "-" for a new last one: list.0.refresh_token, func_info.-
 func edited(text []byte, set map[string]json.RawMessage, drop []string) []byte {
 	text, marked := bytes.CutPrefix(text, []byte(byteOrderMark))
 	root := &value{raw: text}
@@ -42,7 +42,7 @@ func edited(text []byte, set map[string]json.RawMessage, drop []string) []byte {
 // byteOrderMark is not JSON, but Behaviour.Field puts it before some answers.
 const byteOrderMark = "\xef\xbb\xbf"
 
-// find is nil if there is nothing at the path and create is false.
+// find returns the value at the path. Without create it returns nil if there is none.
 func (v *value) find(path string, create bool) *value {
 	for step := range strings.SplitSeq(path, ".") {
 		if v = v.child(step, create); v == nil {
@@ -71,7 +71,7 @@ func (v *value) child(step string, create bool) *value {
 	return m.value
 }
 
-// index is -1 if there is no such member.
+// index returns the index of a member, or -1.
 func (v *value) index(step string) int {
 	if v.open == '[' {
 		i, err := strconv.Atoi(step)
@@ -108,7 +108,7 @@ func (v *value) drop(path string) {
 	}
 }
 
-// split leaves alone what is neither an object nor an array, or is not JSON.
+// split splits an object or an array, and leaves everything else as it is.
 func (v *value) split() {
 	if v.open != 0 {
 		return
@@ -160,6 +160,6 @@ func (v *value) text() []byte {
 		}
 		b.Write(m.value.text())
 	}
-	b.WriteByte(v.open + 2) // '}' and ']' come two after their opening ones.
+	b.WriteByte(v.open + 2) // '}' and ']' come two after '{' and '['
 	return b.Bytes()
 }

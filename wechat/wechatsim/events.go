@@ -15,7 +15,7 @@ import (
 	"wxplatform/wechat"
 )
 
-// element is one field of a push. All but numbers are CDATA, as in WeChat's.
+// element is a field of a push. All but numbers are CDATA, as in WeChat's pushes.
 type element struct{ name, value string }
 
 var numeric = []string{"CreateTime", "AuthorizationCodeExpiredTime", "MsgId"}
@@ -44,7 +44,7 @@ func cdata(f element) string {
 	return "<![CDATA[" + strings.ReplaceAll(f.value, "]]>", "]]]]><![CDATA[>") + "]]>"
 }
 
-// pushEvent tells the component something. The lane is that of the account it is about.
+// pushEvent pushes an event to the component, in order with the others about that account.
 func (s *Sim) pushEvent(infoType string, about wechat.AppID, fields ...element) {
 	p := &push{kind: infoType, appID: about, attempts: 1, odd: s.oddPush()}
 	if s.behaviour.RetryEvents {
@@ -60,7 +60,8 @@ func (s *Sim) pushEvent(infoType string, about wechat.AppID, fields ...element) 
 	s.enqueue(p)
 }
 
-// pushAuthorization has the code's expiry as an absolute time, as WeChat's does whatever its page says.
+// pushAuthorization has the code's expiry as an absolute time, as WeChat does, although its
+// documents say otherwise.
 func (s *Sim) pushAuthorization(infoType string, about wechat.AppID, authCodeText, preAuthText string) {
 	expires := s.now().Add(s.config.Times.AuthCode).Unix()
 	s.pushEvent(infoType, about,
@@ -74,14 +75,14 @@ func (s *Sim) pushSession(a *account, customer wechat.OpenID, event string, fiel
 	s.pushMessage(a, customer, "event", append([]element{{"Event", event}}, fields...)...)
 }
 
-// pushMessage goes only to a component that holds a set to which messages belong.
+// pushMessage pushes only if the component has a permission set that includes messages.
 func (s *Sim) pushMessage(a *account, from wechat.OpenID, msgType string, fields ...element) {
 	if p := s.messagePush(a, from, msgType, fields...); p != nil {
 		s.enqueue(p)
 	}
 }
 
-// messagePush is nil where nobody is to be told.
+// messagePush returns nil if nothing is to be pushed.
 func (s *Sim) messagePush(a *account, from wechat.OpenID, msgType string, fields ...element) *push {
 	if s.config.MessageURL == "" || a.grant == nil || !anyOf(a.grant.sets, messageSets) {
 		return nil
@@ -98,7 +99,7 @@ func (s *Sim) messagePush(a *account, from wechat.OpenID, msgType string, fields
 	return p
 }
 
-// address seals the message and puts its signatures into the push's URL.
+// address encrypts the message and puts its signatures into the push's URL.
 func (s *Sim) address(p *push, target string, msg []byte, query url.Values) wechat.Push {
 	if target == "" {
 		return wechat.Push{}
@@ -122,7 +123,7 @@ func merged(a, b url.Values) url.Values {
 	return b
 }
 
-// withQuery appends to whatever query the URL already has, and leaves a fragment at the end.
+// withQuery appends to the query that the URL has, and leaves a fragment at the end.
 func withQuery(target string, query url.Values) string {
 	target, fragment, hasFragment := strings.Cut(target, "#")
 	separator := "?"
@@ -147,12 +148,12 @@ func (s *Sim) sixteenBytes() (b [16]byte) {
 	return b
 }
 
-// acceptableReply is nothing, or a sealed reply.
+// acceptableReply reports whether the reply is empty or encrypted.
 func acceptableReply(reply []byte) bool {
 	return len(reply) == 0 || bytes.HasPrefix(bytes.TrimSpace(reply), []byte("<xml>"))
 }
 
-// sealedReply is the body of a reply to a message.
+// sealedReply is the body of an encrypted reply to a message.
 type sealedReply struct {
 	Encrypt      string
 	MsgSignature string
@@ -160,7 +161,8 @@ type sealedReply struct {
 	Nonce        string
 }
 
-// takeReply understands one kind of reply: a message that is handed to the agents makes its writer wait for one.
+// takeReply handles one kind of reply: one that passes the message on to the agents makes its
+// customer wait for one.
 func (s *Sim) takeReply(p *push, reply []byte) {
 	if len(reply) == 0 || string(reply) == "success" {
 		return
@@ -172,7 +174,7 @@ func (s *Sim) takeReply(p *push, reply []byte) {
 	}
 	a := s.find(p.appID)
 	if said.MsgType == "transfer_customer_service" && checkDesk(a) == nil {
-		a.ownDesk().wait(a.ownDesk().customer(p.openID), s.now())
+		a.ownService().wait(a.ownService().customer(p.openID), s.now())
 	}
 }
 
@@ -192,7 +194,7 @@ func openReply(e *wechat.Envelope, reply []byte) (passiveReply, error) {
 	return said, nil
 }
 
-// withoutURL strips what net/http puts around an error.
+// withoutURL removes what net/http puts around an error.
 func withoutURL(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -201,8 +203,8 @@ func withoutURL(err error) error {
 	return err
 }
 
-// Probe is the GET by which WeChat's console tries a URL before saving it: the URL must answer what it is sent.
-// Of a message URL, an account must be given.
+// Probe sends the GET with which WeChat's console validates a URL: it must return what it is sent.
+// For a message URL, about must be an account.
 func (s *Sim) Probe(ctx context.Context, target string, about wechat.AppID) error {
 	s.mu.Lock()
 	echo, timestamp, nonce := strconv.FormatUint(s.random.Uint64(), 10), s.unixNow(), s.nonce()

@@ -14,28 +14,28 @@ import (
 	"wxplatform/wechat"
 )
 
-// When says on which side of the act a fault strikes.
+// When says whether a fault strikes before or after WeChat carries out the call.
 type When string
 
 const (
-	Before When = "before" // WeChat has not acted and will not, unless the fault only delays
-	After  When = "after"  // WeChat has acted
+	Before When = "before" // WeChat does not carry it out, unless the fault only delays
+	After  When = "after"  // WeChat has carried it out
 )
 
-// Effect is what is answered instead of the true answer.
+// Effect is what is sent instead of the true answer.
 type Effect string
 
 const (
 	Nothing      Effect = ""       // the true answer: only the delay or the Wire is a fault
-	AnswerCode   Effect = "code"   // answer Code
-	AnswerStatus Effect = "status" // answer an HTML page with Status, as a broken gateway would
-	AnswerHTML   Effect = "html"   // answer an HTML page with 200
-	AnswerEmpty  Effect = "empty"  // answer 200 and no body
+	AnswerCode   Effect = "code"   // an answer with Code
+	AnswerStatus Effect = "status" // an HTML page with Status, as from a broken gateway
+	AnswerHTML   Effect = "html"   // an HTML page with 200
+	AnswerEmpty  Effect = "empty"  // 200 without a body
 	AnswerEdited Effect = "edit"   // the true answer with some members set or dropped, and Header changed
-	AnswerBody   Effect = "body"   // answer Body with Status and Header
-	AnswerRaw    Effect = "raw"    // send Body instead of an HTTP answer, byte for byte, and keep the connection
-	Cut          Effect = "cut"    // close the connection without an answer
-	Reset        Effect = "reset"  // reset the connection without an answer
+	AnswerBody   Effect = "body"   // Body with Status and Header
+	AnswerRaw    Effect = "raw"    // Body instead of an HTTP answer, byte for byte; the connection is kept
+	Cut          Effect = "cut"    // the connection is closed without an answer
+	Reset        Effect = "reset"  // the connection is reset without an answer
 )
 
 var effects = []Effect{Nothing, AnswerCode, AnswerStatus, AnswerHTML, AnswerEmpty, AnswerEdited, AnswerBody, AnswerRaw, Cut, Reset}
@@ -43,34 +43,37 @@ var effects = []Effect{Nothing, AnswerCode, AnswerStatus, AnswerHTML, AnswerEmpt
 // Always, as Count, keeps a fault until ClearFaults.
 const Always = -1
 
-// Fault is something that goes wrong with calls of the API. The first fault that fits a call strikes it, and no other.
-// What is answered, and what the connection does with it, are chosen separately: Do and Wire.
+// Fault is something that goes wrong with calls of the API. A call is struck by the first fault
+// that matches it, and by no other. Do chooses what is answered, and Wire what the connection does
+// with it.
 type Fault struct {
-	Path  string // exact, or a prefix if it ends with *; empty fits all
+	Path  string // exact, or a prefix if it ends with *; empty matches all
 	AppID wechat.AppID
-	Skip  int             // how many calls that fit are left alone first: 2 strikes the third, whatever strikes the others
+	Skip  int             // how many matching calls are left alone first: 2 strikes the third, whether or not another fault strikes those
 	Count int             // how many calls are struck; 0 means one
-	When  When            // empty means Before, or After where the true answer is part of the fault
+	When  When            // empty means Before, or After if the true answer is a part of the fault
 	Delay time.Duration   // comes first
-	Hold  <-chan struct{} // unless nil, the call waits until it is closed: for tests in the same process
+	Hold  <-chan struct{} // if not nil, the call waits until it is closed: for tests in the same process
 
 	Do     Effect // empty means the one that the fields below belong to
 	Code   int    // for AnswerCode; 0 means -1
 	Status int    // for AnswerStatus, where 0 means 502, and for AnswerBody, where it means 200
 	Body   string // for AnswerBody and AnswerRaw
-	// Header changes the header for AnswerBody and AnswerEdited. An empty value leaves a field out, Date and Content-Type too.
+	// Header changes the header for AnswerBody and AnswerEdited. An empty value removes a field,
+	// even Date and Content-Type.
 	Header map[string]string
-	// Set and Drop are for AnswerEdited. Paths are joined by dots: authorization_info.func_info.0 is the first element,
-	// and authorization_info.func_info.- one behind the last. A value need not be JSON: it is sent as it is.
+	// Set and Drop are for AnswerEdited. Paths are joined by dots: authorization_info.func_info.0
+	// is the first element, and authorization_info.func_info.- a new last one. A value need not be
+	// JSON: it is sent as it is.
 	Set  map[string]json.RawMessage
 	Drop []string
 
 	Wire  Wire          // what the connection does
 	Gap   time.Duration // see Wire
-	Extra string        // for the strays: the bytes of the second answer; empty means the first one again
+	Extra string        // for stray answers: the bytes of the second one; empty means the first one again
 }
 
-// faultJSON is how a fault is written outside of Go: its durations are texts like "3s".
+// faultJSON is a Fault in JSON: its durations are texts like "3s".
 type faultJSON struct {
 	Path       string                     `json:"path,omitempty"`
 	AppID      wechat.AppID               `json:"appid,omitempty"`
@@ -82,7 +85,7 @@ type faultJSON struct {
 	Code       int                        `json:"code,omitempty"`
 	Status     int                        `json:"status,omitempty"`
 	Body       string                     `json:"body,omitempty"`
-	BodyBase64 []byte                     `json:"body_base64,omitempty"` // in place of body, where it is not UTF-8
+	BodyBase64 []byte                     `json:"body_base64,omitempty"` // instead of body, if that is not UTF-8
 	Header     map[string]string          `json:"header,omitempty"`
 	Set        map[string]json.RawMessage `json:"set,omitempty"`
 	SetText    map[string]string          `json:"set_text,omitempty"` // like set, for what is not JSON
@@ -122,7 +125,8 @@ func with[V any](m map[string]V, key string, value V) map[string]V {
 	return m
 }
 
-// UnmarshalJSON refuses what does not exist or does not fit together, for a misspelt fault would silently do nothing.
+// UnmarshalJSON refuses unknown fields and contradictions: a misspelt fault would silently do
+// nothing.
 func (f *Fault) UnmarshalJSON(text []byte) error {
 	j := faultJSON{Delay: "0s", Gap: "0s"}
 	if err := strictly(text, &j); err != nil {
@@ -152,7 +156,7 @@ func (f *Fault) UnmarshalJSON(text []byte) error {
 	return f.withDefaults().check()
 }
 
-// check wants the defaults filled.
+// check requires that the defaults are filled.
 func (f Fault) check() error {
 	does := func(any ...Effect) bool { return slices.Contains(any, f.Do) }
 	edits := len(f.Set)+len(f.Drop) > 0
@@ -191,7 +195,8 @@ func (f Fault) hasEmptyPath() bool {
 	return slices.ContainsFunc(paths, func(path string) bool { return slices.Contains(strings.Split(path, "."), "") })
 }
 
-// Fault makes something go wrong from now on. It panics if the fault's fields do not fit together.
+// Fault makes something go wrong from now on. It panics if the fault's fields contradict each
+// other.
 func (s *Sim) Fault(f Fault) {
 	f = f.withDefaults()
 	if err := f.check(); err != nil {
@@ -210,7 +215,7 @@ func (f Fault) withDefaults() Fault {
 		f.When = f.usual()
 	}
 	if f.Do == Nothing && f.When == Before && f.Wire != "" {
-		f.Do = AnswerCode // There is no true answer yet.
+		f.Do = AnswerCode // there is no true answer yet
 	}
 	if f.Do == AnswerCode && f.Code == 0 {
 		f.Code = -1
@@ -224,7 +229,7 @@ func (f Fault) withDefaults() Fault {
 	return f
 }
 
-// meant is the effect whose field is given.
+// meant returns the effect that the given fields belong to.
 func (f Fault) meant() Effect {
 	switch {
 	case f.Code != 0:
@@ -246,7 +251,7 @@ func (f Fault) usual() When {
 	return Before
 }
 
-// Faults are those still to come.
+// Faults returns the faults that are still to come.
 func (s *Sim) Faults() []Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -257,14 +262,15 @@ func (s *Sim) Faults() []Fault {
 	return left
 }
 
-// ClearFaults ends all faults, those of pushes too.
+// ClearFaults ends all faults, including those of pushes.
 func (s *Sim) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults, s.pushFaults = nil, nil
 }
 
-// takeFault uses up one strike of the first fault that fits, or is nil. A fault that skips the call leaves it to the next.
+// takeFault uses up one strike of the first fault that matches, or returns nil. A fault that skips
+// the call leaves it to the next fault.
 func (s *Sim) takeFault(c *call) *Fault {
 	at := -1
 	for i, f := range s.faults {
@@ -302,7 +308,7 @@ func matches(pattern, text string) bool {
 
 func (f *Fault) strikes(when When) bool { return f != nil && f.When == when }
 
-// answers reports whether it does more than delay.
+// answers reports whether the fault does more than delay.
 func (f *Fault) answers() bool { return f.Do != Nothing || f.Wire != "" }
 
 func (f *Fault) describe() string {
@@ -312,8 +318,9 @@ func (f *Fault) describe() string {
 	return strings.Join(strings.Fields(fmt.Sprintf("%s %s %s", f.When, f.Do, f.Wire)), " ")
 }
 
-// Reject makes WeChat refuse the newest access token of an account with 40001 from now on, although its time is not over.
-// With the component's appid, the same happens to its component token. Only a newer token helps.
+// Reject makes WeChat refuse the newest access token of an account with 40001 from now on, before
+// its time is over. With the component's appid it rejects the component token. Only a newer token
+// helps.
 func (s *Sim) Reject(id wechat.AppID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

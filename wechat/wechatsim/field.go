@@ -11,11 +11,11 @@ import (
 	"wxplatform/wechat"
 )
 
-// Behaviour.Field makes answers and pushes odd in the ways that people who run such platforms reported. Each oddity names its
-// source: a section of wechat-protocol (§), whose corrections of 2026-11-28 are §12, or a row of field-cases (B…). None of
-// them takes anything from a platform that tolerates them: tokens are whole, and errcodes are the true ones.
+// Behaviour.Field makes answers and pushes odd in the ways that operators of such platforms
+// reported. Each oddity below names its heading in docs/wechat.md. A platform that tolerates them
+// loses nothing: tokens are whole, and errcodes are the true ones.
 
-// chance chooses the oddities of one answer or push, by the seed and its number alone.
+// chance chooses the oddities of an answer or a push, from the seed and its number alone.
 type chance struct{ *rand.Rand }
 
 const (
@@ -27,12 +27,12 @@ func (s *Sim) chance(stream, n uint64) chance {
 	return chance{rand.New(rand.NewPCG(s.config.Seed+n, stream))}
 }
 
-// in is true once in n times.
+// in returns true once in n times.
 func (c chance) in(n int) bool { return c.IntN(n) == 0 }
 
 func pick[T any](c chance, from ...T) T { return from[c.IntN(len(from))] }
 
-// oddAnswer is an answer on its way to be odd.
+// oddAnswer is an answer that is being made odd.
 type oddAnswer struct {
 	chance
 	call *call
@@ -40,10 +40,10 @@ type oddAnswer struct {
 	root *value
 }
 
-// oddity is one thing that happens to some answers.
+// oddity is something that happens to some answers.
 type oddity struct {
-	path string // as that of a Fault
-	once int    // in so many answers
+	path string // like that of a Fault
+	once int    // one in so many answers
 	do   func(*oddAnswer)
 }
 
@@ -54,25 +54,25 @@ const (
 	waitPath    = "/customservice/kfsession/getwaitcase"
 )
 
-// oddities come in this order: numbers are changed last, those of the members that came before too.
+// The order matters: numbers are changed last, including those of members that were added before.
 func oddities() []oddity {
 	return []oddity{
-		{infoPath, 1, (*oddAnswer).loseSets},                       // §12 on §3.6; B01
-		{infoPath, 3, (*oddAnswer).denyVerification},               // §12 on §3.6; B03
-		{infoPath, 2, (*oddAnswer).addProfile},                     // §3.6: documented members that the samples lack
-		{"/cgi-bin/component/*", 2, (*oddAnswer).describeSets},     // §3.4: type, name, desc and confirm_info
-		{"/cgi-bin/component/*", 2, (*oddAnswer).spoilSets},        // B05: entries that say nothing
-		{"/cgi-bin/component/api_*", 4, (*oddAnswer).loseExpiry},   // B06
-		{listPath, 2, (*oddAnswer).emptyTokens},                    // §3.7: refresh_token is empty or absent
-		{"*", 2, (*oddAnswer).spoilNames},                          // §12 on names; B02
-		{sessionPath, 2, (*oddAnswer).renameAgent},                 // §5.0, §12 on §5.1; B11
-		{sessionPath, 3, (*oddAnswer).loseCreateTime},              // §5.1: absent where nobody serves
-		{waitPath, 2, (*oddAnswer).addToWaitCases},                 // §12 on §5.1
-		{"/customservice/kfsession/get*", 3, (*oddAnswer).sayOK},   // §5.1: the answers of 2014 had errcode and errmsg
-		{"/cgi-bin/customservice/*", 2, (*oddAnswer).numberAgents}, // §5.2, §12 on §5.2
-		{"*", 3, (*oddAnswer).hint},                                // §3, common rules: errmsg's ending before 2020
-		{"*", 3, (*oddAnswer).addMembers},                          // §3.6: members come without notice
-		{"*", 2, (*oddAnswer).flipNumbers},                         // B05, B06; §5.2
+		{infoPath, 1, (*oddAnswer).loseSets},                       // "Field reports"
+		{infoPath, 3, (*oddAnswer).denyVerification},               // "Field reports"
+		{infoPath, 2, (*oddAnswer).addProfile},                     // "Profile of an authorizer": documented members that the samples do not have
+		{"/cgi-bin/component/*", 2, (*oddAnswer).describeSets},     // "Exchange of an auth code": type, name, desc and confirm_info
+		{"/cgi-bin/component/*", 2, (*oddAnswer).spoilSets},        // "Field reports": entries that say nothing
+		{"/cgi-bin/component/api_*", 4, (*oddAnswer).loseExpiry},   // "Field reports"
+		{listPath, 2, (*oddAnswer).emptyTokens},                    // "List of authorizers": refresh_token is empty or absent
+		{"*", 2, (*oddAnswer).spoilNames},                          // "Field reports"
+		{sessionPath, 2, (*oddAnswer).renameAgent},                 // "Customer-service calls", "Field reports"
+		{sessionPath, 3, (*oddAnswer).loseCreateTime},              // "Customer-service sessions": absent if nobody serves the customer
+		{waitPath, 2, (*oddAnswer).addToWaitCases},                 // "Field reports"
+		{"/customservice/kfsession/get*", 3, (*oddAnswer).sayOK},   // "Customer-service sessions": the answers of 2014 had errcode and errmsg
+		{"/cgi-bin/customservice/*", 2, (*oddAnswer).numberAgents}, // "Field reports"
+		{"*", 3, (*oddAnswer).hint},                                // "Common rules": the end of errmsg before 2020
+		{"*", 3, (*oddAnswer).addMembers},                          // "Profile of an authorizer": members are added without notice
+		{"*", 2, (*oddAnswer).flipNumbers},                         // "Field reports"
 	}
 }
 
@@ -90,7 +90,8 @@ func (s *Sim) makeOdd(c *call, a answer) answer {
 	return a
 }
 
-// wrap changes what is around the JSON. Kept connections end unannounced: §12 on §7.3, B09; the labels are those of §7.3.
+// wrap changes what is around the JSON. Kept connections end unannounced (docs/wechat.md, "Field
+// reports"), and content types vary (docs/wechat.md, "Hosts and time-outs").
 func (o *oddAnswer) wrap(a *answer) {
 	if o.in(6) {
 		a.body = append([]byte(byteOrderMark), a.body...)
@@ -104,8 +105,8 @@ func (o *oddAnswer) wrap(a *answer) {
 	a.closes = o.in(4)
 }
 
-// loseSets leaves the permission sets out of every second profile, but not out of the first that tells of them: a platform
-// that did not exchange the code has them from nowhere else.
+// loseSets removes the permission sets from every second profile, but not from the first that has
+// them: a platform that did not exchange the code has no other source.
 func (o *oddAnswer) loseSets() {
 	g, err := o.sim.grantOf(o.call.appID)
 	authorization := o.root.find("authorization_info", false)
@@ -171,7 +172,8 @@ func (o *oddAnswer) spoilSets() {
 	})
 }
 
-// loseExpiry spares pre-auth codes, for nobody reported one without, and lives that are not WeChat's: nobody could know them.
+// loseExpiry spares pre-auth codes, because nobody reported one without an expiry, and durations
+// that are not WeChat's, because no platform could know them.
 func (o *oddAnswer) loseExpiry() {
 	o.root.each(func(_ string, v *value) { v.dropExpiry() })
 	o.root.dropExpiry()
@@ -201,7 +203,8 @@ func (o *oddAnswer) emptyTokens() {
 
 var names = []string{"nick_name", "principal_name", "signature", "kf_nick"}
 
-// spoilNames puts a control byte, a NUL or an emoji behind a name, the byte as it is, as WeChat does.
+// spoilNames appends a control byte, a NUL or an emoji to a name, the byte unescaped, as WeChat
+// does.
 func (o *oddAnswer) spoilNames() {
 	o.root.each(func(key string, v *value) {
 		if text, is := bytes.CutSuffix(v.raw, []byte(`"`)); is && slices.Contains(names, key) {
@@ -282,10 +285,11 @@ func (o *oddAnswer) flipNumbers() {
 	})
 }
 
-// maxFieldPage is how many accounts a page has, whatever is asked for (B12).
+// maxFieldPage is how many accounts a page has at most, whatever is asked for.
 const maxFieldPage = 100
 
-// fieldList is a page of the list with an entry that names nobody, which counts like the others (B12).
+// fieldList returns a page of the list with an entry that names no account, and that counts like
+// the others.
 func (s *Sim) fieldList(offset, count int) listAnswer {
 	total := len(s.authorized)
 	if total > 0 {
@@ -307,8 +311,8 @@ func (s *Sim) fieldList(offset, count int) listAnswer {
 
 const nobodysPlace = 1
 
-// sameAgent is the name under which the desk knows an agent. Reports have an account's agents as prefix@alias and as prefix@gh_…,
-// in letters of either case (§5.0, B11).
+// sameAgent returns the name under which the simulator knows an agent. According to reports the
+// agents of an account are named prefix@alias and prefix@gh_…, in letters of either case.
 func (s *Sim) sameAgent(a Account, kf wechat.KFAccount) wechat.KFAccount {
 	prefix, at, _ := strings.Cut(string(kf), "@")
 	suffixes := []string{a.Alias, string(a.UserName)}

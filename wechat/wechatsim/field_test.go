@@ -46,7 +46,8 @@ func looseNumber(v any) int64 {
 	return int64(f)
 }
 
-// odd calls an API with the right token and returns the bytes, by which the test sees how it is odd.
+// odd calls an API with the right token and returns the bytes of the answer, which show how it is
+// odd.
 func (r *rig) odd(path string, body object) []byte {
 	r.t.Helper()
 	query := url.Values{}
@@ -66,14 +67,14 @@ func (r *rig) odd(path string, body object) []byte {
 	return text
 }
 
-// once calls on a connection of its own, for those of field end without a word.
+// once calls on a connection of its own, because Field ends kept connections without notice.
 func (r *rig) once(path string, query url.Values, body any) (*http.Response, []byte) {
 	r.t.Helper()
 	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	return r.raw(path, query, body)
 }
 
-// rounds are the answers of the APIs that a platform calls, some dozens of each.
+// rounds returns some dozens of answers of each API that a platform calls.
 func (r *rig) rounds() map[string][]string {
 	r.t.Helper()
 	got := map[string][]string{}
@@ -131,7 +132,7 @@ func TestFieldShowsEveryOddity(t *testing.T) {
 	}
 }
 
-// What comes odd in the n-th call must not depend on luck: a failure has to be repeatable.
+// The oddity of the n-th call must not depend on luck: a failure has to be repeatable.
 func TestFieldIsTheSameForASeed(t *testing.T) {
 	rid := regexp.MustCompile(`rid: [0-9a-f-]+`)
 	first, second := newFieldRig(t).rounds(), newFieldRig(t).rounds()
@@ -158,7 +159,7 @@ func TestFieldLosesNoPermissionSetsThatAPlatformCannotKnow(t *testing.T) {
 	}
 }
 
-// Where the exchange's answer was lost, the profile is the only one that tells of the sets.
+// If the exchange's answer was lost, only the profile has the permission sets.
 func TestFieldLosesNoPermissionSetsWithAnExchange(t *testing.T) {
 	r := newFieldRig(t)
 	r.oddComponentToken()
@@ -254,7 +255,7 @@ func TestFieldLabelsAnswersAsOthers(t *testing.T) {
 	}
 }
 
-// oddReceiver keeps what a platform's event URL gets, and opens it tolerantly.
+// oddReceiver keeps what a platform's event URL receives, and opens it tolerantly.
 type oddReceiver struct {
 	t        *testing.T
 	envelope *wechat.Envelope
@@ -289,7 +290,7 @@ func (o *oddReceiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "success")
 }
 
-// scanned is the trimmed content of an element.
+// scanned returns the trimmed content of an element.
 func scanned(text, name string) string {
 	_, rest, _ := strings.Cut(text, "<"+name+">")
 	content, _, _ := strings.Cut(rest, "</"+name+">")

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// oddPush chooses what is odd about one push. It is nil where nothing is.
+// oddPush is what is odd about a push, nil for nothing.
 type oddPush struct {
 	chance
-	aged  bool // it comes as one of 2013 did: in HTTP/1.0, with Keep-Alive (§12 on §7.5)
-	twice bool // §1.4: nothing promises that a push comes once
+	aged  bool // sent as in 2013: in HTTP/1.0, with Keep-Alive (docs/wechat.md, "Field reports")
+	twice bool // sent twice: nothing promises that a push comes once (docs/wechat.md, "Authorization events")
 }
 
-// oddPush is that of the next push. The caller holds the lock.
+// oddPush chooses for the next push. The caller holds the lock.
 func (s *Sim) oddPush() *oddPush {
 	if !s.behaviour.Field {
 		return nil
@@ -30,8 +30,9 @@ func (s *Sim) oddPush() *oddPush {
 	return &oddPush{chance: c, aged: c.in(3), twice: c.in(4)}
 }
 
-// document has blanks and line ends inside its elements, as WeChat's old sample of the ticket has (§1.2, B17), and perhaps an
-// element with a bad byte that nobody needs (§12 on names). What a customer wrote is left alone.
+// document puts blanks and line ends into its elements, as WeChat's old sample of the ticket has
+// them (docs/wechat.md, "Component verify ticket"), and sometimes adds an element with a bad byte
+// that nobody needs. What a customer wrote is left alone.
 func (o *oddPush) document(fields ...element) []byte {
 	var b bytes.Buffer
 	b.WriteString("<xml>")
@@ -48,13 +49,13 @@ func (o *oddPush) document(fields ...element) []byte {
 
 func (o *oddPush) blank() string { return pick(o.chance, "", " ", "\n", "\r\n\t") }
 
-// bare is the value without CDATA, now and then.
+// bare returns the value, sometimes without CDATA.
 func (o *oddPush) bare(f element, value string) string {
 	if o.in(2) {
 		return value
 	}
 	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(f.value)) // A strings.Builder takes everything.
+	_ = xml.EscapeText(&b, []byte(f.value)) // a strings.Builder never fails
 	return b.String()
 }
 
@@ -66,7 +67,7 @@ func (o *oddPush) withBadElement(fields []element) []element {
 	return fields
 }
 
-// created is the ticket's CreateTime, now and then in milliseconds (B21).
+// created returns the ticket's CreateTime, sometimes in milliseconds.
 func (o *oddPush) created(seconds string) string {
 	if o != nil && o.in(3) {
 		return seconds + "000"
@@ -74,8 +75,8 @@ func (o *oddPush) created(seconds string) string {
 	return seconds
 }
 
-// envelope puts what is sealed into the envelope of the other kind of push, of which only Encrypt is to be read (§1.2), or
-// into JSON that goes on calling itself text/xml (§12 on §7.5).
+// envelope puts the encrypted message into the envelope of the other kind of push, of which only
+// Encrypt matters, or into JSON that is still labelled text/xml (docs/wechat.md, "Field reports").
 func (o *oddPush) envelope(body []byte, encrypt string) []byte {
 	switch {
 	case o == nil || o.in(2):
@@ -87,7 +88,7 @@ func (o *oddPush) envelope(body []byte, encrypt string) []byte {
 	return []byte("<xml>\n<ToUserName>toUser</ToUserName>\n<Encrypt>\n" + cdata(element{"Encrypt", encrypt}) + "\n</Encrypt>\n</xml>\n")
 }
 
-// newAgedClient says HTTP/1.0 where the URL is not https.
+// newAgedClient returns a client that speaks HTTP/1.0 if the URL is not https.
 func newAgedClient(timeout time.Duration) *http.Client {
 	client := newPushClient(timeout)
 	transport := client.Transport.(*http.Transport)
@@ -98,7 +99,8 @@ func newAgedClient(timeout time.Duration) *http.Client {
 	return client
 }
 
-// agedConn changes the request line that net/http writes. It stands in one piece at the start of a write.
+// agedConn changes the request line that net/http writes. It is in one piece at the start of a
+// write.
 type agedConn struct{ net.Conn }
 
 func (c agedConn) Write(b []byte) (int, error) {

@@ -8,7 +8,7 @@ type number struct {
 	ID int `json:"id"`
 }
 
-// businessInfo is what the account has switched on; nothing here depends on it.
+// businessInfo says which functions the account has switched on. Nothing here depends on it.
 type businessInfo struct {
 	OpenStore int `json:"open_store"`
 	OpenScan  int `json:"open_scan"`
@@ -32,7 +32,7 @@ type authorizerInfo struct {
 	MiniProgramInfo *miniProgramInfo `json:"MiniProgramInfo,omitempty"`
 }
 
-// miniProgramInfo tells by its presence that it is a mini program.
+// miniProgramInfo is present for mini programs only.
 type miniProgramInfo struct {
 	Network     network    `json:"network"`
 	Categories  []category `json:"categories"`

@@ -6,7 +6,7 @@ import (
 	"wxplatform/wechat"
 )
 
-// openIDFormat is that of all openids seen.
+// openIDFormat is the form of all openids that were seen.
 var openIDFormat = regexp.MustCompile(`^o[A-Za-z0-9_-]{27}$`)
 
 func checkOpenID(id wechat.OpenID) error {
@@ -23,7 +23,7 @@ func checkDesk(a *account) error {
 	return nil
 }
 
-// boundAgent is the agent, if somebody's WeChat is bound to it.
+// boundAgent returns the agent, if a person's WeChat is bound to it.
 func (s *Sim) boundAgent(a *account, kf wechat.KFAccount) (Agent, error) {
 	profile := a.details()
 	agent, known := profile.agent(s.sameAgent(profile, kf))
@@ -36,7 +36,7 @@ func (s *Sim) boundAgent(a *account, kf wechat.KFAccount) (Agent, error) {
 	return agent, nil
 }
 
-// pair checks what creating and closing have in common.
+// pair does the checks that creating and closing a session have in common.
 func (s *Sim) pair(a *account, kf wechat.KFAccount, id wechat.OpenID) (Agent, *customer, error) {
 	if err := checkDesk(a); err != nil {
 		return Agent{}, nil, err
@@ -52,7 +52,7 @@ func (s *Sim) createSession(c *call) (any, error) {
 	return okAnswer, s.open(c.account, c.body.KFAccount, c.body.OpenID, !s.behaviour.SilentSessions)
 }
 
-// open succeeds without a change if this agent already serves this customer.
+// open changes nothing and succeeds if this agent already serves this customer.
 func (s *Sim) open(a *account, kf wechat.KFAccount, id wechat.OpenID, tell bool) error {
 	agent, customer, err := s.pair(a, kf, id)
 	switch {
@@ -65,7 +65,7 @@ func (s *Sim) open(a *account, kf wechat.KFAccount, id wechat.OpenID, tell bool)
 	case customer != nil && customer.agent != "":
 		return refuse(65414)
 	}
-	s.startSession(a, a.ownDesk().customer(id), agent.KFAccount, tell)
+	s.startSession(a, a.ownService().customer(id), agent.KFAccount, tell)
 	return nil
 }
 
@@ -73,7 +73,7 @@ func (s *Sim) closeSession(c *call) (any, error) {
 	return okAnswer, s.shut(c.account, c.body.KFAccount, c.body.OpenID, !s.behaviour.SilentSessions)
 }
 
-// shut only ends an established session, not a customer's waiting.
+// shut ends an established session only, not a customer's waiting.
 func (s *Sim) shut(a *account, kf wechat.KFAccount, id wechat.OpenID, tell bool) error {
 	agent, customer, err := s.pair(a, kf, id)
 	switch {
@@ -133,14 +133,14 @@ type waitCase struct {
 	OpenID     wechat.OpenID `json:"openid"`
 }
 
-// maxWaitCases cuts the list; its count goes on counting.
+// maxWaitCases limits the list; its count has no limit.
 const maxWaitCases = 100
 
 func (s *Sim) getWaitCase(c *call) (any, error) {
 	if err := checkDesk(c.account); err != nil {
 		return nil, err
 	}
-	waiting := &c.account.ownDesk().waiting
+	waiting := &c.account.ownService().waiting
 	cases := []waitCase{}
 	for e := waiting.Front(); e != nil && len(cases) < maxWaitCases; e = e.Next() {
 		customer := e.Value.(*customer)
@@ -152,14 +152,14 @@ func (s *Sim) getWaitCase(c *call) (any, error) {
 	}{waiting.Len(), cases}, nil
 }
 
-// Session is who serves a customer. Its zero value is nobody.
+// Session says which agent serves a customer. The zero value means none.
 type Session struct {
 	KFAccount wechat.KFAccount `json:"kf_account"`
 	Created   int64            `json:"createtime"`
 	Waiting   bool             `json:"waiting"`
 }
 
-// Session tells who serves a customer now.
+// Session returns which agent serves a customer now.
 func (s *Sim) Session(id wechat.AppID, customer wechat.OpenID) Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,17 +177,18 @@ func (s *Sim) Session(id wechat.AppID, customer wechat.OpenID) Session {
 	return Session{KFAccount: c.agent, Created: c.since.Unix()}
 }
 
-// OpenSession is an agent who accepts a customer, waiting or not. It fails with a *Refusal as the API would.
+// OpenSession accepts a customer, waiting or not, as an agent does. It fails with a *Refusal as the
+// API would.
 func (s *Sim) OpenSession(id wechat.AppID, kf wechat.KFAccount, customer wechat.OpenID) error {
 	return s.atDesk(id, func(a *account) error { return s.open(a, kf, customer, true) })
 }
 
-// CloseSession is an agent who ends his session.
+// CloseSession ends a session as its agent does. It fails with a *Refusal as the API would.
 func (s *Sim) CloseSession(id wechat.AppID, kf wechat.KFAccount, customer wechat.OpenID) error {
 	return s.atDesk(id, func(a *account) error { return s.shut(a, kf, customer, true) })
 }
 
-// SwitchSession is an agent who hands a customer to another one.
+// SwitchSession passes a customer from one agent to another.
 func (s *Sim) SwitchSession(id wechat.AppID, from, to wechat.KFAccount, customer wechat.OpenID) error {
 	return s.atDesk(id, func(a *account) error {
 		agent, err := s.boundAgent(a, to)
@@ -200,7 +201,7 @@ func (s *Sim) SwitchSession(id wechat.AppID, from, to wechat.KFAccount, customer
 		if err != nil {
 			return err
 		}
-		s.startSession(a, a.ownDesk().customer(customer), agent.KFAccount, false)
+		s.startSession(a, a.ownService().customer(customer), agent.KFAccount, false)
 		s.pushSession(a, customer, "kf_switch_session", element{"FromKfAccount", string(from)}, element{"ToKfAccount", string(to)})
 		return nil
 	})

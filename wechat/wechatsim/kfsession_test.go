@@ -170,7 +170,7 @@ func TestWaitingCustomersAreCutAtAHundred(t *testing.T) {
 		r.clock.advance(time.Second)
 	}
 	r.must(r.OpenSession(SampleService, kf1, openID(0)))
-	r.must(r.Forward(SampleService, openID(2))) // He goes on waiting where he was.
+	r.must(r.Forward(SampleService, openID(2))) // who keeps the place in the queue
 	answer := r.session("getwaitcase", nil, nil)
 	list := answer["waitcaselist"].([]any)
 	if answer["count"] != 149.0 || len(list) != 100 {
@@ -301,7 +301,7 @@ func TestDeskForgetsWhomItServed(t *testing.T) {
 		r.must(r.OpenSession(SampleService, kf1, openID(i)))
 		r.must(r.CloseSession(SampleService, kf1, openID(i)))
 	}
-	if got := len(r.find(SampleService).desk.customers); got != 0 {
+	if got := len(r.find(SampleService).service.customers); got != 0 {
 		t.Errorf("got %d customers, want none", got)
 	}
 }

@@ -51,7 +51,7 @@ func TestConcurrentRefreshesAllMintAndTheLastOneWins(t *testing.T) {
 	}
 }
 
-// newLoaded has n accounts of which each was called.
+// newLoaded returns a simulator with n accounts, each of which was called.
 func newLoaded(tb testing.TB, n int) *Sim {
 	tb.Helper()
 	s, err := New(Config{Seed: 1})

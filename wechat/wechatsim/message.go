@@ -8,10 +8,11 @@ import (
 	"wxplatform/wechat"
 )
 
-// answersPerMessage is how many messages an account may send after one of its customer's, within Times.Allowance.
+// answersPerMessage is how many messages an account may send after each message of a customer,
+// within Times.Allowance.
 const answersPerMessage = 5
 
-// Message is one that a customer was sent.
+// Message is a message that a customer received.
 type Message struct {
 	At        time.Time        `json:"at"`
 	AppID     wechat.AppID     `json:"appid"`
@@ -66,15 +67,16 @@ func (s *Sim) spendAnswer(a *account, id wechat.OpenID) error {
 	return nil
 }
 
-// Messages are the last few thousand that customers were sent, oldest first.
+// Messages returns the last few thousand messages that customers received, oldest first.
 func (s *Sim) Messages() []Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.messages.all()
 }
 
-// CustomerMessage is a customer who writes to an account. It is pushed, unless an agent serves him: then it goes to the agent alone.
-// A receiver that answers transfer_customer_service, sealed, makes him wait for an agent.
+// CustomerMessage sends a text from a customer to an account. It is pushed, unless an agent serves
+// the customer: then only the agent gets it. If the receiver answers transfer_customer_service,
+// encrypted, the customer waits for an agent.
 func (s *Sim) CustomerMessage(id wechat.AppID, customer wechat.OpenID, text string) error {
 	return s.atDesk(id, func(a *account) error {
 		c, err := s.writes(a, customer)
@@ -90,7 +92,7 @@ func (s *Sim) CustomerMessage(id wechat.AppID, customer wechat.OpenID, text stri
 // firstMsgID makes ids as long as WeChat's.
 const firstMsgID = 6_054_768_590_064_713_728
 
-// Forward is a customer whose message somebody hands to the agents: he waits until one accepts him.
+// Forward makes a customer wait for an agent, as if a message had been passed on.
 func (s *Sim) Forward(id wechat.AppID, customer wechat.OpenID) error {
 	return s.atDesk(id, func(a *account) error {
 		if err := checkDesk(a); err != nil {
@@ -98,7 +100,7 @@ func (s *Sim) Forward(id wechat.AppID, customer wechat.OpenID) error {
 		}
 		c, err := s.writes(a, customer)
 		if err == nil && c.agent == "" {
-			a.ownDesk().wait(c, s.now())
+			a.ownService().wait(c, s.now())
 		}
 		return err
 	})
@@ -109,7 +111,7 @@ func (s *Sim) writes(a *account, id wechat.OpenID) (*customer, error) {
 		return nil, err
 	}
 	s.current(a, id)
-	c := a.ownDesk().customer(id)
+	c := a.ownService().customer(id)
 	c.latest = s.now()
 	c.answers, c.until = answersPerMessage, s.now().Add(s.config.Times.Allowance)
 	return c, nil

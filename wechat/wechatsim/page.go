@@ -69,7 +69,8 @@ type shownSet struct {
 	ZH, EN string
 }
 
-// showConsent has one form for each account, so that it works without a script. The forms are posted to the link itself.
+// showConsent has a form for each account, so that the page works without a script. The forms are
+// posted to the link itself.
 func (s *Sim) showConsent(w http.ResponseWriter, i *invitation) {
 	var shown []shownAccount
 	for n, a := range i.accounts {

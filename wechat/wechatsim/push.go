@@ -14,29 +14,31 @@ import (
 
 const (
 	maxPushesInFlight = 64
-	// maxQueued bounds the memory of a receiver that is slower than its events; what comes on top is lost and recorded so.
+	// maxQueued limits the memory for a receiver that is slower than its events. Further pushes are
+	// lost, and recorded as lost.
 	maxQueued       = 100_000
 	messageAttempts = 3
 	maxReply        = 64 << 10
 )
 
-// push is one sealed event or message on its way.
+// push is an encrypted event or message that has not been delivered.
 type push struct {
 	kind     string
-	appID    wechat.AppID // its lane: pushes of one account keep their order
+	appID    wechat.AppID // its queue: pushes about one account keep their order
 	url      string
 	body     []byte
 	attempts int
 	message  bool
 	openID   wechat.OpenID
-	envelope *wechat.Envelope // it was sealed with, which also opens the reply
+	envelope *wechat.Envelope // that encrypted it, and opens the reply
 	odd      *oddPush
 }
 
-// laneQueue is what is left to push about one account. Its goroutine ends when nothing is.
-type laneQueue struct{ queue []*push }
+// accountQueue holds what is still to be pushed about one account. Its goroutine ends when it is
+// empty.
+type accountQueue struct{ queue []*push }
 
-// PushRecord is what became of a push.
+// PushRecord is the result of a push.
 type PushRecord struct {
 	At       time.Time    `json:"at"`
 	Kind     string       `json:"kind"` // InfoType, Event, or the MsgType of a message
@@ -58,22 +60,22 @@ func newPushClient(timeout time.Duration) *http.Client {
 	}
 }
 
-// Pushes are the results of the last few thousand pushes, oldest first.
+// Pushes returns the results of the last few thousand pushes, oldest first.
 func (s *Sim) Pushes() []PushRecord {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pushLog.all()
 }
 
-// enqueue lets the faults have their way. The caller holds the lock.
+// enqueue applies the faults. The caller holds the lock.
 func (s *Sim) enqueue(p *push) {
 	if p.url != "" {
 		s.send(p.appID, s.afterFaults(p))
 	}
 }
 
-// send starts the lane's goroutine unless it runs.
-func (s *Sim) send(lane wechat.AppID, pushes []*push) {
+// send starts the queue's goroutine unless it runs.
+func (s *Sim) send(about wechat.AppID, pushes []*push) {
 	if len(pushes) == 0 || s.life.Err() != nil {
 		return
 	}
@@ -82,36 +84,36 @@ func (s *Sim) send(lane wechat.AppID, pushes []*push) {
 		return
 	}
 	s.queued += len(pushes)
-	if l := s.lanes[lane]; l != nil {
+	if l := s.queues[about]; l != nil {
 		l.queue = append(l.queue, pushes...)
 		return
 	}
-	s.startLane(lane, &laneQueue{pushes})
+	s.startQueue(about, &accountQueue{pushes})
 }
 
-func (s *Sim) startLane(id wechat.AppID, l *laneQueue) {
-	if len(s.lanes) == 0 {
+func (s *Sim) startQueue(id wechat.AppID, l *accountQueue) {
+	if len(s.queues) == 0 {
 		s.idle = make(chan struct{})
 	}
-	s.lanes[id] = l
+	s.queues[id] = l
 	s.pushing.Go(func() { s.runLane(id, l) })
 }
 
-func (s *Sim) runLane(id wechat.AppID, l *laneQueue) {
+func (s *Sim) runLane(id wechat.AppID, l *accountQueue) {
 	for p := s.takePush(id, l); p != nil; p = s.takePush(id, l) {
 		attempts, reply, err := s.deliver(p)
 		s.settlePush(p, attempts, reply, err)
 	}
 }
 
-// takePush is nil, and the lane is gone, when nothing is left in it.
-func (s *Sim) takePush(id wechat.AppID, l *laneQueue) *push {
+// takePush returns nil and removes the queue if it is empty.
+func (s *Sim) takePush(id wechat.AppID, l *accountQueue) *push {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(l.queue) == 0 || s.life.Err() != nil {
 		s.queued -= len(l.queue)
-		delete(s.lanes, id)
-		if len(s.lanes) == 0 {
+		delete(s.queues, id)
+		if len(s.queues) == 0 {
 			close(s.idle)
 		}
 		return nil
@@ -139,7 +141,7 @@ func (s *Sim) record(p *push, attempts int, err error) {
 	s.pushLog.add(r)
 }
 
-// deliver repeats the same bytes at once, as WeChat does.
+// deliver sends the same bytes again at once if it must, as WeChat does.
 func (s *Sim) deliver(p *push) (attempts int, reply []byte, err error) {
 	select {
 	case s.pushSlot <- struct{}{}:
@@ -179,7 +181,7 @@ func (s *Sim) post(p *push) ([]byte, error) {
 	return reply, nil
 }
 
-// exchange does not name the URL in its errors: it holds signatures.
+// exchange returns errors without the URL, which holds signatures.
 func exchange(client *http.Client, req *http.Request) ([]byte, error) {
 	resp, err := client.Do(req)
 	if err != nil {
@@ -196,11 +198,11 @@ func exchange(client *http.Client, req *http.Request) ([]byte, error) {
 	return reply, nil
 }
 
-// Settle waits until nothing is left to push, but for what a fault holds back.
+// Settle waits until nothing is left to push, except what a fault holds back.
 func (s *Sim) Settle(ctx context.Context) error {
 	for {
 		s.mu.Lock()
-		busy, idle := len(s.lanes) > 0, s.idle
+		busy, idle := len(s.queues) > 0, s.idle
 		s.mu.Unlock()
 		if !busy {
 			return nil

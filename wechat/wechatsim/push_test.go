@@ -171,9 +171,9 @@ func TestCloseEndsRunAndAbandonsPushes(t *testing.T) {
 	time.Sleep(10 * time.Millisecond)
 	r.Close()
 	r.must(<-ended)
-	r.PushTicket() // It goes nowhere, and starts nothing.
-	if len(r.lanes) != 0 {
-		t.Error("a lane goes on after Close")
+	r.PushTicket() // this goes nowhere, and starts nothing
+	if len(r.queues) != 0 {
+		t.Error("a queue is left after Close")
 	}
 }
 

@@ -13,13 +13,13 @@ type PushEffect string
 
 const (
 	Lose   PushEffect = "lose"
-	Repeat PushEffect = "repeat" // it comes twice
-	Hold   PushEffect = "hold"   // it comes after the next push of the same account, or when Release is called
+	Repeat PushEffect = "repeat" // it is sent twice
+	Hold   PushEffect = "hold"   // it is sent after the next push of the same account, or when Release is called
 )
 
 // PushFault is something that goes wrong with pushes.
 type PushFault struct {
-	Kind  string       `json:"kind,omitempty"`  // as in PushRecord, or a prefix that ends with *; empty fits all
+	Kind  string       `json:"kind,omitempty"`  // as in PushRecord, or a prefix that ends with *; empty matches all
 	AppID wechat.AppID `json:"appid,omitempty"` // the authorizer that it is about, or the component for its ticket
 	Count int          `json:"count,omitempty"` // 0 means one
 	Do    PushEffect   `json:"do"`
@@ -39,7 +39,7 @@ func (s *Sim) FaultPushes(f PushFault) error {
 	return nil
 }
 
-// Release sends what a fault holds back.
+// Release sends the pushes that a fault holds back.
 func (s *Sim) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,7 +49,7 @@ func (s *Sim) Release() {
 	}
 }
 
-// afterFaults is what is left to send of a push, with those before it that were held.
+// afterFaults returns what is left to send of a push, after the ones that were held.
 func (s *Sim) afterFaults(p *push) []*push {
 	switch s.takePushFault(p) {
 	case Lose:

@@ -12,12 +12,12 @@ import (
 // maxClearings is how often a quota may be cleared in a month.
 const maxClearings = 10
 
-// beijing has no daylight saving, so that a fixed zone is exact and needs no time-zone database.
+// beijing has no daylight saving time, so a fixed zone is exact.
 var beijing = time.FixedZone("Asia/Shanghai", 8*60*60)
 
-// meter counts the calls of one account or of the component, and how often it had them forgotten.
+// meter counts the calls of one account or of the component, and how often the counts were cleared.
 type meter struct {
-	usages   []usage // one for each API that was called, which are few
+	usages   []usage // one for each API that was called; there are few
 	month    int32
 	clearing int32
 }
@@ -30,21 +30,21 @@ type usage struct {
 	inMinute uint32
 }
 
-// defaultQuotas are those that are known (wechat-protocol §7.1).
+// defaultQuotas adds WeChat's documented quotas (docs/wechat.md, "Quotas").
 func defaultQuotas(given map[string]Quota) map[string]Quota {
 	quotas := map[string]Quota{componentTokenPath: {PerDay: 10_000}, customSendPath: {PerDay: 500_000}}
 	maps.Copy(quotas, given)
 	return quotas
 }
 
-// SetQuota limits an API from now on, for each account by itself.
+// SetQuota limits an API from now on, for each account separately.
 func (s *Sim) SetQuota(path string, q Quota) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.quotas[path] = q
 }
 
-// spendQuota counts only what is not refused for its quota.
+// spendQuota counts only calls that are not refused because of a quota.
 func (s *Sim) spendQuota(c *call) error {
 	limit := s.quotas[c.path]
 	u := s.meterOf(c).usage(c.id, s.now())
@@ -59,7 +59,8 @@ func (s *Sim) spendQuota(c *call) error {
 	return nil
 }
 
-// meterOf counts a refresh for the pair of component and authorizer, or for the component, for WeChat does not say which; all else for whoever's token it carries.
+// meterOf returns the meter of the owner of the call's token. A refresh counts for component and
+// authorizer together, or for the component alone: WeChat does not say which.
 func (s *Sim) meterOf(c *call) *meter {
 	if c.account != nil {
 		return &c.account.meter
@@ -97,7 +98,7 @@ func beijingDay(now time.Time) int32 {
 	return int32((now.Unix() + 8*60*60) / (24 * 60 * 60))
 }
 
-// clear forgets today's calls, all but those of one API, at most ten times a month.
+// clear resets today's counts, except that of one API, at most ten times a month.
 func (m *meter) clear(now time.Time, except uint8) error {
 	year, month, _ := now.In(beijing).Date()
 	if at := int32(year*12 + int(month)); m.month != at {
@@ -115,7 +116,8 @@ func (m *meter) clear(now time.Time, except uint8) error {
 	return nil
 }
 
-// clearQuota clears what belongs to the token's owner. The refreshes of an authorizer do not: they are the component's.
+// clearQuota resets the counts of the token's owner. An authorizer's refreshes are the component's
+// calls, so it does not reset those.
 func (s *Sim) clearQuota(c *call) (any, error) {
 	owner, m := s.config.AppID, &s.componentMeter
 	if c.account != nil {
@@ -134,10 +136,10 @@ func (s *Sim) clearComponentQuota(*call) (any, error) {
 	return okAnswer, s.componentMeter.clear(s.now(), noEndpoint)
 }
 
-// noEndpoint is the id of none.
+// noEndpoint is the id of no API.
 const noEndpoint = math.MaxUint8
 
-// clearQuotaBySecret works without a token, which a component that used up its quota cannot get.
+// clearQuotaBySecret needs no token: a component that used up its quota cannot get one.
 func (s *Sim) clearQuotaBySecret(c *call) (any, error) {
 	if err := s.checkSecret(c.body.AppSecret); err != nil {
 		return nil, err
@@ -165,7 +167,7 @@ type quotaAnswer struct {
 	} `json:"rate_limit"`
 }
 
-// unlimited is what is reported for an API without a quota.
+// unlimited is reported for an API without a quota.
 const unlimited = 100_000_000
 
 func (s *Sim) quotaOf(c *call) (any, error) {
@@ -208,7 +210,7 @@ func (s *Sim) askedAPI(path string) (endpoint, error) {
 	return e, nil
 }
 
-// Used is how often an account, or the component, called an API today, as WeChat counts it.
+// Used returns how often an account, or the component, called an API today, as WeChat counts it.
 func (s *Sim) Used(id wechat.AppID, path string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,18 +10,20 @@ import (
 	"wxplatform/wechat"
 )
 
-// ReleaseTestAccount is the account with which the release test is played: one of WeChat's own (wechat-protocol §8).
+// The account and user of the release test: WeChat's own (docs/wechat.md, "Release test").
 const (
 	ReleaseTestAccount  wechat.AppID    = "wx570bc396a51b8ff8"
 	releaseTestUserName wechat.UserName = "gh_3c884a361561"
 	releaseTestCustomer wechat.OpenID   = "oReleaseTest-0123456789abcdE"
 )
 
-// releasePatience is how long WeChat waits for the message by API. Nobody says how long that is; a passive reply has 5 s.
+// releasePatience is how long the simulator waits for the message sent by API. WeChat does not
+// document it; a passive reply has 5 s.
 const releasePatience = 20 * time.Second
 
-// ReleaseTest plays WeChat's full-network release test (全网发布接入检测) against the platform: a ticket, an authorization, a text that wants a passive reply,
-// a text that wants a message by API with the code that it holds, and an event. It returns one line a case, and an error that names the cases that failed.
+// ReleaseTest runs WeChat's full-network release test (全网发布接入检测): a ticket, an
+// authorization, a text that wants a passive reply, a text that wants its code back in a message
+// sent by API, and an event. It returns one line per case, and an error that names the failed ones.
 func (s *Sim) ReleaseTest(ctx context.Context) ([]string, error) {
 	code, err := s.beginReleaseTest()
 	if err != nil {
@@ -52,7 +54,8 @@ func (s *Sim) ReleaseTest(ctx context.Context) ([]string, error) {
 	return lines, errors.Join(failed...)
 }
 
-// beginReleaseTest authorizes the account, and returns a second code, which the platform has not seen.
+// beginReleaseTest authorizes the account, and returns a second code, which the platform has not
+// seen.
 func (s *Sim) beginReleaseTest() (code string, err error) {
 	if _, err := s.Account(ReleaseTestAccount); err != nil {
 		_, err = s.AddAccount(Account{AppID: ReleaseTestAccount, UserName: releaseTestUserName, Kind: Subscription, NickName: "全网发布检测", CustomerService: true})
@@ -80,7 +83,7 @@ func (s *Sim) releaseTicket(ctx context.Context) error {
 	return errors.New("the ticket was not answered success")
 }
 
-// releaseReply pushes a message of the test's customer and wants the passive reply to say the text.
+// releaseReply pushes a message of the test's user and checks the text of the passive reply.
 func (s *Sim) releaseReply(ctx context.Context, want, msgType string, field element) error {
 	got, err := s.ask(ctx, msgType, field)
 	if err != nil {
@@ -92,7 +95,8 @@ func (s *Sim) releaseReply(ctx context.Context, want, msgType string, field elem
 	return nil
 }
 
-// releaseByAPI wants an empty answer at once, and then the code back as a custom message, sent with the token that the code buys.
+// releaseByAPI expects an empty reply at once, and then the code back as a custom message, sent
+// with the token that the code is exchanged for.
 func (s *Sim) releaseByAPI(ctx context.Context, code string) error {
 	got, err := s.ask(ctx, "text", element{"Content", "QUERY_AUTH_CODE:" + code})
 	if err != nil {
@@ -111,10 +115,10 @@ func (s *Sim) releaseByAPI(ctx context.Context, code string) error {
 	return errors.New("no custom message came")
 }
 
-// passiveReply is what a reply to a message says.
+// passiveReply is the content of a reply to a message.
 type passiveReply struct{ ToUserName, FromUserName, MsgType, Content string }
 
-// ask pushes one message and reads the reply, within the time that WeChat gives.
+// ask pushes one message and reads the reply, within WeChat's time limit.
 func (s *Sim) ask(ctx context.Context, msgType string, field element) (passiveReply, error) {
 	p, err := s.releaseMessage(msgType, field)
 	if err != nil {

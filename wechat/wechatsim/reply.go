@@ -11,19 +11,19 @@ import (
 // reply is an HTTP answer before it is written.
 type reply struct {
 	status int
-	header http.Header // a field without values is left out, although net/http would add it
+	header http.Header // a field without values is left out, even if net/http would add it
 	body   []byte
 	raw    bool // body is sent instead of an HTTP answer
 }
 
-// jsonType is WeChat's own spelling (wechat-protocol §7.3).
+// jsonType is WeChat's own content type (docs/wechat.md, "Hosts and time-outs").
 const jsonType = "application/json; encoding=utf-8"
 
 func (s *Sim) newReply(status int, contentType string, body []byte) reply {
 	return reply{status: status, header: http.Header{"Content-Type": {contentType}, "Date": {s.date()}}, body: body}
 }
 
-// answers always says 200: WeChat refuses in the body.
+// answers returns a reply with status 200: WeChat refuses in the body.
 func (s *Sim) answers(a answer) reply {
 	return s.newReply(http.StatusOK, cmp.Or(a.contentType, jsonType), a.body)
 }
@@ -34,7 +34,7 @@ func (s *Sim) gatewayPage(status int) reply {
 	return s.newReply(status, "text/html", fmt.Appendf(nil, gatewayPage, status, status))
 }
 
-// changed has other header fields, and leaves out those whose value is empty.
+// changed returns r with other header fields, and without those whose value is empty.
 func (r reply) changed(header map[string]string) reply {
 	for name, value := range header {
 		name = http.CanonicalHeaderKey(name)
@@ -46,7 +46,7 @@ func (r reply) changed(header map[string]string) reply {
 	return r
 }
 
-// write lets net/http write it.
+// write writes it through net/http.
 func (r reply) write(w http.ResponseWriter) {
 	for name, values := range r.header {
 		w.Header()[name] = values
@@ -55,7 +55,7 @@ func (r reply) write(w http.ResponseWriter) {
 	_, _ = w.Write(r.body)
 }
 
-// bytes are what goes over the connection.
+// bytes returns what is sent over the connection.
 func (r reply) bytes() []byte {
 	if r.raw {
 		return r.body
@@ -70,7 +70,7 @@ func (r reply) bytes() []byte {
 	return b.Bytes()
 }
 
-// faulty is what a fault answers, given the true answer if WeChat has acted.
+// faulty returns what a fault answers. truth is the true answer, if WeChat carried out the call.
 func (s *Sim) faulty(f *Fault, truth reply) reply {
 	switch f.Do {
 	case AnswerCode:

@@ -135,7 +135,7 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 	return r
 }
 
-// pushes waits for all that is under way, and takes what came.
+// pushes waits until all is pushed, and returns what was received since the last call.
 func (r *rig) pushes() []received {
 	r.t.Helper()
 	if err := r.Settle(context.Background()); err != nil {
@@ -245,7 +245,7 @@ func (r *rig) refreshBody(id wechat.AppID) object {
 	return object{"component_appid": DefaultAppID, "authorizer_appid": id, "authorizer_refresh_token": r.RefreshToken(id)}
 }
 
-// want checks the errcode; 0 is also where there is none.
+// want checks the errcode. No errcode counts as 0.
 func (r *rig) want(code int, answer object) {
 	r.t.Helper()
 	got, _ := answer["errcode"].(float64)

@@ -4,7 +4,7 @@ import "time"
 
 const ringSize = 4096
 
-// ring remembers the last few thousand of something, however many there were.
+// ring keeps the last few thousand values.
 type ring[T any] struct {
 	items []T
 	next  int
@@ -19,17 +19,17 @@ func (r *ring[T]) add(item T) {
 	r.next = (r.next + 1) % ringSize
 }
 
-// all is a copy, oldest first.
+// all returns a copy, oldest first.
 func (r *ring[T]) all() []T {
 	return append(append([]T{}, r.items[r.next:]...), r.items[:r.next]...)
 }
 
 func (r *ring[T]) clear() { *r = ring[T]{} }
 
-// shelfLife is how long codes are remembered after they were made, so that a late use can be told from an invented code.
+// shelfLife is how long codes are remembered, so that a late use can be told from an invented code.
 const shelfLife = 24 * time.Hour
 
-// shelf keeps codes by number, and forgets the old ones as new ones come.
+// shelf keeps codes by number, and forgets old ones when new ones are added.
 type shelf[T any] struct {
 	items map[uint64]*T
 	ages  []shelved

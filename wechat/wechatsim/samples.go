@@ -6,7 +6,7 @@ import (
 	"wxplatform/wechat"
 )
 
-// The accounts that a new simulator has. None has authorized the component yet.
+// The accounts of a new simulator. None is authorized to the component yet.
 const (
 	SampleService     wechat.AppID = "wx5a3e1c0b7d2f4801" // verified; its agents test1@test and test2@test are online
 	SampleOfficial    wechat.AppID = "wx5a3e1c0b7d2f4802" // a verified subscription account
@@ -14,7 +14,7 @@ const (
 	SampleMiniProgram wechat.AppID = "wx5a3e1c0b7d2f4804"
 )
 
-// SampleCustomer is a well-formed openid: 28 characters, the first an o.
+// SampleCustomer is a valid openid: 28 characters, the first an o.
 const SampleCustomer wechat.OpenID = "oDF3iY9ffA-hqb2vVvbr7qxf6A0Q"
 
 func (s *Sim) addSamples() {
@@ -33,15 +33,15 @@ func (s *Sim) addSamples() {
 	}
 }
 
-// PermissionSet is a permission set with its name, for the consent page.
+// permissionSet is a permission set with its name, for the consent page.
 type permissionSet struct {
 	id       wechat.PermissionSet
 	zh, en   string
 	miniOnly bool
 }
 
-// permissionSets are those of WeChat's tables (wechat-protocol §4) that say something to a merchant.
-// 100 and 101 are in no public table, but APIs are listed under them.
+// permissionSets are the documented ones (docs/wechat.md, "Permission sets") that mean something to
+// a merchant. 100 and 101 are in no public table, but APIs are listed under them.
 var permissionSets = []permissionSet{
 	{1, "消息管理", "message management", false},
 	{2, "用户管理", "user management", false},
@@ -79,7 +79,7 @@ func namedSets() []wechat.PermissionSet {
 	return ids
 }
 
-// offered are the sets that an account of this kind may grant to the component.
+// offered returns the sets that an account of this kind may grant to the component.
 func (s *Sim) offered(kind Kind) []permissionSet {
 	var sets []permissionSet
 	for _, set := range permissionSets {

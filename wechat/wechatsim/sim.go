@@ -11,10 +11,10 @@ import (
 	"wxplatform/wechat"
 )
 
-// Sim is WeChat for one component. It is an http.Handler: WeChat's API, the consent pages and, under /_sim/, its own control API.
-// It is safe for concurrent use.
+// Sim simulates WeChat for one component. It is an http.Handler that serves WeChat's API, the
+// consent pages and, under /_sim/, its own control API. It is safe for concurrent use.
 type Sim struct {
-	config     Config // as it was at the start; what may change is below
+	config     Config // as given to New; what can change is below
 	codes      mint
 	started    time.Time // by its own clock
 	apis       map[string]endpoint
@@ -23,7 +23,7 @@ type Sim struct {
 	control    http.Handler
 	life       context.Context // ends with Close
 	end        context.CancelFunc
-	pushSlot   chan struct{} // bounds the pushes in flight
+	pushSlot   chan struct{} // limits the pushes in flight
 	pushing    sync.WaitGroup
 
 	mu sync.Mutex // guards everything below
@@ -44,14 +44,14 @@ type Sim struct {
 	preAuthCodes    shelf[preAuth]
 	authCodes       shelf[auth]
 
-	accounts   []*account // by place; nil is a synthetic account that nobody has touched yet
+	accounts   []*account // by place; nil is a synthetic account that was not used yet
 	places     map[wechat.AppID]uint32
 	synthetic  []uint32 // the places of the synthetic accounts
 	authorized []uint32 // places, in the order of api_get_authorizer_list
 
-	lanes      map[wechat.AppID]*laneQueue
+	queues     map[wechat.AppID]*accountQueue
 	queued     int
-	idle       chan struct{} // closed when the last lane ends
+	idle       chan struct{} // closed when the last queue is empty
 	held       map[wechat.AppID][]*push
 	lastMsgID  uint64
 	pushFaults []*PushFault
@@ -63,7 +63,7 @@ type Sim struct {
 	messages ring[Message]
 }
 
-// New makes a simulator. It fails only if the component's token or AES key is malformed.
+// New returns a simulator. It fails only if the component's token or AES key is malformed.
 func New(config Config) (*Sim, error) {
 	config = config.withDefaults()
 	envelope, err := wechat.NewEnvelope(config.AppID, []string{config.Token}, []string{config.AESKey})
@@ -84,7 +84,7 @@ func New(config Config) (*Sim, error) {
 		quotas:     defaultQuotas(config.Quotas),
 		random:     rand.New(rand.NewPCG(config.Seed, 1)),
 		places:     map[wechat.AppID]uint32{},
-		lanes:      map[wechat.AppID]*laneQueue{},
+		queues:     map[wechat.AppID]*accountQueue{},
 		held:       map[wechat.AppID][]*push{},
 		counts:     map[string]int{},
 	}
@@ -97,10 +97,10 @@ func New(config Config) (*Sim, error) {
 	return s, nil
 }
 
-// Config is what New was given, with its gaps filled.
+// Config returns the configuration with all defaults filled.
 func (s *Sim) Config() Config { return s.config }
 
-// Run pushes a ticket now and then every Times.TicketInterval, until ctx ends or Close is called.
+// Run pushes a ticket now and every Times.TicketInterval, until ctx ends or Close is called.
 func (s *Sim) Run(ctx context.Context) error {
 	if s.config.Times.TicketInterval <= 0 {
 		<-ctx.Done()
@@ -120,7 +120,7 @@ func (s *Sim) Run(ctx context.Context) error {
 	}
 }
 
-// Close gives up what is not yet pushed, ends every delayed answer, and waits for its goroutines.
+// Close drops what is not yet pushed, ends every delayed answer, and waits for its goroutines.
 func (s *Sim) Close() {
 	s.mu.Lock()
 	s.end()
@@ -130,7 +130,7 @@ func (s *Sim) Close() {
 	s.agedClient.CloseIdleConnections()
 }
 
-// ServeHTTP answers as api.weixin.qq.com, mp.weixin.qq.com and open.weixin.qq.com would.
+// ServeHTTP answers as api.weixin.qq.com, mp.weixin.qq.com and open.weixin.qq.com do.
 func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/_sim/"):
@@ -142,14 +142,15 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// SetSecret resets the component's secret. The old one is refused at once with 40125.
+// SetSecret changes the component's secret. The old one is refused at once with 40125.
 func (s *Sim) SetSecret(secret string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.secret = secret
 }
 
-// SetEnvelope changes the token and the AES key under which pushes are sealed from now on.
+// SetEnvelope changes the token and the AES key that pushes are signed and encrypted with from now
+// on.
 func (s *Sim) SetEnvelope(token, aesKey string) error {
 	envelope, err := wechat.NewEnvelope(s.config.AppID, []string{token}, []string{aesKey})
 	if err != nil {
@@ -161,7 +162,7 @@ func (s *Sim) SetEnvelope(token, aesKey string) error {
 	return nil
 }
 
-// SetAllowedIPs replaces the addresses from which the component may call. None means any.
+// SetAllowedIPs replaces the addresses that may call. None means all.
 func (s *Sim) SetAllowedIPs(addresses ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,21 +175,21 @@ func (s *Sim) SetAllowedIPs(addresses ...string) {
 	}
 }
 
-// Behaviour is how the simulator behaves now.
+// Behaviour returns the current behaviour.
 func (s *Sim) Behaviour() Behaviour {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.behaviour
 }
 
-// SetBehaviour changes how it behaves.
+// SetBehaviour changes the behaviour.
 func (s *Sim) SetBehaviour(b Behaviour) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.behaviour = b
 }
 
-// nextNumber names a new token or code. The caller holds the lock.
+// nextNumber numbers a new token or code. The caller holds the lock.
 func (s *Sim) nextNumber() uint64 {
 	s.lastNumber++
 	return s.lastNumber

@@ -7,7 +7,7 @@ import (
 	"wxplatform/wechat"
 )
 
-// State is what the simulator is at this moment, without a secret.
+// State is the state of the simulator, without secrets.
 type State struct {
 	Component  wechat.AppID     `json:"component"`
 	EventURL   string           `json:"event_url"`
@@ -35,7 +35,7 @@ type AccountState struct {
 	Served     int                    `json:"served"`
 }
 
-// State dumps the simulator.
+// State returns the current state.
 func (s *Sim) State() State {
 	state := State{
 		Component: s.config.AppID, EventURL: s.config.EventURL, MessageURL: s.config.MessageURL, Now: s.now(),
@@ -57,7 +57,7 @@ func (s *Sim) State() State {
 	return state
 }
 
-// AccountState is one account.
+// AccountState returns the state of one account, or ErrUnknownAccount.
 func (s *Sim) AccountState(id wechat.AppID) (AccountState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,9 +69,9 @@ func (s *Sim) AccountState(id wechat.AppID) (AccountState, error) {
 	if a.grant != nil {
 		state.Authorized, state.Exchanged, state.Sets = true, a.grant.exchanged, a.grant.sets
 	}
-	if a.desk != nil {
-		state.Waiting = a.desk.waiting.Len()
-		for _, queue := range a.desk.serving {
+	if a.service != nil {
+		state.Waiting = a.service.waiting.Len()
+		for _, queue := range a.service.serving {
 			state.Served += queue.Len()
 		}
 	}

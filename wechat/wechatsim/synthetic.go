@@ -14,19 +14,19 @@ const syntheticPrefix = "wx5171"
 // syntheticSets is shared by all synthetic accounts and never changed in place.
 var syntheticSets = []wechat.PermissionSet{1, 2, 3, 6, 11}
 
-// SyntheticAppID is the appid of the i-th synthetic account, counted from 0.
+// SyntheticAppID returns the appid of the i-th synthetic account, from 0.
 func SyntheticAppID(i int) wechat.AppID {
 	return wechat.AppID(fmt.Sprintf("%s%012x", syntheticPrefix, i))
 }
 
-// SyntheticKF is the i-th synthetic account's only agent, who is always online.
+// SyntheticKF returns the only agent of the i-th synthetic account, who is always online.
 func SyntheticKF(i int) wechat.KFAccount {
 	return wechat.KFAccount(fmt.Sprintf("kf1@shop%d", i))
 }
 
-// AddSynthetic adds n verified service accounts that have authorized the component, with sets 1, 2, 3, 6 and 11.
-// Nobody is told of it: RefreshToken, or api_get_authorizer_list, has what their exchange would have given.
-// They take memory only once they are called.
+// AddSynthetic adds n verified service accounts that are authorized to the component with the sets
+// 1, 2, 3, 6 and 11. Nothing is pushed: RefreshToken and api_get_authorizer_list return what the
+// exchanges would have. An account takes memory only once it is called.
 func (s *Sim) AddSynthetic(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,7 +38,8 @@ func (s *Sim) AddSynthetic(n int) {
 	}
 }
 
-// peek is at, but does not keep a synthetic account that it had to make: whoever walks through a million must not fill the memory.
+// peek is like at, but does not keep a synthetic account that it had to make: a walk through a
+// million must not fill the memory.
 func (s *Sim) peek(place uint32) *account {
 	if a := s.accounts[place]; a != nil {
 		return a
@@ -46,7 +47,8 @@ func (s *Sim) peek(place uint32) *account {
 	return s.newSynthetic(place)
 }
 
-// newSynthetic numbers the first refresh token with its place and above all others, so that it is the same whenever it is made.
+// newSynthetic numbers the first refresh token by the account's place and above all others, so that
+// it is the same whenever it is made.
 func (s *Sim) newSynthetic(place uint32) *account {
 	i := sort.Search(len(s.synthetic), func(i int) bool { return s.synthetic[i] >= place })
 	g := &grant{sets: syntheticSets, at: s.started, exchanged: true}

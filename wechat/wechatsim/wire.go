@@ -10,11 +10,12 @@ import (
 	"time"
 )
 
-// Wire is what the connection does with an answer, true or not. Where it does not end, it goes on serving requests.
+// Wire is what the connection does with an answer, true or not. Unless it ends, it then serves the
+// next request.
 type Wire string
 
 const (
-	CloseAfter   Wire = "close"        // FIN, Gap after the answer, which does not say Connection: close
+	CloseAfter   Wire = "close"        // FIN, Gap after the answer, without Connection: close
 	ResetAfter   Wire = "reset"        // RST, Gap after the answer
 	CloseHalf    Wire = "half_close"   // half of the answer and, Gap later, a FIN
 	ResetHalf    Wire = "half_reset"   // half of the answer and, Gap later, a RST
@@ -38,12 +39,12 @@ func (w Wire) ends() bool {
 
 func (w Wire) waits() bool { return w != "" && w != StrayWith && w != StrayRecords && w != LongHeader }
 
-// strike sends the answer that a fault asks for; the true one is there only if WeChat has acted.
+// strike sends the answer of a fault. truth is empty unless WeChat carried out the call.
 func (s *Sim) strike(w http.ResponseWriter, r *http.Request, f *Fault, truth reply) {
 	a := s.faulty(f, truth)
 	switch {
 	case f.Do == Cut:
-		panic(http.ErrAbortHandler) // This is net/http's way to close a connection without an answer.
+		panic(http.ErrAbortHandler) // net/http then closes the connection without an answer
 	case f.Wire == "" && f.Do != Reset && f.Do != AnswerBody && f.Do != AnswerRaw:
 		a.write(w)
 	default:
@@ -75,12 +76,13 @@ func (s *Sim) strikeLine(w http.ResponseWriter, r *http.Request, f *Fault, a rep
 	s.transmit(l, f, answer, extra)
 }
 
-// transmit sends the answer as the fault's wire has it. Then the connection is closed, or the next request is read.
+// transmit sends the answer as the fault's Wire says. Then the connection is closed, or serves the
+// next request.
 func (s *Sim) transmit(l *line, f *Fault, answer, extra []byte) {
 	defer l.sent()
 	switch f.Wire {
 	case CloseAfter, ResetAfter:
-		cork(l.tcp(), f.Wire == CloseAfter && f.Gap == 0) // The FIN then travels with the answer.
+		cork(l.tcp(), f.Wire == CloseAfter && f.Gap == 0) // the FIN then travels with the answer
 		l.send(answer)
 		s.wait(f.Gap)
 	case CloseHalf, ResetHalf:
@@ -114,7 +116,8 @@ func (s *Sim) trickle(l *line, gap time.Duration, answer []byte) {
 	}
 }
 
-// stray sends extra later, between two answers or to an idle connection. A connection that ends with this call waits for it.
+// stray sends extra later, between two answers or on an idle connection. A connection that ends
+// with this call waits for it.
 func (s *Sim) stray(l *line, gap time.Duration, extra []byte) {
 	if l.last {
 		s.wait(gap)
@@ -124,7 +127,7 @@ func (s *Sim) stray(l *line, gap time.Duration, extra []byte) {
 	s.later(gap, func() { l.send(extra) })
 }
 
-// later does something after a while, unless the simulator is closed by then.
+// later calls do after a while, unless the simulator is closed by then.
 func (s *Sim) later(d time.Duration, do func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,9 +146,9 @@ func (s *Sim) later(d time.Duration, do func()) {
 type line struct {
 	net.Conn
 	server *http.Server
-	early  *bufio.Reader // has what was read of the next request
-	last   bool          // it is closed when this answer is sent
-	next   chan struct{} // closed when this answer is sent, and the next request may be read
+	early  *bufio.Reader // holds what was read of the next request
+	last   bool          // it is closed after this answer
+	next   chan struct{} // closed once this answer is sent, so that the next request may be read
 }
 
 func takeLine(w http.ResponseWriter, r *http.Request) (*line, error) {
@@ -157,15 +160,16 @@ func takeLine(w http.ResponseWriter, r *http.Request) (*line, error) {
 	return &line{Conn: conn, server: server, early: buffered.Reader, last: r.Close || server == nil, next: make(chan struct{})}, nil
 }
 
-// goOn gives the connection back to its server, so that its handler and its settings apply to the next request. That comes before
-// the answer: whoever has heard it may close the server, which should then know the connection.
+// goOn gives the connection back to its server, so that its handler and its settings apply to the
+// next request. It does so before the answer is sent: a client that has the answer may close the
+// server, which must know the connection by then.
 func (l *line) goOn(ends bool) {
 	if l.last = l.last || ends; l.last {
 		return
 	}
 	one := &oneConnection{conn: &nextRequest{l}}
-	_ = l.server.Serve(one)  // It returns at once: there is nothing more to accept.
-	l.last = one.conn != nil // The server is shutting down and did not take it.
+	_ = l.server.Serve(one)  // it returns at once: there is nothing more to accept
+	l.last = one.conn != nil // the server is shutting down and did not take it
 }
 
 // sent ends the call.
@@ -176,10 +180,11 @@ func (l *line) sent() {
 	close(l.next)
 }
 
-// send ignores errors: whoever hung up does not hear it.
+// send ignores errors: the caller has hung up.
 func (l *line) send(b []byte) { _, _ = l.Write(b) }
 
-// together sends each piece in a TLS record of its own, where there is TLS, but all in one segment, where the system can do that.
+// together sends each piece in a TLS record of its own, if there is TLS, and all in one segment, if
+// the system can.
 func (l *line) together(pieces ...[]byte) {
 	cork(l.tcp(), true)
 	for _, piece := range pieces {
@@ -188,7 +193,7 @@ func (l *line) together(pieces ...[]byte) {
 	cork(l.tcp(), false)
 }
 
-// tcp is nil where the connection is something else below.
+// tcp returns the TCP connection below, or nil.
 func (l *line) tcp() *net.TCPConn {
 	for c := l.Conn; ; {
 		switch wrapped := c.(type) {
@@ -221,7 +226,7 @@ func (n *nextRequest) Read(b []byte) (int, error) {
 	return n.early.Read(b)
 }
 
-// NetConn is the connection below, as that of a tls.Conn.
+// NetConn returns the connection below, like a tls.Conn's.
 func (n *nextRequest) NetConn() net.Conn { return n.Conn }
 
 // oneConnection is a listener that accepts one connection.
@@ -239,5 +244,5 @@ func (o *oneConnection) Accept() (net.Conn, error) {
 // Close closes nothing: the connection is the server's.
 func (o *oneConnection) Close() error { return nil }
 
-// Addr is of no use to the server.
+// Addr is not used by the server.
 func (o *oneConnection) Addr() net.Addr { return &net.TCPAddr{} }

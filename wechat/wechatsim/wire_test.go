@@ -174,7 +174,8 @@ func TestAStrayAnswerOfNoBytesIsTheFirstAgain(t *testing.T) {
 	})
 }
 
-// A client that waits for the answer has the stray at once too: a second segment would be too late for some of a hundred reads.
+// A client that waits for the answer has the stray at once too: in a second segment it would be too
+// late for some of a hundred reads.
 func TestStraysTravelInTheSegmentOfTheRightAnswer(t *testing.T) {
 	for _, wire := range []Wire{StrayWith, StrayRecords} {
 		r := newRigAuthorized(t)
@@ -252,7 +253,8 @@ func TestWiresBeforeAndAfterTheAct(t *testing.T) {
 	}
 }
 
-// A handler around the simulator stays around it, on a connection that the simulator had in its hands too.
+// A handler around the simulator stays around it, even on a connection that the simulator had taken
+// over.
 func TestAKeptConnectionIsServedByTheSameServer(t *testing.T) {
 	r := newRigAuthorized(t)
 	seen := 0
