@@ -1,4 +1,5 @@
-// Package arch keeps DESIGN.md §3 true: which package may import which, and which file is the home of which technology.
+// Package arch checks which package may import which, and which files may use which technology
+// (docs/design.md, "Packages").
 package arch
 
 import (
@@ -20,7 +21,8 @@ const (
 	module = "wxplatform/"
 )
 
-// arrows point down only: what a package of the domain may import of ours, besides internal/*, which are leaves that any may use.
+// arrows says what a package may import of ours, besides the packages in internal/ that any may
+// use.
 var arrows = map[string][]string{
 	"session":          {"authorizer", "tenant", "wechat"},
 	"inbox":            {"invitation", "authorizer", "component", "wechat"},
@@ -36,7 +38,7 @@ var arrows = map[string][]string{
 	"faults":           {}, // tests only
 }
 
-// leaves may use each other only along these lines.
+// leaves says what the packages in internal/ may import of each other.
 var leaves = map[string][]string{
 	"internal/db":         {"internal/failpoint", "internal/seal"},
 	"internal/mirror":     {"internal/db", "internal/failpoint", "internal/seal"},
@@ -54,7 +56,7 @@ var leaves = map[string][]string{
 	"internal/suite":      {},
 }
 
-// homes say which files may use a technology; a trailing slash is a folder.
+// homes says which files may use a technology. A trailing slash means a folder.
 var homes = map[string][]string{
 	"github.com/labstack/echo":      {"*/http.go", "invitation/pages.go", "cmd/platform/", "internal/requestlog/"},
 	"github.com/redis/go-redis":     {"internal/mirror/"},
@@ -108,7 +110,7 @@ func TestEveryPackageHasItsArrows(t *testing.T) {
 		_, domain := arrows[f.pkg()]
 		_, leaf := leaves[f.pkg()]
 		if !domain && !leaf && !strings.HasPrefix(f.pkg(), "cmd/") && !strings.HasPrefix(f.pkg(), "bench") {
-			t.Errorf("%s is in a package that DESIGN.md §3 does not have", f.name)
+			t.Errorf("%s is in a package that arrows and leaves do not have", f.name)
 		}
 	}
 }
@@ -172,7 +174,7 @@ func TestNoTestIsSkipped(t *testing.T) {
 	}
 }
 
-// What is set in the environment of whoever runs the tests changes none of them.
+// No environment variable of the caller changes a test.
 func TestTestsReadNoEnvironment(t *testing.T) {
 	clean := map[string]bool{}
 	for _, f := range files(t) {

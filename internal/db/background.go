@@ -4,12 +4,14 @@ import "context"
 
 type background struct{}
 
-// Background marks work that nobody waits for. All of it together has at most half of the connections, so that whoever waits finds one, however slow the database is.
+// Background marks work that nobody waits for. All background work together uses at most half of
+// the connections, so that other work gets one however slow the database is.
 func Background(ctx context.Context) context.Context {
 	return context.WithValue(ctx, background{}, true)
 }
 
-// admit lets background work wait for a connection of its half. A transaction that is under way has one already.
+// admit makes background work wait until its half of the connections has a free one. A transaction
+// has its connection already.
 func admit(ctx context.Context, q Querier) (leave func(), err error) {
 	d, pool := q.(*DB)
 	if !pool || ctx.Value(background{}) == nil {

@@ -1,5 +1,6 @@
-// Package db is the one door to SQL: PostgreSQL through pgx, or SQLite. Statements live in the domains' sql.go files, in the dialect that both engines share.
-// It owns the table meta: whose database this is, and the change counter.
+// Package db runs SQL on PostgreSQL (through pgx) or on SQLite. All access to the database goes
+// through it; statements are in each package's sql.go, in the dialect that both engines share. It
+// owns the table meta: the component that the database belongs to, and the change counter.
 package db
 
 import (
@@ -17,19 +18,21 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// ErrUnavailable says that SQL did not do it, or that nobody knows whether it did. It never means that something is absent.
+// ErrUnavailable says that the database did not do it, or that nobody knows whether it did. It
+// never means that a row does not exist.
 var ErrUnavailable = errors.New("database unavailable")
 
 // ErrNone says that there is no such row. Only One returns it.
 var ErrNone = errors.New("no such row")
 
-// ErrConflict says that a unique key is taken already.
+// ErrConflict says that a unique key exists already.
 var ErrConflict = errors.New("already exists")
 
-// ErrText says that a text holds what PostgreSQL's cannot: U+0000, or what is no UTF-8. It was refused before SQL was asked, so it says nothing about SQL.
+// ErrText says that a text has what PostgreSQL cannot store: U+0000, or invalid UTF-8. It was
+// refused before it reached the database.
 var ErrText = errors.New("a text that SQL cannot hold")
 
-// Every statement is given up after patience, a whole transaction after transactionPatience.
+// patience limits each statement, and transactionPatience each transaction.
 const (
 	patience            = 5 * time.Second
 	transactionPatience = 10 * time.Second
@@ -37,37 +40,40 @@ const (
 
 // DB is a pool of connections to one database. It is safe for concurrent use.
 type DB struct {
-	// Clock replaces the database's clock, in tests only. Nil is the database's own.
+	// Clock replaces the database's clock, in tests only. Nil means the database's own.
 	Clock func() time.Time
-	// Own replaces this process's own clock, which is never set: in tests that replace Clock, and have time pass. Nil is time.Now.
+	// Own replaces this process's clock, which nobody sets, in tests that replace Clock. Nil means
+	// time.Now.
 	Own func() time.Time
-	// Gate is asked before each statement that stands alone, and before each transaction, which has no text, what is to become of it: in the simulation only. Nil lets all pass.
+	// Gate decides what happens to each statement outside a transaction, and to each transaction,
+	// for which text is "": in the simulation only. Nil means that everything is carried out.
 	Gate func(ctx context.Context, text string, args []any) Fate
 
 	pool    *sql.DB
 	engine  engine
 	losses  *losses
 	id      string
-	writing chan struct{} // SQLite has one writer, so writers of this process queue here instead of polling the file's lock
-	behind  chan struct{} // the connections that background work may have
+	writing chan struct{} // SQLite has one writer, so this process's writers queue here instead of polling the file's lock
+	behind  chan struct{} // has an element per connection that background work uses
 	changes atomic.Int64
 	jumps   jumps
 }
 
-// Text is one statement where the engines must differ, both spelled out side by side.
+// Text is a statement that differs between the engines.
 type Text struct{ SQLite, Postgres string }
 
-// Querier is what runs a statement: the pool, or a transaction.
+// Querier runs statements: a *DB, or a *Tx.
 type Querier interface {
 	exec(ctx context.Context, text string, args []any) (sql.Result, error)
 	query(ctx context.Context, text string, args []any) (*sql.Rows, error)
 	database() *DB
 }
 
-// Scan fills dest with the columns of one row.
+// Scan copies the columns of a row into dest, like sql.Rows.Scan.
 type Scan func(dest ...any) error
 
-// Open connects to sqlite:FILE or postgres://…; it fails if the database cannot be reached. The URL never shows in an error.
+// Open connects to sqlite:FILE or postgres://…. It fails if the database is unreachable. Its
+// errors never show the URL.
 func Open(ctx context.Context, url seal.Secret) (*DB, error) {
 	found := &losses{}
 	engine, pool, err := openPool(url, found)
@@ -81,7 +87,7 @@ func Open(ctx context.Context, url seal.Secret) (*DB, error) {
 	return d, nil
 }
 
-// OpenExisting is Open, but fails where a SQLite file does not exist, rather than make it.
+// OpenExisting is Open, but fails if a SQLite file does not exist instead of creating it.
 func OpenExisting(ctx context.Context, url seal.Secret) (*DB, error) {
 	if file, ok := strings.CutPrefix(url.Reveal(), "sqlite:"); ok {
 		if _, err := os.Stat(file); err != nil {
@@ -94,20 +100,21 @@ func OpenExisting(ctx context.Context, url seal.Secret) (*DB, error) {
 // Close closes the connections.
 func (d *DB) Close() error { return d.pool.Close() }
 
-// Engine is "sqlite" or "postgres".
+// Engine returns "sqlite" or "postgres".
 func (d *DB) Engine() string { return string(d.engine) }
 
-// Ping reports whether the database answers, or ErrUnavailable.
+// Ping returns nil if the database answers, or ErrUnavailable.
 func (d *DB) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return d.classify(d.pool.PingContext(ctx))
 }
 
-// Changes counts the transactions of this process that raised the change counter, so that a process sees its own writes at once.
+// Changes returns how many transactions of this process have raised the change counter, so that a
+// process notices its own writes at once.
 func (d *DB) Changes() int64 { return d.changes.Load() }
 
-// For picks the engine's text.
+// For returns the text for this database's engine.
 func (d *DB) For(t Text) string {
 	if d.engine == sqlite {
 		return t.SQLite
@@ -115,7 +122,8 @@ func (d *DB) For(t Text) string {
 	return t.Postgres
 }
 
-// Exec runs a statement and returns how many rows it touched. Where its connection ends meanwhile nobody knows whether it did, so it is not repeated.
+// Exec runs a statement and returns how many rows it changed. It is never repeated: if its
+// connection ends, nobody knows whether it was carried out.
 func Exec(ctx context.Context, q Querier, text string, args ...any) (int64, error) {
 	if err := holdable(args); err != nil {
 		return 0, err
@@ -148,7 +156,8 @@ func One[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text
 	return all[0], nil
 }
 
-// All reads every row with read. The statement bounds how many there are. Where its connection ends meanwhile it is repeated, once, unless a transaction ended with it.
+// All reads every row with read. The statement must limit their number. Outside a transaction it is
+// repeated once if its connection ends.
 func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text string, args ...any) ([]T, error) {
 	if err := holdable(args); err != nil {
 		return nil, err
@@ -167,7 +176,7 @@ func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text
 	return all, err
 }
 
-// holdable refuses what SQL cannot store before SQL sees it: PostgreSQL's error for such a text
+// holdable refuses what SQL cannot store before SQL sees it. PostgreSQL's error for such a text
 // looks like an outage, and no request may cause one of those.
 func holdable(args []any) error {
 	for _, arg := range args {
@@ -201,7 +210,7 @@ func readAll[T any](ctx context.Context, q Querier, read func(Scan) (T, error), 
 	return all, q.database().classify(rows.Err())
 }
 
-// Value reads the one column of a row: One's and All's simplest read.
+// Value reads a row's only column: the simplest read for One and All.
 func Value[T any](scan Scan) (T, error) {
 	var v T
 	err := scan(&v)

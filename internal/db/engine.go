@@ -41,7 +41,8 @@ func openPool(url seal.Secret, found *losses) (engine, *sql.DB, error) {
 	return "", nil, errors.New("database URL is neither sqlite:FILE nor postgres://…")
 }
 
-// The file is made for its owner alone: it holds sealed secrets, and what may be read may be copied.
+// openSQLite creates the file for its owner alone: it holds sealed secrets, and a file that others
+// can read they can copy.
 func openSQLite(file string) (*sql.DB, error) {
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -65,7 +66,7 @@ func openSQLite(file string) (*sql.DB, error) {
 func openPostgres(text string, found *losses) (*sql.DB, error) {
 	config, err := pgx.ParseConfig(text)
 	if err != nil {
-		return nil, errors.New("database URL is not one that PostgreSQL's clients read") // pgx's own words may hold the password
+		return nil, errors.New("database URL is not one that PostgreSQL's clients read") // pgx's own error may hold the password
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = dialPatience
@@ -77,7 +78,8 @@ func openPostgres(text string, found *losses) (*sql.DB, error) {
 	return pool, nil
 }
 
-// classify says what a driver's error means to the callers: a unique key that is taken, or that SQL is away. It notes that a connection was lost.
+// classify says what a driver's error means to callers: ErrConflict or ErrUnavailable. It notes a
+// lost connection.
 func (d *DB) classify(err error) error {
 	if ended(err) {
 		d.losses.note()
@@ -101,17 +103,19 @@ func taken(err error) bool {
 	return errors.As(err, &pg) && pg.Code == "23505"
 }
 
-// again reports whether PostgreSQL undid the transaction only because of another one: deadlock, or not serializable.
+// again reports whether PostgreSQL undid a transaction only because of a concurrent one: a
+// deadlock, or a serialization failure.
 func again(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && (pg.Code == "40P01" || pg.Code == "40001")
 }
 
-// lock keeps other processes from migrating at the same time, until the transaction ends. SQLite's transaction is a lock already.
+// lock keeps other processes from migrating until the transaction ends. SQLite's transaction is
+// itself such a lock.
 func (t *Tx) lock(ctx context.Context) error {
 	if t.db.engine == sqlite {
 		return nil
 	}
-	_, err := t.exec(ctx, `SELECT pg_advisory_xact_lock(7792301)`, nil) // not Exec: another process's migration may take its time
+	_, err := t.exec(ctx, `SELECT pg_advisory_xact_lock(7792301)`, nil) // not Exec: another process's migration may take long
 	return t.db.classify(err)
 }

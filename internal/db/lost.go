@@ -14,7 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// losses knows when a connection of the pool was last found dead. Where one died the others have, as a rule: PostgreSQL was restarted, or failed over, or something between cut them all.
+// losses remembers when a connection of the pool was last found dead. Usually the others are dead
+// then, too: PostgreSQL was restarted or failed over, or a firewall cut all of them.
 type losses struct{ last atomic.Pointer[time.Time] }
 
 func (l *losses) note() {
@@ -22,18 +23,20 @@ func (l *losses) note() {
 	l.last.Store(&now)
 }
 
-// doubts reports whether a connection should be tried before a statement is entrusted to it. Those that rested are, as pgx has it by itself, and those that were last tried before the last loss.
+// doubts reports whether a connection should be pinged before it is used: if it was idle for more
+// than a second, which is pgx's own rule, or was last used before the last loss.
 func (l *losses) doubts(_ context.Context, c stdlib.ShouldPingParams) bool {
 	last := l.last.Load()
 	return c.IdleDuration > time.Second || last != nil && c.IdleDuration >= time.Since(*last)
 }
 
-// uncertain is the failure of a commit. Nobody knows whether it took place, so it is never repeated.
+// uncertain is the error of a commit that may have taken place. It is never repeated.
 type uncertain struct{ error }
 
 func (u uncertain) Unwrap() error { return u.error }
 
-// lost reports whether the connection ended on which a statement was sent, so that another one may do better. One that could not be had at all is not lost, and neither is one that was given up.
+// lost reports whether the connection ended after a statement was sent on it, so that repeating it
+// on another one may help. An error while connecting is not a loss, and neither is a time-out.
 func lost(err error) bool {
 	var commit uncertain
 	var connecting *pgconn.ConnectError
@@ -43,11 +46,11 @@ func lost(err error) bool {
 	return ended(err)
 }
 
-// ended reports whether a connection has ended, by PostgreSQL's word or by the network's.
+// ended reports whether PostgreSQL or the network ended the connection.
 func ended(err error) bool {
 	var said *pgconn.PgError
 	if errors.As(err, &said) {
-		return strings.HasPrefix(said.Code, "08") || said.Code == "57P01" || said.Code == "57P02" || said.Code == "57P03" // cut, crashed, or not open yet
+		return strings.HasPrefix(said.Code, "08") || said.Code == "57P01" || said.Code == "57P02" || said.Code == "57P03" // cut, crashed, or still starting
 	}
 	var network *net.OpError
 	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn)

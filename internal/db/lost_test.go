@@ -11,7 +11,7 @@ import (
 	"wxplatform/internal/testenv"
 )
 
-// onPostgres is for promises about connections, which SQLite has none of.
+// onPostgres is for promises about connections, which SQLite does not have.
 func onPostgres(t *testing.T) (d *db.DB, ok bool) {
 	t.Helper()
 	if testenv.Get("TEST_POSTGRES_URL") == "" {
@@ -21,7 +21,8 @@ func onPostgres(t *testing.T) (d *db.DB, ok bool) {
 	return dbtest.Postgres(t), true
 }
 
-// crowd runs act in as many goroutines as there are connections, all at once, and counts those that fail.
+// crowd runs act in as many goroutines as there are connections, all at once, and counts the
+// failures.
 func crowd(act func() error) int {
 	var failed atomic.Int64
 	var all sync.WaitGroup
@@ -36,7 +37,8 @@ func crowd(act func() error) int {
 	return int(failed.Load())
 }
 
-// cutAll returns what ends every connection of the pool, none of which rested for as long as a second.
+// cutAll returns a function that ends every connection of the pool. None was idle for as long as a
+// second.
 func cutAll(t *testing.T, d *db.DB) (cut func()) {
 	t.Helper()
 	other := dbtest.Postgres(t)
@@ -103,7 +105,8 @@ func TestNoTransactionFailsWhenAllConnectionsWereCut(t *testing.T) {
 	}
 }
 
-// A statement that was entrusted to a connection before its end is the only one to suffer: the others are tried before they are used.
+// When connections were cut, only one statement fails: the other connections are tried before they
+// are used.
 func TestOneStatementFindsOutForAllThatConnectionsWereCut(t *testing.T) {
 	d, ok := onPostgres(t)
 	if !ok {
@@ -112,7 +115,7 @@ func TestOneStatementFindsOutForAllThatConnectionsWereCut(t *testing.T) {
 	cutAll(t, d)()
 	failed := 0
 	for range 20 {
-		if exec(d, `SELECT 1`) != nil { // not repeated, for it might have written
+		if exec(d, `SELECT 1`) != nil { // not repeated, because it might have written
 			failed++
 		}
 	}
@@ -121,7 +124,8 @@ func TestOneStatementFindsOutForAllThatConnectionsWereCut(t *testing.T) {
 	}
 }
 
-// Each of these ends its own connection, and counts before, in what no rollback undoes.
+// Each of these statements ends its own connection, and first counts itself in a way that no
+// rollback undoes.
 var suicide = []string{
 	`CREATE SEQUENCE tries`,
 	`CREATE FUNCTION die() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('tries'), pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(1); RETURN 1; END $$`,

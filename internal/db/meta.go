@@ -11,7 +11,8 @@ import (
 // ErrOtherComponent says that the database belongs to another component.
 var ErrOtherComponent = errors.New("database belongs to another component")
 
-// Claim makes the database the component's, or fails with ErrOtherComponent, ErrMoved or ErrMoving. It gives the database its id when it has none.
+// Claim makes the database the component's, or fails with ErrOtherComponent, ErrMoved or ErrMoving.
+// It gives the database an id if it has none.
 func (d *DB) Claim(ctx context.Context, component string) error {
 	id := strings.ToLower(rand.Text()[:12])
 	_, err := Exec(ctx, d, `
@@ -38,7 +39,7 @@ func (d *DB) Claim(ctx context.Context, component string) error {
 	return nil
 }
 
-// ID names this database among all; it prefixes every Redis key. It is known once Claim has succeeded.
+// ID returns the database's unique id, which prefixes every key in Redis. It is known after Claim.
 func (d *DB) ID() string { return d.id }
 
 type meta struct{ component, id string }
@@ -49,12 +50,14 @@ func readMeta(scan Scan) (meta, error) {
 	return m, err
 }
 
-// Counter reads the change counter: a number that differs from the one read before, higher or lower, means that tenants, clients, keys or authorizers changed.
+// Counter reads the change counter. If it differs from the value read before, whether higher or
+// lower, then tenants, clients, keys or authorizers have changed.
 func (d *DB) Counter(ctx context.Context) (int64, error) {
 	return One(ctx, d, Value[int64], `SELECT changes FROM meta WHERE one = 1`)
 }
 
-// The row stays locked until the commit, so nobody sees a later number first.
+// raise raises the change counter. The row stays locked until the commit, so that a reader sees the
+// numbers in order.
 func (t *Tx) raise(ctx context.Context) error {
 	at, err := t.Now(ctx)
 	if err != nil {
@@ -63,6 +66,6 @@ func (t *Tx) raise(ctx context.Context) error {
 	_, err = Exec(ctx, t, `
 		UPDATE meta
 		SET changes = CASE WHEN changes + 1 > $1 THEN changes + 1 ELSE $1 END
-		WHERE one = 1`, Millis(at))
+		WHERE one = 1`, Stamp(at))
 	return err
 }

@@ -9,10 +9,13 @@ import (
 	"time"
 )
 
-// migrationPatience bounds one file. A million rows are written anew in half a minute, so it is longer than any other transaction's.
+// migrationPatience limits one file. It is longer than for other transactions: rewriting a million
+// rows takes half a minute.
 const migrationPatience = 10 * time.Minute
 
-// Migrate runs the files *.sql of files that this database has not seen, in the order of their names, each in a transaction of its own under a lock. A statement ends with ";" at a line's end.
+// Migrate runs the files *.sql that this database has not run yet, in the order of their names,
+// each in a transaction of its own under a lock. A statement ends with ";" at the end of a line.
+// Its errors name the file.
 func (d *DB) Migrate(ctx context.Context, files fs.FS) error {
 	names, err := fs.Glob(files, "*.sql")
 	if err != nil {
@@ -45,14 +48,14 @@ func (t *Tx) migrate(ctx context.Context, name, text string) error {
 		if strings.TrimSpace(statement) == "" {
 			continue
 		}
-		if _, err := t.exec(ctx, statement, nil); err != nil { // not Exec, whose patience is shorter
+		if _, err := t.exec(ctx, statement, nil); err != nil { // not Exec, whose time limit is shorter
 			return t.db.classify(err)
 		}
 	}
 	return nil
 }
 
-// Pending are the files that Migrate would run. It changes nothing.
+// Pending returns the files that Migrate would run. It changes nothing.
 func (d *DB) Pending(ctx context.Context, files fs.FS) ([]string, error) {
 	names, err := fs.Glob(files, "*.sql")
 	if err != nil {

@@ -13,27 +13,34 @@ import (
 )
 
 var (
-	// ErrMoved says that what was in this database lives in another one now. Two of one component would each refresh what the other has.
+	// ErrMoved says that the contents of this database were moved to another one. If both served
+	// the same component, each would replace the other's tokens.
 	ErrMoved = errors.New("database was moved to another one")
-	// ErrMoving says that a move from or to this database was begun and cut off, so that the other one may be the one that serves.
+	// ErrMoving says that a move from or to this database was interrupted, so that the other one
+	// may be the one that serves.
 	ErrMoving = errors.New("a move between this database and another one was cut off: run the same `platform migrate --from` again, which ends it, or with --cancel")
 	// ErrInUse says that another process has the database open.
 	ErrInUse = errors.New("another process has the database open")
-	// ErrNotEmpty says that there is something in a database that was to be filled.
+	// ErrNotEmpty says that the database to be filled is not empty.
 	ErrNotEmpty = errors.New("database is not empty")
 )
 
 const (
 	movePatience = 2 * time.Hour
-	moveAtOnce   = 100       // rows a statement
-	movedAway    = "moved"   // in the place of the component
-	moving       = "moving:" // in front of it
+	moveAtOnce   = 100       // rows per statement
+	movedAway    = "moved"   // in the column component of a database that was moved
+	moving       = "moving:" // before the component, while a move is not complete
 )
 
-// Move copies all of a SQLite database into d, which is empty and perhaps has no tables yet, in one transaction: it is there whole or not at all. At no moment could both serve: first both are marked, then the copy takes the mark off d,
-// then the old one is marked as moved. Nothing in it is deleted. progress is told how many rows of a table have been copied. Sealed values stay as they are, for what they are bound to is copied with them.
-// It fails with ErrInUse, ErrMoved, ErrNotEmpty or ErrUnavailable; then the old one serves as before. Where the process dies, or nobody knows whether d has committed (ErrMoving), neither serves until Move into the same d ends it,
-// copying only what is not there yet, or CancelMove does.
+// Move copies a SQLite database into d, which must be empty and need not have tables, in one
+// transaction. The two never serve at the same time: Move marks both as moving, the copy removes
+// the mark from d, and then the old one is marked as moved. Nothing in it is deleted. progress is
+// told how many rows of a table were copied. Sealed values are copied unchanged, and stay valid
+// because their places are the same.
+//
+// It fails with ErrInUse, ErrMoved, ErrNotEmpty or ErrUnavailable, and then the old database serves
+// as before. If the process dies, or nobody knows whether d has committed (ErrMoving), neither
+// serves until Move into the same d, which copies only what is missing, or CancelMove completes.
 func (d *DB) Move(ctx context.Context, from *DB, files fs.FS, progress func(table string, rows int)) error {
 	ctx, cancel := context.WithTimeout(ctx, movePatience)
 	defer cancel()
@@ -64,7 +71,9 @@ func (d *DB) Move(ctx context.Context, from *DB, files fs.FS, progress func(tabl
 	return nil
 }
 
-// CancelMove lets a SQLite database serve again whose move into d was cut off before d had it. It fails with ErrInUse, with ErrMoved where d has it, or with ErrUnavailable; then nothing has changed.
+// CancelMove makes a SQLite database serve again if the move into d was interrupted before d was
+// complete. It fails with ErrInUse, with ErrMoved if d is complete, or with ErrUnavailable, and
+// then changes nothing.
 func (d *DB) CancelMove(ctx context.Context, from *DB, files fs.FS) error {
 	was, err := d.meet(ctx, from, files)
 	if err != nil {
@@ -86,7 +95,8 @@ func (d *DB) CancelMove(ctx context.Context, from *DB, files fs.FS) error {
 
 var errNotHere = errors.New("the move was not begun into this database")
 
-// meet makes sure that the old database is for us alone and that both have the same tables, and reads whose the old one is.
+// meet checks that no other process has the old database open and that both have the same tables,
+// and returns the old one's meta.
 func (d *DB) meet(ctx context.Context, from *DB, files fs.FS) (was meta, err error) {
 	if from.engine != sqlite {
 		return was, errors.New("only a SQLite database is moved like this; PostgreSQL has pg_dump")
@@ -107,7 +117,8 @@ func (d *DB) meet(ctx context.Context, from *DB, files fs.FS) (was meta, err err
 	return was, err
 }
 
-// expect marks d as where was is moved to, or finds that it was marked so before. One whose move was begun into another database is moved nowhere else.
+// expect marks d as the target of the move, or finds that mark. It refuses a database whose move
+// into another one was begun.
 func (d *DB) expect(ctx context.Context, was meta) error {
 	return d.Tx(ctx, func(tx *Tx) error {
 		is, err := tx.locked(ctx)
@@ -126,7 +137,9 @@ func (d *DB) expect(ctx context.Context, was meta) error {
 	})
 }
 
-// copyAll copies what is in the old database, unless it is here already. Who opened the old one since it was marked has found the mark; who had it open before is found now.
+// copyAll copies the old database, unless that was done before. It checks again that no other
+// process has it open: a process that opened it since it was marked has seen the mark, and one that
+// had it open before is found now.
 func (d *DB) copyAll(ctx context.Context, from *DB, was meta, progress func(table string, rows int)) error {
 	if err := from.alone(ctx); err != nil {
 		return err
@@ -143,7 +156,7 @@ func (d *DB) copyAll(ctx context.Context, from *DB, was meta, progress func(tabl
 func (m meta) moving() bool  { return strings.HasPrefix(m.component, moving) }
 func (m meta) owner() string { return strings.TrimPrefix(m.component, moving) }
 
-// meta is empty where nobody has claimed the database yet.
+// meta returns the row of meta, empty if the database was never claimed.
 func (d *DB) meta(ctx context.Context, q Querier) (meta, error) {
 	is, err := One(ctx, q, readMeta, `SELECT component, database_id FROM meta WHERE one = 1`)
 	if errors.Is(err, ErrNone) {
@@ -152,7 +165,7 @@ func (d *DB) meta(ctx context.Context, q Querier) (meta, error) {
 	return is, err
 }
 
-// locked is whose the database is, and stays until the transaction ends.
+// locked reads meta and keeps it from changing until the transaction ends.
 func (t *Tx) locked(ctx context.Context) (meta, error) {
 	if err := t.lock(ctx); err != nil {
 		return meta{}, err
@@ -165,7 +178,7 @@ func (d *DB) become(ctx context.Context, component string) error {
 	return err
 }
 
-// forget takes the mark of a move that came to nothing off the database that was to be filled.
+// forget removes the mark of a failed move from the database that was to be filled.
 func (d *DB) forget(ctx context.Context, was meta) error {
 	return d.Tx(ctx, func(tx *Tx) error { return tx.forget(ctx, was) })
 }
@@ -175,7 +188,8 @@ func (t *Tx) forget(ctx context.Context, was meta) error {
 	return err
 }
 
-// alone makes sure that no other process has the file open: only then does SQLite leave its write-ahead log.
+// alone checks that no other process has the file open: only then can SQLite leave its write-ahead
+// log.
 func (d *DB) alone(ctx context.Context) error {
 	d.pool.SetMaxOpenConns(1)
 	var mode string
@@ -215,7 +229,7 @@ func (m mover) copy(ctx context.Context, to *Tx) error {
 	return err
 }
 
-// tables are those with something of ours, in the order in which they were made: none refers to a later one.
+// tables returns our tables in the order of their creation: none refers to a later one.
 func (m mover) tables(ctx context.Context) ([]string, error) {
 	return texts(m.from.QueryContext(ctx, `
 		SELECT name FROM sqlite_schema
@@ -272,7 +286,7 @@ func (m mover) table(ctx context.Context, to *Tx, table string) error {
 	return nil
 }
 
-// inserter gathers rows and writes many with one statement.
+// inserter collects rows and inserts many with one statement.
 type inserter struct {
 	to      *Tx
 	table   string
@@ -292,7 +306,7 @@ func (in *inserter) take(ctx context.Context, rows *sql.Rows) error {
 	}
 	for i, value := range row {
 		if b, is := value.([]byte); is {
-			row[i] = append([]byte{}, b...) // an empty one is not NULL
+			row[i] = append([]byte{}, b...) // an empty value is not NULL
 		}
 	}
 	in.values = append(in.values, row...)
@@ -331,5 +345,5 @@ func (in *inserter) statement() string {
 	return text.String() + ")"
 }
 
-// The names are those of our own migrations.
+// quoted quotes a name from our own migrations.
 func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

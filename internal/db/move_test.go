@@ -47,7 +47,7 @@ func unmigrated(t *testing.T, url string) *db.DB {
 
 const animals = 1234
 
-// zoo makes a SQLite database with something of every kind in it, closed again.
+// zoo creates a SQLite database with a value of every kind, and closes it.
 func zoo(t *testing.T) (url string) {
 	t.Helper()
 	url = dbtest.SQLiteURL(t)
@@ -154,7 +154,7 @@ func TestADatabaseInUseIsNotMoved(t *testing.T) {
 	})
 }
 
-// opening has something happen when a file is opened.
+// opening calls a function when a file is opened.
 type opening struct {
 	fs.FS
 	happen func()
@@ -165,7 +165,7 @@ func (o opening) Open(name string) (fs.File, error) {
 	return o.FS.Open(name)
 }
 
-// A platform that starts after the first look and before the mark is found by the second.
+// A platform that starts after the first check and before the mark is found by the second check.
 func TestADatabaseThatComesIntoUseMeanwhileIsNotMoved(t *testing.T) {
 	targets(t, func(t *testing.T, url string) {
 		source := zoo(t)
@@ -188,7 +188,7 @@ func TestADatabaseThatComesIntoUseMeanwhileIsNotMoved(t *testing.T) {
 	})
 }
 
-// What cannot be copied whole is not there at all.
+// If something cannot be copied, nothing is.
 func TestAMoveThatFailsLeavesBothAsTheyWere(t *testing.T) {
 	targets(t, func(t *testing.T, url string) {
 		from, to := unmigrated(t, zoo(t)), unmigrated(t, url)
@@ -227,7 +227,7 @@ func TestAFileThatIsNotThereIsNotMade(t *testing.T) {
 	}
 }
 
-// cutOff has the process of a move die when a table is copied: nothing of it runs any more.
+// cutOff makes the process of a move die while a table is copied: nothing of it runs any more.
 func cutOff(t *testing.T, from, to *db.DB) {
 	t.Helper()
 	defer func() {
@@ -276,7 +276,8 @@ func servesAlone(t *testing.T, to, from *db.DB) {
 	}
 }
 
-// The process died between the copy's commit and the last mark: the new database serves, and the old one does not.
+// The process died between the copy's commit and the last mark: the new database serves, and the
+// old one does not.
 func TestAMoveThatWasCutOffBeforeItsLastMarkIsEnded(t *testing.T) {
 	targets(t, func(t *testing.T, url string) {
 		from, to := unmigrated(t, zoo(t)), unmigrated(t, url)
@@ -323,7 +324,7 @@ func TestAMoveThatWasCutOffIsCancelled(t *testing.T) {
 	})
 }
 
-// A trial with a copy of the file leaves a database that looks complete, and is old.
+// A trial with a copy of the file leaves a database that looks complete but is old.
 func TestAnEarlierCopyIsNotTakenForTheMove(t *testing.T) {
 	targets(t, func(t *testing.T, url string) {
 		source := zoo(t)

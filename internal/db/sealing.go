@@ -13,21 +13,24 @@ import (
 // ErrMissingKey says that something here may be sealed under a key that is not configured.
 var ErrMissingKey = errors.New("a sealing key is missing")
 
-// SealingKey is one under which something may be sealed in this database. Every process writes down the key with which it seals before it does, so looking for keys that are missing costs the reading of a few rows.
+// SealingKey is a key that something in this database may be sealed under. Every process records
+// the key that it seals with before it uses it, so that finding missing keys takes one small read.
 type SealingKey struct {
 	ID   seal.KeyID
-	Seen time.Time // when a process last said that it seals with it
+	Seen time.Time // when a process last recorded it
 
 	canary []byte
 }
 
-// What is sealed as a canary: whoever can open it has the key and not only one with the same id.
+// canary is what each key's canary holds: opening it proves that a process has the key, and not
+// only one with the same id.
 const canary = "wxplatform"
 
-// AdoptKeys writes down that this process seals with the ring's newest key, or fails with ErrMissingKey, and then nothing is written.
+// AdoptKeys records that this process seals with the ring's newest key, or records nothing and
+// fails with ErrMissingKey.
 func (d *DB) AdoptKeys(ctx context.Context, ring *seal.Ring) error {
 	return d.Tx(ctx, func(tx *Tx) error {
-		if err := tx.lock(ctx); err != nil { // so that of two that start with keys of their own the second one sees the first one's
+		if err := tx.lock(ctx); err != nil { // of two processes that start at the same time with different keys, the second sees the first one's
 			return err
 		}
 		if err := checkKeys(ctx, tx, ring); err != nil {
@@ -37,7 +40,8 @@ func (d *DB) AdoptKeys(ctx context.Context, ring *seal.Ring) error {
 	})
 }
 
-// StillSeals writes down that this process goes on sealing with the ring's newest key. It fails with ErrMissingKey where others seal with keys that the ring has not got.
+// StillSeals records that this process still seals with the ring's newest key. It fails with
+// ErrMissingKey if other processes seal with keys that the ring does not have.
 func (d *DB) StillSeals(ctx context.Context, ring *seal.Ring) error {
 	if err := sealsWith(ctx, d, ring); err != nil {
 		return err
@@ -45,7 +49,7 @@ func (d *DB) StillSeals(ctx context.Context, ring *seal.Ring) error {
 	return checkKeys(ctx, d, ring)
 }
 
-// CheckKeys fails with ErrMissingKey if the ring lacks a key.
+// CheckKeys fails with ErrMissingKey if the ring lacks a recorded key.
 func (d *DB) CheckKeys(ctx context.Context, ring *seal.Ring) error { return checkKeys(ctx, d, ring) }
 
 func checkKeys(ctx context.Context, q Querier, ring *seal.Ring) error {
@@ -76,11 +80,11 @@ func sealsWith(ctx context.Context, q Querier, ring *seal.Ring) error {
 	_, err = Exec(ctx, q, `
 		INSERT INTO sealing_keys (id, canary, seen_at)
 		VALUES ($1, $2, $3)
-		ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at`, k.ID.Bytes(), ring.Seal(seal.NewSecret(canary), k.place()...), Millis(now))
+		ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at`, k.ID.Bytes(), ring.Seal(seal.NewSecret(canary), k.place()...), Stamp(now))
 	return err
 }
 
-// SealingKeys are the keys that are written down, the one that was seen last first.
+// SealingKeys returns the recorded keys, the most recently seen first.
 func (d *DB) SealingKeys(ctx context.Context) ([]SealingKey, error) { return sealingKeys(ctx, d) }
 
 func sealingKeys(ctx context.Context, q Querier) ([]SealingKey, error) {
@@ -93,15 +97,14 @@ func sealingKeys(ctx context.Context, q Querier) ([]SealingKey, error) {
 func readSealingKey(scan Scan) (SealingKey, error) {
 	var k SealingKey
 	var id []byte
-	var seen int64
-	err := scan(&id, &k.canary, &seen)
+	err := scan(&id, &k.canary, (*Stamp)(&k.Seen))
 	k.ID, _ = seal.KeyOf(id)
-	k.Seen = Time(seen)
 	return k, err
 }
 
-// ForgetKey strikes out a key under which nothing is sealed any more, unless a process said meanwhile that it seals with it.
+// ForgetKey deletes the record of a key that nothing is sealed under any more. It returns false if
+// a process has recorded the key again since k was read.
 func (d *DB) ForgetKey(ctx context.Context, k SealingKey) (bool, error) {
-	rows, err := Exec(ctx, d, `DELETE FROM sealing_keys WHERE id = $1 AND seen_at = $2`, k.ID.Bytes(), Millis(k.Seen))
+	rows, err := Exec(ctx, d, `DELETE FROM sealing_keys WHERE id = $1 AND seen_at = $2`, k.ID.Bytes(), Stamp(k.Seen))
 	return rows > 0, err
 }

@@ -27,7 +27,7 @@ func TestAKeyThatSealedSomethingIsMissed(t *testing.T) {
 		ctx := context.Background()
 		old, young := seal.NewKey(), seal.NewKey()
 		now := time.Now()
-		d.Clock = func() time.Time { now = now.Add(time.Millisecond); return now } // no two steps in one millisecond
+		d.Clock = func() time.Time { now = now.Add(time.Millisecond); return now } // so that no two steps are in the same millisecond
 		for _, step := range []struct {
 			keys    string
 			missing bool
@@ -94,7 +94,7 @@ func TestAKeyIsForgottenUnlessItIsUsedMeanwhile(t *testing.T) {
 	})
 }
 
-// An id alone is no proof: whoever has the key can open what it sealed.
+// An id alone proves nothing: a process that has the key can open what the key sealed.
 func TestACanaryThatDoesNotOpenIsAMissingKey(t *testing.T) {
 	d := dbtest.SQLite(t)
 	own := ring(t, seal.NewKey())

@@ -11,11 +11,12 @@ import (
 	sqlitedriver "modernc.org/sqlite"
 )
 
-// Fate is what becomes of a statement or a transaction in the simulation.
+// Fate is what happens to a statement or a transaction in the simulation.
 type Fate int
 
-// The fates. Refused: the database was away before anything was done. Undone: it was away at the commit, which did not take place. Unheard: the commit took place, and its answer was lost.
-// Slow: the commit took place, and its answer takes its time: it waits at the Gate once more, without a text and with Slow as the argument.
+// Done: it is carried out. Refused: the database is unavailable before it. Undone: the commit
+// fails. Unheard: the commit succeeds, and its answer is lost. Slow: the commit succeeds, and its
+// answer is late: Gate is called once more, without a text and with Slow as the argument.
 const (
 	Done Fate = iota
 	Refused
@@ -26,7 +27,8 @@ const (
 
 var errSimulated = fmt.Errorf("%w: simulated", ErrUnavailable)
 
-// OpenMemory makes an empty database in this process, which lasts until Close: for the simulation, whose statements come one at a time. It keeps them prepared, for there are many.
+// OpenMemory opens an empty database in this process, which lasts until Close. It is for the
+// simulation, which runs one statement at a time, and keeps its many statements prepared.
 func OpenMemory() (*DB, error) {
 	options := url.Values{"_txlock": {"immediate"}, "_pragma": {"foreign_keys(1)"}}
 	pool := sql.OpenDB(memory{"file::memory:?" + options.Encode()})
@@ -34,12 +36,13 @@ func OpenMemory() (*DB, error) {
 	return &DB{pool: pool, engine: sqlite, losses: &losses{}, writing: make(chan struct{}, 1)}, nil
 }
 
-// Beside is the same database as another process sees it, with a Gate and a Clock of its own: for the simulation. It is not closed.
+// Beside returns the same database as another process sees it, with a Gate and a Clock of its own.
+// It is for the simulation, and need not be closed.
 func (d *DB) Beside() *DB {
 	return &DB{pool: d.pool, engine: d.engine, losses: d.losses, id: d.id, writing: make(chan struct{}, 1)}
 }
 
-// tx is what is done of a transaction that meets a fate.
+// tx carries out a transaction as its fate says.
 func (f Fate) tx(ctx context.Context, d *DB, work func(*Tx) error) error {
 	switch f {
 	case Refused:
@@ -71,7 +74,8 @@ func (m memory) Connect(context.Context) (driver.Conn, error) {
 	return &preparing{Conn: conn, kept: map[string]driver.Stmt{}}, nil
 }
 
-// preparing is a connection that prepares each statement once. Closing it ends the database, so it lasts although a transaction on it was given up.
+// preparing is a connection that prepares each statement once. It stays valid when a transaction on
+// it is given up, because closing it would end the database.
 type preparing struct {
 	driver.Conn
 	kept map[string]driver.Stmt

@@ -11,7 +11,8 @@ var now = Text{
 	Postgres: `SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)`,
 }
 
-// Now is the database's time, in whole milliseconds: the clock by which leases are held and numbers are made.
+// Now returns the database's time, in whole milliseconds. Leases and version numbers are made with
+// this clock.
 func Now(ctx context.Context, q Querier) (time.Time, error) {
 	d := q.database()
 	read, err := d.read(ctx, q)
@@ -25,8 +26,8 @@ func (d *DB) read(ctx context.Context, q Querier) (time.Time, error) {
 	if d.Clock != nil {
 		return Time(Millis(d.Clock())), nil
 	}
-	ms, err := One(ctx, q, Value[int64], d.For(now))
-	return Time(ms), err
+	at, err := One(ctx, q, Value[Stamp], d.For(now))
+	return time.Time(at), err
 }
 
 func (d *DB) own() time.Time {
@@ -36,19 +37,22 @@ func (d *DB) own() time.Time {
 	return time.Now()
 }
 
-// Jumped reports whether this process noticed within a time that the database's clock was set, forward or back. A process that had not read it before takes it for set where it is not the time of day by its own.
-// Before that time is over, nothing can be told by how long ago something was by the database's clock.
+// Jumped reports whether this process noticed within the given time that the database's clock was
+// set, forward or back. For a process that has just started, a clock that differs from the
+// process's own counts as set. While Jumped is true, times in the database do not tell how long ago
+// something was.
 func (d *DB) Jumped(within time.Duration) bool { return d.jumps.noticed(d.own(), within) }
 
-// jumps compares the database's clock with this process's own, which is never set.
+// jumps compares the database's clock with this process's own, which nobody sets.
 type jumps struct {
 	mu   sync.Mutex
-	read time.Time // the database's time as it was read last
-	at   time.Time // when that was by the own clock
-	last time.Time // when a jump was noticed last, by the own clock
+	read time.Time // the database's time at the last reading
+	at   time.Time // the time of that reading by the own clock
+	last time.Time // when a jump was last noticed, by the own clock
 }
 
-// note is told each reading. A statement is given up after patience, so that a slow answer does not look like a jump, and a jump by less than that does not show.
+// note compares a reading with the one before. Differences up to patience are ignored: a slow
+// answer causes those.
 func (j *jumps) note(read, at time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -58,7 +62,8 @@ func (j *jumps) note(read, at time.Time) {
 	j.read, j.at = read, at
 }
 
-// parted is by how much the clocks went apart since they were read last. Who reads the database's for the first time has only the time of day by its own to compare it with: where they differ, a jump may have been a moment ago.
+// parted returns by how much the clocks moved apart since the last reading. The first reading is
+// compared with the own clock: where they differ, the database's may have been set just before.
 func (j *jumps) parted(read, at time.Time) time.Duration {
 	if j.at.IsZero() {
 		return read.Sub(at)
@@ -72,7 +77,7 @@ func (j *jumps) noticed(now time.Time, within time.Duration) bool {
 	return !j.last.IsZero() && now.Sub(j.last) < within
 }
 
-// Millis is how a time stands in SQL: Unix milliseconds, 0 for the zero time.
+// Millis returns t in Unix milliseconds, 0 for the zero time: a time as SQL stores it. See Stamp.
 func Millis(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -80,7 +85,7 @@ func Millis(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// Time reads what Millis wrote.
+// Time is the inverse of Millis.
 func Time(ms int64) time.Time {
 	if ms == 0 {
 		return time.Time{}
@@ -88,5 +93,6 @@ func Time(ms int64) time.Time {
 	return time.UnixMilli(ms)
 }
 
-// Next is the number after last: last + 1 or the time in ms, whichever is larger, so that what is numbered after the restore of an old dump is newer than all that went before it.
+// Next returns the number after last: last+1 or the time in milliseconds, whichever is larger. So
+// after an old dump was restored, new numbers are still above all that were used before.
 func Next(last int64, now time.Time) int64 { return max(last+1, Millis(now)) }

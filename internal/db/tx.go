@@ -7,15 +7,19 @@ import (
 	"time"
 )
 
-// Tx is one transaction. On SQLite it holds the one write lock from its start (BEGIN IMMEDIATE); on PostgreSQL it is READ COMMITTED, and rows are locked by FOR UPDATE.
+// Tx is a transaction. On SQLite it holds the only write lock from its start (BEGIN IMMEDIATE). On
+// PostgreSQL it is READ COMMITTED, and rows are locked by FOR UPDATE.
 type Tx struct {
 	tx      *sql.Tx
 	db      *DB
 	changed bool
 }
 
-// Tx runs work in a transaction: committed if it returns nil, rolled back otherwise. ErrUnavailable from the commit itself means that nobody knows whether it took place.
-// A transaction that PostgreSQL refuses as a deadlock or as not serializable is run again, a few times; one whose connection ended before its commit was sent, once.
+// Tx runs work in a transaction, commits if it returns nil, and else rolls back. ErrUnavailable
+// from the commit means that nobody knows whether it took place.
+//
+// work may run more than once: PostgreSQL's deadlocks and serialization failures are retried twice,
+// and a connection that ended before the commit was sent once.
 func (d *DB) Tx(ctx context.Context, work func(*Tx) error) error {
 	if d.Gate != nil {
 		return d.Gate(ctx, "", nil).tx(ctx, d, work)
@@ -75,7 +79,7 @@ func (t *Tx) run(ctx context.Context, work func(*Tx) error) error {
 	return t.raise(ctx)
 }
 
-// A rollback after the driver has already given up says so, which is no news.
+// ignoreDone drops the error of a rollback after the driver has rolled back already.
 func (d *DB) ignoreDone(err error) error {
 	if errors.Is(err, sql.ErrTxDone) {
 		return nil
@@ -83,10 +87,10 @@ func (d *DB) ignoreDone(err error) error {
 	return d.classify(err)
 }
 
-// Changed makes this transaction raise the change counter, as its last statement before the commit.
+// Changed makes this transaction raise the change counter right before the commit.
 func (t *Tx) Changed() { t.changed = true }
 
-// Now is the database's time, in whole milliseconds.
+// Now returns the database's time, in whole milliseconds.
 func (t *Tx) Now(ctx context.Context) (time.Time, error) { return Now(ctx, t) }
 
 func (t *Tx) exec(ctx context.Context, text string, args []any) (sql.Result, error) {

@@ -1,4 +1,5 @@
-// Package dbtest hands tests real databases: SQLite in a temporary directory, and PostgreSQL and Redis where TEST_POSTGRES_URL and TEST_REDIS_URL say so (make test brings them up).
+// Package dbtest gives tests real databases: SQLite in a temporary directory, and PostgreSQL and
+// Redis if TEST_POSTGRES_URL and TEST_REDIS_URL are set (make test starts both).
 package dbtest
 
 import (
@@ -24,7 +25,8 @@ import (
 // Component is the appid that test databases belong to.
 const Component = "wx0123456789abcdef"
 
-// Each runs test once an engine, beside other tests: on SQLite always, on PostgreSQL where there is one.
+// Each runs test on each engine, in parallel with other tests: on SQLite always, on PostgreSQL if
+// there is one.
 func Each(t *testing.T, test func(t *testing.T, d *db.DB)) {
 	t.Helper()
 	t.Parallel()
@@ -36,16 +38,16 @@ func Each(t *testing.T, test func(t *testing.T, d *db.DB)) {
 	}
 }
 
-// SQLite is an empty, migrated database of Component.
+// SQLite returns an empty, migrated database of Component.
 func SQLite(t testing.TB) *db.DB { return Open(t, SQLiteURL(t)) }
 
-// SQLiteURL is the URL of a database that does not exist yet.
+// SQLiteURL returns the URL of a database that does not exist yet.
 func SQLiteURL(t testing.TB) string { return "sqlite:" + filepath.Join(t.TempDir(), "platform.db") }
 
-// Postgres is an empty, migrated database of Component, dropped when the test ends.
+// Postgres returns an empty, migrated database of Component, which is dropped when the test ends.
 func Postgres(t testing.TB) *db.DB { return Open(t, PostgresURL(t)) }
 
-// PostgresURL makes an empty database on the test's server and returns its URL.
+// PostgresURL creates an empty database on the test's server and returns its URL.
 func PostgresURL(t testing.TB) string {
 	t.Helper()
 	server := testenv.Get("TEST_POSTGRES_URL")
@@ -90,7 +92,8 @@ func Open(t testing.TB, url string) *db.DB {
 	return d
 }
 
-// RedisURLs are the Redis servers to test against: the in-process one ("") always, a real one where TEST_REDIS_URL says so.
+// RedisURLs returns the Redis servers to test with: "" for the in-process one, and TEST_REDIS_URL
+// if it is set.
 func RedisURLs(t testing.TB) []string {
 	t.Helper()
 	if server := testenv.Get("TEST_REDIS_URL"); server != "" {
@@ -100,7 +103,7 @@ func RedisURLs(t testing.TB) []string {
 	return []string{""}
 }
 
-// Ring is a ring of one fresh key.
+// Ring returns a ring with one new key.
 func Ring(t testing.TB) *seal.Ring {
 	t.Helper()
 	ring, err := seal.NewRing(seal.NewSecret(seal.NewKey()))
@@ -110,7 +113,8 @@ func Ring(t testing.TB) *seal.Ring {
 	return ring
 }
 
-// Overtaken fails unless resealing the one row of a table gives way to whoever saves it between its reading and its writing, as save does with the new value.
+// Overtaken checks that resealing the only row of a table does not replace a value that was saved
+// between its read and its write. save is a statement that saves the value $1.
 func Overtaken(t *testing.T, d *db.DB, table db.SealedTable, save string) {
 	t.Helper()
 	ctx := context.Background()
@@ -143,8 +147,10 @@ func Overtaken(t *testing.T, d *db.DB, table db.SealedTable, save string) {
 	}
 }
 
-// TimeReadEarly has two act at once, of whom the first is told an earlier time than the second, but late: when the second has ended, or after 300 ms where that one waits for the first.
-// So one who reads the time before he waits for a lock, rather than under it, acts on what the other left there as if that were in the future. act is told who acts, 0 or 1.
+// TimeReadEarly runs act(0) and act(1) at once. act(0) gets an earlier time than act(1), but gets
+// it late: after act(1) has returned, or after 300 ms if act(1) waits for act(0). So code that
+// reads the time before it waits for a lock, instead of under the lock, sees the other's changes as
+// if they were in the future.
 func TimeReadEarly(d *db.DB, act func(who int)) {
 	began, second := time.Now(), make(chan struct{})
 	var asked atomic.Int64

@@ -1,6 +1,7 @@
 //go:build failpoints
 
-// Package failpoint lets the fault suite kill, stop or delay a process at a named step, and set its clock wrong. In the ordinary build there is nothing in it.
+// Package failpoint lets the fault suite kill, stop or delay a process at a named step, and set its
+// clock. In an ordinary build it does nothing.
 package failpoint
 
 import (
@@ -13,9 +14,10 @@ import (
 	"time"
 )
 
-// Hit marks a step. The parts, joined by dots, are its name.
-// Where the folder FAILPOINTS holds a file of that name, the process that is first to take it does what it says, once: kill, stop, sleep:2s, or nothing.
-// So a test arms a step while the processes run, strikes one of several, and reads from NAME.fired which one.
+// Hit marks a step; its name is the parts joined by dots. If the folder FAILPOINTS has a file of
+// that name, the first process to take it does once what the file says: kill, stop, sleep:2s, or
+// nothing. So a test can arm a step while processes run, strike one of several, and read from
+// NAME.fired which one it was.
 func Hit(parts ...string) {
 	name := filepath.Join(os.Getenv("FAILPOINTS"), strings.Join(parts, "."))
 	taken := fmt.Sprintf("%s.%d", name, os.Getpid())
@@ -64,5 +66,5 @@ var off = sync.OnceValue(func() time.Duration {
 	return d
 })
 
-// Now is this process's clock, which FAILPOINTS_CLOCK sets wrong by so much.
+// Now returns this process's clock, shifted by FAILPOINTS_CLOCK.
 func Now() time.Time { return time.Now().Add(off()) }

@@ -9,7 +9,7 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// codec spells a T for Redis such that it comes back as it was. A T that is a pointer, or its pointer, may spell itself.
+// codec encodes a T for Redis without loss. A T, or a *T, may bring its own encoding.
 type codec[T any] struct{ binary bool }
 
 type spelling interface {
@@ -27,7 +27,7 @@ func newCodec[T any]() codec[T] {
 	return codec[T]{}
 }
 
-// blank is a T to decode into: its zero value, or a pointer to one.
+// blank returns a T to decode into: its zero value, or a pointer to one.
 func blank[T any]() *T {
 	v := new(T)
 	if t := reflect.TypeFor[T](); t.Kind() == reflect.Pointer {
@@ -63,7 +63,8 @@ func (c codec[T]) decode(text []byte) (T, error) {
 	return *value, err
 }
 
-// lostInJSON names what of t would not come back from JSON, or nothing. A flag that is lost would come back as false, which may mean "not suspended".
+// lostInJSON names what JSON would lose of t, or returns "". A lost flag would come back as false,
+// which may mean "not suspended".
 func lostInJSON(t reflect.Type, seen []reflect.Type) string {
 	for _, s := range seen {
 		if s == t {

@@ -13,13 +13,16 @@ import (
 )
 
 const (
-	// A fact from Redis is believed for this long after it was read from SQL. A merchant who was called an hour before SQL went away is served for an hour after that, by every replica,
-	// and the fact was read before that call by as much as it may go unread; the rest is for clocks that differ.
+	// factAge is how long a fact from Redis may be used after it was read from SQL. A merchant that
+	// was called up to an hour before SQL became unavailable is served for an hour after that, by
+	// every replica, and its fact may have been read rereadEvery before that call. The remainder
+	// allows for clock skew.
 	factAge      = 2*time.Hour + rereadEvery + 10*time.Minute
 	factPatience = 10 * time.Second
 )
 
-// Facts are rows of SQL of one kind that decide what is allowed. They are answered from the process while nothing changed.
+// Facts caches rows of SQL of one kind that decide what is allowed. They are served from memory
+// while nothing has changed.
 type Facts[T any] struct {
 	m       *Mirror
 	kind    string
@@ -29,19 +32,23 @@ type Facts[T any] struct {
 }
 
 type fact[T any] struct {
-	stamp  int64 // taken before SQL was read, or, while SQL is away, when Redis was asked last
-	number int64 // of the change counter when SQL was read, by this replica or by another: the larger is the newer
+	stamp  int64 // read before SQL was, or, while SQL is unavailable, when Redis was last asked
+	number int64 // the change counter when a replica read SQL: of two facts the one with the larger number is newer
 	value  T
 }
 
-// A fill that began before a change is not joined by those who ask after it.
+// fill is a read in flight. Callers that ask after a change do not join a fill that began before
+// it.
 type fill struct {
 	key   string
 	stamp int64
 }
 
-// NewFacts makes the facts of one kind, of which the process keeps about as many entries as it is told. The kind has no colon and is used once.
-// T is kept in Redis as JSON, which must carry all of it, so NewFacts panics where T has unexported fields, functions, interfaces or a seal.Secret; such a T brings its own MarshalBinary and UnmarshalBinary.
+// NewFacts returns the facts of one kind. The process keeps about as many as entries. A kind has no
+// colon and is used once per mirror.
+//
+// T is stored in Redis as JSON. NewFacts panics if JSON would lose a part of T: unexported fields,
+// functions, interfaces, or a seal.Secret. Such a T needs MarshalBinary and UnmarshalBinary.
 func NewFacts[T any](m *Mirror, kind string, entries int) *Facts[T] {
 	return &Facts[T]{
 		m:       m,
@@ -52,10 +59,14 @@ func NewFacts[T any](m *Mirror, kind string, entries int) *Facts[T] {
 	}
 }
 
-// Get answers from the process while nothing changed, else by load, which reads SQL and is shared by all who ask meanwhile; its context outlives them.
-// Where load fails with db.ErrUnavailable the answer is the last known, the newer of the process's and Redis's, else that error. While SQL is away Redis is asked
-// again each second, so that a replica which alone has lost it still obeys a suspension, a revocation or a move that another has seen.
-// Any other error of load is an absence: it is answered as it is, and what was known is dropped. T is shared, so nobody changes what it points to.
+// Get returns the fact for key: from memory if nothing has changed, or else from load, which reads
+// SQL. Concurrent callers share one load, whose context outlives them.
+//
+// If load fails with db.ErrUnavailable, Get returns the last known fact, the newer of the process's
+// and Redis's, or that error if there is none. While SQL is unavailable, Redis is asked again each
+// second, so that a replica that alone has lost SQL still obeys a suspension, a revocation or a
+// move that another replica saw. Any other error of load means that there is no such fact: Get
+// returns it and forgets what was known. Callers share T, so none may change what it points to.
 func (f *Facts[T]) Get(ctx context.Context, key string, load func(context.Context) (T, error)) (T, error) {
 	stamp := f.m.stamp()
 	if known, ok := f.known.GetIfPresent(key); ok && known.stamp == stamp {
@@ -87,7 +98,8 @@ func (f *Facts[T]) fill(ctx context.Context, key string, load func(context.Conte
 	return value, err
 }
 
-// keep lets a fill that began later win, in the process by its stamp and in Redis by the change counter as it was before.
+// keep stores a fact unless a newer one is stored: in the process the fill that began later wins,
+// and in Redis the one with the larger change counter.
 func (f *Facts[T]) keep(ctx context.Context, key string, stamp, number int64, value T) {
 	f.known.Compute(key, func(old fact[T], found bool) (fact[T], otter.ComputeOp) {
 		if found && old.stamp > stamp {
@@ -100,7 +112,8 @@ func (f *Facts[T]) keep(ctx context.Context, key string, stamp, number int64, va
 	}
 }
 
-// drop leaves the absence in Redis only where a fact stood, so that asking for what never was fills nothing.
+// drop stores the absence of a fact in Redis only if there was one, so that asking for ids that
+// never existed fills nothing.
 func (f *Facts[T]) drop(ctx context.Context, key string, stamp, number int64) {
 	f.known.ComputeIfPresent(key, func(old fact[T]) (fact[T], otter.ComputeOp) {
 		if old.stamp > stamp {
@@ -111,7 +124,8 @@ func (f *Facts[T]) drop(ctx context.Context, key string, stamp, number int64) {
 	f.write(ctx, key, number, nil)
 }
 
-// last is the last known while SQL is away: what Redis has counts where it is newer, an absence too.
+// last returns the last known fact while SQL is unavailable. Redis's counts if it is newer, even if
+// it is an absence.
 func (f *Facts[T]) last(ctx context.Context, key string, stamp int64) (T, bool) {
 	known, ok := f.known.GetIfPresent(key)
 	told, has := f.read(ctx, key)
@@ -134,15 +148,15 @@ func (f *Facts[T]) learn(told record) (fact[T], bool) {
 	return fact[T]{number: told.Number, value: value}, err == nil
 }
 
-// record is a fact as it stands in Redis, under seal.
+// record is a fact as Redis stores it, sealed.
 type record struct {
-	At     int64  `json:"at"` // when SQL was read, Unix milliseconds of the replica's clock
+	At     int64  `json:"at"` // when SQL was read, in Unix milliseconds of the replica's clock
 	Number int64  `json:"number"`
 	Absent bool   `json:"absent,omitempty"`
 	Value  []byte `json:"value,omitempty"`
 }
 
-// A value of nil is an absence.
+// write stores a fact in Redis, or its absence if value is nil.
 func (f *Facts[T]) write(ctx context.Context, key string, number int64, value *T) {
 	r := record{At: f.m.clock().UnixMilli(), Number: number, Absent: value == nil}
 	if value != nil {
@@ -157,7 +171,7 @@ func (f *Facts[T]) write(ctx context.Context, key string, number int64, value *T
 	f.m.redis.write(ctx, writing{kind: f.kind, key: key, version: number, sealed: sealed, life: factAge, replaceSame: true, onlyPresent: value == nil})
 }
 
-// read is what Redis has, unless it is a value too old to be believed.
+// read returns what Redis has, unless it is too old to be used.
 func (f *Facts[T]) read(ctx context.Context, key string) (r record, ok bool) {
 	sealed, err := f.m.redis.read(ctx, f.kind, key)
 	if err != nil || len(sealed) == 0 {

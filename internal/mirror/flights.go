@@ -10,8 +10,9 @@ import (
 // ErrClosed says that the mirror was closed.
 var ErrClosed = errors.New("closed")
 
-// Flights shares work: whoever asks for a key while it is under way waits for the same answer. A caller's cancel ends his waiting, not the work,
-// which goes on for the others within its patience and until the mirror is closed. Close waits for it.
+// Flights is a single flight: callers that ask for a key while work for it is in flight wait for
+// the same result. Cancelling a caller ends its wait, not the work, which goes on for the others
+// until its time limit or Close. Close waits for it.
 type Flights[K comparable, T any] struct {
 	m        *Mirror
 	patience time.Duration
@@ -26,12 +27,13 @@ type flight[T any] struct {
 	err   error
 }
 
-// NewFlights makes an empty group whose work is given patience, or all the time until Close where that is 0.
+// NewFlights returns an empty group. Its work is cancelled after patience, or only by Close if that
+// is 0.
 func NewFlights[K comparable, T any](m *Mirror, patience time.Duration) *Flights[K, T] {
 	return &Flights[K, T]{m: m, patience: patience, under: map[K]*flight[T]{}}
 }
 
-// Do answers with what work answers, or fails with ctx's error, or with ErrClosed.
+// Do returns what work returns, or ctx's error, or ErrClosed.
 func (f *Flights[K, T]) Do(ctx context.Context, key K, work func(context.Context) (T, error)) (T, error) {
 	joined := f.join(ctx, key, work)
 	select {
@@ -43,12 +45,12 @@ func (f *Flights[K, T]) Do(ctx context.Context, key K, work func(context.Context
 	}
 }
 
-// Start has work done, unless it is under way already, and waits for nothing.
+// Start starts work, unless it is in flight already, and does not wait for it.
 func (f *Flights[K, T]) Start(ctx context.Context, key K, work func(context.Context) (T, error)) {
 	f.join(ctx, key, work)
 }
 
-// Idle reports whether nothing is under way.
+// Idle reports whether nothing is in flight.
 func (f *Flights[K, T]) Idle() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -85,7 +87,7 @@ func (f *Flights[K, T]) fly(ctx context.Context, key K, one *flight[T], work fun
 	close(one.done)
 }
 
-// start runs work in a goroutine that Close waits for, or reports that the mirror is closed.
+// start runs work in a goroutine that Close waits for. It returns false if the mirror is closed.
 func (m *Mirror) start(work func()) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -2,15 +2,15 @@ package mirror
 
 import "github.com/maypok86/otter/v2"
 
-// Local is a bounded cache of this process alone. It is safe for concurrent use.
+// Local is a bounded cache in this process. It is safe for concurrent use.
 type Local[K comparable, V any] struct{ cache *otter.Cache[K, V] }
 
-// NewLocal makes a cache that keeps about as many entries as it is told, those that are asked for most.
+// NewLocal returns a cache of about so many entries; it evicts the least used ones.
 func NewLocal[K comparable, V any](entries int) *Local[K, V] {
 	return &Local[K, V]{cache: otter.Must(&otter.Options[K, V]{MaximumSize: entries})}
 }
 
-// Get is what was last set for key, if it is still there.
+// Get returns what was last set for key, unless it was evicted.
 func (l *Local[K, V]) Get(key K) (V, bool) { return l.cache.GetIfPresent(key) }
 
 // Set keeps value for key.

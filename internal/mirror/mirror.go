@@ -1,6 +1,9 @@
-// Package mirror keeps what is known of SQL in the process and in Redis: sealed, versioned, newest wins, with the change counter and pub/sub.
-// It is filled from SQL, and from Redis only while SQL is away; SQL's return has everything read again. Redis is never needed:
-// when it is down, slow, read-only or flushed, callers wait a moment longer and see nothing else of it.
+// Package mirror caches what SQL holds in the process and in Redis: sealed, versioned, newest wins,
+// kept fresh by the change counter and pub/sub.
+//
+// It is filled from SQL, and from Redis only while SQL is unavailable; when SQL is back, everything
+// is read again. Redis is never needed: if it is down, slow, read-only or flushed, callers wait a
+// moment longer and notice nothing else.
 package mirror
 
 import (
@@ -19,15 +22,17 @@ import (
 const (
 	pollEvery    = time.Second
 	pollPatience = 2 * time.Second
-	// A write of this process is looked for much more often than SQL is polled, for looking costs nothing.
+	// ownEvery is how often this process looks for its own writes. It is shorter than the interval
+	// of polling SQL, because looking costs nothing.
 	ownEvery = 50 * time.Millisecond
-	// After SQL failed, what is known is served without asking SQL again for this long. Every failing poll prolongs it.
+	// awayFor is how long SQL is not asked after it failed. Every failing poll prolongs it.
 	awayFor = 3 * time.Second
-	// Even if nothing changes, facts in use are read again this often, so that Redis keeps a young copy of each.
+	// rereadEvery is how often facts in use are read again even if nothing changes, so that Redis
+	// has a recent copy of each.
 	rereadEvery = 20 * time.Minute
 )
 
-// Mirror is one process's view of SQL and its connection to Redis. It is safe for concurrent use.
+// Mirror is a process's view of SQL and its connection to Redis. It is safe for concurrent use.
 type Mirror struct {
 	db    *db.DB
 	ring  *seal.Ring
@@ -40,17 +45,18 @@ type Mirror struct {
 
 	polling    sync.Mutex
 	own        atomic.Int64 // db.Changes() before the last poll that succeeded
-	counter    atomic.Int64 // the change counter as last polled
-	epoch      atomic.Int64 // raised whenever facts have to be read again
-	generation atomic.Int64 // raised whenever news about tokens may have been missed
+	counter    atomic.Int64 // the change counter at the last poll
+	epoch      atomic.Int64 // raised when facts have to be read again
+	generation atomic.Int64 // raised when news about tokens may have been missed
 	awayUntil  atomic.Int64 // Unix nanoseconds, 0 while SQL answers
 
 	mu     sync.Mutex
 	newest map[string]*Newest // by kind, for pub/sub
 }
 
-// Open connects to the Redis at redisURL, or to one of its own in this process where the URL is empty. A Redis that is down is no error. The URL never shows in an error.
-// The database must have been claimed: its id prefixes every key in Redis.
+// Open connects to the Redis at redisURL, or starts one in this process if the URL is empty. A
+// Redis that is down is not an error. Errors never show the URL. The database must have been
+// claimed: its id prefixes every key in Redis.
 func Open(ctx context.Context, redisURL seal.Secret, d *db.DB, ring *seal.Ring) (*Mirror, error) {
 	redis, err := openShared(redisURL, d.ID())
 	if err != nil {
@@ -66,10 +72,11 @@ func newMirror(ctx context.Context, redis *shared, clock func() time.Time, d *db
 	return m
 }
 
-// Now is this process's clock.
+// Now returns this process's clock.
 func (m *Mirror) Now() time.Time { return m.clock() }
 
-// Run follows the change counter and pub/sub until ctx ends, and waits for what it started. Without it this process sees only its own writes.
+// Run follows the change counter and pub/sub until ctx ends, and waits for what it started. Without
+// Run this process sees only its own writes.
 func (m *Mirror) Run(ctx context.Context) error {
 	var running errgroup.Group
 	running.Go(func() error { m.follow(ctx); return nil })
@@ -78,10 +85,10 @@ func (m *Mirror) Run(ctx context.Context) error {
 	return running.Wait()
 }
 
-// Close ends what is under way, waits for it, and closes the connections to Redis.
+// Close cancels the work in flight, waits for it, and closes the connections to Redis.
 func (m *Mirror) Close() error {
 	m.mu.Lock()
-	m.stop() // under the lock, so that no flight starts while its end is waited for
+	m.stop() // under the lock, so that no flight starts while Close waits for their end
 	m.mu.Unlock()
 	m.work.Wait()
 	return m.redis.close()
@@ -90,17 +97,20 @@ func (m *Mirror) Close() error {
 // Ping reports whether Redis answers.
 func (m *Mirror) Ping(ctx context.Context) error { return m.redis.ping(ctx) }
 
-// Away reports whether SQL failed a moment ago, so that asking it again would only cost time.
+// Away reports whether SQL failed a moment ago, so that asking it again would only take time.
 func (m *Mirror) Away() bool {
 	until := m.awayUntil.Load()
 	return until != 0 && m.clock().UnixNano() < until
 }
 
-// SQLFailed tells the mirror that SQL is away. The next poll that succeeds has everything read again.
+// SQLFailed tells the mirror that SQL is unavailable. After the next successful poll everything is
+// read again.
 func (m *Mirror) SQLFailed() { m.awayUntil.Store(m.clock().Add(awayFor).UnixNano()) }
 
-// stamp is a number that differs from an earlier one if anything may have changed in between: by this process (its own commits) or by any (the polled counter).
-// Its two parts only rise and a sum of them, even torn, is never behind the first read nor ahead of the last, so equal stamps mean that nothing changed.
+// stamp returns a number that changes whenever something may have changed: by this process (its own
+// commits) or by any other (the polled counter). Both parts only rise, and their sum, even if one
+// changes between the two reads, lies between the sums before and after. So equal stamps mean that
+// nothing changed.
 func (m *Mirror) stamp() int64 { return m.epoch.Load() + m.db.Changes() }
 
 func (m *Mirror) follow(ctx context.Context) {
@@ -119,7 +129,8 @@ func (m *Mirror) watchOwn(ctx context.Context) {
 	every(ctx, ownEvery, func() { m.catchUp(ctx) })
 }
 
-// catchUp polls if this process has written since the last poll, so that what is read next carries that write's number.
+// catchUp polls if this process has written since the last poll, so that what is read next carries
+// the number of that write.
 func (m *Mirror) catchUp(ctx context.Context) {
 	if m.db.Changes() != m.own.Load() && !m.Away() {
 		m.poll(ctx)

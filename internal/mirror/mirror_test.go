@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(testenv.Clean{M: m}) }
 
 var errAbsent = errors.New("no such tenant")
 
-// tenant is a fact as the domains keep them.
+// tenant is a fact like those of the packages that use mirror.
 type tenant struct {
 	Name      string
 	Suspended bool
@@ -152,7 +152,7 @@ func TestCallersShareOneLoadAndACancelEndsOnlyTheWaiting(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error, 1)
 	go func() { _, err := facts.Get(ctx, "a", load); left <- err }()
-	within(t, patience, func() bool { return loads.Load() == 1 }) // he began it
+	within(t, patience, func() bool { return loads.Load() == 1 }) // the canceled caller began it
 	var stayed sync.WaitGroup
 	waiting := joining{Context: t.Context(), joined: make(chan struct{}, 20)}
 	for range 20 {
@@ -176,7 +176,7 @@ func TestCallersShareOneLoadAndACancelEndsOnlyTheWaiting(t *testing.T) {
 	}
 }
 
-// joining tells when a caller begins to wait for a flight: that is when its Done is asked for.
+// joining reports when a caller begins to wait for a flight: that is when its Done is called.
 type joining struct {
 	context.Context
 	joined chan struct{}
@@ -403,7 +403,7 @@ func TestABadRedisURLIsRefusedWithoutShowingIt(t *testing.T) {
 	}
 }
 
-// spelled holds a secret and says how it is spelled.
+// spelled holds a secret and has its own encoding.
 type spelled struct{ secret seal.Secret }
 
 func (s *spelled) MarshalBinary() ([]byte, error) { return []byte(s.secret.Reveal()), nil }
@@ -426,7 +426,7 @@ func want(t *testing.T, facts *Facts[tenant], load func(context.Context) (tenant
 	}
 }
 
-// patience is how long a test waits for what must happen.
+// patience is how long a test waits for something that must happen.
 const patience = time.Minute
 
 func within(t *testing.T, d time.Duration, ok func() bool) {
@@ -491,7 +491,7 @@ func run(t *testing.T, m *Mirror) {
 	background(t, m.Run)
 }
 
-// background has work done until the test ends.
+// background runs work until the test ends.
 func background(t *testing.T, work func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -505,11 +505,11 @@ func background(t *testing.T, work func(context.Context) error) {
 	})
 }
 
-// redisUnderTest is a Redis behind a gate that can be shut.
+// redisUnderTest is a Redis behind a proxy that can be cut.
 type redisUnderTest struct {
 	ring  *seal.Ring
 	url   string
-	mini  *miniredis.Miniredis // nil where it is a real one
+	mini  *miniredis.Miniredis // nil for a real one
 	to    string
 	mu    sync.Mutex
 	mode  string // "", "cut" or "hang"
@@ -589,7 +589,7 @@ func (r *redisUnderTest) pipe(to, from net.Conn) {
 	_, _ = io.Copy(hanging{r, to}, from)
 }
 
-// hanging swallows what is written while the gate hangs.
+// hanging discards what is written while the proxy hangs.
 type hanging struct {
 	r  *redisUnderTest
 	to net.Conn
@@ -627,7 +627,7 @@ func (r *redisUnderTest) direct(t *testing.T) *redis.Client {
 	return client
 }
 
-// flush deletes what one database has in Redis.
+// flush deletes a database's keys in Redis.
 func (r *redisUnderTest) flush(t *testing.T, d *db.DB) {
 	t.Helper()
 	client := r.direct(t)
@@ -636,7 +636,7 @@ func (r *redisUnderTest) flush(t *testing.T, d *db.DB) {
 	}
 }
 
-// dump is everything that one database has in Redis.
+// dump returns all that a database has in Redis.
 func (r *redisUnderTest) dump(t *testing.T, d *db.DB) string {
 	t.Helper()
 	client := r.direct(t)

@@ -12,14 +12,15 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// Versioned is a secret with the number by which the newest wins, and its own expiry. One without a secret says that the older ones are of no use any more.
+// Versioned is a secret with a version and an expiry. The largest version wins. Without a secret it
+// says that older versions are no longer valid.
 type Versioned struct {
 	Secret  seal.Secret
 	Version int64
 	Expires time.Time
 }
 
-// Newest keeps the newest known version of each of a kind of secrets, in the process and in Redis.
+// Newest caches the newest known version of each secret of one kind, in the process and in Redis.
 type Newest struct {
 	m     *Mirror
 	kind  string
@@ -40,7 +41,8 @@ type waiters struct {
 	news  chan struct{} // closed when something newer arrives
 }
 
-// NewNewest makes the secrets of one kind, of which the process keeps about as many entries as it is told. The kind has no colon and is used once a mirror.
+// NewNewest returns the secrets of one kind. The process keeps about as many as entries. A kind has
+// no colon and is used once per mirror.
 func NewNewest(m *Mirror, kind string, entries int) *Newest {
 	n := &Newest{
 		m:       m,
@@ -54,19 +56,20 @@ func NewNewest(m *Mirror, kind string, entries int) *Newest {
 	return n
 }
 
-// Local is what the process knows. Where it is not fresh, news may have been missed: it may still be used, and SQL should be read meanwhile. The use is noted.
+// Local returns what the process knows, and notes that it was used. If it is not fresh, news may
+// have been missed: it may be used, but SQL should be read as well.
 func (n *Newest) Local(key string) (v Versioned, fresh, ok bool) {
 	known, ok := n.known.GetIfPresent(key)
 	if !ok {
 		return Versioned{}, false, false
 	}
-	if !known.used.Load() { // a store each time would have the cores fight for the line
+	if !known.used.Load() { // writing each time would make the cores compete for the cache line
 		known.used.Store(true)
 	}
 	return known.Versioned, known.generation.Load() == n.m.generation.Load(), true
 }
 
-// Version is the newest that the process knows, or 0. It is no use.
+// Version returns the newest version that the process knows, or 0. It does not count as a use.
 func (n *Newest) Version(key string) int64 {
 	known, ok := n.known.GetEntryQuietly(key)
 	if !ok {
@@ -75,7 +78,7 @@ func (n *Newest) Version(key string) int64 {
 	return known.Value.Version
 }
 
-// TakeUsed returns the keys that Local was asked for since the last call.
+// TakeUsed returns the keys that Local was called with since the last TakeUsed.
 func (n *Newest) TakeUsed() []string {
 	var keys []string
 	for key, known := range n.known.All() {
@@ -86,10 +89,11 @@ func (n *Newest) TakeUsed() []string {
 	return keys
 }
 
-// Generation is what Filled is given: read it before SQL is.
+// Generation returns the value for Filled. It must be read before SQL is.
 func (n *Newest) Generation() int64 { return n.m.generation.Load() }
 
-// Filled keeps what SQL said, read after generation was, unless something newer is known, and returns the newest.
+// Filled stores what SQL has, unless something newer is known, and returns the newest. generation
+// is Generation before SQL was read.
 func (n *Newest) Filled(ctx context.Context, key string, v Versioned, generation int64) Versioned {
 	newest, changed := n.adopt(key, v, generation)
 	if changed {
@@ -98,14 +102,16 @@ func (n *Newest) Filled(ctx context.Context, key string, v Versioned, generation
 	return newest
 }
 
-// Put keeps v and tells the other replicas, unless something newer is known. It returns the newest.
+// Put stores v and tells the other replicas, unless something newer is known. It returns the
+// newest.
 func (n *Newest) Put(ctx context.Context, key string, v Versioned) Versioned {
 	newest, _ := n.adopt(key, v, n.Generation())
 	n.share(ctx, key, v)
 	return newest
 }
 
-// Shared is what Redis knows. Not ok means that this is unknown or that there is nothing. What it finds is kept in the process, but not as fresh.
+// Shared returns what Redis has. ok is false if there is nothing, or Redis does not answer. What it
+// finds is kept in the process, but not as fresh.
 func (n *Newest) Shared(ctx context.Context, key string) (Versioned, bool) {
 	sealed, err := n.m.redis.read(ctx, n.kind, key)
 	if err != nil || len(sealed) == 0 {
@@ -119,7 +125,8 @@ func (n *Newest) Shared(ctx context.Context, key string) (Versioned, bool) {
 	return newest, true
 }
 
-// Wait returns when a version above older is known in the process, after atMost, or when ctx ends. It says nothing about which.
+// Wait returns when the process knows a version above older, after atMost, or when ctx ends. It
+// does not say which.
 func (n *Newest) Wait(ctx context.Context, key string, older int64, atMost time.Duration) {
 	news := n.watch(key)
 	defer n.unwatch(key)
@@ -135,9 +142,10 @@ func (n *Newest) Wait(ctx context.Context, key string, older int64, atMost time.
 	}
 }
 
-const stale = -1 // a generation, or a stamp, that never is
+const stale = -1 // a generation, or a stamp, that never occurs
 
-// adopt replaces what the process knows by something newer, and reports whether it did. The same version, read again, is fresh again.
+// adopt replaces what the process knows if v is newer, and reports whether it did. The same
+// version, read again, becomes fresh again.
 func (n *Newest) adopt(key string, v Versioned, generation int64) (newest Versioned, changed bool) {
 	kept, _ := n.known.Compute(key, func(old *item, found bool) (*item, otter.ComputeOp) {
 		if found && old.Version >= v.Version {
@@ -161,14 +169,15 @@ func raise(number *atomic.Int64, to int64) {
 	}
 }
 
-// sealed is a version as it stands in Redis. Its secret is explicit, for a seal.Secret's own JSON hides it.
+// sealedVersion is a Versioned as Redis stores it. Its secret is a plain field, because the JSON of
+// a seal.Secret hides it.
 type sealedVersion struct {
 	Secret  []byte `json:"secret"`
 	Version int64  `json:"version"`
 	Expires int64  `json:"expires"` // Unix milliseconds
 }
 
-// share puts v into Redis, unless there is a newer one, and tells the other replicas.
+// share stores v in Redis, unless there is a newer one, and tells the other replicas.
 func (n *Newest) share(ctx context.Context, key string, v Versioned) {
 	text, _ := json.Marshal(sealedVersion{[]byte(v.Secret.Reveal()), v.Version, v.Expires.UnixMilli()}) // always marshals
 	sealed := n.m.ring.Seal(seal.NewSecret(string(text)), "redis", n.kind, key)
@@ -186,7 +195,8 @@ func (n *Newest) open(key string, sealed []byte) (Versioned, error) {
 	return Versioned{seal.NewSecret(string(s.Secret)), s.Version, time.UnixMilli(s.Expires)}, err
 }
 
-// learn takes news of what this process has or waits for. News that does not open, for it is sealed under a key that this replica has not got yet, makes what is known stale.
+// learn takes in news about what this process has or waits for. If it cannot be decrypted, because
+// it is sealed under a key that this replica does not have yet, what is known becomes stale.
 func (n *Newest) learn(told news) {
 	known, ok := n.known.GetEntryQuietly(told.Key)
 	if !ok && !n.awaited(told.Key) || ok && known.Value.Version >= told.Version {

@@ -182,7 +182,7 @@ func bear(t *testing.T, r *redisUnderTest, trouble func(*redisUnderTest, *db.DB)
 			t.Errorf("got %d, want nothing or the newest", got.Version)
 		}
 	}
-	if took := time.Since(began); took > 100*redisPatience { // half of what 100 vain reads and writes take
+	if took := time.Since(began); took > 100*redisPatience { // half of what 100 failed reads and writes take
 		t.Errorf("got 100 rounds in %v, want Redis left alone", took)
 	}
 }
@@ -261,7 +261,7 @@ func TestUsesAreNotedOnce(t *testing.T) {
 	n.Put(t.Context(), "wx2", version(1))
 	n.Local("wx1")
 	n.Local("wx1")
-	n.Put(t.Context(), "wx1", version(2)) // a newer version takes the note over
+	n.Put(t.Context(), "wx1", version(2)) // a newer version keeps the note of the use
 	if got := n.TakeUsed(); len(got) != 1 || got[0] != "wx1" {
 		t.Errorf("got %v, want wx1 alone", got)
 	}

@@ -11,14 +11,15 @@ import (
 )
 
 const (
-	heartbeat = 2 * time.Second // between two signs of life of the subscription
+	heartbeat = 2 * time.Second // between two pings of the subscription
 	again     = 500 * time.Millisecond
 )
 
-// news is one message between the replicas. It only makes things faster: whoever misses it polls, or finds its token rejected.
+// news is a message between replicas. It only makes things faster: a replica that misses it polls,
+// or finds its token rejected.
 type news struct {
-	Changed int64  `json:"changed,omitempty"` // the change counter that somebody read
-	Kind    string `json:"kind,omitempty"`    // else: a newer version of a token
+	Changed int64  `json:"changed,omitempty"` // the change counter that a replica read
+	Kind    string `json:"kind,omitempty"`    // if not empty: a newer version of a token
 	Key     string `json:"key,omitempty"`
 	Version int64  `json:"version,omitempty"`
 	Sealed  []byte `json:"sealed,omitempty"`
@@ -40,7 +41,7 @@ func (m *Mirror) listen(ctx context.Context) {
 	for ctx.Err() == nil {
 		subscription := m.redis.client.Subscribe(ctx)
 		hangUp := context.AfterFunc(ctx, func() { _ = subscription.Close() }) // a read does not watch its context
-		_ = m.hear(ctx, subscription)                                         // trouble of Redis is nobody's business
+		_ = m.hear(ctx, subscription)                                         // failures of Redis are not reported
 		hangUp()
 		_ = subscription.Close()
 		select {
@@ -50,7 +51,8 @@ func (m *Mirror) listen(ctx context.Context) {
 	}
 }
 
-// hear works on what arrives until the subscription breaks. What was said before it began may have been missed.
+// hear handles what arrives until the subscription breaks. What was published before it began may
+// have been missed.
 func (m *Mirror) hear(ctx context.Context, subscription *redis.PubSub) error {
 	if err := subscription.Subscribe(ctx, m.redis.channel()); err != nil {
 		return err

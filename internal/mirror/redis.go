@@ -17,21 +17,22 @@ import (
 )
 
 const (
-	redisPatience = 250 * time.Millisecond // for one operation, its wait for a connection included
-	redisRest     = time.Second            // for which Redis is left alone after a failure
+	redisPatience = 250 * time.Millisecond // for one operation, including the wait for a connection
+	redisRest     = time.Second            // for which Redis is not asked after a failure
 	redisMost     = 32                     // connections
 )
 
-// errResting says that Redis failed a moment ago. Like every error of Redis it means "unknown", never "absent".
+// errResting says that Redis failed a moment ago. Like every error of Redis it means "unknown",
+// never "absent".
 var errResting = errors.New("redis is left alone after a failure")
 
-// shared is what all replicas see: the keys of one database in one Redis.
+// shared holds what all replicas see: the keys of one database in one Redis.
 type shared struct {
 	client  *redis.Client
-	own     *miniredis.Miniredis // nil where the Redis is a real one
+	own     *miniredis.Miniredis // nil with a real Redis
 	id      string               // the database's, in front of every key
 	reading circuit
-	writing circuit // apart, so that a Redis that became read-only is still read
+	writing circuit // a circuit of its own, so that a Redis that became read-only is still read
 }
 
 func openShared(url seal.Secret, id string) (*shared, error) {
@@ -44,12 +45,12 @@ func openShared(url seal.Secret, id string) (*shared, error) {
 	}
 	options, err := redis.ParseURL(url.Reveal())
 	if err != nil {
-		return nil, errors.New("redis URL is not one that go-redis reads") // its own words may hold the password
+		return nil, errors.New("redis URL is not one that go-redis reads") // its own error may hold the password
 	}
 	return &shared{client: redis.NewClient(impatient(options)), id: id}, nil
 }
 
-// openOwn starts a Redis in this process. It listens on loopback, so it has a password that nobody knows.
+// openOwn starts a Redis in this process. It listens on loopback, so it gets a random password.
 func openOwn(id string) (*shared, error) {
 	own := miniredis.NewMiniRedis()
 	password := rand.Text()
@@ -62,7 +63,7 @@ func openOwn(id string) (*shared, error) {
 	return &shared{client: redis.NewClient(impatient(options)), own: own, id: id}, nil
 }
 
-// impatient takes all repeating and waiting out of go-redis: the circuits are ours.
+// impatient switches off retries and waits in go-redis: the circuits do that.
 func impatient(options *redis.Options) *redis.Options {
 	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = redisPatience, redisPatience, redisPatience
 	options.PoolTimeout = redisPatience
@@ -89,19 +90,21 @@ func (s *shared) ping(ctx context.Context) error {
 	return s.client.Ping(ctx).Err()
 }
 
-// key is length-free and still unambiguous: ids and kinds hold no colon.
+// key returns the Redis key. It is unambiguous because ids and kinds have no colon.
 func (s *shared) key(kind, key string) string { return s.id + ":" + kind + ":" + key }
 
 func (s *shared) channel() string { return s.id + ":news" }
 
-// A value in Redis is a hash: v, its number, only there to be compared; s, the sealed value, which carries its number too; and what is believed is the latter.
+// A value in Redis is a hash: v is its number, used only to compare; s is the sealed value, which
+// holds the number too, and that one is trusted.
 const (
 	fieldVersion = "v"
 	fieldSealed  = "s"
 )
 
-// store writes the value unless Redis has one with a larger number; equal ones are replaced where same is "1", and where present is "1" nothing new is made.
-// Who wrote tells the others in the same step, if there is something to tell.
+// store writes the value unless Redis has one with a larger number. An equal number is replaced if
+// same is "1", and nothing new is created if present is "1". A successful write publishes the news,
+// if there is any, in the same step.
 var store = redis.NewScript(`
 local old = redis.call('HGET', KEYS[1], 'v')
 if not old and ARGV[5] == '1' then return 0 end
@@ -112,7 +115,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 if ARGV[6] ~= '' then redis.call('PUBLISH', KEYS[2], ARGV[6]) end
 return 1`)
 
-// writing is one value on its way into Redis.
+// writing is a value to be stored in Redis.
 type writing struct {
 	kind, key   string
 	version     int64
@@ -123,7 +126,7 @@ type writing struct {
 	news        []byte
 }
 
-// write stores w, or lets it be where Redis has a newer one or is in trouble: nobody needs to know.
+// write stores w, unless Redis has a newer value or fails: no caller needs to know.
 func (s *shared) write(ctx context.Context, w writing) {
 	if w.life < time.Millisecond {
 		return
@@ -141,7 +144,7 @@ func flag(b bool) string {
 	return ""
 }
 
-// read returns the sealed value, empty where there is none, or an error where that is unknown.
+// read returns the sealed value, empty if there is none, or an error if that is unknown.
 func (s *shared) read(ctx context.Context, kind, key string) (sealed []byte, err error) {
 	err = s.reading.try(ctx, func(ctx context.Context) error {
 		sealed, err = s.client.HGet(ctx, s.key(kind, key), fieldSealed).Bytes()
@@ -153,8 +156,9 @@ func (s *shared) read(ctx context.Context, kind, key string) (sealed []byte, err
 	return sealed, err
 }
 
-// circuit leaves Redis alone for a while after a failure, so that an outage costs one caller a second its patience and the others nothing.
-type circuit struct{ until atomic.Int64 } // Unix nanoseconds, 0 while all is well
+// circuit leaves Redis alone for a while after a failure, so that an outage delays one caller per
+// second and no others.
+type circuit struct{ until atomic.Int64 } // Unix nanoseconds, 0 while Redis answers
 
 func (c *circuit) try(ctx context.Context, act func(context.Context) error) error {
 	if !c.enter() {
@@ -166,13 +170,14 @@ func (c *circuit) try(ctx context.Context, act func(context.Context) error) erro
 	switch {
 	case err == nil:
 		c.until.Store(0)
-	case ctx.Err() == nil: // a caller who left says nothing about Redis
+	case ctx.Err() == nil: // a caller that left says nothing about Redis
 		c.until.Store(time.Now().Add(redisRest).UnixNano())
 	}
 	return err
 }
 
-// enter lets everybody in while all is well, nobody during the rest, and then one to try.
+// enter admits everyone while Redis answers, no one for redisRest after a failure, and then one to
+// try.
 func (c *circuit) enter() bool {
 	until := c.until.Load()
 	if until == 0 {

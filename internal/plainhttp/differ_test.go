@@ -69,8 +69,7 @@ func (w *witness) take() []seen {
 	return saw
 }
 
-// serving has a server serve on loopback. Its time-outs are never over in a test that does not
-// shorten one.
+// serving serves on loopback. Unless a test shortens one, its time-outs never expire.
 func serving(t testing.TB, handler http.Handler, make func(*http.Server) server) string {
 	t.Helper()
 	address, _ := started(t, handler, make)
@@ -117,7 +116,7 @@ func newPair(t testing.TB) *pair {
 	return p
 }
 
-// said sends parts, one after the other, ends its side, and returns all that comes back.
+// said sends parts, one after the other, closes its side, and returns everything that comes back.
 func said(t testing.TB, address string, parts ...string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
@@ -139,7 +138,7 @@ func said(t testing.TB, address string, parts ...string) string {
 	return ordered(string(answer))
 }
 
-// ordered has the fields of each head in order, without the date.
+// ordered sorts the fields of each head, and drops the date.
 func ordered(text string) string {
 	var out []string
 	for _, block := range strings.Split(text, "\r\n\r\n") {
@@ -151,7 +150,7 @@ func ordered(text string) string {
 	return strings.Join(out, "\n\n")
 }
 
-// same fails where the two servers answered parts otherwise, or their handlers saw other requests.
+// same fails if the two servers answered differently, or their handlers saw different requests.
 func (p *pair) same(t testing.TB, parts ...string) {
 	t.Helper()
 	if got, want := said(t, p.ours, parts...), said(t, p.theirs, parts...); got != want {
@@ -163,7 +162,8 @@ func (p *pair) same(t testing.TB, parts ...string) {
 	}
 }
 
-// FuzzPlain has anything sent to both servers: the answers are the same, and the handlers see the same requests.
+// FuzzPlain sends anything to both servers: they answer alike, and their handlers see the same
+// requests.
 func FuzzPlain(f *testing.F) {
 	for _, r := range slices.Concat(plain, odd, large) {
 		f.Add([]byte(r))
@@ -174,7 +174,8 @@ func FuzzPlain(f *testing.F) {
 	})
 }
 
-// FuzzParse has anything parsed, and whatever is taken is what net/http's own parser makes of it, to the last byte.
+// FuzzParse parses anything, and compares what is accepted with what net/http's own parser makes of
+// it.
 func FuzzParse(f *testing.F) {
 	for _, r := range slices.Concat(plain, odd, large) {
 		f.Add([]byte(r))
@@ -193,7 +194,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// overPipe has net/http's server answer what is sent, in memory, until it closes the connection.
+// overPipe returns what net/http's server answers to what is sent, in memory.
 func overPipe(handler http.Handler, sent []byte) string {
 	one, closed := newHandover(nowhere{}), make(chan struct{})
 	s := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0), ConnState: func(_ net.Conn, state http.ConnState) {

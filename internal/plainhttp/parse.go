@@ -20,8 +20,8 @@ const (
 )
 
 // parse parses text as one request of the plain shape, with nothing after it. It fails with errMore
-// or errNotPlain. For each request that it accepts, net/http's server sees the same (FuzzPlain). The
-// request shares memory with text only.
+// or errNotPlain. For each request that it accepts, net/http's server sees the same (FuzzPlain).
+// The request shares memory with text only.
 func parse(text string) (*http.Request, error) {
 	head, body, whole := strings.Cut(text, endOfLine+endOfLine)
 	if !whole {

@@ -22,7 +22,8 @@ var plain = []string{
 	"GET /bye HTTP/1.1\r\nHost: a\r\n\r\n",
 }
 
-// odd requests are net/http's: what it refuses, what can be read in two ways, and what it reads right and we do not try to.
+// odd requests are net/http's: what it refuses, what can be read in two ways, and what it reads and
+// this package does not try to.
 var odd = []string{
 	"", "\r\n", "\n\n", "GET", "GET / HTTP/1.1", "GET / HTTP/1.1\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 	"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -51,7 +52,7 @@ var odd = []string{
 	"GET / HTTP/1.1\r\nHost: a\r\n" + manyFields(40) + "\r\n",
 }
 
-// large requests would be plain, but there is no room for them.
+// large requests would be plain, but are too long.
 var large = []string{
 	"GET /" + strings.Repeat("a", requestLimit) + " HTTP/1.1\r\nHost: a\r\n\r\n",
 	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n" + strings.Repeat("x", 5000),
@@ -87,7 +88,8 @@ func TestBothServersAnswerTheSame(t *testing.T) {
 	}
 }
 
-// A proxy in front reads one request where we might read two: both servers see as many, whatever is glued together, and however the pieces come.
+// A proxy in front may see one request where we see two: both servers see as many, in whatever
+// pieces the bytes arrive.
 func TestBothServersSeeTheSameRequestsInPieces(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)

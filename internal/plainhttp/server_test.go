@@ -18,7 +18,7 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// patience is how long a test waits for what must happen.
+// patience is how long a test waits for something that must happen.
 const patience = time.Minute
 
 func dial(t *testing.T, address string) *net.TCPConn {
@@ -82,8 +82,8 @@ func TestPlainRequestsNeverReachNetHTTP(t *testing.T) {
 	}
 }
 
-// Many libraries send a head and its body apart. A busy machine may hold up the body for longer
-// than it is waited for, but not each time.
+// Many libraries send a head and its body separately. A busy machine may hold up the body for
+// longer than arrivalTime, but not each time.
 func TestAPlainRequestMayComeInTwoPieces(t *testing.T) {
 	var handed atomic.Int32
 	address := serving(t, &witness{}, left(&handed))
@@ -177,7 +177,7 @@ func TestAContextEndsWithItsRequest(t *testing.T) {
 	}
 }
 
-// ends is after how long the server ends a connection on which parts were said.
+// ends returns how long after its start the server ends a connection on which parts were sent.
 func ends(t *testing.T, address string, parts ...string) time.Duration {
 	t.Helper()
 	began := time.Now()
@@ -194,8 +194,8 @@ func ends(t *testing.T, address string, parts ...string) time.Duration {
 	return time.Since(began)
 }
 
-// A caller that keeps a connection and says nothing, or sends its request too slowly, is cut off by
-// the time-out by which net/http does it.
+// A caller that keeps a connection and sends nothing, or sends too slowly, is cut off by the same
+// time-out as in net/http.
 func TestSlowCallersAreCutOffAsByNetHTTP(t *testing.T) {
 	t.Parallel()
 	head := func(s *http.Server) *time.Duration { return &s.ReadHeaderTimeout }
@@ -291,7 +291,7 @@ func TestShutdownGivesUpWithItsContext(t *testing.T) {
 	wantEnd(t, c)
 }
 
-// A connection that was opened for a request which is on its way when the server stops is waited for.
+// A connection opened for a request that is on its way when the server stops is waited for.
 func TestShutdownWaitsForTheFirstRequestOfANewConnection(t *testing.T) {
 	t.Parallel()
 	address, s := started(t, &witness{}, ours)
@@ -311,7 +311,7 @@ func TestShutdownWaitsForTheFirstRequestOfANewConnection(t *testing.T) {
 	}
 }
 
-// One that is not for here is net/http's still.
+// If that request is not plain, net/http still serves it.
 func TestShutdownHandsOverTheFirstRequestOfANewConnection(t *testing.T) {
 	t.Parallel()
 	address, s := started(t, &witness{}, ours)
@@ -341,7 +341,7 @@ func TestAConnectionAcceptedWhileStoppingIsAnsweredOnce(t *testing.T) {
 	wantEnd(t, c)
 }
 
-// wantEnd fails where the server does not end a connection before any time-out would.
+// wantEnd fails if the server does not end a connection before any time-out would.
 func wantEnd(t *testing.T, c net.Conn) {
 	t.Helper()
 	if _, err := c.Read(make([]byte, 1)); err != io.EOF && !errors.Is(err, syscall.ECONNRESET) {
@@ -385,7 +385,7 @@ func TestAPanicCutsTheConnection(t *testing.T) {
 	}
 }
 
-// Handlers answer through both servers the same.
+// Handlers answer alike through both servers.
 func TestAnswersAreThoseOfNetHTTP(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{
 		"nothing":      func(http.ResponseWriter, *http.Request) {},
@@ -474,7 +474,7 @@ func TestALargeAnswerArrivesWhole(t *testing.T) {
 	}
 }
 
-// A route that streams is net/http's: what it flushes arrives before it ends.
+// A route that streams is net/http's: what it flushes arrives while it runs.
 func TestARouteThatStreamsIsNetHTTPs(t *testing.T) {
 	goOn := make(chan struct{})
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -537,7 +537,7 @@ func TestARouteOfNetHTTPTakesItsConnectionAlong(t *testing.T) {
 	}
 }
 
-// Without file descriptors nobody is accepted for a while; the listener is not given up for that.
+// Without file descriptors no connection is accepted for a while; that does not end the server.
 func TestAcceptIsTriedAgain(t *testing.T) {
 	real, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -588,7 +588,7 @@ func TestOverTLSAllIsNetHTTPs(t *testing.T) {
 	<-done
 }
 
-// wrapped is a listener whose connections are more than TCP's, as TLS's are.
+// wrapped is a listener with connections that are more than TCP's, like TLS's.
 type wrapped struct{ net.Listener }
 
 func (l wrapped) Accept() (net.Conn, error) {

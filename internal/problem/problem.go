@@ -1,4 +1,5 @@
-// Package problem writes application/problem+json (RFC 9457). It knows no domain: which error becomes which problem is the caller's table.
+// Package problem writes application/problem+json responses (RFC 9457). Which error becomes which
+// problem is the caller's decision.
 package problem
 
 import (
@@ -6,21 +7,21 @@ import (
 	"net/http"
 )
 
-// ContentType is that of every problem.
+// ContentType is the content type of every problem.
 const ContentType = "application/problem+json"
 
-// Problem is what a caller reads instead of an answer.
+// Problem is an error response.
 type Problem struct {
-	Slug      string         // names the case; type is /problems/<slug>
+	Slug      string         // identifies the case; the member type is /problems/<slug>
 	Title     string         // the case in a few words, always the same
-	Status    int            // HTTP's
-	Detail    string         // this occurrence, without secrets; may be empty
+	Status    int            // the HTTP status
+	Detail    string         // about this occurrence, without secrets; may be empty
 	RequestID string         // the request's id, as in Request-Id
-	Retryable bool           // whether the same request may be sent again as it is
-	More      map[string]any // members of this case alone; they do not replace the others
+	Retryable bool           // whether the same request may be sent again unchanged
+	More      map[string]any // members of this case only; they do not replace the others
 }
 
-// MarshalJSON puts the members of RFC 9457 and ours beside those of the case.
+// MarshalJSON writes RFC 9457's members, ours, and those in More.
 func (p Problem) MarshalJSON() ([]byte, error) {
 	members := map[string]any{}
 	for name, value := range p.More {
@@ -37,7 +38,7 @@ func (p Problem) MarshalJSON() ([]byte, error) {
 	return json.Marshal(members)
 }
 
-// Write answers with p. The headers that w has already are kept.
+// Write writes p as the response. It keeps the header fields that w has.
 func (p Problem) Write(w http.ResponseWriter) error {
 	body, err := json.Marshal(p)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package queue works off table rows that are due, several at once, each under a lease of its own.
+// Package queue works on table rows that are due, several at once, each under its own lease.
 package queue
 
 import (
@@ -13,24 +13,26 @@ import (
 // Table is where the rows of a queue are stored, and what is done with one. Its methods are called
 // for several rows at the same time.
 //
-// A lease ends by itself, so that a process that dies leaves its rows to others. A process that
-// outlives its lease must not undo what another one did meanwhile: Finish and Postpone change a row
-// only while the lease that they are given is the last one.
+// A lease ends by itself, so that other processes take over the rows of a process that died. A
+// process that outlives its lease must not undo what another one did meanwhile: Finish and Postpone
+// change a row only if the lease that they are given is still the row's last one.
 type Table[R any] interface {
-	// Due lists at most so many rows that nobody holds and that may be worked now, those first that are due for longest.
+	// Due returns at most so many rows that no process holds and that may be worked on now, the
+	// longest overdue first.
 	Due(ctx context.Context, most int) ([]R, error)
-	// Lease takes row, from the moment of the call. It returns the row with its lease, or false if the row may not be worked any more.
+	// Lease takes row, beginning at the time of the call. It returns the row with its lease, or
+	// false if the row may not be worked on any more.
 	Lease(ctx context.Context, row R) (leased R, ok bool, err error)
-	// Work does what the row asks for. A row that is to be worked again is due after again; 0 is for
-	// one that is done, or, with an error, for one that is due when its lease ends.
+	// Work does what the row asks for. If again is not 0 the row is due again after it. If again is
+	// 0 the row is done or, with an error, due when its lease ends.
 	Work(ctx context.Context, leased R) (again time.Duration, err error)
-	// Finish ends a row that is done.
+	// Finish marks a row as done.
 	Finish(ctx context.Context, leased R) error
 	// Postpone gives the lease back. The row is due again after the given time.
 	Postpone(ctx context.Context, leased R, again time.Duration) error
 }
 
-// Queue works off the rows of one table. It is safe for concurrent use.
+// Queue works on the rows of one table. It is safe for concurrent use.
 type Queue[R any] struct {
 	table    Table[R]
 	atOnce   int
@@ -40,8 +42,8 @@ type Queue[R any] struct {
 	woken    chan struct{}
 }
 
-// New makes a queue that works on at most atOnce rows at the same time and looks for due rows each time that every passes.
-// Work is given up after patience, which is shorter than a lease.
+// New returns a queue that works on at most atOnce rows at the same time and looks for due rows at
+// the interval every. Work is cancelled after patience, which must be shorter than a lease.
 func New[R any](table Table[R], atOnce int, every, patience time.Duration) *Queue[R] {
 	return &Queue[R]{table: table, atOnce: atOnce, every: every, patience: patience, woken: make(chan struct{}, 1)}
 }
@@ -54,8 +56,9 @@ func (q *Queue[R]) Wake() {
 	}
 }
 
-// Run works off rows until ctx ends, and then waits for those under way. It tells report what went wrong, and tries it again later.
-// A row whose work is slow keeps one place and delays no other row.
+// Run works on rows until ctx ends, and then waits for those in flight. It passes errors to report,
+// and tries again later. A row whose work is slow occupies one of the places and delays no other
+// row.
 func (q *Queue[R]) Run(ctx context.Context, report func(error)) error {
 	var working errgroup.Group
 	ticker := time.NewTicker(q.every)
@@ -71,15 +74,16 @@ func (q *Queue[R]) Run(ctx context.Context, report func(error)) error {
 	return working.Wait()
 }
 
-// Once works off the rows that are due now, as many as Run does at the same time, and waits for them.
+// Once works on the rows that are due now, at most as many as Run does at the same time, and waits
+// for them.
 func (q *Queue[R]) Once(ctx context.Context, report func(error)) {
 	var working errgroup.Group
 	q.start(ctx, &working, report)
 	_ = working.Wait()
 }
 
-// start leases due rows, one for each free place, and begins to work on them. Leases are taken one after
-// the other, so that this process lists no row for a second time before it has its lease.
+// start leases due rows, one for each free place, and starts work on them. It takes leases one
+// after the other, so that no row is listed again before it is leased.
 func (q *Queue[R]) start(ctx context.Context, working *errgroup.Group, report func(error)) {
 	reporting := func(err error) {
 		if err != nil && ctx.Err() == nil {
@@ -108,7 +112,7 @@ func (q *Queue[R]) start(ctx context.Context, working *errgroup.Group, report fu
 	}
 }
 
-// workOff works on one row. What became of it is stored also if ctx ended meanwhile.
+// workOff works on one row. It stores the result even if ctx ended meanwhile.
 func (q *Queue[R]) workOff(ctx context.Context, leased R) error {
 	working, cancel := context.WithTimeout(ctx, q.patience)
 	defer cancel()

@@ -19,7 +19,7 @@ type table struct {
 	others    []int // rows that another process takes just before we do
 	listed    int
 	atWork    int
-	most      int // at work at the same time
+	most      int // worked on at the same time
 	finished  []int
 	postponed []int
 	errs      []error
@@ -100,7 +100,7 @@ func (t *table) report(err error) {
 	t.errs = append(t.errs, err)
 }
 
-// run runs a queue of t, of which four rows are worked at the same time, for so long.
+// run runs a queue of t for d; it works on four rows at the same time.
 func run(t *table, d time.Duration) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -122,7 +122,7 @@ func TestASlowRowDelaysNoOther(t *testing.T) {
 			}
 			return 0, nil
 		})
-		run(rows, 500*time.Millisecond) // before rows are looked for again
+		run(rows, 500*time.Millisecond) // before the queue looks for rows again
 		if len(rows.finished) != 100 || slices.Min(rows.finished[:97]) != 3 {
 			t.Errorf("got %v finished in this order, want all, the slow ones last", rows.finished)
 		}

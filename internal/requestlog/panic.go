@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// panicked is a handler's panic as an error. It keeps the value's type and the functions under way, because the value's text and the arguments may hold a secret.
+// panicked is a handler's panic as an error. It holds the type of the value and the functions on
+// the stack, but neither the value's text nor arguments, which may be secret.
 type panicked struct{ kind, stack string }
 
 func (p *panicked) Error() string { return "a handler panicked with a value of type " + p.kind }
@@ -18,7 +19,8 @@ func (p *panicked) attrs() []slog.Attr {
 	return []slog.Attr{slog.String("panic", p.kind), slog.String("stack", p.stack)}
 }
 
-// safely runs f and makes an error of its panic. The panic by which a handler aborts its connection goes on, as net/http promises.
+// safely runs f and turns a panic into an error, except http.ErrAbortHandler, which goes on to
+// net/http.
 func safely(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -37,7 +39,8 @@ func caught(value any) error {
 
 const deepest = 64
 
-// functions names those between the panic and the middleware, innermost first, as function:line.
+// functions names the functions between the panic and the middleware, innermost first, as
+// function:line.
 func functions() string {
 	var pcs [deepest]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(0, pcs[:])])

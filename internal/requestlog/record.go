@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// record is what one request's line will say. It is itself the request's context, so that carrying it costs no further allocation.
+// record collects the line of one request. It is itself the request's context, which saves an
+// allocation.
 type record struct {
 	context.Context
 	id string
@@ -17,12 +18,12 @@ type record struct {
 	room  [roomForAttrs]slog.Attr
 }
 
-// The line's own attributes and a handful of added ones fit without growing.
+// roomForAttrs fits the line's own attributes and a handful of added ones.
 const roomForAttrs = 12
 
 type recordKey struct{}
 
-// Value finds the record in any context made from it.
+// Value returns the record for its own key, from any context made from it.
 func (r *record) Value(key any) any {
 	if _, mine := key.(recordKey); mine {
 		return r
@@ -36,7 +37,7 @@ func newRecord(ctx context.Context) *record {
 	return r
 }
 
-// ID is the id of the request that ctx belongs to, or "" where there is none.
+// ID returns the id of the request that ctx belongs to, or "" if there is none.
 func ID(ctx context.Context) string {
 	if r, ok := ctx.Value(recordKey{}).(*record); ok {
 		return r.id
@@ -44,8 +45,9 @@ func ID(ctx context.Context) string {
 	return ""
 }
 
-// Add puts a field on the request's line: an id, a code, a count, or the text of an error of ours; never what a caller sent as it came, and never a secret.
-// Where ctx belongs to no request it does nothing. A key that is added twice stands there twice.
+// Add adds a field to the request's line: an id, a code, a count, or the text of one of our errors;
+// never raw input of a caller, and never a secret. Without a request it does nothing. A key that is
+// added twice is written twice.
 func Add(ctx context.Context, key string, value any) {
 	r, ok := ctx.Value(recordKey{}).(*record)
 	if !ok {
@@ -60,7 +62,7 @@ func (r *record) add(attrs ...slog.Attr) {
 	r.attrs = append(r.attrs, attrs...)
 }
 
-// line is what was added until now. What goroutines of the handler add from here on comes behind it and is not written.
+// line returns what was added so far. What the handler's goroutines add later is not written.
 func (r *record) line() []slog.Attr {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -68,11 +70,12 @@ func (r *record) line() []slog.Attr {
 }
 
 const (
-	idLetters = "0123456789abcdefghjkmnpqrstvwxyz" // 32 that nobody confuses on the telephone
+	idLetters = "0123456789abcdefghjkmnpqrstvwxyz" // 32 letters that are hard to confuse on the telephone
 	idLength  = 20
 )
 
-// An id is 100 random bits: it names a request and opens nothing, so the runtime's own generator is good enough.
+// newID returns 100 random bits. An id names a request and gives no access, so the runtime's own
+// generator suffices.
 func newID() string {
 	var id [idLength]byte
 	high, low := rand.Uint64(), rand.Uint64()

@@ -1,5 +1,6 @@
-// Package requestlog gives each request an id, one line in the log and a place in the metrics, and makes an error of a panic. It knows no domain: handlers add what they know with Add.
-// Nothing that a caller sent reaches the line or the metrics: not the URL, the query, a header or a body, only which route it was.
+// Package requestlog gives each request an id, a log line and a place in the metrics, and turns a
+// handler's panic into an error. Handlers add fields to the line with Add. Nothing that a caller
+// sent reaches the line or the metrics: no URL, query, header or body, only which route matched.
 package requestlog
 
 import (
@@ -13,13 +14,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Header carries the request's id in the answer. One that comes with a request is not read.
+// Header is the response header field with the request's id. The same field of a request is
+// ignored.
 const Header = "Request-Id"
 
-// Unmatched stands for the route of a request that no route takes.
+// Unmatched is logged as the route of a request that matches no route.
 const Unmatched = "unmatched"
 
-// Log writes the lines and counts the durations. It is safe for concurrent use.
+// Log writes the lines and records the durations. It is safe for concurrent use.
 type Log struct {
 	logger *slog.Logger
 	took   *prometheus.HistogramVec
@@ -35,7 +37,8 @@ func New(logger *slog.Logger, metrics prometheus.Registerer) (*Log, error) {
 	return &Log{logger: logger, took: took}, metrics.Register(took)
 }
 
-// Middleware belongs around all others (Echo.Use, first): an error is handed to Echo's error handler inside it, so that the line tells what was answered.
+// Middleware must be the outermost one (the first in Echo.Use). It passes errors to Echo's error
+// handler itself, so that the line tells what was answered.
 func (l *Log) Middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		began := time.Now()
@@ -52,20 +55,21 @@ func (l *Log) Middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// answer has Echo's error handler answer for err, and answers barely itself where that panics too.
+// answer lets Echo's error handler answer, and sends a bare 500 if that panics too.
 func answer(c echo.Context, r *record, err error) {
 	r.add(cause(err)...)
 	begun := c.Response().Committed
 	if failed := safely(func() error { c.Error(err); return nil }); failed != nil {
 		r.add(cause(failed)...)
-		c.Response().WriteHeader(http.StatusInternalServerError) // which Echo lets be where an answer was begun
+		c.Response().WriteHeader(http.StatusInternalServerError) // Echo ignores it if the response was begun
 	}
 	if begun {
-		panic(http.ErrAbortHandler) // an answer cut off in the middle must not look whole
+		panic(http.ErrAbortHandler) // a response that was cut off must not look complete
 	}
 }
 
-// The texts of Echo's own errors may repeat what the caller sent, so they are left out; the status says enough.
+// cause leaves out the texts of Echo's own errors: they may repeat what the caller sent, and the
+// status says enough.
 func cause(err error) []slog.Attr {
 	var p *panicked
 	var echos *echo.HTTPError
@@ -97,7 +101,7 @@ func (l *Log) write(c echo.Context, r *record, took time.Duration, aborted bool)
 	l.emit(r, level(response.Status), r.line())
 }
 
-// emit is slog.Logger's LogAttrs, but that it does not look up who calls it.
+// emit is slog.Logger.LogAttrs without looking up its caller.
 func (l *Log) emit(ctx context.Context, level slog.Level, attrs []slog.Attr) {
 	handler := l.logger.Handler()
 	if !handler.Enabled(ctx, level) {
@@ -122,7 +126,7 @@ func route(c echo.Context) string {
 	return Unmatched
 }
 
-// A caller may call its method as it likes, so only those that there are get a name.
+// method returns the method if it is a standard one: a caller may send any text.
 func method(m string) string {
 	switch m {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodConnect, http.MethodTrace:

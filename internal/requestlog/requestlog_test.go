@@ -51,7 +51,7 @@ func (s *server) get(path string) *httptest.ResponseRecorder {
 	return s.do(httptest.NewRequest(http.MethodGet, path, nil))
 }
 
-// line is the one line that was logged.
+// line returns the only line that was logged.
 func (s *server) line(t *testing.T) map[string]any {
 	t.Helper()
 	if n := strings.Count(s.log.String(), "\n"); n != 1 {
@@ -238,7 +238,7 @@ func TestAPanicsLineNamesFunctionsAndNoValues(t *testing.T) {
 	}
 	mustNotHold(t, s.log.String(), canary)
 	mustNotHold(t, stack, "0x")
-	mustNotHold(t, stack, "ServeHTTP") // what is below the middleware is the same for every request
+	mustNotHold(t, stack, "ServeHTTP") // below the middleware the stack is the same for every request
 }
 
 //go:noinline
@@ -356,7 +356,7 @@ func TestTwoLogsDoNotShareARegistry(t *testing.T) {
 	}
 }
 
-// scrape spells the counted durations, a line a set of labels.
+// scrape returns the recorded durations, one line per set of labels.
 func (s *server) scrape(t *testing.T) string {
 	t.Helper()
 	families, err := s.metrics.Gather()
@@ -389,7 +389,7 @@ func mustNotHold(t *testing.T, text, secret string) {
 	}
 }
 
-// What the middleware adds to a request is the difference between the two.
+// The difference between the two is the cost of the middleware.
 func BenchmarkRequest(b *testing.B) {
 	l, err := requestlog.New(slog.New(slog.NewJSONHandler(io.Discard, nil)), prometheus.NewRegistry())
 	if err != nil {

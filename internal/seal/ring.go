@@ -16,7 +16,8 @@ import (
 // ErrUnknownKey says that a value was sealed under a key that the ring does not hold.
 var ErrUnknownKey = errors.New("sealed under a key that is not configured")
 
-// ErrForged says that a value does not open where it stands: it was changed, or moved from another row or column.
+// ErrForged says that a value cannot be decrypted at its place: it was changed, or moved from
+// another row or column.
 var ErrForged = errors.New("sealed value does not belong here")
 
 const (
@@ -24,19 +25,21 @@ const (
 	idBytes  = 4
 )
 
-// KeyID names a sealing key: the start of its hash, so that nobody has to number keys. It stands in front of all that the key sealed.
+// KeyID identifies a sealing key: the first bytes of its hash. It is the prefix of all that the key
+// sealed.
 type KeyID uint32
 
-// String is the id as operators read it.
+// String returns the id as operators read it.
 func (id KeyID) String() string { return fmt.Sprintf("%08x", uint32(id)) }
 
 // MarshalText is String.
 func (id KeyID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
-// Bytes is the id as it stands in front of a sealed value.
+// Bytes returns the id as the prefix of a sealed value.
 func (id KeyID) Bytes() []byte { return binary.BigEndian.AppendUint32(nil, uint32(id)) }
 
-// KeyOf is the key under which a value is sealed; false where it is empty or no sealed value.
+// KeyOf returns the key that a value is sealed under, or false if it is empty or not a sealed
+// value.
 func KeyOf(sealed []byte) (KeyID, bool) {
 	if len(sealed) < idBytes {
 		return 0, false
@@ -50,17 +53,18 @@ type Ring struct {
 	keys map[KeyID]cipher.AEAD
 }
 
-// Keys are the ids of the ring's keys, newest first.
+// Keys returns the ids of the ring's keys, newest first.
 func (r *Ring) Keys() []KeyID { return slices.Clone(r.ids) }
 
-// NewKey makes a sealing key in the form that NewRing reads.
+// NewKey returns a new random key in the form that NewRing reads.
 func NewKey() string {
 	key := make([]byte, keyBytes)
 	_, _ = rand.Read(key) // crypto/rand.Read never fails
 	return base64.StdEncoding.EncodeToString(key)
 }
 
-// NewRing reads keys, base64 of 32 bytes each, comma-separated, newest first.
+// NewRing reads keys: 32 bytes each in base64, separated by commas, newest first. Its errors do not
+// show them.
 func NewRing(list Secret) (*Ring, error) {
 	ring := &Ring{keys: map[KeyID]cipher.AEAD{}}
 	for i, text := range strings.Split(list.Reveal(), ",") {
@@ -93,10 +97,11 @@ func (r *Ring) add(key []byte) error {
 	return nil
 }
 
-// Place is where a sealed value stands: table or kind, column, and the parts of the primary key. It is the associated data, so a value that was moved fails to open.
+// Place is where a sealed value is stored: table or kind, column, and the parts of the primary key.
+// It is the associated data of the encryption, so a value that was moved cannot be opened.
 type Place []string
 
-// Length-prefixed, so that no two places spell the same bytes.
+// bytes prefixes each part with its length, so that no two places have the same bytes.
 func (p Place) bytes() []byte {
 	var out []byte
 	for _, part := range p {
@@ -106,7 +111,8 @@ func (p Place) bytes() []byte {
 	return out
 }
 
-// Seal encrypts plain for its place under the newest key. An empty value stays empty, so that a column can say "none".
+// Seal encrypts plain for its place with the newest key. An empty value stays empty, so that a
+// column can hold "none".
 func (r *Ring) Seal(plain Secret, place ...string) []byte {
 	if plain.IsZero() {
 		return []byte{}
@@ -118,7 +124,7 @@ func (r *Ring) Seal(plain Secret, place ...string) []byte {
 	return aead.Seal(out, out[idBytes:], []byte(plain.value), Place(place).bytes())
 }
 
-// Open decrypts what Seal made for the same place, or fails with ErrUnknownKey or ErrForged.
+// Open decrypts what Seal returned for the same place. It fails with ErrUnknownKey or ErrForged.
 func (r *Ring) Open(sealed []byte, place ...string) (Secret, error) {
 	if len(sealed) == 0 {
 		return Secret{}, nil
@@ -142,13 +148,14 @@ func (r *Ring) Open(sealed []byte, place ...string) (Secret, error) {
 	return Secret{string(plain)}, nil
 }
 
-// Newest reports whether sealed is empty or under the newest key: whether resealing would change nothing.
+// Newest reports whether resealing would change nothing: sealed is empty, or under the newest key.
 func (r *Ring) Newest(sealed []byte) bool {
 	id, ok := KeyOf(sealed)
 	return len(sealed) == 0 || ok && id == r.ids[0]
 }
 
-// Reseal seals under the newest key what was sealed for the same place. What is under it already stays as it is. It fails as Open does.
+// Reseal returns the value sealed with the newest key, for the same place. A value that already is
+// stays as it is. It fails as Open does.
 func (r *Ring) Reseal(sealed []byte, place ...string) ([]byte, error) {
 	plain, err := r.Open(sealed, place...)
 	if err != nil || r.Newest(sealed) {

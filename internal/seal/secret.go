@@ -1,4 +1,5 @@
-// Package seal keeps secrets secret: a type that does not print, and a ring of keys under which they rest in SQL and Redis.
+// Package seal protects secrets: Secret is a text that does not print, and a Ring encrypts secrets
+// for SQL and Redis.
 package seal
 
 import (
@@ -12,13 +13,14 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret holds a ticket, a token, a key or the like. However it is printed, logged or marshalled it shows "[redacted]"; Reveal is the only way out.
+// Secret holds a ticket, a token, a key or the like. However it is printed, logged or marshalled,
+// it shows "[redacted]". Only Reveal returns it.
 type Secret struct{ value string }
 
 // NewSecret wraps value.
 func NewSecret(value string) Secret { return Secret{value} }
 
-// Reveal returns what is hidden. Its callers put it on the wire, seal it or hash it, and nothing else.
+// Reveal returns the secret. Callers may only send it, seal it or hash it.
 func (s Secret) Reveal() string { return s.value }
 
 // IsZero reports whether there is no secret.
@@ -29,16 +31,16 @@ func (s Secret) Equal(other Secret) bool {
 	return subtle.ConstantTimeCompare([]byte(s.value), []byte(other.value)) == 1
 }
 
-// Hash is the SHA-256 in hex under which single-use secrets are stored and looked up.
+// Hash returns the SHA-256 in hex that single-use secrets are stored and looked up by.
 func (s Secret) Hash() string { return Hash(s.value) }
 
-// Hash is the SHA-256 of value in hex.
+// Hash returns the SHA-256 of value in hex.
 func Hash(value string) string {
 	sum := sha256.Sum256([]byte(value))
 	return hex.EncodeToString(sum[:])
 }
 
-// String, Format, GoString, LogValue, MarshalText and MarshalJSON all hide the value.
+// String hides the value, as all methods below do.
 func (s Secret) String() string { return redacted }
 
 // Format hides the value under every verb.

@@ -3,8 +3,8 @@ package socket
 
 import "net"
 
-// ErrNothing says that nothing has arrived on a connection that stands. It is a net.Error that is
-// temporary, so crypto/tls goes on where it was when a later read succeeds.
+// ErrNothing says that nothing has arrived on an open connection. It is a net.Error that is
+// temporary, so crypto/tls continues where it was when a later read succeeds.
 var ErrNothing net.Error = nothing{}
 
 type nothing struct{}

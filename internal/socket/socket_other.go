@@ -4,14 +4,14 @@ package socket
 
 import "net"
 
-// Able says whether this system can receive without waiting. Where it cannot, every Read and Peek
-// returns ErrNothing.
+// Able says whether this system can receive without waiting. If not, every Read and Peek returns
+// ErrNothing.
 const Able = false
 
 // Reader receives nothing here.
 type Reader struct{}
 
-// NewReader returns a Reader of c.
+// NewReader returns a Reader for c.
 func NewReader(*net.TCPConn) (*Reader, error) { return &Reader{}, nil }
 
 // Read returns ErrNothing.

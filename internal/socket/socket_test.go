@@ -28,7 +28,7 @@ func pair(t *testing.T) (near, far *net.TCPConn) {
 	return one.(*net.TCPConn), other.(*net.TCPConn)
 }
 
-// arrives waits until receive does not say ErrNothing any more.
+// arrives waits until receive returns something other than ErrNothing.
 func arrives(t *testing.T, receive func([]byte) (int, error)) (string, error) {
 	t.Helper()
 	p := make([]byte, 16)

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// Able says whether this system can receive without waiting. Where it cannot, every Read and Peek
-// returns ErrNothing.
+// Able says whether this system can receive without waiting. If not, every Read and Peek returns
+// ErrNothing.
 const Able = true
 
 // Reader receives from one connection. It must not be used by two goroutines at once.
@@ -19,10 +19,10 @@ type Reader struct {
 	flags   int
 	n       int
 	err     error
-	receive func(fd uintptr) // made once, so that a read allocates nothing
+	receive func(fd uintptr) // made once, so that a read does not allocate
 }
 
-// NewReader returns a Reader of c.
+// NewReader returns a Reader for c.
 func NewReader(c *net.TCPConn) (*Reader, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -40,11 +40,11 @@ func NewReader(c *net.TCPConn) (*Reader, error) {
 	return r, nil
 }
 
-// Read receives what has arrived, ErrNothing where that is nothing, or io.EOF where the other side
-// has closed the connection or its half of it.
+// Read returns what has arrived, ErrNothing if nothing has, or io.EOF if the other side has closed
+// the connection or its half of it.
 func (r *Reader) Read(p []byte) (int, error) { return r.read(p, syscall.MSG_DONTWAIT) }
 
-// Peek is Read, but the bytes stay there to be read.
+// Peek is like Read, but does not consume the bytes.
 func (r *Reader) Peek(p []byte) (int, error) {
 	return r.read(p, syscall.MSG_DONTWAIT|syscall.MSG_PEEK)
 }

@@ -1,4 +1,5 @@
-// Package strict reads what strangers send: JSON objects and queries in which nothing is said twice, misspelled or left over.
+// Package strict reads JSON objects and queries from callers, and refuses duplicate, misspelt and
+// unknown names.
 package strict
 
 import (
@@ -22,16 +23,17 @@ const BodyLimit = 64 << 10
 // ErrTooLarge says that a body is over BodyLimit.
 var ErrTooLarge = errors.New("body over 64 KiB")
 
-// ErrContentType says that a body is not labelled application/json in UTF-8. A body without a label is taken for JSON.
+// ErrContentType says that a body is not labelled application/json in UTF-8. A body without a label
+// is read as JSON.
 var ErrContentType = errors.New("content type is not application/json")
 
-// Fault says which field is wrong and why; Field is "" where it is the whole.
+// Fault says which field is wrong and why. Field is "" if it is the whole.
 type Fault struct {
 	Field, Why string
-	foreign    bool // Field is the stranger's own word, perhaps a secret in the wrong place: for his answer, never for a log
+	foreign    bool // Field is the caller's own text, perhaps a secret in the wrong place: for the response, never for a log
 }
 
-// Error names the field where the name is one of ours.
+// Error names the field only if its name is one of ours.
 func (f *Fault) Error() string {
 	if f.Field == "" || f.foreign {
 		return f.Why
@@ -39,7 +41,7 @@ func (f *Fault) Error() string {
 	return f.Field + ": " + f.Why
 }
 
-// Detail names the field, for the one who sent it.
+// Detail names the field, for the response.
 func (f *Fault) Detail() string {
 	if f.Field == "" {
 		return f.Why
@@ -47,8 +49,8 @@ func (f *Fault) Detail() string {
 	return f.Field + ": " + f.Why
 }
 
-// Body reads the JSON object in r's body into a struct and returns the body as it came:
-// ErrTooLarge, ErrContentType or a *Fault.
+// Body reads the JSON object in r's body into a struct and returns the body as it came. It fails
+// with ErrTooLarge, ErrContentType or a *Fault.
 func Body(r *http.Request, into any) ([]byte, error) {
 	if r.ContentLength > BodyLimit {
 		return nil, ErrTooLarge
@@ -75,7 +77,8 @@ func isJSON(contentType string) bool {
 	return err == nil && media == "application/json" && (charset == "" || strings.EqualFold(charset, "utf-8"))
 }
 
-// Object reads a JSON object into a struct, or fails with a *Fault: broken UTF-8, a key given twice or spelled in another case, an unknown field, a wrong type, anything behind the object.
+// Object reads a JSON object into a struct, or fails with a *Fault: invalid UTF-8, a key that is
+// there twice or in another case, an unknown field, a wrong type, or text after the object.
 func Object(text []byte, into any) error {
 	if !utf8.Valid(text) {
 		return &Fault{Why: "body is not UTF-8"}
@@ -98,7 +101,7 @@ func asFault(err error) error {
 	return &Fault{Why: "body is not one JSON object"}
 }
 
-// encoding/json takes a key in any case and the last of two, so both are looked at here.
+// checkKeys checks what encoding/json does not: it accepts a key in any case, and the last of two.
 func checkKeys(given, known []string) error {
 	for i, name := range given {
 		if !slices.Contains(known, name) {
@@ -111,7 +114,7 @@ func checkKeys(given, known []string) error {
 	return nil
 }
 
-// keys are those of a valid object, but not of the objects in it, in their order.
+// keys returns the keys of a valid object in order, without those of nested objects.
 func keys(object []byte) []string {
 	names := make([]string, 0, 4)
 	depth := 0
@@ -132,7 +135,7 @@ func keys(object []byte) []string {
 	return names
 }
 
-// endOfString is where the string that begins at the quote i is over.
+// endOfString returns where the string that begins at the quote i ends.
 func endOfString(text []byte, i int) int {
 	for i++; text[i] != '"'; i++ {
 		if text[i] == '\\' {
@@ -156,7 +159,7 @@ func unquote(quoted []byte) string {
 	return name
 }
 
-// A stranger's key may be long or a secret in the wrong place, so little of it is shown.
+// clip shortens a caller's key, which may be long, or a secret in the wrong place.
 func clip(name string) string {
 	const most = 32
 	if len(name) > most {
@@ -175,7 +178,8 @@ func knownKeys(into any) []string {
 	return known
 }
 
-// Query reads a query in which only the given names may stand, each at most once. It fails with a *Fault.
+// Query reads a query that may have only the given names, each at most once. It fails with a
+// *Fault.
 func Query(r *http.Request, names ...string) (url.Values, error) {
 	if r.URL.RawQuery == "" {
 		return nil, nil

@@ -22,24 +22,24 @@ import (
 
 const (
 	busyLoops = 4
-	atOnce    = 4 // packages, besides the loops
+	atOnce    = 4 // packages, besides the busy loops
 	rounds    = 20
-	histories = "^(TestSimulation|TestASeedIsAHistory|TestMutants)$" // which have their own command, and no luck: a seed is a history
+	histories = "^(TestSimulation|TestASeedIsAHistory|TestMutants)$" // these have their own command and no randomness: a seed decides everything
 )
 
 // binary is the compiled tests of a package.
 type binary struct{ name, dir, file string }
 
-// flaws are the runs in which each test failed.
-type flaws struct {
+// flakes records the runs in which each test failed.
+type flakes struct {
 	mu   sync.Mutex
 	runs map[string][]int
 	ran  int
 	bad  int // runs in which something failed
 }
 
-// hunt runs every package's tests again and again beside busy loops, and says which test failed in
-// which run. ROUNDS is how often, ONLY a regular expression of packages.
+// hunt runs every package's tests again and again beside busy loops, and reports which test failed
+// in which run. ROUNDS is how often, ONLY a regular expression for packages.
 func hunt(ctx context.Context) (ok bool, err error) {
 	const dir = "out/flaky"
 	if err := emptied(dir); err != nil {
@@ -57,7 +57,7 @@ func hunt(ctx context.Context) (ok bool, err error) {
 	r.say("running %d packages %d times beside %d busy loops", len(all), n, busyLoops)
 	stop := loop(busyLoops)
 	defer stop()
-	f := &flaws{runs: map[string][]int{}}
+	f := &flakes{runs: map[string][]int{}}
 	r.rounds(ctx, n, all, f)
 	stop()
 	f.tell(r)
@@ -76,7 +76,7 @@ func number(name string, otherwise int) (int, error) {
 	return n, nil
 }
 
-// loop keeps n threads busy until it is stopped. They end with this process, however that ends.
+// loop keeps n threads busy until stop is called. They end with this process, however it ends.
 func loop(n int) (stop func()) {
 	runtime.GOMAXPROCS(runtime.NumCPU() + n)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -90,7 +90,7 @@ func loop(n int) (stop func()) {
 	return func() { cancel(); loops.Wait() }
 }
 
-// compile builds the tests of the packages that have some.
+// compile builds the test binaries of the packages that have tests.
 func (r *results) compile(ctx context.Context, only string) (all []binary, err error) {
 	which, err := regexp.Compile(only)
 	if err != nil {
@@ -122,7 +122,7 @@ func (r *results) compile(ctx context.Context, only string) (all []binary, err e
 	return all, nil
 }
 
-func (r *results) rounds(ctx context.Context, n int, all []binary, f *flaws) {
+func (r *results) rounds(ctx context.Context, n int, all []binary, f *flakes) {
 	var running errgroup.Group
 	running.SetLimit(atOnce)
 	for round := 1; round <= n && ctx.Err() == nil; round++ {
@@ -136,8 +136,8 @@ func (r *results) rounds(ctx context.Context, n int, all []binary, f *flaws) {
 	_ = running.Wait()
 }
 
-// once runs the tests of one package. The log stays where something failed.
-func (r *results) once(ctx context.Context, b binary, round int, f *flaws) {
+// once runs the tests of one package. If something failed, the log is kept.
+func (r *results) once(ctx context.Context, b binary, round int, f *flakes) {
 	began := time.Now()
 	cmd := exec.CommandContext(ctx, b.file, "-test.v", "-test.timeout=15m", "-test.skip="+histories)
 	cmd.Dir, cmd.Env, cmd.WaitDelay = b.dir, environ(), 10*time.Second
@@ -165,11 +165,11 @@ func (r *results) once(ctx context.Context, b binary, round int, f *flaws) {
 
 var (
 	lost     = regexp.MustCompile(`(?m)^\s*--- (?:FAIL|SKIP): (\S+)`)
-	unended  = regexp.MustCompile(`(?m)^\s+(Test\S+|Fuzz\S+) \(\S+\)$`) // as go test names what ran when the time was over
+	unended  = regexp.MustCompile(`(?m)^\s+(Test\S+|Fuzz\S+) \(\S+\)$`) // how go test lists what was running at a time-out
 	panicked = regexp.MustCompile(`(?m)^(panic: .*|fatal error: .*|.*found unexpected goroutines.*)$`)
 )
 
-// failed names the tests that failed, each part of a test before the whole; or what else is known.
+// failed returns the tests that failed, subtests before their parents, or else what is known.
 func failed(out []byte) (names []string) {
 	for _, found := range append(lost.FindAllSubmatch(out, -1), unended.FindAllSubmatch(out, -1)...) {
 		names = append(names, string(found[1]))
@@ -191,8 +191,8 @@ func failed(out []byte) (names []string) {
 	return []string{"the package"}
 }
 
-// tell says which test failed in which runs.
-func (f *flaws) tell(r *results) {
+// tell prints which test failed in which runs.
+func (f *flakes) tell(r *results) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	names := []string{}

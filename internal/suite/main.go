@@ -1,5 +1,5 @@
-// Command suite runs the tests of the repository and says what came of them. It is what make test and
-// make flaky call; logs of what failed stay in the folder out.
+// Command suite runs the repository's tests and prints a summary. make test and make flaky call it.
+// The logs of failed packages stay in the folder out.
 package main
 
 import (
@@ -26,7 +26,7 @@ func main() {
 	}
 }
 
-// run reports whether all went well.
+// run reports whether everything passed.
 func run(ctx context.Context, args []string) (ok bool, err error) {
 	if len(args) != 1 {
 		return false, errors.New(usage)
@@ -40,14 +40,14 @@ func run(ctx context.Context, args []string) (ok bool, err error) {
 	return false, errors.New(usage)
 }
 
-// raceFlags build with the race detector, but for SQLite's own library: that is C which was translated
-// to Go, races in it are not ours to find, and instrumented it takes longer to compile and to run than
-// all the rest. It must be that package alone: one that has generic code in common with others would
-// take the detector's eyes from those too.
+// raceFlags build with the race detector, except for SQLite's own library. That is C translated to
+// Go, whose races are not ours to find, and with the detector it takes longer to compile and to run
+// than everything else. No other package may be excluded with it: shared generic code would lose
+// the detector, too.
 var raceFlags = []string{"-race", "-gcflags=modernc.org/sqlite/lib=-race=false -d=checkptr=0", "-vet=off"}
 
-// environ is that of the go commands. A program with the race detector sleeps for a second before it
-// exits, unless it is told not to.
+// environ returns the environment of the go commands. A program with the race detector sleeps for a
+// second before it exits, unless it is told not to.
 func environ() []string {
 	all := os.Environ()
 	if os.Getenv("GORACE") == "" {

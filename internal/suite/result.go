@@ -18,38 +18,38 @@ const module = "wxplatform/"
 type event struct {
 	Action     string
 	Package    string
-	ImportPath string // of a package that is built
+	ImportPath string // of a package that is being built
 	Test       string
 	Output     string
 	Elapsed    float64
 }
 
-// results are those of all packages that were run, as their events came.
+// results collects the results of all packages.
 type results struct {
 	dir      string // of the logs
 	tell     io.Writer
 	began    time.Time
-	said     time.Time // when a line was last printed
+	printed  time.Time // when a line was last printed
 	packages map[string]*result
-	facts    []string // lines of the tests that say what they ran
+	facts    []string // lines in which tests say what they ran
 	built    strings.Builder
 }
 
-// result is that of one package.
+// result is the result of one package.
 type result struct {
-	name    string
-	began   time.Time
-	took    time.Duration
-	verdict string // "pass", "fail", or "" while it runs; "skip" has no tests
-	tests   map[string]*test
-	log     *os.File
-	said    string   // the test of the last line in the log
-	output  []string // of no test
+	name     string
+	began    time.Time
+	took     time.Duration
+	outcome  string // "pass", "fail", or "" while it runs; "skip" means that it has no tests
+	tests    map[string]*test
+	log      *os.File
+	lastTest string   // the test of the last line in the log
+	output   []string // lines that belong to no test
 }
 
 // test is one test or subtest.
 type test struct {
-	verdict string // "pass", "fail", "skip", or "" while it runs
+	outcome string // "pass", "fail", "skip", or "" while it runs
 	output  []string
 }
 
@@ -57,25 +57,25 @@ func newResults(dir string, tell io.Writer) *results {
 	return &results{dir: dir, tell: tell, began: time.Now(), packages: map[string]*result{}}
 }
 
-// say prints a line of progress, behind the time since the beginning.
+// say prints a line of progress with the time since the beginning.
 func (r *results) say(format string, args ...any) {
-	r.said = time.Now()
-	passed := r.said.Sub(r.began).Round(time.Second)
+	r.printed = time.Now()
+	passed := r.printed.Sub(r.began).Round(time.Second)
 	fmt.Fprintf(r.tell, "%3d:%02d  %s\n", int(passed.Minutes()), int(passed.Seconds())%60, fmt.Sprintf(format, args...))
 }
 
 // add takes in one event.
 func (r *results) add(e event) {
 	if e.Package == "" {
-		r.built.WriteString(e.Output) // a build's, which is told where it failed
+		r.built.WriteString(e.Output) // a build's, which is shown if it failed
 		return
 	}
 	p := r.of(e.Package)
 	switch {
 	case e.Action == "output":
 		r.write(p, e)
-	case e.Action == "start": // perhaps once more: without its build tag the fault suite has no tests
-		p.began, p.verdict = time.Now(), ""
+	case e.Action == "start": // may come twice: without its build tag the fault suite has no tests
+		p.began, p.outcome = time.Now(), ""
 	case e.Test != "":
 		p.test(e.Test).end(e.Action)
 		if e.Action == "fail" && !p.parts(e.Test, "fail") {
@@ -106,19 +106,19 @@ func (p *result) test(name string) *test {
 
 func (t *test) end(action string) {
 	if action == "pass" || action == "fail" || action == "skip" {
-		t.verdict = action
+		t.outcome = action
 	}
 }
 
-const outputKept = 2000 // lines a test, in memory; its package's log has all
+const outputKept = 2000 // lines per test, in memory; its package's log has all
 
 var (
 	framing = regexp.MustCompile(`^\s*(=== |--- |PASS$|FAIL$|ok\s|FAIL\s|\?\s|exit status )`)
 	fact    = regexp.MustCompile(`^(simulation: \d+ histories|\d+ scenarios in )`)
 )
 
-// write keeps a line of output: in the package's log, for the summary, and on the screen where it is
-// a line of the fault suite, which runs long and says what it does.
+// write stores a line of output in the package's log and for the summary. It prints the lines of
+// the fault suite, which runs long and reports its progress.
 func (r *results) write(p *result, e event) {
 	r.log(p, e)
 	line := strings.TrimSuffix(e.Output, "\n")
@@ -140,17 +140,18 @@ func (r *results) write(p *result, e event) {
 	}
 }
 
-// log names the test above each of its runs of lines, for tests that run at once write between each other's.
+// log writes the test's name above its lines whenever it changes: parallel tests write between each
+// other's lines.
 func (r *results) log(p *result, e event) {
 	if p.log == nil {
 		log, err := os.Create(r.logOf(p.name))
 		if err != nil {
-			return // the screen has it
+			return // it was printed
 		}
 		p.log = log
 	}
-	if e.Test != p.said {
-		p.said = e.Test
+	if e.Test != p.lastTest {
+		p.lastTest = e.Test
 		_, _ = fmt.Fprintf(p.log, "=== %s\n", cmp.Or(e.Test, p.name))
 	}
 	_, _ = p.log.WriteString(e.Output)
@@ -161,13 +162,13 @@ func (r *results) logOf(name string) string {
 }
 
 func (r *results) end(p *result, e event) {
-	p.verdict, p.took = e.Action, time.Duration(e.Elapsed*float64(time.Second))
+	p.outcome, p.took = e.Action, time.Duration(e.Elapsed*float64(time.Second))
 	if p.log != nil {
 		_ = p.log.Close()
 	}
 	switch {
 	case e.Action == "skip" || e.Action == "pass" && len(p.tests) == 0:
-		p.verdict = "skip" // it has no tests
+		p.outcome = "skip" // it has no tests
 	case e.Action == "pass":
 		r.say("ok     %-22s %6.1f s  %d tests", p.name, e.Elapsed, len(p.tests))
 	default:
@@ -175,11 +176,11 @@ func (r *results) end(p *result, e event) {
 	}
 }
 
-// running names what has begun and not ended.
+// running returns the names of what has begun and not ended.
 func (r *results) running() string {
 	var all []string
 	for _, p := range r.packages {
-		if p.verdict == "" && len(p.tests) > 0 {
+		if p.outcome == "" && len(p.tests) > 0 {
 			all = append(all, fmt.Sprintf("%s (%.0f s)", p.name, time.Since(p.began).Seconds()))
 		}
 	}
@@ -187,10 +188,10 @@ func (r *results) running() string {
 	return strings.Join(all, ", ")
 }
 
-// sorted are the packages that have tests, by name.
+// sorted returns the packages that have tests, by name.
 func (r *results) sorted() (all []*result) {
 	for _, p := range r.packages {
-		if p.verdict != "skip" {
+		if p.outcome != "skip" {
 			all = append(all, p)
 		}
 	}
@@ -198,11 +199,11 @@ func (r *results) sorted() (all []*result) {
 	return all
 }
 
-// with are the tests of a verdict, by name. Of a test that failed because a part of it did, only the
-// part counts.
-func (p *result) with(verdict string) (names []string) {
+// with returns the tests with an outcome, by name. A test that failed only because of its subtests
+// is left out.
+func (p *result) with(outcome string) (names []string) {
 	for name, t := range p.tests {
-		if t.verdict == verdict && !(verdict != "pass" && p.parts(name, verdict)) {
+		if t.outcome == outcome && !(outcome != "pass" && p.parts(name, outcome)) {
 			names = append(names, name)
 		}
 	}
@@ -210,9 +211,9 @@ func (p *result) with(verdict string) (names []string) {
 	return names
 }
 
-func (p *result) parts(of, verdict string) bool {
+func (p *result) parts(of, outcome string) bool {
 	for name, t := range p.tests {
-		if strings.HasPrefix(name, of+"/") && t.verdict == verdict {
+		if strings.HasPrefix(name, of+"/") && t.outcome == outcome {
 			return true
 		}
 	}

@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// whole is a run that lacks nothing.
+// whole is the output of a run that lacks nothing.
 const whole = `{"Action":"start","Package":"wxplatform/token"}
 {"Action":"run","Package":"wxplatform/token","Test":"TestA"}
 {"Action":"pass","Package":"wxplatform/token","Test":"TestA/sqlite"}
@@ -26,7 +26,7 @@ const whole = `{"Action":"start","Package":"wxplatform/token"}
 {"Action":"skip","Package":"wxplatform/bench"}
 `
 
-// summed has events read and says what the summary says.
+// summed reads events and returns the summary.
 func summed(t *testing.T, events string) (ok bool, text string) {
 	t.Helper()
 	r := newResults(t.TempDir(), io.Discard)

@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// engines are the parts of a test's name that say on what it ran.
+// engines are the parts of test names that say which engine a test ran on.
 var engines = []struct{ part, name string }{
 	{"sqlite", "SQLite"}, {"postgres", "PostgreSQL"}, {"miniredis", "the in-process Redis"}, {"real", "a redis-server"},
 }
 
-// wanted are what a whole run has to say of itself.
+// wanted are the lines that a complete run must contain.
 var wanted = map[string]string{"simulation: ": "the simulation", " scenarios in ": "the fault suite"}
 
-// count is how the tests ended.
+// count counts tests by outcome.
 type count struct{ passed, failed, skipped int }
 
-// summarize writes what failed and where to look, what was run, and the closing line. It reports
+// summarize writes what failed and where to look, what was run, and a closing line. It reports
 // whether everything was run and nothing failed.
 func (r *results) summarize(to io.Writer, trouble []string) bool {
 	all := r.count()
@@ -53,7 +53,7 @@ func (r *results) count() (c count) {
 }
 
 // failures writes the output of each test that failed or did not end, and how to run it again. It
-// returns a line for each.
+// returns one line for each.
 func (r *results) failures(to io.Writer) (lines []string) {
 	if r.built.Len() > 0 && !r.clean() {
 		fmt.Fprintf(to, "\n--- build\n%s", r.built.String())
@@ -62,14 +62,14 @@ func (r *results) failures(to io.Writer) (lines []string) {
 		names := slices.Concat(p.with("fail"), p.with(""))
 		for _, name := range names {
 			how := "failed"
-			if p.tests[name].verdict == "" {
+			if p.tests[name].outcome == "" {
 				how = "did not end"
 			}
 			lines = append(lines, fmt.Sprintf("%s %s %s", p.name, name, how))
 			r.show(to, p, p.name+" "+name, p.tests[name].output)
 			fmt.Fprintf(to, "    again: %s\n", again(p.name, name))
 		}
-		if p.verdict != "pass" && len(names) == 0 {
+		if p.outcome != "pass" && len(names) == 0 {
 			lines = append(lines, p.name+" failed outside of its tests")
 			r.show(to, p, p.name, p.output)
 		}
@@ -89,7 +89,7 @@ func (r *results) show(to io.Writer, p *result, heading string, output []string)
 	}
 }
 
-// again is the command that runs one test.
+// again returns the command that runs one test.
 func again(pkg, name string) string {
 	pattern := "'^" + strings.ReplaceAll(name, "/", "$/^") + "$'"
 	if pkg == "faults" {
@@ -98,7 +98,7 @@ func again(pkg, name string) string {
 	return "scripts/with-servers.sh go test -race -count=1 -run " + pattern + " ./" + pkg
 }
 
-// ranOn says how many tests there were, and how many of them ran on each engine.
+// ranOn returns how many tests there were, and how many of them ran on each engine.
 func (r *results) ranOn() string {
 	tests, on := 0, make([]int, len(engines))
 	for _, p := range r.packages {
@@ -118,7 +118,8 @@ func (r *results) ranOn() string {
 	return text
 }
 
-// notRun says what a whole run lacks: a test that has no server to run against passes without a word.
+// notRun returns what a complete run lacks: a test that has no server to run against passes without
+// saying so.
 func (r *results) notRun() (lines []string) {
 	ran := r.ranOn() + "."
 	for _, e := range engines {

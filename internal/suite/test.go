@@ -18,10 +18,10 @@ import (
 
 const quiet = 20 * time.Second // after which a line says what is running
 
-// longest are the packages that take longest, which begin first.
+// longest are the packages that take longest; they start first.
 var longest = []string{"./cmd/platform", "./token", "./authorizer", "./internal/db", "./internal/mirror", "./tenant"}
 
-// testAll runs every package with the race detector, and then the most telling faults.
+// testAll runs every package with the race detector, and then a selection of the fault suite.
 func testAll(ctx context.Context) (ok bool, err error) {
 	const dir = "out/test"
 	if err := emptied(dir); err != nil {
@@ -49,7 +49,7 @@ func emptied(dir string) error {
 	return os.MkdirAll(dir, 0o755)
 }
 
-// goTest runs a go command that prints events, and takes them in.
+// goTest runs a go command that prints events, and reads them.
 func (r *results) goTest(ctx context.Context, dir string, args ...string) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir, cmd.Env, cmd.Stderr = dir, environ(), os.Stderr
@@ -69,17 +69,17 @@ func (r *results) goTest(ctx context.Context, dir string, args ...string) error 
 	return err
 }
 
-// clean reports whether nothing failed, so that go's exit status says something new.
+// clean reports whether nothing has failed, so that go's exit status is news.
 func (r *results) clean() bool {
 	for _, p := range r.packages {
-		if p.verdict != "pass" && p.verdict != "skip" {
+		if p.outcome != "pass" && p.outcome != "skip" {
 			return false
 		}
 	}
 	return true
 }
 
-// read takes in events, and says now and then what is running where nothing else is said.
+// read reads events. If nothing is printed for a while, it prints what is running.
 func (r *results) read(out io.Reader) error {
 	events := make(chan event)
 	var reading errgroup.Group
@@ -94,7 +94,7 @@ func (r *results) read(out io.Reader) error {
 			}
 			r.add(e)
 		case <-look.C:
-			if time.Since(r.said) > quiet {
+			if time.Since(r.printed) > quiet {
 				r.say("…      running: %s", cmp.Or(r.running(), "the compiler"))
 			}
 		}
@@ -109,7 +109,7 @@ func decode(out io.Reader, events chan<- event) error {
 		if len(line) > 0 && json.Unmarshal(line, &e) == nil {
 			events <- e
 		} else if len(line) > 0 {
-			events <- event{Output: string(line)} // go's own words
+			events <- event{Output: string(line)} // go's own output
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

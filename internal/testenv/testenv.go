@@ -1,7 +1,7 @@
-// Package testenv keeps the caller's environment away from tests. A test binary sees what any program
-// needs, such as PATH, and the switches of the suite; a PLATFORM_… or PG… that is set for something
-// else changes no test. Every package's TestMain calls Main, and tests read switches with Get alone:
-// package arch checks both.
+// Package testenv keeps the caller's environment away from tests. A test binary sees what any
+// program needs, such as PATH, and the switches of the suite. Other variables have no effect on
+// tests. Every package's TestMain calls Main, and tests read switches only with Get: package arch
+// checks both.
 package testenv
 
 import (
@@ -12,14 +12,14 @@ import (
 	"testing"
 )
 
-// switches are what the Makefile and scripts/with-servers.sh set for tests.
+// switches are set by the Makefile and scripts/with-servers.sh for tests.
 var switches = []string{
 	"TEST_POSTGRES_URL", "TEST_REDIS_URL", "WITH_PROMTOOL",
 	"SIMULATE", "SIMULATE_SEED", "MUTANTS", "MUTANT", "FAULTS", "FAULTS_RACE", "FAULTS_FIELD",
 }
 
-// needed is what programs, and the Go tools that some tests run, cannot do without. A name that ends
-// in * is a prefix.
+// needed is what programs, and the Go tools that some tests run, cannot do without. A name that
+// ends in * is a prefix.
 var needed = []string{"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "XDG_CACHE_HOME", "GO*", "CGO_*", "CC", "CXX"}
 
 // caller is the environment before Clear.
@@ -28,7 +28,7 @@ var caller = os.Environ()
 // Main runs a package's tests in a clean environment.
 func Main(m *testing.M) { os.Exit(Clean{m}.Run()) }
 
-// Clean is a testing.M whose Run clears the environment first, for a TestMain that hands its M on.
+// Clean is a testing.M whose Run clears the environment first, for a TestMain that passes its M on.
 type Clean struct{ M *testing.M }
 
 // Run runs the tests in a clean environment.
@@ -37,7 +37,7 @@ func (c Clean) Run() int {
 	return c.M.Run()
 }
 
-// Clear unsets all that is neither needed nor a switch.
+// Clear unsets everything that is neither needed nor a switch.
 func Clear() {
 	for _, entry := range os.Environ() {
 		if name, _, _ := strings.Cut(entry, "="); !kept(name) {
@@ -53,7 +53,7 @@ func kept(name string) bool {
 	})
 }
 
-// Get returns a switch, "" where it is not set. It panics on any other name.
+// Get returns a switch, or "" if it is not set. It panics on any other name.
 func Get(name string) string {
 	if !slices.Contains(switches, name) {
 		panic(fmt.Sprintf("%s is not a switch of the tests", name))
