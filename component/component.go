@@ -19,7 +19,7 @@ import (
 // ErrNoTicket says that WeChat has not pushed a ticket yet: nothing can be asked of it before.
 var ErrNoTicket = errors.New("no component_verify_ticket yet")
 
-// TicketLife is how long a ticket is good for (wechat-protocol §1.2).
+// TicketLife is how long a ticket is good for (docs/wechat.md, "Component verify ticket").
 const TicketLife = 12 * time.Hour
 
 // ticketAhead is by how much WeChat's clock may be ahead of ours.

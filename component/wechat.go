@@ -53,7 +53,7 @@ func (q *tokenRequest) Send(ctx context.Context, _ seal.Secret) (token.Answer, e
 // Conclude has nothing to note: every replica sees in SQL how the component token is.
 func (q *tokenRequest) Conclude(_ context.Context, err error) error { return err }
 
-// StartPush asks WeChat to push tickets again (wechat-protocol §1.3).
+// StartPush asks WeChat to push tickets again (docs/wechat.md, "Start push").
 func (c *Component) StartPush(ctx context.Context) error {
 	_, err := c.Greet(ctx)
 	return err

@@ -8,7 +8,7 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// Times bound custody (DESIGN.md §4). They only hold in their order.
+// Times bound custody (docs/design.md, "Custody"). They only hold in their order.
 type Times struct {
 	Call      time.Duration // an ask takes at most this long
 	Lease     time.Duration // a holder has the row for this long, and sends only if a call still fits

@@ -8,7 +8,7 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// history drives one row by hand, as its holders do, at seconds after the start. Every history of DESIGN.md §4 is a test here: it ends with the newest token stored, or with a suspect row that is refreshed once more, alone.
+// history drives one row by hand, as its holders do, at seconds after the start. Every history of docs/design.md, "Custody" is a test here: it ends with the newest token stored, or with a suspect row that is refreshed once more, alone.
 type history struct {
 	t *testing.T
 	r row

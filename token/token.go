@@ -1,5 +1,5 @@
 // Package token is custody: tokens that several processes share, each fetched once, replaced when rejected, and never lost.
-// It is told with each call how to ask WeChat, stores no callback and knows no endpoint. The rules are in row.go, pure; DESIGN.md §4 says why they are what they are.
+// It is told with each call how to ask WeChat, stores no callback and knows no endpoint. The rules are in row.go, pure; docs/design.md, "Custody" says why they are what they are.
 package token
 
 import (
