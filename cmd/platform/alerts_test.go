@@ -11,12 +11,13 @@ import (
 	"wxplatform/wechat/wechatsim"
 )
 
-// metricsIn are the names of metrics in expressions of PromQL, but for up, which Prometheus makes itself.
+// metricsIn returns the metric names in PromQL expressions, except up, which Prometheus makes
+// itself.
 func metricsIn(text string) []string {
 	return found(`\b((?:wxplatform|go|process)_[a-z_]+)\b`, text)
 }
 
-// exposed are the names of all samples of a world in which everything happened once.
+// exposed returns the names of all samples of a world in which everything happened once.
 func exposed(t *testing.T) []string {
 	t.Helper()
 	w := sqliteWorld(t)
@@ -41,7 +42,7 @@ func TestEveryMetricOfAlertsAndDashboardExists(t *testing.T) {
 	}
 }
 
-// A label or a value of one that does not exist makes an alert that never fires.
+// An alert on a label or value that does not exist never fires.
 func TestEveryLabelOfTheAlertsExists(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
@@ -80,7 +81,8 @@ func TestEveryAlertHasItsHeading(t *testing.T) {
 	explains(t, "docs/zh/operate.md", "\n## 告警\n", "**处理：**", alerts)
 }
 
-// explains checks that a section of a page has exactly these alerts as headings, and says below each what to do.
+// explains checks that a section of a page has exactly these alerts as headings, and says below
+// each what to do.
 func explains(t *testing.T, path, heading, toDo string, alerts []string) {
 	t.Helper()
 	_, section, _ := strings.Cut(document(t, path), heading)
@@ -97,7 +99,7 @@ func explains(t *testing.T, path, heading, toDo string, alerts []string) {
 	}
 }
 
-// Each alert fires in Prometheus' own test of it, and none fires while all is well.
+// Each alert fires in its Prometheus test, and none fires while all is well.
 func TestEveryAlertFires(t *testing.T) {
 	t.Parallel()
 	alerts, tests := found(`(?m)^\s+- alert: (\w+)$`, document(t, "docs/alerts.yml")), document(t, "docs/alerts_test.yml")

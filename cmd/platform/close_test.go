@@ -154,7 +154,6 @@ func TestEachFaultHasItsPlaceInTheOrder(t *testing.T) {
 	}
 }
 
-// scoped is a JWT of the tenant's with fewer scopes.
 func TestACallerWhoHangsUpIsNoFaultOfOurs(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
@@ -187,6 +186,7 @@ func TestWhatTookTooLongMayBeTriedAgain(t *testing.T) {
 	}
 }
 
+// scoped returns a JWT of the tenant with fewer scopes.
 func (w *world) scoped(scope string) string {
 	w.t.Helper()
 	answer, err := w.out.send(context.Background(), "POST", w.publicURL+"/oauth/token", map[string]string{"Content-Type": "application/x-www-form-urlencoded"},

@@ -101,7 +101,7 @@ func TestEverySettingIsDocumented(t *testing.T) {
 	}
 }
 
-// registered are the names of our own metrics, those too that have no sample yet.
+// registered returns the names of our own metrics, including those without a sample.
 func registered(metrics *prometheus.Registry) []string {
 	described, all := make(chan *prometheus.Desc), []string{}
 	go func() {
@@ -247,7 +247,8 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
-// anchors are the headings of a page as GitHub spells them in links: lower case, letters, digits, hyphens, and hyphens for spaces.
+// anchors are the headings of a page as GitHub spells them in links: lower case, letters, digits,
+// hyphens, and hyphens for spaces.
 func anchors(page string) []string {
 	var all []string
 	for _, heading := range found(`(?m)^#+ (.*)$`, page) {

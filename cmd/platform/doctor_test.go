@@ -16,7 +16,8 @@ import (
 	"wxplatform/wechat/wechatsim"
 )
 
-// doctor is what the command finds with the world's settings but for those given, by check; of several findings of a check the worst.
+// doctor runs the command with the world's settings, changed as given, and returns its findings by
+// check; if a check has several, the worst.
 func (w *world) doctor(settings map[string]string) (found map[string]finding, code int) {
 	w.t.Helper()
 	lookup := func(name string) (string, bool) {
@@ -133,7 +134,7 @@ func TestDoctorReadsWhatIsAmiss(t *testing.T) {
 	w.finds(found, "authorizers", "warning", "1 must authorize again")
 }
 
-// fresh is the world's platform as a process would see it that has just been started.
+// fresh returns the world's platform as a process that has just started sees it.
 func fresh(t *testing.T, w *world) *platform {
 	t.Helper()
 	c, err := loadConfig(w.lookup, needsAll)
@@ -204,7 +205,7 @@ func TestADoctorsLineIsForPeople(t *testing.T) {
 	}
 }
 
-// A clock that is so far off that nothing else relies on WeChat's is just what doctor is asked for.
+// The clock is so far off that nothing else in the platform relies on WeChat's: only doctor tells.
 func TestDoctorSeesAClockThatIsFarFromWeChats(t *testing.T) {
 	t.Parallel()
 	clock := &aheadClock{}

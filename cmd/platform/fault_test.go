@@ -29,7 +29,8 @@ const (
 	official    = wechatsim.SampleOfficial
 )
 
-// replica is another platform on the same database, before the same WeChat. Its settings may differ.
+// replica starts another platform on the same database and the same WeChat. Its settings may
+// differ.
 func (w *world) replica(settings map[string]string) *world {
 	w.t.Helper()
 	d := *w.demo
@@ -76,7 +77,7 @@ func (w *world) exec(statement string, args ...any) {
 	}
 }
 
-// renewal has keepers ask for the token of id now.
+// renewal makes the token of id due now.
 func (w *world) renewal(id wechat.AppID) {
 	w.t.Helper()
 	w.exec(`UPDATE tokens SET unsettled_until = 1, due = 1, failures = 0, retry_at = 0 WHERE kind = 'authorizer' AND id = $1`, string(id))
@@ -109,7 +110,7 @@ func (w *world) stays(what string, is func() bool) {
 	}
 }
 
-// calm waits until a count has stood still for as long as stays looks, and returns it.
+// calm waits until a count has not changed for as long as stays waits, and returns it.
 func (w *world) calm(count func() int) int {
 	w.t.Helper()
 	n, since := count(), time.Now()
@@ -127,7 +128,7 @@ func (w *world) nextWalk() {
 	w.exec(`UPDATE walks SET begun_at = begun_at - $1`, (10 * time.Minute).Milliseconds())
 }
 
-// ahead is how far a time in an answer lies ahead.
+// ahead returns how far a time in an answer is in the future.
 func (w *world) ahead(answer reply, field string) time.Duration {
 	w.t.Helper()
 	at, err := time.Parse(time.RFC3339Nano, answer.field(field))
@@ -500,7 +501,8 @@ func TestThePlatformsOwnFaultsLeaveTheAuthorizersAlone(t *testing.T) {
 	}
 }
 
-// importsComeDue has asked for all at once what a reconciliation adopted, which else is asked for over two hours.
+// importsComeDue makes all adopted authorizers due at once; otherwise they are spread over two
+// hours.
 func (w *world) importsComeDue() {
 	w.exec(`UPDATE tokens SET due = 1 WHERE kind = 'authorizer' AND expires_at = 0 AND due > 0`)
 }

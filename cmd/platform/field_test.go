@@ -16,15 +16,15 @@ import (
 	"wxplatform/wechat/wechatsim"
 )
 
-// Inputs that real platforms met, each standing for a kind. The name of a test begins with what
-// WeChat sends, and its body says what is right.
+// These tests send inputs that real platforms received, each standing for a kind. A test's name
+// begins with what WeChat sends, and its body says what is right.
 
 const (
 	exchangePath   = "/cgi-bin/component/api_query_auth"
 	getSessionPath = "/customservice/kfsession/getsession"
 )
 
-// edits has the answers of an API to one account changed, until they are told otherwise.
+// edits changes an API's answers to one account, until it is called again.
 func (w *world) edits(path string, set map[string]string, drop ...string) {
 	f := wechatsim.Fault{Path: path, Count: wechatsim.Always, Set: map[string]json.RawMessage{}, Drop: drop}
 	for name, value := range set {
@@ -37,7 +37,8 @@ func (w *world) answers(path, body string, count int) {
 	w.sim.Fault(wechatsim.Fault{Path: path, Do: wechatsim.AnswerBody, Body: body, Count: count})
 }
 
-// consents leads the merchant of service through an invitation, and returns what the browser is told.
+// consents leads the merchant of service through an invitation, and returns the query of the final
+// redirect.
 func (w *world) consents(sets ...string) (url.Values, reply) {
 	w.t.Helper()
 	made := w.ask("POST", "/v1/invitations", fmt.Sprintf(`{"redirect_url":%q,"kind":"pc","state":"demo"}`, redirect))
@@ -555,7 +556,7 @@ func TestOddAnswersAreCountedAndLoggedOnce(t *testing.T) {
 	}
 }
 
-// An answer may go astray between WeChat and us. The event is sealed, and names the account itself.
+// WeChat's answer may be lost on the way to us. The event is sealed, and names the account itself.
 func TestExchangeThatContradictsTheEventBindsNeitherAccount(t *testing.T) {
 	t.Parallel()
 	const other = "wx00000000000000ff"

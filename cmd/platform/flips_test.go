@@ -8,14 +8,14 @@ import (
 	"wxplatform/wechat/wechatsim"
 )
 
-// flips are the shapes in which a member of an answer can come instead of its own.
+// flips are the wrong shapes that a field of an answer may have.
 var flips = map[string]string{
 	"null": `null`, "text": `"x"`, "no text": `""`, "zero": `0`, "negative": `-1`, "float": `1.5`, "huge": `1e30`, "true": `true`, "false": `false`,
 	"list": `[]`, "object": `{}`, "list of null": `[null]`, "control": `"\u0000\u0014"`, "raw control": "\"\x00\x14\"", "broken": `nul`, "cut": `{"a":[`,
 }
 
-// answered is one API whose answers the platform reads, with the members that WeChat documents for
-// them, and what makes the platform ask.
+// answered is an API whose answers the platform reads, with the fields that WeChat documents for
+// them, and what makes the platform call it.
 type answered struct {
 	path    string
 	members []string
@@ -71,8 +71,8 @@ func (w *world) served(got reply) {
 	}
 }
 
-// Whichever member of whichever answer comes in whichever shape: the merchant is as it was as soon as
-// WeChat answers well again.
+// Whatever shape any field of any answer has, the merchant is as before as soon as WeChat answers
+// correctly again.
 func TestNoShapeOfAMemberLeavesAMerchantWorseOff(t *testing.T) {
 	t.Parallel()
 	for name, a := range everyAnswer {
@@ -123,8 +123,8 @@ func (w *world) unharmed(after string) {
 	}
 }
 
-// A code is exchanged once. Whatever its answer looks like, the merchant that authorized can be
-// served, at the latest when the event has come and WeChat's list was looked through.
+// A code can be exchanged only once. Whatever its answer looks like, the merchant can be served at
+// the latest after the event has come and WeChat's list was read.
 func TestNoShapeOfAnExchangeLosesAMerchant(t *testing.T) {
 	t.Parallel()
 	for _, member := range []string{

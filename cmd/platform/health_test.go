@@ -100,7 +100,8 @@ func TestReadySaysThatNoTicketCame(t *testing.T) {
 	}
 }
 
-// A replica whose resolver does not know WeChat starts, says so, tells callers to try again, and harms no token.
+// A replica whose resolver does not know WeChat starts, reports it, tells callers to retry, and
+// harms no token.
 func TestWithoutDNSThePlatformStartsAndSaysSo(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {
@@ -178,7 +179,7 @@ func TestARefusalThatIsNotRepeatedIsForgotten(t *testing.T) {
 	}
 }
 
-// scrape is one sample of the world's /metrics, "" where there is none.
+// scrape returns one sample of the world's /metrics, or "" if there is none.
 func (w *world) scrape(sample string) string {
 	w.t.Helper()
 	for line := range strings.Lines(w.scraped()) {
@@ -241,7 +242,8 @@ func TestSQLIsAskedForMetricsOnceInAWhile(t *testing.T) {
 	}
 }
 
-// A profile that was never read cannot be while the platform is at fault: that is the operator's, not WeChat's.
+// A profile that was never read cannot be read while the platform is misconfigured. The caller is
+// told so, not that WeChat is unavailable.
 func TestWithoutAProfileThePlatformsOwnFaultIsTold(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)

@@ -8,7 +8,9 @@ import (
 	"testing"
 )
 
-// PostgreSQL refuses such a text in words that look like its own failure. A replica that took one stranger's for an outage would serve from memory and read everything again afterwards.
+// PostgreSQL refuses such a text with an error that looks like a failure of its own. A replica that
+// took a caller's bad input for an outage would serve from memory and read everything again
+// afterwards.
 func TestATextThatSQLCannotHoldIsNoOutage(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {
@@ -44,7 +46,7 @@ func TestATextThatSQLCannotHoldIsNoOutage(t *testing.T) {
 	})
 }
 
-// unshaken fails where the platform takes SQL for away.
+// unshaken fails if the platform considers SQL unavailable.
 func (w *world) unshaken(after string) {
 	w.t.Helper()
 	if w.platform.mirror.Away() {
@@ -52,14 +54,14 @@ func (w *world) unshaken(after string) {
 	}
 }
 
-// asks asks for a JWT, as nobody's client.
+// asks requests a JWT for a client that does not exist.
 func (w *world) asks(id, secret string) reply {
 	w.t.Helper()
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}
 	return w.raw("POST", "/oauth/token", map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, form.Encode())
 }
 
-// forgedSecret is a secret of the right form: its checksum is no secret.
+// forgedSecret returns a well-formed secret: its checksum is public.
 func forgedSecret(client string) string {
 	body := "wxs_" + client + "_" + strings.Repeat("A", 32)
 	return fmt.Sprintf("%s_%08x", body, crc32.ChecksumIEEE([]byte(body)))

@@ -20,7 +20,7 @@ var anyContext = context.Background()
 
 const tester = tenant.Actor("operator:tester@host")
 
-// invitation makes one and returns its id and link.
+// invitation creates an invitation and returns its id and link.
 func (w *world) invitation(more string) (id, link string) {
 	w.t.Helper()
 	answer := w.ask("POST", "/v1/invitations", fmt.Sprintf(`{"redirect_url":%q,"kind":"pc"%s}`, redirect, more))
@@ -35,7 +35,7 @@ func (w *world) status(invitation string) string {
 	return w.ask("GET", "/v1/invitations/"+invitation, "").field("status")
 }
 
-// consented is where a fresh browser ends up.
+// consented returns where a new browser ends up after consent.
 func (w *world) consented(link string, id wechat.AppID, sets ...string) url.Values {
 	w.t.Helper()
 	landed, err := newBrowser().consent(anyContext, link, string(id), sets...)
@@ -45,7 +45,7 @@ func (w *world) consented(link string, id wechat.AppID, sets ...string) url.Valu
 	return landed.Query()
 }
 
-// as is the same world seen by another tenant.
+// as returns the same world as another tenant sees it.
 func (w *world) as(name string) *world {
 	w.t.Helper()
 	id, basic, err := w.newTenant(anyContext, name)
@@ -125,7 +125,8 @@ func TestACodeThatComesAfterTheEndIsKeptButBindsNothing(t *testing.T) {
 	})
 }
 
-// untilReturn leads a browser to WeChat and through consent, but not back: the event is lost, and the browser's return address handed out.
+// untilReturn leads a browser to WeChat and through consent, but not back. It drops the event, and
+// returns the browser and its return address.
 func (w *world) untilReturn(link string, id wechat.AppID) (*browser, string) {
 	w.t.Helper()
 	w.lose("authorized")
@@ -452,7 +453,7 @@ func TestAMerchantWhoWithdrawsIsGoneOnlyWhenWeChatSaysSo(t *testing.T) {
 	engines(t, func(w *world) {
 		w.grant(service, "1")
 		w.settles()
-		// A forged word is not enough: the event is authentic, and yet WeChat says that the account is authorized.
+		// The event is authentic, but not enough: WeChat still says that the account is authorized.
 		event := fmt.Sprintf(`<xml><AppId>%s</AppId><CreateTime>%d</CreateTime><InfoType>unauthorized</InfoType><AuthorizerAppid>%s</AuthorizerAppid></xml>`, w.sim.Config().AppID, time.Now().Unix(), service)
 		if got := w.push("/wechat/events", event, time.Now()); string(got.body) != "success" {
 			w.t.Fatalf("got %d %s", got.status, got.body)
@@ -471,7 +472,7 @@ func TestAMerchantWhoWithdrawsIsGoneOnlyWhenWeChatSaysSo(t *testing.T) {
 		if got := w.ask("GET", "/v1/authorizers/"+string(service), ""); got.field("state") != "revoked" || got.field("reason") == "" {
 			w.t.Errorf("got %s, want it listed as revoked, with the reason", got.body)
 		}
-		// Freed, it may be bound by an invitation of any tenant.
+		// Once released, an invitation of any tenant may bind it.
 		other := w.as("other")
 		_, link := other.invitation("")
 		if got := other.consented(link, service, "1"); got.Get("result") != "authorized" {
@@ -483,7 +484,8 @@ func TestAMerchantWhoWithdrawsIsGoneOnlyWhenWeChatSaysSo(t *testing.T) {
 	})
 }
 
-// later moves the times that a check of the authorization waits for, as if so much time had passed.
+// later moves the times that a check of the authorization waits for, as if that much time had
+// passed.
 func (w *world) later(by time.Duration) {
 	w.t.Helper()
 	w.eventually("a check to be scheduled", func() bool {

@@ -29,7 +29,7 @@ import (
 // canaries are secrets that a test knows, by name.
 type canaries map[string]string
 
-// in reports where one of them shows in text, in whatever spelling.
+// in reports which of them occur in text, in any encoding.
 func (c canaries) in(text string) []string {
 	var found []string
 	for name, secret := range c {
@@ -49,7 +49,8 @@ func spellings(secret string) map[string]string {
 		"json": strings.Trim(string(quoted), `"`), "HEX": strings.ToUpper(hex.EncodeToString([]byte(secret))), "html": html.EscapeString(secret),
 		"go": strings.Trim(strconv.Quote(secret), `"`), "bytes": strings.Trim(fmt.Sprint([]byte(secret)), "[]"),
 	}
-	// In base64 a secret looks different at each of three offsets, and its ends depend on its neighbours.
+	// In base64 a secret looks different at each of three offsets, and its ends depend on its
+	// neighbours.
 	for offset := range 3 {
 		padded := append(make([]byte, offset), secret...)
 		std, uri := base64.StdEncoding.EncodeToString(padded), base64.URLEncoding.EncodeToString(padded)
@@ -91,7 +92,7 @@ func TestNoSecretShowsAnywhere(t *testing.T) {
 	})
 }
 
-// clean fails if a secret shows in text.
+// clean fails if a secret occurs in text.
 func (w *world) clean(secrets canaries, where, text string) {
 	w.t.Helper()
 	if found := secrets.in(text); len(found) > 0 {
@@ -126,7 +127,8 @@ func redisDump(t *testing.T, prefix string) string {
 	return dump.String()
 }
 
-// liveThrough uses everything that has a secret, well and badly, checks what was said meanwhile, and returns the secrets.
+// liveThrough uses every feature that handles a secret, with success and with failure, checks all
+// output meanwhile, and returns the secrets.
 func (w *world) liveThrough() canaries {
 	w.t.Helper()
 	about := w.sim.Config()
@@ -163,7 +165,7 @@ func (w *world) liveThrough() canaries {
 	return secrets
 }
 
-// operated is what the operator's commands and his listener show.
+// operated returns the output of the operator's commands and of the operations listener.
 func (w *world) operated() string {
 	w.t.Helper()
 	var shown bytes.Buffer
@@ -186,7 +188,8 @@ func (w *world) operated() string {
 	return shown.String()
 }
 
-// pages are those that no merchant needs a secret on: but for a pending invitation's own, whose button holds the pre-auth code.
+// pages returns every page on which no merchant needs a secret. The page of a pending invitation is
+// not among them: its button has the pre-auth code.
 func (w *world) pages(secrets canaries) string {
 	w.t.Helper()
 	var said strings.Builder
@@ -204,14 +207,14 @@ func (w *world) pages(secrets canaries) string {
 	return said.String()
 }
 
-// but is all canaries besides one.
+// but returns all canaries except one.
 func but(secrets canaries, name string) canaries {
 	rest := maps.Clone(secrets)
 	delete(rest, name)
 	return rest
 }
 
-// talk returns what the platform answered where it should have answered no secret.
+// talk returns what the platform answered to requests whose answers must contain no secret.
 func (w *world) talk(secrets canaries) string {
 	var said strings.Builder
 	say := func(answer reply) {

@@ -17,7 +17,8 @@ const (
 	theirKF     = "reader@laowang"
 )
 
-// twoMerchants have a session each of the same customer, by different kf accounts.
+// twoMerchants opens a session for each of two merchants, with the same customer and different kf
+// accounts.
 func twoMerchants(t *testing.T) *world {
 	t.Helper()
 	w := sqliteWorld(t)
@@ -41,7 +42,8 @@ func (w *world) session(id wechat.AppID) reply {
 	return w.ask("GET", fmt.Sprintf("/v1/authorizers/%s%s?openid=%s", id, sessionPath, customer), "")
 }
 
-// bothAsk has both merchants ask for their sessions, without pause, and wants nobody to get the other's or a token.
+// bothAsk keeps both merchants reading their sessions, and fails if one gets the other's session or
+// a token.
 func (w *world) bothAsk(each int) {
 	w.t.Helper()
 	var asking errgroup.Group
@@ -94,7 +96,8 @@ func TestASecondAnswerReachesNoOtherMerchant(t *testing.T) {
 	}
 }
 
-// The answer to a refresh comes twice: its tokens are in no tenant's answer, and no other merchant's.
+// The answer to a refresh comes twice. Its tokens must be in no tenant's answer, and must become no
+// other merchant's.
 func TestASecondAnswerWithATokenReachesNobody(t *testing.T) {
 	t.Parallel()
 	for _, wire := range []wechatsim.Wire{wechatsim.StrayAfter, wechatsim.StrayWith, wechatsim.StrayRecords} {

@@ -21,7 +21,8 @@ func (w *world) migrateFrom(source, url string) (code int, printed string) {
 	return run(shell{anyContext, &out, &out, lookup}, []string{"migrate", "--from", source}), out.String()
 }
 
-// What was a file is PostgreSQL then, and nobody notices: the same JWTs, clients, merchants and tokens, and not one new call for a token.
+// Afterwards PostgreSQL has everything that SQLite had: the same JWTs, clients, merchants and
+// tokens work, and no token is requested again.
 func TestThePlatformMovesFromSQLiteToAnotherDatabase(t *testing.T) {
 	t.Parallel()
 	targetURLs := map[string]string{"sqlite": dbtest.SQLiteURL(t)}

@@ -32,8 +32,8 @@ func (t table[V]) printAll(out io.Writer, f format, views []V, err error) error 
 	return t.printTable(out, views)
 }
 
-// printOne prints one view, in JSON as an object. It returns err instead where the view could not be
-// read.
+// printOne prints one view, in JSON as an object. It returns err instead where the view could not
+// be read.
 func (t table[V]) printOne(out io.Writer, f format, view V, err error) error {
 	switch {
 	case err != nil:

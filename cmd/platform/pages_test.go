@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// opened is what a browser of its own gets from a link or a path.
+// opened returns what a new browser gets from a link or a path.
 func (w *world) opened(link string) reply {
 	w.t.Helper()
 	page, err := newBrowser().send(anyContext, "GET", w.publicURL+strings.TrimPrefix(link, w.env["PLATFORM_PUBLIC_URL"]), nil, "")
@@ -43,7 +43,7 @@ func TestAnInvitationExpires(t *testing.T) {
 	})
 }
 
-// pageHeaders are what each page under /authorize has, whatever it says.
+// pageHeaders are the headers that every page under /authorize has.
 var pageHeaders = map[string]string{
 	"Referrer-Policy": "origin", "Cache-Control": "no-store", "X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff",
 	"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -15,7 +15,7 @@ import (
 	"wxplatform/wechat/wechatsim"
 )
 
-// Those cases of the table that no stranger brings about within the seconds of a test.
+// These cases are those that no caller can cause within the seconds of a test.
 func TestEachErrorHasItsPlaceInTheTable(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -29,7 +29,7 @@ func (w *world) event(infoType, more string) string {
 	return fmt.Sprintf(`<xml><AppId>%s</AppId><CreateTime>%d</CreateTime><InfoType>%s</InfoType>%s</xml>`, w.sim.Config().AppID, time.Now().Unix(), infoType, more)
 }
 
-// stored counts the events that SQL has, worked off or not.
+// stored counts the events in SQL, processed or not.
 func (w *world) stored() int {
 	w.t.Helper()
 	n, err := db.One(anyContext, w.platform.db, db.Value[int], `SELECT COUNT(*) FROM events`)
@@ -131,7 +131,7 @@ func TestAPushThatIsNotAuthenticChangesNothing(t *testing.T) {
 	w.ok(w.shut(kfAccount))
 }
 
-// sealed is a push of message, sealed as WeChat seals it now.
+// sealed returns a push of message, sealed as WeChat seals it now.
 func (w *world) sealed(message string) wechat.Push {
 	w.t.Helper()
 	about := w.sim.Config()
@@ -142,7 +142,7 @@ func (w *world) sealed(message string) wechat.Push {
 	return envelope.Seal([]byte(message), fmt.Sprint(time.Now().Unix()), "nonce1")
 }
 
-// The signature says what is authentic. How the rest is written costs nothing (cases B17 and of 2013).
+// The signature decides what is authentic. The form of the rest does not matter.
 func TestAPushIsReadHoweverItIsWritten(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
@@ -177,7 +177,7 @@ func TestAPushIsReadHoweverItIsWritten(t *testing.T) {
 	}
 }
 
-// A push that people saw in 2013 was HTTP/1.0, with Connection: Keep-Alive and without a charset.
+// A push seen in 2013 was HTTP/1.0, with Connection: Keep-Alive and without a charset.
 func TestAPushMayBeHTTP10(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
@@ -217,7 +217,7 @@ func TestAMessageIsNoEventWhateverACustomerWrites(t *testing.T) {
 	}
 }
 
-// cutPush sends half of a push, and hangs up.
+// cutPush sends half of a push and closes the connection.
 func (w *world) cutPush() {
 	w.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(w.publicURL, "http://"))
@@ -246,7 +246,8 @@ func TestAnEventAboutNoPlausibleAccountIsCountedAndAnswered(t *testing.T) {
 	}
 }
 
-// registration is WeChat's word that a mini program was registered through the component, with the code that another event brought.
+// registration is the event that a mini program was registered through the component, with the code
+// that another event brought.
 func (w *world) registration(appid wechat.AppID, status, code string) string {
 	return w.event("notify_third_fasteregister", fmt.Sprintf("<appid>%s</appid><status>%s</status><auth_code>%s</auth_code><msg>OK</msg><info><name><![CDATA[\xb5\xea]]></name><code>1</code></info>", appid, status, code))
 }
@@ -277,7 +278,8 @@ func TestAMiniProgramRegisteredThroughUsIsKept(t *testing.T) {
 	})
 }
 
-// authCode is the code of an authorization by a link that no invitation knows, whose own event is lost.
+// authCode is the code of an authorization through a link that no invitation has, whose own event
+// is lost.
 func (w *world) authCode(id wechat.AppID) string {
 	w.t.Helper()
 	if err := w.sim.FaultPushes(wechatsim.PushFault{Kind: "authorized", Count: 1, Do: wechatsim.Lose}); err != nil {
@@ -358,7 +360,8 @@ func TestAnOldTicketDoesNotReplaceANewerOne(t *testing.T) {
 	})
 }
 
-// Case B21: a time in milliseconds, and all others that cannot be, count as now, and so freeze nothing.
+// A time in milliseconds, or any other impossible time, counts as now, so that it does not block
+// later events.
 func TestATicketWithATimeThatCannotBeFreezesNoLaterOne(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {
@@ -415,7 +418,8 @@ func TestEventsInAnyOrderEndTheSame(t *testing.T) {
 	})
 }
 
-// A merchant authorizes, withdraws, authorizes again and changes its sets, and all that WeChat tells of it comes twice, the withdrawal last.
+// A merchant authorizes, withdraws, authorizes again and changes its sets. Every event comes twice,
+// the withdrawal last.
 func TestAWithdrawalThatComesLateEndsNothing(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {
@@ -457,7 +461,8 @@ func TestAWithdrawalThatComesLateEndsNothing(t *testing.T) {
 	})
 }
 
-// One link is busy: the exchange of a code that came by it lasts. Sixteen more merchants follow the same link, more than are worked off at once, and one follows another.
+// The exchange of a code that came through one link is slow. Sixteen more merchants follow the same
+// link, more than are processed at once, and one follows another link.
 func TestABusyLinkDelaysNoOtherMerchantsEvent(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {
@@ -486,7 +491,7 @@ func TestABusyLinkDelaysNoOtherMerchantsEvent(t *testing.T) {
 	})
 }
 
-// keepsBusy holds an invitation's lease, as an exchange does that lasts, until it is released.
+// keepsBusy holds an invitation's lease, as a slow exchange does, until it is released.
 func (w *world) keepsBusy(invitation string) (release func()) {
 	hold := func() error {
 		until := time.Now().Add(11 * time.Second) // one second less than the longest that is believed
@@ -515,7 +520,8 @@ func (w *world) keepsBusy(invitation string) (release func()) {
 	}
 }
 
-// While WeChat takes its time over one merchant's auth code, that merchant's next event waits, and no other merchant's does.
+// While WeChat is slow with one merchant's auth code, that merchant's next event waits, and no
+// other merchant's does.
 func TestASlowEventDelaysOnlyTheNextOfItsMerchant(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {
@@ -552,7 +558,8 @@ func TestASlowEventDelaysOnlyTheNextOfItsMerchant(t *testing.T) {
 	})
 }
 
-// WeChat takes its time to say whether three merchants withdrew. The fourth one's withdrawal is confirmed meanwhile.
+// WeChat is slow to confirm the withdrawals of three merchants. The fourth one's is confirmed
+// meanwhile.
 func TestASlowCheckDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {

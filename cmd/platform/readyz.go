@@ -23,7 +23,8 @@ func (p *platform) answerReady(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(p.ready(r.Context()))
 }
 
-// readiness is the body of /readyz. A degraded platform serves, but something it depends on is wrong.
+// readiness is the body of /readyz. A degraded platform serves, but something it depends on is
+// wrong.
 type readiness struct {
 	Status  string   `json:"status"` // "ready", "degraded", "stopping"
 	Reasons []string `json:"reasons,omitempty"`

@@ -81,8 +81,8 @@ func TestAnEmptyDatabaseIsRebuiltFromWeChatsList(t *testing.T) {
 	})
 }
 
-// An operator's disk may be slow, or busy with something else: a hundred rows take longer than a
-// transaction may last, or another process holds SQLite's lock for longer than anybody waits for it.
+// An operator's disk may be slow or busy: a hundred rows then take longer than a transaction may
+// last, or another process holds SQLite's lock for longer than the busy timeout.
 func TestReconcilingWaitsForASlowDatabase(t *testing.T) {
 	t.Parallel()
 	const many = 100

@@ -46,7 +46,7 @@ func TestOnlyWeChatsOwnAccountsGetTheReleaseTestsAnswers(t *testing.T) {
 	if n := len(w.sim.Messages()); n != 0 || w.stored() != 1 { // the one event is that of the authorization
 		t.Errorf("got %d messages and %d events, want none of the test's", n, w.stored())
 	}
-	// The signed name decides together with the path: neither alone is enough.
+	// The signed name and the path decide together: neither alone is enough.
 	about := `<xml><ToUserName>gh_3c884a361561</ToUserName><FromUserName>o1</FromUserName><MsgType>text</MsgType><Content>TESTCOMPONENT_MSG_TYPE_TEXT</Content></xml>`
 	if got := w.push("/wechat/"+string(service)+"/messages", about, time.Now()); string(got.body) != "success" {
 		t.Errorf("got %s, want success alone", got.body)

@@ -22,7 +22,7 @@ import (
 	"wxplatform/wechat/wechatsim"
 )
 
-// a sealed value as it stands in SQL.
+// sealedCell is a sealed value as it is in SQL.
 type sealedCell struct {
 	table  string // as reseal names it
 	column string
@@ -31,7 +31,7 @@ type sealedCell struct {
 	value  []byte
 }
 
-// cells are all sealed values of the world's database.
+// cells returns all sealed values of the world's database.
 func (w *world) cells() (all []sealedCell) {
 	w.t.Helper()
 	for _, c := range []struct{ name, table, column, key, where string }{
@@ -64,7 +64,7 @@ func (w *world) put(c sealedCell, value []byte) {
 	}
 }
 
-// opens reports whether all of a table opens.
+// opens reports which rows of a table do not open.
 func (w *world) opens(table string) []string {
 	w.t.Helper()
 	for _, one := range w.platform.sealedTables() {
@@ -80,7 +80,7 @@ func (w *world) opens(table string) []string {
 	return nil
 }
 
-// lived has a world in which every sealed column holds something.
+// lived returns a world in which every sealed column has a value.
 func (w *world) lived() {
 	w.t.Helper()
 	w.grant(service, "1")
@@ -99,7 +99,7 @@ func (w *world) lived() {
 	}
 }
 
-// Whatever is swapped with whatever, rows, columns or tables: neither opens where it does not belong.
+// A sealed value moved to another row, column or table does not open there.
 func TestNoSealedValueOpensInAnothersPlace(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {
@@ -150,7 +150,7 @@ func TestEverySealedColumnIsResealed(t *testing.T) {
 	}
 }
 
-// reseal runs the command with the keys given.
+// reseal runs the command with the given keys.
 func (w *world) reseal(keys string, more ...string) (view struct {
 	Tables []struct {
 		Table string
@@ -219,7 +219,7 @@ func TestResealMovesEverythingAndSaysWhenAKeyMayGo(t *testing.T) {
 	})
 }
 
-// started is what a start with the keys says that fails; "" is a good one.
+// started starts the platform with the given keys, and returns its error text, "" if it started.
 func (w *world) started(keys string) string {
 	w.t.Helper()
 	c, err := loadConfig(w.with("PLATFORM_SEALING_KEYS", keys), needsAll)
@@ -274,7 +274,8 @@ func TestAMissingSealingKeyStopsTheStart(t *testing.T) {
 	})
 }
 
-// reseal is killed again and again, as a process, and begun again. Nothing is lost, and what was moved stays so.
+// reseal is killed repeatedly, as a process, and run again. Nothing is lost, and what was moved
+// stays moved.
 func TestResealMayBeKilledAtAnyMoment(t *testing.T) {
 	engines(t, func(w *world) {
 		w.grant(service, "1")
@@ -312,7 +313,7 @@ func TestResealMayBeKilledAtAnyMoment(t *testing.T) {
 	})
 }
 
-// fill makes authorizers' tokens, sealed under the world's key.
+// fill inserts authorizers' tokens, sealed under the world's key.
 func (w *world) fill(rows int) {
 	w.t.Helper()
 	for first := 0; first < rows; first += 100 { // in transactions that are short on a busy machine too
@@ -332,7 +333,7 @@ func (w *world) fill(rows int) {
 	}
 }
 
-// killed runs reseal as a process of its own and kills it.
+// killed runs reseal as a process and kills it.
 func (w *world) killed(keys string, after time.Duration) {
 	w.t.Helper()
 	self, err := os.Executable()
@@ -387,7 +388,8 @@ func TestAKeyIsKeptWhileSomethingIsUnderIt(t *testing.T) {
 	}
 }
 
-// The way out when a key is lost for good: what was sealed under it goes, WeChat gives back what it has, and the tenants, their clients and whose a merchant is are as they were.
+// A key is permanently lost. What was sealed under it is deleted, and WeChat gives back what it
+// has. Tenants, their clients, and which tenant a merchant belongs to stay.
 func TestAKeyThatIsLostForGoodIsGivenUp(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {

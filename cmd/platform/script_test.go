@@ -9,7 +9,8 @@ import (
 	"wxplatform/internal/testenv"
 )
 
-// TestMain lets six tests run at a time unless -parallel says otherwise: each has a platform and a simulator of its own, and waits for them more than it computes.
+// TestMain runs six tests at a time unless -parallel says otherwise: each has its own platform and
+// simulator, and mostly waits for them.
 func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
@@ -17,7 +18,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(testenv.Clean{M: m}, map[string]func(){"platform": main})
 }
 
-// TestScripts runs the stories of testdata, each in an empty directory and with no settings but its own.
+// TestScripts runs the scripts in testdata, each in an empty directory and with no settings but its
+// own.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata"})
 }

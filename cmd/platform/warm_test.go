@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// With SQL and Redis closed for good, whatever asked one of them would fail. Only the poll of each
-// second does, and then the platform looks for SQL's state in Redis: where one came in between, which
-// shows, another replica is tried.
+// SQL and Redis are closed for good, so whatever used one of them would fail. Only the poll that
+// runs every second does so, and then the platform reads SQL's state from Redis. If such a poll
+// came in between, which shows, another replica is tried.
 func TestAWarmCloseTouchesNeitherSQLNorRedis(t *testing.T) {
 	databases(t, func(w *world) {
 		w.grant(service, "1")
@@ -21,8 +21,8 @@ func TestAWarmCloseTouchesNeitherSQLNorRedis(t *testing.T) {
 	})
 }
 
-// closesAlone has a warm replica close sessions without SQL and Redis, and reports whether no poll came
-// in between.
+// closesAlone has a warm replica close sessions without SQL and Redis, and reports whether no poll
+// came in between.
 func (w *world) closesAlone() bool {
 	w.t.Helper()
 	w.platform.mirror.SQLFailed()

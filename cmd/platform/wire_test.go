@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// spoken is what a connection to the public listener answers to raw bytes, until it is closed or silent for a while.
+// spoken writes raw bytes to a connection to the public listener, and returns the answers until the
+// connection is closed or silent for a while.
 func (w *world) spoken(text string) []*http.Response {
 	w.t.Helper()
 	conn, err := net.Dial("tcp", w.on.public.Addr().String())
@@ -45,14 +46,15 @@ func statuses(answers []*http.Response) []int {
 	return all
 }
 
-// closing is a whole request that closes a session; more are headers of it.
+// closing is a complete request that closes a session, with additional headers.
 func (w *world) closing(more ...string) string {
 	body := fmt.Sprintf(`{"kf_account":%q,"openid":%q}`, kfAccount, customer)
 	return fmt.Sprintf("POST /v1/authorizers/%s%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s",
 		service, closePath, w.jwt, len(body), strings.Join(more, ""), body)
 }
 
-// A proxy in front may read such a message in another way than we do, and take for a body what is the next caller's request. The inner request must never be answered.
+// A proxy in front may parse such a message differently, and take the next caller's request for its
+// body. The inner request must never be served.
 func TestARequestIsNotSmuggledInAnothersBody(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
@@ -163,7 +165,7 @@ func TestARequestThatIsNoneIsRefused(t *testing.T) {
 	}
 }
 
-// Whoever dawdles must not hold a connection, and must not hold up others.
+// A slow caller must not keep a connection open, and must not delay others.
 func TestASlowCallerIsHungUpOn(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)

@@ -29,7 +29,7 @@ const (
 	customer = wechatsim.SampleCustomer
 )
 
-// world is a whole platform before a simulator, with one tenant; tests speak to it over HTTP, as strangers would.
+// world is a complete platform with a simulated WeChat and one tenant. Tests use it over HTTP.
 type world struct {
 	*walkthrough
 	t        *testing.T
@@ -37,7 +37,7 @@ type world struct {
 	log      *locked
 }
 
-// locked is a buffer that servers may write while a test reads.
+// locked is a buffer that servers write while a test reads.
 type locked struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -55,14 +55,14 @@ func (l *locked) String() string {
 	return l.buf.String()
 }
 
-// engines runs test once a database engine, and once more where WeChat is odd as in the field.
+// engines runs test once for each database engine, and once with the simulator's field deviations.
 func engines(t *testing.T, test func(*world)) {
 	t.Helper()
 	databases(t, test)
 	t.Run("field", func(t *testing.T) { t.Parallel(); test(fieldWorld(t)) })
 }
 
-// databases runs test once a database engine, each with the Redis that goes with it.
+// databases runs test once for each database engine, with the Redis that belongs to it.
 func databases(t *testing.T, test func(*world)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { t.Parallel(); test(newWorld(t, dbtest.SQLiteURL(t), "")) })
@@ -74,7 +74,8 @@ func databases(t *testing.T, test func(*world)) {
 	}
 }
 
-// fieldWorld is a world on SQLite before a WeChat that is odd in the ways that real platforms met, for each test in another order.
+// fieldWorld is a world on SQLite whose WeChat deviates from its documentation as seen in
+// production, with a different seed for each test.
 func fieldWorld(t *testing.T) *world {
 	t.Helper()
 	seed := fnv.New64a()
@@ -96,7 +97,8 @@ func newWorld(t *testing.T, databaseURL, redisURL string) *world {
 	return newWorldWith(t, map[string]string{"PLATFORM_DATABASE_URL": databaseURL, "PLATFORM_REDIS_URL": redisURL})
 }
 
-// newWorldWith starts a platform whose settings are those of the demo but for the given ones, before a WeChat that may be given too.
+// newWorldWith starts a platform with the demo's settings, changed as given, and with the given
+// simulator's configuration if there is one.
 func newWorldWith(t *testing.T, settings map[string]string, wechat ...wechatsim.Config) *world {
 	t.Helper()
 	d, err := demoCmd{Listen: "127.0.0.1:0", WeChat: "127.0.0.1:0"}.setUp(t.TempDir(), append(wechat, wechatsim.Config{})[0])
@@ -147,7 +149,7 @@ func (w *world) must(_ string, err error) {
 	}
 }
 
-// grant has the merchant of id authorize for the world's tenant by an invitation.
+// grant has the merchant of id authorize for the world's tenant, through an invitation.
 func (w *world) grant(id wechat.AppID, sets ...string) {
 	w.t.Helper()
 	if _, err := w.authorize(context.Background(), id, sets...); err != nil {
@@ -165,7 +167,7 @@ func (w *world) ask(method, path, body string) reply {
 	return answer
 }
 
-// raw sends a request with the given headers and nothing else.
+// raw sends a request with the given headers only.
 func (w *world) raw(method, path string, header map[string]string, body string) reply {
 	w.t.Helper()
 	answer, err := w.out.send(context.Background(), method, w.publicURL+path, header, body)
@@ -192,7 +194,7 @@ func (w *world) open(kf wechat.KFAccount) {
 	}
 }
 
-// wants fails unless the answer is the problem.
+// wants fails unless the answer is the given problem.
 func (w *world) wants(answer reply, status int, slug string) {
 	w.t.Helper()
 	if answer.status != status || answer.field("type") != "/problems/"+slug {
@@ -203,7 +205,7 @@ func (w *world) wants(answer reply, status int, slug string) {
 	}
 }
 
-// ok fails unless the answer is WeChat's own to a call that writes.
+// ok fails unless the answer is WeChat's success to a call that writes.
 func (w *world) ok(answer reply) {
 	w.t.Helper()
 	if answer.status != http.StatusOK || string(answer.body) != `{"errcode":0,"errmsg":"ok"}` {
@@ -211,7 +213,7 @@ func (w *world) ok(answer reply) {
 	}
 }
 
-// eventually waits for what happens by itself.
+// eventually waits until something becomes true.
 func (w *world) eventually(what string, is func() bool) {
 	w.t.Helper()
 	if err := until(context.Background(), what, func() (bool, error) { return is(), nil }); err != nil {
@@ -219,7 +221,8 @@ func (w *world) eventually(what string, is func() bool) {
 	}
 }
 
-// settles waits until all pushes have come and are worked off, and all profiles are read, which a grant does not wait for.
+// settles waits until all pushes have come and are processed, and all profiles are read; grant does
+// not wait for either.
 func (w *world) settles() {
 	w.t.Helper()
 	if err := w.sim.Settle(anyContext); err != nil {
@@ -254,7 +257,7 @@ func (w *world) pushed(path string, p wechat.Push) reply {
 	return w.raw(http.MethodPost, path+query, map[string]string{"Content-Type": "text/xml"}, string(wechat.WriteEvent(w.sim.Config().AppID, p)))
 }
 
-// lines are the platform's log lines so far.
+// lines returns the platform's log lines so far.
 func (w *world) lines() []map[string]any {
 	var lines []map[string]any
 	for text := range strings.Lines(w.log.String()) {
