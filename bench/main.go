@@ -1,6 +1,8 @@
-// Command bench measures a warm closeSession: the platform as it is shipped, beside a bare httputil.ReverseProxy, both before the same upstream.
-// With "scale" as its first argument it fills a database with very many authorizers and watches the keeper keep their tokens.
-// bench/run.sh and bench/scale.sh build and start it (make bench, make scale); docs/performance.md says what it does and what came of it.
+// Command bench measures a warm closeSession through the platform as it is shipped and through a
+// bare httputil.ReverseProxy, both with the same upstream. With "scale" as its first argument it
+// fills a database with very many authorizers and watches the keeper renew their tokens.
+// bench/run.sh and bench/scale.sh build and start it (make bench, make scale); docs/performance.md
+// describes it and has the results.
 package main
 
 import (
@@ -69,7 +71,7 @@ func measureClose(ctx context.Context, out io.Writer) error {
 	return b.run(ctx, out)
 }
 
-// run makes a world on loopback, measures, and takes it down again.
+// run sets everything up on loopback, measures, and shuts it down again.
 func (b *bench) run(ctx context.Context, out io.Writer) (err error) {
 	var undo []func() error
 	defer func() {
@@ -97,7 +99,7 @@ func (b *bench) run(ctx context.Context, out io.Writer) (err error) {
 	return b.measure(ctx, out)
 }
 
-// serveUpstream runs here, on the load generator's cores.
+// serveUpstream runs in this process, on the load generator's cores.
 func (b *bench) serveUpstream(context.Context) (func() error, error) {
 	var faults [3]error
 	b.address, faults[0] = freeAddress()
@@ -115,7 +117,8 @@ func (b *bench) serveUpstream(context.Context) (func() error, error) {
 	return func() error { b.sim.Close(); return on.Close() }, nil
 }
 
-// configure makes the database and the settings of a platform as it is shipped: PostgreSQL and Redis.
+// configure makes the database and the settings of a platform as it is shipped, on PostgreSQL and
+// Redis.
 func (b *bench) configure(ctx context.Context) (func() error, error) {
 	postgres, redis := os.Getenv("TEST_POSTGRES_URL"), os.Getenv("TEST_REDIS_URL")
 	if postgres == "" || redis == "" {
@@ -150,7 +153,7 @@ func (b *bench) startPlatform(ctx context.Context) (err error) {
 	return err
 }
 
-// startOther starts another build as one more replica.
+// startOther starts another build of the platform as one more replica.
 func (b *bench) startOther(ctx context.Context) error {
 	if b.other == "" {
 		return nil
@@ -184,7 +187,7 @@ func (b *bench) start(ctx context.Context, name, address string, env []string, c
 	return p, nil
 }
 
-// admit gives the platform its ticket, a tenant and an authorizer.
+// admit gives the platform a ticket, a tenant and an authorizer.
 func (b *bench) admit(ctx context.Context) error {
 	b.sim.PushTicket()
 	if err := b.sim.Settle(ctx); err != nil {
@@ -195,7 +198,8 @@ func (b *bench) admit(ctx context.Context) error {
 	return err
 }
 
-// warmUp closes one session through each platform, by which there is an access token for the bare proxy's caller to bring along, and then loads each. The same headers go to all.
+// warmUp closes one session through each platform, so that there is an access token for the bare
+// proxy's requests, and then loads each. All get the same headers.
 func (b *bench) warmUp(ctx context.Context) error {
 	for _, p := range b.programs[1:] {
 		if _, err := p.ask(ctx, p.path, "application/json", p.jwt, closeBody); err != nil {

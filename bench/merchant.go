@@ -21,7 +21,8 @@ import (
 
 const redirect = "http://127.0.0.1/welcome"
 
-// onboard makes a tenant with a client by the operator's commands, has a merchant authorize for it through an invitation, and returns the client's JWT.
+// onboard creates a tenant with a client through the operator's commands, has a merchant authorize
+// through an invitation, and returns the client's JWT.
 func (b *bench) onboard(ctx context.Context) (jwt string, err error) {
 	id, secret, err := b.newClient(ctx)
 	if err != nil {
@@ -59,7 +60,7 @@ func (b *bench) operate(ctx context.Context, into any, args ...string) error {
 	return json.Unmarshal(out, into)
 }
 
-// ask sends one request to a platform and returns the strings of the object that it answers.
+// ask sends one request to a platform and returns the strings of the JSON object in the answer.
 func (p *program) ask(ctx context.Context, path, contentType, jwt, body string) (map[string]string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+path, strings.NewReader(body))
 	if err != nil {
@@ -87,7 +88,8 @@ func (p *program) ask(ctx context.Context, path, contentType, jwt, body string) 
 
 var button = regexp.MustCompile(`<a class="go" href="([^"]+)"`)
 
-// consent is a merchant's browser on an invitation: there to WeChat's page, where he consents for the sample account, and back.
+// consent does what a merchant does with an invitation: it opens WeChat's page, consents for the
+// sample account, and returns.
 func (b *bench) consent(ctx context.Context, invitation string) error {
 	jar, err := cookiejar.New(nil)
 	if err != nil {

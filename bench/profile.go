@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// takeProfile has the platform profile itself during one round more, if a file was named for it.
+// takeProfile has the platform write a CPU profile during one more round, if a file was named for
+// it.
 func (b *bench) takeProfile(ctx context.Context) error {
 	if b.profile == "" {
 		return nil

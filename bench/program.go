@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// program is a process under measurement, on a core of its own.
+// program is a process under measurement, on its own core.
 type program struct {
 	name string
 	url  string
@@ -24,7 +24,8 @@ type program struct {
 	cmd  *exec.Cmd
 }
 
-// start runs the program on one core, or on all where core is "", until its stop. Should this process be killed, so is the program.
+// start runs the program on one core, or on all if core is "", until its stop. The program does not
+// outlive this process.
 func (p *program) start(core string, env []string, command ...string) error {
 	if core != "" {
 		command = append([]string{"taskset", "-c", core}, command...)
@@ -58,7 +59,7 @@ func (p *program) cpu() (time.Duration, error) {
 	return s.own, err
 }
 
-// stat is what Linux tells of a process.
+// stat is what Linux reports about a process.
 type stat struct {
 	parent   int
 	own      time.Duration // user and system
@@ -70,7 +71,8 @@ func readStat(pid int) (stat, error) {
 	if err != nil {
 		return stat{}, err
 	}
-	// The second field is the command's name in parentheses; the parent is the 4th, utime, stime, cutime and cstime are the 14th to 17th.
+	// The second field is the command's name in parentheses. The parent is the 4th, utime, stime,
+	// cutime and cstime are the 14th to 17th.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	var n [5]int
 	var faults [5]error
@@ -80,7 +82,8 @@ func readStat(pid int) (stat, error) {
 	return stat{n[0], time.Duration(n[1]+n[2]) * tick, time.Duration(n[3]+n[4]) * tick}, errors.Join(faults[:]...)
 }
 
-// cpuOfServer is the time that a process and all its children have used, those that have ended too.
+// cpuOfServer is the time that a process and all its children have used, including children that
+// ended.
 func cpuOfServer(pid int) (time.Duration, error) {
 	all, err := os.ReadDir("/proc")
 	if err != nil {
@@ -101,7 +104,7 @@ func cpuOfServer(pid int) (time.Duration, error) {
 	return sum, nil
 }
 
-// memory is how much of the program is in RAM, in MB.
+// memory is the program's resident memory in MB.
 func (p *program) memory() (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
@@ -112,7 +115,7 @@ func (p *program) memory() (float64, error) {
 	return kb / 1024, err
 }
 
-// listening waits until somebody takes connections at address.
+// listening waits until address accepts connections.
 func listening(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -130,7 +133,7 @@ func listening(ctx context.Context, address string) error {
 	}
 }
 
-// freeAddress is one on loopback that nobody listens at.
+// freeAddress is a free address on loopback.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// round is what one load of one program showed.
+// round is the result of loading one program once.
 type round struct {
 	cpu    float64 // µs a request, user and system
 	rate   float64 // requests a second
@@ -21,14 +21,15 @@ type round struct {
 	memory float64 // MB
 }
 
-// heard is what load.lua prints.
+// heard is the output of load.lua.
 type heard struct {
 	Requests, Micros, P50, P99 int64
 	Wrong                      int64 // answers that were not the one expected
 	Broken                     int64 // connections refused, cut or timed out
 }
 
-// rest follows a round, so that the next one starts from the same quiet and log lines that were buffered are in the file.
+// rest is the pause after a round, so that the next one starts from the same quiet and buffered log
+// lines are written.
 const rest = 500 * time.Millisecond
 
 // load has wrk send the program its request for a while, and fails if a single answer was wrong.
@@ -80,7 +81,8 @@ func (b *bench) wrk(ctx context.Context, p *program, d time.Duration) (heard, er
 	return h, nil
 }
 
-// checkLog fails unless a platform wrote a line for each of so many requests, and empties the log. The bare proxy writes none.
+// checkLog fails unless a platform wrote a log line for each of so many requests, and empties the
+// log. The bare proxy writes none.
 func (p *program) checkLog(requests int64) error {
 	if p.isBare() {
 		return nil

@@ -46,13 +46,13 @@ type scale struct {
 	took     []took
 }
 
-// took is how long a command of the operator's took, or a question to the platform.
+// took is how long a command of the operator, or a request to the platform, took.
 type took struct {
 	what string
 	time time.Duration
 }
 
-// started is how a start of the platform went.
+// started is the result of one start of the platform.
 type started struct {
 	ready time.Duration // until /readyz answered
 	first int           // refreshes in the ten seconds after that
@@ -86,7 +86,7 @@ func (s *scale) run(ctx context.Context) error {
 	return nil
 }
 
-// begin makes an empty database, and a WeChat with all the authorizers.
+// begin makes an empty database, and a simulated WeChat with all the authorizers.
 func (s *scale) begin(ctx context.Context) error {
 	s.times = lives(s.life)
 	if err := s.serveSlowWeChat(); err != nil {
@@ -103,7 +103,8 @@ func (s *scale) begin(ctx context.Context) error {
 	return s.open(ctx)
 }
 
-// lives are WeChat's, or others in the same proportion as far as calls allow.
+// lives returns WeChat's token lives, or others in the same proportion as far as the duration of
+// calls allows.
 func lives(life time.Duration) token.Times {
 	if life == 0 {
 		return token.DefaultTimes()
@@ -136,7 +137,7 @@ func (s *scale) serveSlowWeChat() error {
 	return nil
 }
 
-// start starts the platform on all cores and takes the time until it is ready.
+// start starts the platform on all cores and measures the time until it is ready.
 func (s *scale) start(ctx context.Context) error {
 	due, err := s.countDue(ctx)
 	if err != nil {
@@ -165,7 +166,7 @@ func (s *scale) start(ctx context.Context) error {
 	return nil
 }
 
-// ticket comes at the first start only: the second knows it from the database.
+// ticket pushes a ticket at the first start only: at the second one the database has it.
 func (s *scale) ticket(ctx context.Context) error {
 	if len(s.starts) > 0 {
 		return nil
@@ -208,7 +209,7 @@ func (s *scale) restart(ctx context.Context) error {
 	return nil
 }
 
-// command has the operator look around, while the platform serves.
+// command runs an operator's command while the platform serves.
 func (s *scale) command(ctx context.Context) error {
 	for _, args := range [][]string{{"doctor"}, {"authorizer", "list"}, {"authorizer", "list", "--state", "degraded"}, {"reconcile"}} {
 		began := time.Now()
@@ -228,14 +229,14 @@ func (s *scale) command(ctx context.Context) error {
 	return nil
 }
 
-// refreshes are those that reached WeChat.
+// refreshes counts the refreshes that reached WeChat.
 func (s *scale) refreshes() int { return s.sim.Calls(refreshPath) }
 
 func (s *scale) progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%s  "+format+"\n", append([]any{time.Now().Format("15:04:05")}, args...)...)
 }
 
-// end takes everything down again.
+// end shuts everything down.
 func (s *scale) end() (err error) {
 	s.callers.stop()
 	for _, p := range s.programs {

@@ -22,12 +22,12 @@ import (
 	"wxplatform/wechat/wechatsim"
 )
 
-// mix is how many percent of the authorizers are in which use. The rest is cold.
+// mix is the percentage of authorizers in each use. The rest is cold.
 type mix struct{ hot, daily, warm int }
 
 const fillAtOnce = 2000
 
-// open migrates the database, as the platform would, and makes it the component's.
+// open migrates the database, as the platform would, and claims it for the component.
 func (s *scale) open(ctx context.Context) (err error) {
 	settings := map[string]string{}
 	for _, line := range s.settings {
@@ -60,7 +60,8 @@ func timesSetting(t token.Times) string {
 	return "PLATFORM_TEST_TIMES=" + string(text)
 }
 
-// filled is one authorizer with its token, as SQL has them in the middle of a day. Times are Unix milliseconds, secrets sealed and in base64.
+// filled is one authorizer with its token, as SQL has them in the middle of a day. Times are Unix
+// milliseconds, secrets are sealed and in base64.
 type filled struct {
 	ID      wechat.AppID `json:"id"`
 	Name    string       `json:"name"`
@@ -105,7 +106,8 @@ func (s *scale) fill(ctx context.Context) error {
 	return err
 }
 
-// tenantOf gives a fifth of the authorizers to one tenant, a fifth to ten, three tenths to a thousand, and to each of the others a tenant of its own.
+// tenantOf gives a fifth of the authorizers to one tenant, a fifth to ten, three tenths to a
+// thousand, and each of the others a tenant of its own.
 func tenantOf(i int) string {
 	switch d := i % 10; {
 	case d < 2:
@@ -118,13 +120,14 @@ func tenantOf(i int) string {
 	return fmt.Sprintf("t%d", i)
 }
 
-// use is the tier of the i-th: the tenants have the same share of each.
+// use is the tier of the i-th authorizer. All tenants have the same share of each tier.
 func (m mix) use(i int) (hot, daily, warm bool) {
 	d := i / 10 * 37 % 100
 	return d < m.hot, d < m.hot+m.daily, d < m.hot+m.daily+m.warm
 }
 
-// one is the i-th authorizer as steady operation leaves it: renewed a while ago, to be renewed when its tier says.
+// one returns the i-th authorizer as steady operation leaves it: renewed a while ago, and due when
+// its tier says.
 func (s *scale) one(i int) filled {
 	now, life := time.Now().Add(-s.behind), s.times.Life
 	share := func(of time.Duration, from, to float64) time.Duration {

@@ -20,7 +20,7 @@ import (
 
 const sampleEvery = 5 * time.Second
 
-// sample is how things stood at one time.
+// sample is the state at one time.
 type sample struct {
 	at        time.Time
 	start     int // of which start of the platform
@@ -31,7 +31,7 @@ type sample struct {
 	backlog
 }
 
-// watch looks on for half of the time.
+// watch takes samples for half of the time.
 func (s *scale) watch(ctx context.Context) error {
 	end := time.Now().Add(s.time / 2)
 	for time.Now().Before(end) {
@@ -62,7 +62,7 @@ func (s *scale) sample(ctx context.Context) (one sample, err error) {
 	return one, errors.Join(faults[:]...)
 }
 
-// callers call for authorizers whose tokens nobody keeps fresh.
+// callers call for authorizers whose tokens are not kept fresh.
 type callers struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -74,7 +74,8 @@ type callers struct {
 	why    error
 }
 
-// admitCaller gives the one big tenant a client, and has it call its cold authorizers one after the other, a new one each time.
+// admitCaller gives the one big tenant a client, and has it call its cold authorizers one after the
+// other, a new one each time.
 func (s *scale) admitCaller(ctx context.Context) error {
 	if s.calls <= 0 {
 		return nil
@@ -156,7 +157,7 @@ func (c *callers) stop() {
 	c.done.Wait()
 }
 
-// text says how long callers waited for a token that had to be fetched.
+// text says how long callers waited for a token that had to be requested.
 func (c *callers) text() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -170,7 +171,7 @@ func (c *callers) text() string {
 	return fmt.Sprintf("%d calls on demand, %d failed, p50 %v, p99 %v, longest %v", len(took), c.failed, at(0.5), at(0.99), at(1))
 }
 
-// print writes Markdown, and fails where a token in use expired.
+// print writes Markdown, and fails if a token in use expired.
 func (s *scale) print(ctx context.Context) error {
 	size, err := s.databaseSize(ctx)
 	redis, err2 := redisMemory(s.redis)
@@ -246,7 +247,7 @@ func (s *scale) lines() []line {
 	}
 }
 
-// of are the samples of one start.
+// of returns the samples of one start.
 func (s *scale) of(start int) (own []sample) {
 	for _, one := range s.samples {
 		if one.start == start {
@@ -256,7 +257,7 @@ func (s *scale) of(start int) (own []sample) {
 	return own
 }
 
-// renewedTooLate asks the platform's own histogram, since its last start.
+// renewedTooLate reads the platform's own histogram, since its last start.
 func (s *scale) renewedTooLate(ctx context.Context) (int, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.private+"/metrics", nil)
 	if err != nil {
@@ -275,7 +276,7 @@ func (s *scale) renewedTooLate(ctx context.Context) (int, error) {
 	return 0, errors.New("the platform does not tell how long tokens lived when they were renewed")
 }
 
-// redisMemory is what Redis says that it uses, in bytes.
+// redisMemory is the memory that Redis reports as used, in bytes.
 func redisMemory(address string) (int64, error) {
 	c, err := net.DialTimeout("tcp", address, time.Second)
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// makeDatabase makes an empty database on the server at address, and returns its URL and what drops it.
+// makeDatabase makes an empty database on the server at address, and returns its URL and a function
+// that drops it.
 func makeDatabase(ctx context.Context, address string) (string, func() error, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -58,13 +59,14 @@ func (s *scale) insert(ctx context.Context, some string) error {
 	return err
 }
 
-// analyze does what PostgreSQL would have done by itself in a database that was not filled in a minute.
+// analyze updates the planner's statistics, which PostgreSQL would have done itself if the database
+// had not been filled within a minute.
 func (s *scale) analyze(ctx context.Context) error {
 	_, err := db.Exec(ctx, s.database, `ANALYZE`)
 	return err
 }
 
-// backlog is what keepers have before them, and have missed: tokens in use that are dead.
+// backlog counts the due tokens, and the missed ones: tokens in use that have expired.
 type backlog struct {
 	due, expired int
 	oldest       time.Duration
@@ -78,7 +80,7 @@ func readOneBacklog(scan db.Scan) (backlog, error) {
 	return b, err
 }
 
-// readBacklog reads the index of due rows: a token in use that expired is due, whatever else it is.
+// readBacklog reads the index of due rows: a token in use that has expired is always due.
 func (s *scale) readBacklog(ctx context.Context) (backlog, error) {
 	return db.One(ctx, s.database, readOneBacklog, `
 		SELECT COUNT(*), COALESCE(CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) - MIN(due), 0),
@@ -96,7 +98,7 @@ func (s *scale) databaseSize(ctx context.Context) (int64, error) {
 	return db.One(ctx, s.database, db.Value[int64], `SELECT pg_database_size(current_database())`)
 }
 
-// serverProcess is the parent of the process that serves us.
+// serverProcess is the parent of the server process that serves this connection.
 func (s *scale) serverProcess(ctx context.Context) (int, error) {
 	pid, err := db.One(ctx, s.database, db.Value[int], `SELECT pg_backend_pid()`)
 	if err != nil {

@@ -28,7 +28,8 @@ func (s spread) text(decimals int) string {
 	return fmt.Sprintf("%.*f (%.*f–%.*f)", decimals, s.median, decimals, s.lowest, decimals, s.highest)
 }
 
-// ratios divides each round's CPU by that of the bare proxy in the same turn, so that what the machine does besides concerns both.
+// ratios divides each round's CPU time by the bare proxy's in the same turn, so that other work on
+// the machine affects both.
 func ratios(rounds, bare []round) spread {
 	values := make([]float64, len(rounds))
 	for i, r := range rounds {
@@ -37,7 +38,7 @@ func ratios(rounds, bare []round) spread {
 	return spreadOfValues(values)
 }
 
-// printTable writes Markdown: docs/performance.md shows it as it is.
+// printTable writes the Markdown that docs/performance.md shows.
 func printTable(out io.Writer, programs []*program, turns [][]round) error {
 	table := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
 	_, _ = fmt.Fprintln(table, "| program\t| CPU µs a request\t| ratio\t| requests/s\t| p50 ms\t| p99 ms\t| MB\t|")

@@ -20,8 +20,9 @@ const (
 	answerBad = `{"errcode":40001,"errmsg":"the benchmark's upstream got another token or body than it should"}`
 )
 
-// upstream is a WeChat in which closing always succeeds. It answers a close with two system calls and no net/http, so that the load, and not the upstream, keeps the measured core busy.
-// Everything else is the simulator's.
+// upstream is a WeChat in which closing always succeeds. It answers a close with two system calls
+// and without net/http, so that the load generator, and not the upstream, keeps the measured core
+// busy. The simulator answers everything else.
 type upstream struct {
 	sim *wechatsim.Sim
 	on  net.Listener
@@ -79,7 +80,8 @@ func (c *connection) answer() error {
 	return err
 }
 
-// readClose reports whether the request is the one that it should be, with a token that works. Its length must be stated as net/http states it.
+// readClose reports whether the request is the expected one, with a token that works. Its length
+// must be stated as net/http states it.
 func (c *connection) readClose() (right bool, err error) {
 	line, err := c.in.ReadSlice('\n')
 	if err != nil {

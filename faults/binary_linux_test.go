@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// ordinaryBinary wants the binary that is shipped to know neither the steps nor the settings of the fault suite. The one that is struck, by the same search, does.
+// ordinaryBinary checks that the shipped binary contains neither the failpoints nor the settings of
+// the fault suite. The same search finds them in the build under test.
 func ordinaryBinary(t *testing.T, m *machine) string {
 	shipped := filepath.Join(t.TempDir(), "platform")
 	build(t, shipped, "-ldflags=-s -w")

@@ -19,7 +19,7 @@ import (
 	"wxplatform/wechat/wechatsim"
 )
 
-// merchant is one who follows an invitation, with a browser that goes through the balancer.
+// merchant is a merchant who follows an invitation, with a browser that goes through the balancer.
 type merchant struct {
 	w          *world
 	client     *http.Client
@@ -28,7 +28,8 @@ type merchant struct {
 	back       string // where WeChat sent the browser, with its code
 }
 
-// invite makes an invitation, and a merchant who has consented at WeChat and was sent back, but has not come back yet.
+// invite makes an invitation, and a merchant who consented at WeChat and was redirected back, but
+// has not yet followed the redirect.
 func (w *world) invite() *merchant {
 	w.t.Helper()
 	account, err := w.sim.AddAccount(wechatsim.Account{Kind: wechatsim.Service, CustomerService: true})
@@ -69,7 +70,7 @@ func (w *world) invitation(m *merchant) (link string) {
 	return made.URL
 }
 
-// tenantAsks is a request of the tenant's back end.
+// tenantAsks sends a request as the tenant's back end.
 func (w *world) tenantAsks(method, path, body string) (status int, text string) {
 	w.t.Helper()
 	request, err := http.NewRequest(method, w.public+path, strings.NewReader(body))
@@ -97,7 +98,8 @@ func (m *merchant) get(address string) (status int, text, location string) {
 	return answer.StatusCode, string(said), answer.Header.Get("Location")
 }
 
-// comeBack brings the code. It is what the browser is told: the result in the tenant's address, or else a status.
+// comeBack follows the redirect with the auth code. It returns what the browser is told: the result
+// in the tenant's URL, or otherwise the status.
 func (m *merchant) comeBack() string {
 	status, _, location := m.get(m.back)
 	if u, err := url.Parse(location); err == nil && u.Query().Get("result") != "" {
@@ -106,7 +108,7 @@ func (m *merchant) comeBack() string {
 	return fmt.Sprint(status)
 }
 
-// status is what the tenant reads of the invitation.
+// status returns the invitation's status as the tenant reads it.
 func (m *merchant) status() string {
 	var shown struct{ Status string }
 	_, text := m.w.tenantAsks(http.MethodGet, "/v1/invitations/"+m.invitation, "")
@@ -114,8 +116,10 @@ func (m *merchant) status() string {
 	return shown.Status
 }
 
-// browserKilled kills the replica to which a merchant's browser brings its code, at each step of the exchange: with WeChat's event held back, and with both at once.
-// Where the answer died with the replica the browser learns its result when the event tells whose code it was; else it needs no event.
+// browserKilled kills the replica that handles a merchant's return from WeChat, at each step of the
+// exchange: with WeChat's event held back, and with both at once. If the answer was lost with the
+// replica, the browser learns its result once the event says whose code it was; otherwise no event
+// is needed.
 func browserKilled(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk, rotate: true})
 	var all []*merchant
@@ -160,7 +164,7 @@ func (w *world) mustFaultPush(f wechatsim.PushFault) {
 	}
 }
 
-// revive starts the replicas that are dead.
+// revive starts the dead replicas.
 func (w *world) revive() {
 	w.t.Helper()
 	for _, r := range w.replicas {
@@ -170,7 +174,8 @@ func (w *world) revive() {
 	}
 }
 
-// exchangesRace has an exchange and a refresh of one merchant under way at once, each of them late in each way: landing late at WeChat, or its answer late. I6 and I1 are what is wanted.
+// exchangesRace runs an exchange and a refresh of one merchant at the same time, with either of
+// them late: its request reaches WeChat late, or its answer is late. It checks I6 and I1.
 func exchangesRace(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk, rotate: true})
 	const late = 1200 * time.Millisecond
@@ -194,7 +199,7 @@ func exchangesRace(t *testing.T, m *machine) string {
 	return fmt.Sprintf("%d races of %d ways; %d exchanges; all served after %s", 2*len(races), len(races), w.sim.Calls(queryAuth), heals)
 }
 
-// race begins a refresh and an exchange of each merchant, the one just after the other.
+// race starts a refresh and an exchange of each merchant, one shortly after the other.
 func (w *world) race(ids []wechat.AppID, sets wechat.PermissionSets) {
 	w.t.Helper()
 	for _, id := range ids {

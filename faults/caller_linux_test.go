@@ -22,7 +22,7 @@ import (
 
 const stranger = wechat.OpenID("o7K3nsW5Yd2xQpLm9RtUvZaBcDeF") // a customer whom nobody serves
 
-// tally is what became of some calls.
+// tally counts the results of some calls.
 type tally struct {
 	mu      sync.Mutex
 	served  int
@@ -78,7 +78,8 @@ func (c *tally) String() string {
 	return text
 }
 
-// read asks r, for a merchant, who serves a customer. It says what the caller was told instead of WeChat's answer, or nothing.
+// read asks r which agent serves a customer of a merchant. It returns "" for WeChat's answer,
+// otherwise what the caller was told.
 func (w *world) read(r *replica, id wechat.AppID) (why string) {
 	return w.send(r, http.MethodGet, id, "/customservice/kfsession/getsession?openid="+string(stranger), nil, "kf_account")
 }
@@ -89,7 +90,7 @@ func (w *world) shut(r *replica, id wechat.AppID, kf wechat.KFAccount, customer 
 	return w.send(r, http.MethodPost, id, "/customservice/kfsession/close", body, `"errcode":0`)
 }
 
-// send asks r, and counts what became of it, unless nobody was there.
+// send sends a request to r and counts the result, unless the connection was refused.
 func (w *world) send(r *replica, method string, id wechat.AppID, path string, body []byte, wants string) (why string) {
 	began := time.Now()
 	if why = w.sendUncounted(r, method, id, path, body, wants); why != refused {
@@ -138,7 +139,8 @@ func trouble(err error) string {
 	return text
 }
 
-// crowd is n callers at once, spread over the replicas that live and are not left out when it begins, and over the merchants.
+// crowd is n simultaneous callers, spread over the merchants and over the replicas that live and
+// are not left out when it starts.
 type crowd struct {
 	sync.WaitGroup
 	of map[*replica]*tally
@@ -163,7 +165,7 @@ func (w *world) crowd(n int, ids ...wechat.AppID) *crowd {
 	return c
 }
 
-// all is the tally of the whole crowd but for the callers of some replicas, once all were answered.
+// all returns the tally of the crowd without the callers of some replicas, once all were answered.
 func (c *crowd) all(but ...*replica) *tally {
 	c.Wait()
 	sum := &tally{}
@@ -175,7 +177,7 @@ func (c *crowd) all(but ...*replica) *tally {
 	return sum
 }
 
-// load is callers who go on calling until they are told to stop.
+// load is callers who keep calling until stopped.
 type load struct {
 	tally
 	sync.WaitGroup
@@ -201,7 +203,8 @@ func (w *world) balanced(i int, id wechat.AppID) (why string) {
 	return w.through(i/len(w.replicas), func(r *replica) string { return w.read(r, id) })
 }
 
-// through sends by the i-th replica, or by the next that the balancer has not left out and that does not refuse the connection.
+// through sends through the i-th replica, or the next one that is not left out and accepts the
+// connection.
 func (w *world) through(i int, send func(*replica) string) (why string) {
 	why = refused
 	for try := 0; try < len(w.replicas) && why == refused; try++ {
@@ -212,7 +215,7 @@ func (w *world) through(i int, send func(*replica) string) (why string) {
 	return why
 }
 
-// closers open a session and close it through the platform, again and again.
+// closers repeatedly open a session and close it through the platform.
 func (w *world) closers(callers int, pause time.Duration, ids []wechat.AppID) *load {
 	l := &load{}
 	for n := range callers {

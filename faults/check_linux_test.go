@@ -15,7 +15,7 @@ import (
 	"wxplatform/wechat"
 )
 
-// stored is a row of custody, opened.
+// stored is a row of the tokens table, with its secrets opened.
 type stored struct {
 	kind                   token.Kind
 	id                     wechat.AppID
@@ -35,7 +35,7 @@ func readStored(scan db.Scan) (stored, error) {
 
 var columns = []string{"access", "refresh", "spare"}
 
-// place is where a secret of custody is sealed.
+// place is where a secret of the tokens table is sealed.
 func (w *world) place(kind token.Kind, id wechat.AppID, column string) seal.Place {
 	return seal.Place{"tokens", column, string(kind), string(id)}
 }
@@ -58,7 +58,7 @@ func (w *world) rows() ([]stored, error) {
 	return rows, err
 }
 
-// watcher samples the database during a scenario: I3 and I4.
+// watcher samples the database during a scenario and checks I3 and I4.
 type watcher struct {
 	w      *world
 	cancel context.CancelFunc
@@ -74,7 +74,7 @@ type watcher struct {
 	sampling sync.Mutex // held for each sample
 }
 
-// wrongness is for how many samples a row has been at rest and wrong, in one version.
+// wrongness counts for how many samples a row has been at rest and wrong, in one version.
 type wrongness struct {
 	version int64
 	samples int
@@ -135,7 +135,7 @@ func (o *watcher) sample() {
 	}
 }
 
-// beStrict is for scenarios in which nobody but a holder of the lease asks WeChat.
+// beStrict is for scenarios in which only the holder of a lease calls WeChat.
 func (o *watcher) beStrict() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -159,7 +159,7 @@ func (o *watcher) atRest(r stored) {
 	}
 }
 
-// allow says that a merchant withdraws.
+// allow tells the watcher that a merchant withdraws.
 func (o *watcher) allow(id wechat.AppID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -172,7 +172,7 @@ func (o *watcher) fault(text string, args ...any) {
 	}
 }
 
-// across lets the fences begin anew: an older state of the database is put in the place of the one that there is.
+// across resets the recorded fences: restore replaces the database with an older state.
 func (o *watcher) across(restore func()) {
 	o.sampling.Lock()
 	defer o.sampling.Unlock()
@@ -182,7 +182,9 @@ func (o *watcher) across(restore func()) {
 	o.fences = map[wechat.AppID][2]int64{}
 }
 
-// settled waits until nothing is under way or suspect, and then wants the newest of everything (I1, I2). A row that is neither suspect nor the newest is a fault at once, before a renewal can heal it.
+// settled waits until nothing is in flight or suspect, and then requires that every row has the
+// newest tokens (I1, I2). A row that is neither suspect nor newest is a fault at once, before a
+// renewal can repair it.
 func (w *world) settled() {
 	w.t.Helper()
 	began := time.Now()
@@ -208,7 +210,7 @@ func (w *world) settled() {
 	w.watch.faults = nil
 }
 
-// unsettled lists what is not at rest yet, and complains of what is at rest and wrong.
+// unsettled returns what is not yet at rest, and reports errors for what is at rest and wrong.
 func (w *world) unsettled(wrong map[wechat.AppID]int) (open []string, err error) {
 	newest := map[wechat.AppID][2]string{}
 	for _, id := range w.ids {

@@ -25,7 +25,8 @@ import (
 
 var doubles = []time.Duration{0, 2 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond}
 
-// doubled has a gateway before WeChat send each answer twice, after some time or in one segment: no merchant is told another's answer, and none gets another's token.
+// doubled has a gateway in front of WeChat send each answer twice, after some time or in one
+// segment. No merchant may be told another's answer, and none may get another's token.
 func doubled(secure bool, afters ...time.Duration) func(*testing.T, *machine) string {
 	return func(t *testing.T, m *machine) string {
 		w := m.world(t, plan{times: brisk, wired: true, secure: secure, plain: true})
@@ -66,7 +67,7 @@ func doubled(secure bool, afters ...time.Duration) func(*testing.T, *machine) st
 	}
 }
 
-// hangsUp has WeChat end each connection after its answer, without saying so: no call fails.
+// hangsUp has WeChat close each connection after its answer, without announcing it: no call fails.
 func hangsUp(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk})
 	ids := w.merchants(4)
@@ -88,10 +89,10 @@ func hangsUp(t *testing.T, m *machine) string {
 	return strings.Join(said, "; ")
 }
 
-// anothers is what sendUncounted says of a good answer that is not the one that is wanted.
+// anothers is what sendUncounted returns for a good answer that is not the expected one.
 const anothers = "200 "
 
-// sessions open one for each merchant, of a customer and an agent of its own.
+// sessions opens one session for each merchant, each with its own customer and agent.
 func (w *world) sessions(ids []wechat.AppID) (customers []wechat.OpenID) {
 	w.t.Helper()
 	for i, id := range ids {
@@ -103,7 +104,7 @@ func (w *world) sessions(ids []wechat.AppID) (customers []wechat.OpenID) {
 	return customers
 }
 
-// ownSessions has callers ask for the merchants' sessions, without pause.
+// ownSessions keeps callers asking for the merchants' sessions.
 func (w *world) ownSessions(callers, each int, ids []wechat.AppID, customers []wechat.OpenID) *tally {
 	l := &load{}
 	for n := range callers {
@@ -120,8 +121,8 @@ func (w *world) ownSessions(callers, each int, ids []wechat.AppID, customers []w
 	return &l.tally
 }
 
-// alarmed wants every replica to say what it found. One whose connections were not reused yet finds
-// it with more calls.
+// alarmed checks that every replica reports what it found. One that has not yet reused a connection
+// finds it with more calls.
 func (w *world) alarmed(calls func()) {
 	w.t.Helper()
 	for _, r := range w.replicas {
@@ -136,7 +137,7 @@ func (w *world) alarmed(calls func()) {
 	}
 }
 
-// gateway is what ends TLS before WeChat. The replicas trust its certificate.
+// gateway terminates TLS in front of WeChat. The replicas trust its certificate.
 func (w *world) gateway() *tls.Config {
 	w.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -14,14 +14,15 @@ import (
 	"wxplatform/token"
 )
 
-// scenario is a fault, and what must hold in it. It says its figures.
+// scenario is a fault and what must hold under it. run returns its figures.
 type scenario struct {
 	name string
 	run  func(*testing.T, *machine) string
 }
 
-// TestFaults strikes a platform that is built for it. FAULTS=all, as make faults sets it, runs every scenario; else the most
-// telling ones are run. Where FAULTS is set WeChat is odd in the ways that real platforms met, unless FAULTS_FIELD=0.
+// TestFaults runs the scenarios against a platform built for them. FAULTS=all, as make faults sets
+// it, runs every scenario; otherwise the most significant ones run. If FAULTS is set, the simulated
+// WeChat deviates from its documentation as seen in production, unless FAULTS_FIELD=0.
 func TestFaults(t *testing.T) {
 	m := newMachine(t)
 	m.field = testenv.Get("FAULTS") != "" && testenv.Get("FAULTS_FIELD") != "0"
@@ -36,7 +37,7 @@ func TestFaults(t *testing.T) {
 // strike runs a scenario, prints its line, and adds its figures to sum.
 func (m *machine) strike(t *testing.T, s scenario, sum *figures) {
 	began := time.Now()
-	verdict := "FAILED"
+	result := "FAILED"
 	m.made = nil
 	f := &figures{scenarios: 1, violated: 1}
 	defer func() { // also where the scenario gave up
@@ -44,16 +45,16 @@ func (m *machine) strike(t *testing.T, s scenario, sum *figures) {
 			f.calls.add(&w.total)
 			f.refreshes += w.asks()
 		}
-		fmt.Printf("%-28s %5.1f s  %s: %s\n", s.name, time.Since(began).Seconds(), verdict, f)
+		fmt.Printf("%-28s %5.1f s  %s: %s\n", s.name, time.Since(began).Seconds(), result, f)
 		sum.add(f)
 	}()
 	f.said = s.run(t, m)
 	if !t.Failed() {
-		verdict, f.violated = "I1–I7 hold", 0
+		result, f.violated = "I1–I7 hold", 0
 	}
 }
 
-// figures are those of one scenario, or of all.
+// figures are the figures of one scenario or of all.
 type figures struct {
 	scenarios, violated int
 	calls               tally
@@ -76,7 +77,7 @@ func (f *figures) String() string {
 	return text
 }
 
-// scenarios are the short list, all, or those whose names fit a regular expression.
+// scenarios returns the short list, all, or those whose names match a regular expression.
 func (m *machine) scenarios(which string) (some []scenario) {
 	switch {
 	case m.postgres == nil:
@@ -159,7 +160,7 @@ func each(kind string, steps ...string) (all []string) {
 	return all
 }
 
-// refreshes has WeChat answer in each of these times.
+// refreshes runs one refresh for each delay of WeChat's answer.
 func refreshes(times token.Times, delays ...time.Duration) func(*testing.T, *machine) string {
 	return func(t *testing.T, m *machine) string {
 		w := m.world(t, plan{times: times})
@@ -172,7 +173,7 @@ func refreshes(times token.Times, delays ...time.Duration) func(*testing.T, *mac
 	}
 }
 
-// struck kills the holder of a lease at some steps and stops him at some.
+// struck kills the holder of a lease at some steps and stops it at others.
 func struck(times token.Times, killed, stopped []string) func(*testing.T, *machine) string {
 	return func(t *testing.T, m *machine) string {
 		w := m.world(t, plan{times: times})

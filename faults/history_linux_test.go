@@ -15,14 +15,14 @@ import (
 	"wxplatform/wechat"
 )
 
-// answers are the access tokens that WeChat gave, in the order in which it was asked for them.
+// answers are the access tokens that WeChat gave, in the order in which they were requested.
 type answers struct {
 	mu    sync.Mutex
 	asks  int64
 	given map[string]origin
 }
 
-// origin is how an access token was asked for.
+// origin is the request that an access token came from.
 type origin struct {
 	ask      int64 // the number of the request, as it came
 	exchange bool
@@ -51,7 +51,7 @@ func (a *answers) of(access string) (origin, bool) {
 	return g, ok
 }
 
-// noted keeps which request got which access token.
+// noted records which request got which access token.
 func (w *world) noted(sim http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -89,10 +89,11 @@ func (h *hearing) access() string {
 	return string(found[1])
 }
 
-// accessToken is found in what need not be JSON.
+// accessToken also matches in bodies that are not valid JSON.
 var accessToken = regexp.MustCompile(`"authorizer_access_token":"([^"]+)"`)
 
-// PostgreSQL writes down each change of a token's fence or version, so that nothing that was there for a moment only is overlooked.
+// A trigger in PostgreSQL records each change of a token's fence or version, so that no short-lived
+// state is missed.
 var historian = []string{
 	`CREATE TABLE history (n BIGSERIAL, kind TEXT, id TEXT, fence BIGINT, version BIGINT, access BYTEA)`,
 	`CREATE FUNCTION write_history() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -131,7 +132,8 @@ type past struct {
 	exchange       int64 // the last ask that was an exchange and whose result was stored
 }
 
-// readHistory goes through all changes since the world began, or since an older state was put in its place: I4, and I6: no result of a refresh that was sent before an exchange is stored over it.
+// readHistory checks all changes since the world began, or since an older state replaced it: I4,
+// and I6, that no result of a refresh sent before an exchange is stored over the exchange's.
 func (w *world) readHistory() {
 	w.t.Helper()
 	if w.plan.sqlite != "" {

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// link is the wire from one replica to one server. It may be slow, trickle, be dead, or refuse.
+// link is the network link from one replica to one server. It may be slow, trickle, be dead, or
+// refuse connections.
 type link struct {
 	on     net.Listener
 	to     string
@@ -25,7 +26,7 @@ type link struct {
 	conns  map[net.Conn]bool // both ends of all
 }
 
-// wire is what a link is like. The zero one passes everything on.
+// wire is the state of a link. The zero one passes everything on.
 type wire struct {
 	delay   time.Duration // of each piece, in each direction
 	trickle time.Duration // between the bytes of what comes back
@@ -54,7 +55,7 @@ func newLink(t testing.TB, to string) *link {
 
 func (l *link) address() string { return l.on.Addr().String() }
 
-// through is an address of a server, by the link.
+// through returns a server's address with this link in between.
 func (l *link) through(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -67,7 +68,7 @@ func (l *link) through(address string) string {
 	return u.String()
 }
 
-// become makes another wire of it, also for the connections that there are.
+// become changes the state of the link, also for existing connections.
 func (l *link) become(is wire) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -97,7 +98,7 @@ func (l *link) state() (wire, <-chan struct{}) {
 	return l.is, l.change
 }
 
-// passable waits until the wire is not dead, and is what it is like then.
+// passable waits until the link is not dead, and returns its state then.
 func (l *link) passable() wire {
 	for {
 		is, change := l.state()
@@ -144,7 +145,7 @@ func (l *link) keep(conns ...net.Conn) {
 	}
 }
 
-// pump carries what comes from one end to the other, until one of them is closed.
+// pump copies from one end to the other, until one of them is closed.
 func (l *link) pump(to, from net.Conn, back bool) {
 	piece := make([]byte, 32<<10)
 	for {
@@ -161,7 +162,7 @@ func (l *link) pump(to, from net.Conn, back bool) {
 	_ = from.Close()
 }
 
-// wasReset reports whether the other end has given a connection up, and reads nothing of it.
+// wasReset reports whether the other end has reset the connection, without reading from it.
 func wasReset(c net.Conn) (is bool) {
 	raw, err := c.(*net.TCPConn).SyscallConn()
 	if err != nil {

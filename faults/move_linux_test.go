@@ -11,7 +11,9 @@ import (
 	"testing"
 )
 
-// moveKilled kills the move from SQLite to PostgreSQL after both are marked, and between the copy's commit and the last mark: at no moment could both databases serve, and the same command ends it. Then all goes on from PostgreSQL.
+// moveKilled kills the move from SQLite to PostgreSQL after both are marked, and between the copy's
+// commit and the last mark. At no time could a platform serve from both databases, and the same
+// command completes the move. Then everything continues on PostgreSQL.
 func moveKilled(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk, replicas: 1, sqlite: filepath.Join(t.TempDir(), "platform.db")})
 	ids := w.merchants(6)

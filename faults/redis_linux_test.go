@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// redisFault is what happens to Redis, and what ends it.
+// redisFault is a fault of Redis, and what ends it.
 type redisFault struct {
 	name      string
 	do, after func(*world)
@@ -27,7 +27,8 @@ var redisFaults = []redisFault{
 	{"trickling", wired(toRedis, wire{trickle: 5 * time.Millisecond}), wired(toRedis, wire{})},
 }
 
-// underRedisFaults has callers of warm and of cold merchants meet each fault: every call succeeds, and each cold merchant is asked for once.
+// underRedisFaults has callers of warm and of cold merchants meet each fault: every call succeeds,
+// and each cold merchant is refreshed once.
 func underRedisFaults(faults []redisFault, each time.Duration) func(*testing.T, *machine) string {
 	return func(t *testing.T, m *machine) string {
 		w := m.world(t, plan{times: brisk, wired: true})

@@ -22,7 +22,7 @@ const (
 	slack           = 4 * second // that a busy machine of two cores may add
 )
 
-// askedFor counts the asks for tokens of the given merchants since the calls were forgotten.
+// askedFor counts the token requests for the given merchants since the calls were reset.
 func (w *world) askedFor(ids ...wechat.AppID) (n int) {
 	of := map[wechat.AppID]bool{}
 	for _, id := range ids {
@@ -36,7 +36,7 @@ func (w *world) askedFor(ids ...wechat.AppID) (n int) {
 	return n
 }
 
-// oneRefresh has a crowd call for one cold merchant while WeChat takes its time.
+// oneRefresh has a crowd call for one cold merchant while WeChat is slow.
 func (w *world) oneRefresh(delay time.Duration) string {
 	w.t.Helper()
 	id := w.merchants(1)[0]
@@ -70,7 +70,8 @@ func (w *world) oneComponentToken(delay time.Duration) string {
 	return fmt.Sprintf("%d ask, %s", asks, got)
 }
 
-// allowForced forgets the forced refreshes of the component token: there are more of them here than the ten minutes allow.
+// allowForced resets the count of forced refreshes of the component token: this suite makes more
+// than ten minutes allow.
 func (w *world) allowForced() {
 	w.t.Helper()
 	if _, err := db.Exec(context.Background(), w.db, `UPDATE tokens SET forced_at = 0, forced_version = 0 WHERE kind = 'component'`); err != nil {
@@ -78,7 +79,8 @@ func (w *world) allowForced() {
 	}
 }
 
-// holder strikes whoever has the lease at a step of his refresh: he is killed, or stopped and continued after his lease. Every caller of the others is served within the lease and one call.
+// holder kills the holder of the lease at a step of its refresh, or stops it and continues it after
+// its lease. Every caller of the other replicas is served within the lease plus one call.
 func (w *world) holder(step, what string) string {
 	w.t.Helper()
 	w.watch.beStrict()
@@ -124,7 +126,9 @@ func (w *world) holder(step, what string) string {
 	return others.String()
 }
 
-// underWay is how WeChat treats a request whose sender is struck meanwhile: it has acted, and its answer is on its way; or the request lands when another has the lease, and has been served.
+// underWay sets what WeChat does with a request whose sender is struck: it has acted and its answer
+// is on the way, or the request arrives late, when another process has taken the lease and been
+// answered.
 func (w *world) underWay(step string) (wechatsim.Fault, bool) {
 	kind, at, _ := strings.Cut(step, ".")
 	path := map[string]string{"authorizer": authorizerToken, "component": componentToken}[kind]

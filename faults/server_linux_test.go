@@ -58,7 +58,7 @@ func (c *child) alive() bool {
 
 func (c *child) signal(s syscall.Signal) { _ = c.Process.Signal(s) }
 
-// end sends a signal and waits, at last with a kill.
+// end sends a signal and waits, and kills the process if it takes too long.
 func (c *child) end(s syscall.Signal, patience time.Duration) (inTime bool) {
 	if !c.alive() {
 		return true
@@ -74,7 +74,8 @@ func (c *child) end(s syscall.Signal, patience time.Duration) (inTime bool) {
 	return false
 }
 
-// freePort lies below the ports that the kernel gives to clients, so that nobody takes it while its server is down.
+// freePort returns a port below those that the kernel gives to clients, so that nobody takes it
+// while its server is down.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for port := 20000 + (os.Getpid()*37+int(time.Now().UnixNano()/1000))%9000; port < 30000; port++ {
@@ -90,7 +91,7 @@ func freePort(t testing.TB) int {
 
 var given = map[int]bool{} // scenarios run one after the other
 
-// within asks again and again, until what is so or the time is over.
+// within polls until what is true or the time is over.
 func within(patience time.Duration, is func() bool) bool {
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		if is() {
@@ -112,7 +113,8 @@ type postgres struct {
 	run  *child
 }
 
-// postgresBin is where initdb is: on the PATH, or where Debian keeps it. "" is nowhere.
+// postgresBin is the directory of initdb: on the PATH, or where Debian keeps it; "" if there is
+// none.
 func postgresBin() string {
 	all, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
 	slices.Reverse(all)
@@ -166,7 +168,8 @@ func (p *postgres) must(name string, args ...string) {
 	}
 }
 
-// start starts the server and waits until it answers. A crash of a process, unlike that of a machine, loses nothing that was not synced.
+// start starts the server and waits until it answers. Without fsync a crash of the process, unlike
+// one of the machine, loses nothing.
 func (p *postgres) start() {
 	p.t.Helper()
 	_ = os.Remove(filepath.Join(p.dir, "postmaster.pid"))
@@ -178,7 +181,7 @@ func (p *postgres) start() {
 	}
 }
 
-// stop is like a power cut of the process, or cuts all connections and ends in order.
+// stop is like a power cut of the process, or cuts all connections and shuts down in order.
 func (p *postgres) stop(s syscall.Signal) {
 	p.run.end(s, 20*time.Second)
 	time.Sleep(100 * time.Millisecond) // its children notice
@@ -188,7 +191,8 @@ func (p *postgres) url(database string) string {
 	return fmt.Sprintf("postgres://test@127.0.0.1:%d/%s?sslmode=disable", p.port, database)
 }
 
-// giveClock has a new database's connections read a clock that setClock sets wrong: unqualified names are looked for in public first.
+// giveClock makes a new database's connections read a clock that setClock can set wrong:
+// unqualified names are looked up in public first.
 func (p *postgres) giveClock(database string) {
 	p.t.Helper()
 	for _, text := range []string{
@@ -245,12 +249,12 @@ func (p *postgres) do(database, text string) {
 	}
 }
 
-// cut ends every connection to a database but the one that does it.
+// cut terminates every connection to a database except its own.
 func (p *postgres) cut(database string) error {
 	return p.query("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+database+"'")
 }
 
-// dump and restore go through PostgreSQL's own tools, as an operator's would.
+// dump and restore use PostgreSQL's own tools, as an operator would.
 func (p *postgres) dump(database string) (file string) {
 	file = filepath.Join(p.dir, database+".dump")
 	p.must("pg_dump", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "test", "-Fc", "-f", file, database)
@@ -263,7 +267,7 @@ func (p *postgres) restore(database, file string) {
 	p.must("pg_restore", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "test", "-d", database, file)
 }
 
-// standby copies the cluster as it is now, as a replica has it that lags behind from now on.
+// standby copies the cluster as it is now, like a replica that lags behind from now on.
 func (p *postgres) standby() (dir string) {
 	p.t.Helper()
 	dir = filepath.Join(filepath.Dir(p.dir), fmt.Sprintf("standby%d", time.Now().UnixNano()))
@@ -279,7 +283,7 @@ func (p *postgres) standby() (dir string) {
 	return dir
 }
 
-// failOver kills the server and goes on with a standby.
+// failOver kills the server and continues with a standby.
 func (p *postgres) failOver(standby string) {
 	p.t.Helper()
 	p.stop(syscall.SIGKILL)
@@ -288,7 +292,8 @@ func (p *postgres) failOver(standby string) {
 	p.start()
 }
 
-// redisServer is a redis-server of this suite's own, without persistence: one that is started again is empty.
+// redisServer is a redis-server of this suite's own, without persistence: after a restart it is
+// empty.
 type redisServer struct {
 	t      testing.TB
 	port   int

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// sqliteKilled kills the one replica on SQLite at each step of a refresh.
+// sqliteKilled kills the only replica on SQLite at each step of a refresh.
 func sqliteKilled(steps ...string) func(*testing.T, *machine) string {
 	return func(t *testing.T, m *machine) string {
 		w := m.world(t, plan{times: brisk, replicas: 1, sqlite: filepath.Join(t.TempDir(), "platform.db")})
@@ -34,7 +34,8 @@ func sqliteKilled(steps ...string) func(*testing.T, *machine) string {
 	}
 }
 
-// sqliteFull fills the disk under SQLite: what lives is served, nothing is refreshed that could not be stored, and room heals it.
+// sqliteFull fills the disk under SQLite: live tokens are served, nothing is refreshed that could
+// not be stored, and free space repairs it.
 func sqliteFull(t *testing.T, m *machine) string {
 	dir, unmount := smallDisk(t)
 	defer unmount()
@@ -61,7 +62,8 @@ func sqliteFull(t *testing.T, m *machine) string {
 	return fmt.Sprintf("%s; %s; %d asks while full; healed within %s", &l.tally, cold, unstored, heals)
 }
 
-// smallDisk is a file system of a few megabytes, where this machine lets us mount one; else a folder, and what is struck then is less.
+// smallDisk is a file system of a few megabytes, if this machine lets us mount one; otherwise a
+// folder, with which less is tested.
 func smallDisk(t *testing.T) (dir string, unmount func()) {
 	dir = t.TempDir()
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", dir).CombinedOutput(); err != nil {
@@ -71,7 +73,7 @@ func smallDisk(t *testing.T) (dir string, unmount func()) {
 	return dir, func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }
 }
 
-// fill writes until the disk is full, or for 32 MB.
+// fill writes until the disk is full, or 32 MB.
 func fill(t *testing.T, name string) {
 	f, err := os.Create(name)
 	if err != nil {

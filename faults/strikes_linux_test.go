@@ -17,7 +17,8 @@ import (
 	"wxplatform/wechat/wechatsim"
 )
 
-// ticketKilled kills the replica that takes a ticket, before it is stored and after, and then all of them at once: the last ticket is stored, and a restart needs no new one.
+// ticketKilled kills the replica that takes a ticket, before and after it is stored, and then all
+// at once: the last ticket is stored, and a restart needs no new one.
 func ticketKilled(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk})
 	for _, step := range []string{"ticket.received", "ticket.stored"} {
@@ -68,7 +69,9 @@ func (w *world) killAll() {
 	}
 }
 
-// revocationKilled has merchants withdraw, and kills whoever takes the event, hears WeChat's word on it, or has stored it: each is revoked in the end, within a second on all replicas, and nobody else is.
+// revocationKilled has merchants withdraw, and kills the process that takes the event, gets
+// WeChat's confirmation, or has stored it. Each is revoked in the end, within a second on all
+// replicas, and no one else is.
 func revocationKilled(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk})
 	steps := []string{"inbox.handled", "check.answered", "check.stored"}
@@ -108,7 +111,8 @@ func revocationKilled(t *testing.T, m *machine) string {
 	return fmt.Sprintf("%d kills; all revoked %s after the last", len(steps), noticed)
 }
 
-// authorizedLongAgo lets withdrawals be believed at once: WeChat is asked about one at the earliest a minute after the authorization.
+// authorizedLongAgo lets withdrawals be confirmed at once: WeChat is asked at the earliest a minute
+// after the authorization.
 func (w *world) authorizedLongAgo() {
 	w.t.Helper()
 	w.change(`UPDATE authorizers SET authorized_at = authorized_at - 600000`)
@@ -129,7 +133,9 @@ func (w *world) stateOf(id wechat.AppID) string {
 	return state
 }
 
-// walkKilled kills whoever walks through WeChat's list, at each step, while live merchants wait for the refresh token that it shows; and the operator's own walk. Then it is walked again, and nothing is lost or deleted.
+// walkKilled kills the process that reads WeChat's list, at each step, while live merchants wait
+// for the refresh token in it; and the operator's reconcile. Then the list is read again, and
+// nothing is lost or deleted.
 func walkKilled(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk})
 	steps := []string{"walk.answered", "walk.compared"}
@@ -182,13 +188,15 @@ func walkKilled(t *testing.T, m *machine) string {
 	return fmt.Sprintf("%d kills of the keeper's walk, %d of the operator's; then %s", len(steps), len(steps), got)
 }
 
-// walkAgain lets the ten minutes pass in which nobody walks again, and the two in which a dead one's lease holds.
+// walkAgain skips the ten minutes before the list is read again, and the two minutes of a dead
+// process's lease.
 func (w *world) walkAgain() {
 	w.t.Helper()
 	w.change(`UPDATE walks SET begun_at = 0, lease_until = 0, reconciled_at = CASE WHEN reconciled_at > 0 THEN reconciled_at ELSE 1 END`)
 }
 
-// suspended has a tenant suspended, and resumed, and a merchant moved away, and back, while one replica alone has lost SQL: it obeys, by what Redis says.
+// suspended suspends and resumes a tenant, and moves a merchant away and back, while one replica
+// alone has lost SQL: it obeys, because Redis tells it.
 func suspended(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk, wired: true})
 	ids := w.merchants(3)

@@ -33,7 +33,8 @@ var wechatFaults = map[string]wechatsim.Fault{
 	"lands late":  {Delay: 2*brisk.Call + second},
 }
 
-// wechatStruck has each fault hit the refresh of a cold merchant, and of a warm one whose token is rejected; then the component's. Callers are told to try again, and all heals.
+// wechatStruck lets each fault hit the refresh of a cold merchant, of a warm one whose token is
+// rejected, and the component's. Callers are told to retry, and everything recovers.
 func wechatStruck(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk, rotate: true})
 	w.watch.beStrict()
@@ -71,7 +72,8 @@ func wechatStruck(t *testing.T, m *machine) string {
 	return fmt.Sprintf("%d faults: %s; all healed within %s", 2*len(names)+2, got, heals)
 }
 
-// inTheField has merchants that were read and closed for while a WeChat that is odd in everything refuses their tokens: no call fails.
+// inTheField reads and closes sessions of merchants while a WeChat with all field deviations
+// rejects their tokens: no call fails.
 func inTheField(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk, rotate: true, field: true})
 	ids := w.merchants(8)
@@ -94,7 +96,7 @@ func inTheField(t *testing.T, m *machine) string {
 	return fmt.Sprintf("readers: %s; closers: %s", &readers.tally, &closers.tally)
 }
 
-// onlyRetryable wants nobody told anything but to try again.
+// onlyRetryable checks that no caller was told anything but to retry.
 func (w *world) onlyRetryable(got *tally) {
 	w.t.Helper()
 	for why := range got.failed {
@@ -104,7 +106,8 @@ func (w *world) onlyRetryable(got *tally) {
 	}
 }
 
-// refreshTokenReplaced has WeChat refuse the refresh token of live merchants with 61023: the list has another one.
+// refreshTokenReplaced has WeChat refuse the refresh token of live merchants with 61023: its list
+// has another one.
 func refreshTokenReplaced(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk})
 	ids := w.merchants(3)
@@ -123,7 +126,8 @@ func refreshTokenReplaced(t *testing.T, m *machine) string {
 	return fmt.Sprintf("%s; healed within %s", got, heals)
 }
 
-// platformRefused has WeChat refuse the platform's own address, or its quota: nothing changes for merchants whose token lives, and nobody is revoked.
+// platformRefused has WeChat refuse the platform's own address, or its quota: nothing changes for
+// merchants with a live token, and nobody is revoked.
 func platformRefused(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk})
 	warm := w.merchants(6)
@@ -149,7 +153,8 @@ func platformRefused(t *testing.T, m *machine) string {
 	return fmt.Sprintf("61004: %s, healed within %s; 45009: %s; merchants whose tokens live: %s", told, heals, quota, &l.tally)
 }
 
-// pushesLost has the push of an auth code lost, repeated and held, and each process killed that works on one: the code is exchanged once, and what it gave is not lost.
+// pushesLost has the push of an auth code lost, repeated and held, and kills each process that
+// works on one: the code is exchanged once, and its result is not lost.
 func pushesLost(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk})
 	steps := []string{"inbox.stored", "inbox.handled", "invitation.claimed", "invitation.answered", "invitation.stored"}
@@ -194,7 +199,9 @@ func (w *world) waiting() int {
 	return n
 }
 
-// closeKilled kills a replica between WeChat's answer to a close and the caller's, and another that was to find out what became of a lost one. The caller who repeats learns that the session is closed.
+// closeKilled kills a replica between WeChat's answer to a close and its own answer, and another
+// one while it checks what became of a lost close. A caller who retries learns that the session is
+// closed.
 func closeKilled(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk})
 	id := w.merchants(1)[0]
@@ -221,7 +228,8 @@ func closeKilled(t *testing.T, m *machine) string {
 	return strings.Join(said, "; ")
 }
 
-// rolled restarts the replicas one after the other under load: no call fails, and each ends within its bound.
+// rolled restarts the replicas one after the other under load: no call fails, and each stops within
+// its bound.
 func rolled(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk})
 	ids := w.merchants(12)
@@ -253,7 +261,8 @@ func rolled(t *testing.T, m *machine) string {
 	return fmt.Sprintf("readers: %s; closers: %s; longest stop %s", &readers.tally, &closers.tally, longest.Round(time.Millisecond))
 }
 
-// clockOff has one replica's clock two minutes off: with a life so short that each token is dead to it from the start, and with one that leaves room.
+// clockOff sets one replica's clock two minutes off: once with token lives so short that every
+// token looks dead to it from the start, and once with longer ones.
 func clockOff(off string, times func() plan) func(*testing.T, *machine) string {
 	return func(t *testing.T, m *machine) string {
 		p := times()

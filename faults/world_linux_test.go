@@ -33,13 +33,15 @@ import (
 
 const second = time.Second
 
-// The times of custody, shortened as a whole. Those of patience leave room for a WeChat that answers in three seconds.
+// These are the times of token custody, all shortened. patience leaves room for a WeChat that takes
+// three seconds to answer.
 var (
 	brisk    = token.Times{Call: 2 * second, Lease: 3 * second, Unsettled: 5 * second, Overlap: 15 * second, Life: 60 * second}
 	patience = token.Times{Call: 4 * second, Lease: 6 * second, Unsettled: 10 * second, Overlap: 30 * second, Life: 120 * second}
 )
 
-// machine is what the scenarios share: the programs and the servers, nil where this machine has none.
+// machine is what the scenarios share: the programs and the servers, nil where this machine has
+// none.
 type machine struct {
 	dir      string
 	platform string
@@ -63,18 +65,18 @@ func newMachine(t *testing.T) *machine {
 	m := &machine{dir: dir, platform: filepath.Join(dir, "platform")}
 	build(t, m.platform, tagged()...)
 	if postgresBin() == "" {
-		fmt.Println("without PostgreSQL: initdb is not on this machine; one replica on SQLite is all that is struck")
+		fmt.Println("without PostgreSQL: initdb is not installed; only the scenario on SQLite runs")
 		return m
 	}
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		fmt.Println("without Redis: redis-server is not on this machine; one replica on SQLite is all that is struck")
+		fmt.Println("without Redis: redis-server is not installed; only the scenario on SQLite runs")
 		return m
 	}
 	m.postgres, m.redis = newPostgres(t, dir), newRedis(t, dir)
 	return m
 }
 
-// tagged are the flags of the build that is struck. FAULTS_RACE=1 has its races reported.
+// tagged returns the flags of the build under test. FAULTS_RACE=1 builds it with the race detector.
 func tagged() []string {
 	if testenv.Get("FAULTS_RACE") != "" {
 		return []string{"-tags", "failpoints", "-race"}
@@ -91,7 +93,7 @@ func build(t *testing.T, to string, flags ...string) {
 	}
 }
 
-// plan is how a world is made. The zero one has three replicas on PostgreSQL and Redis.
+// plan is the setup of a world. The zero plan has three replicas on PostgreSQL and Redis.
 type plan struct {
 	times    token.Times
 	replicas int
@@ -105,7 +107,8 @@ type plan struct {
 	plain    bool // it never is
 }
 
-// world is some replicas of the platform before a WeChat, a tenant, and all that is known of them.
+// world is some replicas of the platform, a simulated WeChat, a tenant, and all that is known about
+// them.
 type world struct {
 	*machine
 	t        *testing.T
@@ -133,7 +136,7 @@ type world struct {
 	release  func()       // of PostgreSQL's connections
 }
 
-// replica is one process of the platform, or the place of one that is dead.
+// replica is one process of the platform, or the place of a dead one.
 type replica struct {
 	*child
 	w                 *world
@@ -144,7 +147,7 @@ type replica struct {
 	wires             wires
 }
 
-// wires are those of one replica, nil where it is not wired.
+// wires are the links of one replica, nil if it is not wired.
 type wires struct{ postgres, redis, wechat *link }
 
 func (m *machine) world(t *testing.T, p plan) *world {
@@ -201,7 +204,8 @@ func host(address string) string {
 	return u.Host
 }
 
-// serveWeChat starts the simulator, which pushes to whichever replica answers, as through a balancer.
+// serveWeChat starts the simulator, which pushes to any replica that answers, as through a
+// balancer.
 func (w *world) serveWeChat() {
 	balancer := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite:      func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", w.any().public },
@@ -253,7 +257,7 @@ func (w *world) serveWeChat() {
 
 func (w *world) inTheField() bool { return (w.field || w.plan.field) && !w.plan.plain }
 
-// any is a replica that runs, in turn.
+// any returns a running replica, in turn.
 func (w *world) any() *replica {
 	for range w.replicas {
 		if r := w.replicas[int(w.next.Add(1))%len(w.replicas)]; r.alive() {
@@ -293,7 +297,7 @@ func (w *world) close() {
 	w.noRaces()
 }
 
-// noRaces reads the logs of replicas that were built to report races.
+// noRaces fails if the log of a replica reports a data race.
 func (w *world) noRaces() {
 	for _, r := range w.replicas {
 		text, _ := os.ReadFile(r.log)
@@ -314,7 +318,7 @@ func tail(text []byte, most int) []byte {
 	return text[max(0, len(text)-most):]
 }
 
-// launch starts the process, wait waits until it serves.
+// launch starts the process; wait waits until it serves.
 func (r *replica) launch() {
 	r.w.t.Helper()
 	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -341,7 +345,7 @@ func (r *replica) wait() {
 
 func (r *replica) start() { r.launch(); r.wait() }
 
-// ready is what /readyz says, an error where that is no.
+// ready returns the body of /readyz, or an error if it does not answer 200.
 func (r *replica) ready() (said string, err error) {
 	answer, err := r.w.http.Get("http://" + r.operators + "/readyz")
 	if err != nil {
@@ -355,7 +359,7 @@ func (r *replica) ready() (said string, err error) {
 	return string(text), err
 }
 
-// balance has loads turn away from replicas that say that they are not ready, until it is told to stop.
+// balance keeps load away from replicas that say they are not ready, until it is stopped.
 func (w *world) balance() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var asking sync.WaitGroup
@@ -371,7 +375,7 @@ func (w *world) balance() (stop func()) {
 	return func() { cancel(); asking.Wait() }
 }
 
-// onboard makes a tenant with a JWT, and has WeChat push a ticket.
+// onboard creates a tenant with a JWT, and has WeChat push a ticket.
 func (w *world) onboard() {
 	w.t.Helper()
 	var made struct{ ID, Secret string }
@@ -392,7 +396,8 @@ func (w *world) onboard() {
 	w.watch = watchOver(w)
 }
 
-// getJWT asks r for one, as the tenant's client. It says what the client was told instead, or nothing.
+// getJWT requests a JWT from r as the tenant's client. why is "", or what the client was told
+// instead.
 func (w *world) getJWT(r *replica) (jwt, why string) {
 	answer, err := w.http.PostForm("http://"+r.public+"/oauth/token", w.client)
 	if err != nil {
@@ -408,7 +413,7 @@ func (w *world) getJWT(r *replica) (jwt, why string) {
 	return got.JWT, ""
 }
 
-// open opens the database beside the replicas.
+// open opens the database for the suite itself.
 func (w *world) open() {
 	w.t.Helper()
 	var err error
@@ -432,7 +437,8 @@ func (w *world) operate(into any, args ...string) {
 	}
 }
 
-// merchants are n new ones that nobody has called for long: their rows hold a refresh token and nothing else.
+// merchants returns n new merchants that were not called for a long time: their rows have a refresh
+// token and nothing else.
 func (w *world) merchants(n int) []wechat.AppID {
 	w.t.Helper()
 	w.sim.AddSynthetic(n)
@@ -474,7 +480,7 @@ func (w *world) insert(tx *db.Tx, id wechat.AppID, now int64) error {
 	return err
 }
 
-// arm has the first process that comes to a step do something there.
+// arm makes the first process that reaches a step do something there.
 func (w *world) arm(step, what string) {
 	w.t.Helper()
 	if err := os.WriteFile(filepath.Join(w.fire, "arming"), []byte(what), 0o600); err != nil {
@@ -486,7 +492,7 @@ func (w *world) arm(step, what string) {
 	}
 }
 
-// struck is the replica that came to an armed step.
+// struck returns the replica that reached an armed step.
 func (w *world) struck(step string) *replica {
 	w.t.Helper()
 	var pid int
@@ -495,18 +501,18 @@ func (w *world) struck(step string) *replica {
 		_, scan := fmt.Sscan(string(text), &pid)
 		return err == nil && scan == nil
 	}) {
-		w.t.Fatalf("nobody came to %s", step)
+		w.t.Fatalf("no process reached %s", step)
 	}
 	for _, r := range w.replicas {
 		if r.child != nil && r.Process.Pid == pid {
 			return r
 		}
 	}
-	w.t.Fatalf("a stranger came to %s", step)
+	w.t.Fatalf("an unknown process reached %s", step)
 	return nil
 }
 
-// asks are how often WeChat was asked for an access token.
+// asks is how many access tokens were requested from WeChat.
 func (w *world) asks() int { return int(w.asked.Load()) }
 
 func (w *world) componentAsks() int { return w.sim.Calls("/cgi-bin/component/api_component_token") }

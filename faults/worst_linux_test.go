@@ -19,7 +19,7 @@ import (
 	"wxplatform/wechat/wechatsim"
 )
 
-// strike is what happens to a server or to the wires to it, and what ends it.
+// strike is a fault of a server or of the links to it, and what ends it.
 type strike struct {
 	name   string
 	do     func(*world)
@@ -28,7 +28,7 @@ type strike struct {
 	gone   bool // nothing can be stored, so nothing may be refreshed
 }
 
-// wired makes the wires of all replicas to a server others.
+// wired changes all replicas' links to a server.
 func wired(which func(wires) *link, is wire) func(*world) {
 	return func(w *world) {
 		for _, r := range w.replicas {
@@ -51,7 +51,8 @@ var postgresStrikes = []strike{
 	{name: "gone, and Redis too", do: func(w *world) { wired(toRedis, wire{refuses: true})(w); wired(toPostgres, wire{refuses: true})(w) }, undo: func(w *world) { wired(toRedis, wire{})(w); wired(toPostgres, wire{})(w) }, gone: true},
 }
 
-// postgresStruck has callers of warm and of cold merchants meet each strike: those of warm ones are all served, those of cold ones served or told to try again, and all heals.
+// postgresStruck has callers of warm and of cold merchants meet each strike: those of warm ones are
+// all served, those of cold ones are served or told to retry, and everything recovers.
 func postgresStruck(strikes []strike, each time.Duration) func(*testing.T, *machine) string {
 	return func(t *testing.T, m *machine) string {
 		w := m.world(t, plan{times: brisk, wired: true})
@@ -88,7 +89,7 @@ func postgresStruck(strikes []strike, each time.Duration) func(*testing.T, *mach
 	}
 }
 
-// readOnly is PostgreSQL as it is after a failover that left us with the old primary.
+// readOnly is PostgreSQL as it is after a failover that left us connected to the old primary.
 func (w *world) readOnly(is string) {
 	w.t.Helper()
 	w.postgres.do("postgres", "ALTER DATABASE "+w.name+" SET default_transaction_read_only = "+is)
@@ -97,7 +98,8 @@ func (w *world) readOnly(is string) {
 	}
 }
 
-// hog takes every connection that PostgreSQL gives, and those of the replicas, which are cut for it.
+// hog takes every connection that PostgreSQL gives, and those of the replicas, which are cut for
+// it.
 func (w *world) hog() {
 	w.t.Helper()
 	pool, err := sql.Open("pgx", w.postgres.url("postgres"))
@@ -138,7 +140,7 @@ var wechatWires = []strike{
 	{name: "trickling", do: wired(toWeChat, wire{trickle: 100 * time.Millisecond}), undo: wired(toWeChat, wire{})},
 }
 
-// wechatCut has the way to WeChat itself fail: callers are told to try again, in time, and all heals.
+// wechatCut breaks the link to WeChat: callers are told to retry, in time, and everything recovers.
 func wechatCut(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk, wired: true, rotate: true})
 	warm := w.merchants(3)
@@ -164,7 +166,9 @@ func wechatCut(t *testing.T, m *machine) string {
 	return fmt.Sprintf("%d strikes: %s; healed within %s", len(wechatWires), sum, heals)
 }
 
-// wechatUnnamed restarts every replica where nobody knows WeChat's name: they start and say so, callers are told to try again, and what is stored stays as it is. With the name back all is served.
+// wechatUnnamed restarts every replica while WeChat's name cannot be resolved: they start and
+// report it, callers are told to retry, and what is stored stays. Once the name resolves all is
+// served.
 func wechatUnnamed(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk})
 	if got := w.crowd(18, w.merchants(6)...).all(); got.lost() > 0 {
@@ -190,7 +194,8 @@ func wechatUnnamed(t *testing.T, m *machine) string {
 	return fmt.Sprintf("%s; healed within %s", got, heals)
 }
 
-// clockSet sets PostgreSQL's clock back and ahead while a holder waits for WeChat. His callers and all others are served within lease and call.
+// clockSet sets PostgreSQL's clock back and ahead while a holder waits for WeChat. Its callers and
+// all others are served within lease and call.
 func clockSet(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: longer, clocked: true, rotate: true})
 	warm := w.merchants(4)
@@ -225,7 +230,8 @@ func clockSet(t *testing.T, m *machine) string {
 	return fmt.Sprintf("back, right, ahead, right: warm %s; cold %s", &l.tally, sum)
 }
 
-// failedOver kills PostgreSQL and goes on with a standby that has not got the last second: tokens were refreshed in it, and refresh tokens replaced.
+// failedOver kills PostgreSQL and continues with a standby that lacks the last second, in which
+// tokens were refreshed and refresh tokens replaced.
 func failedOver(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk, rotate: true})
 	ids := w.merchants(6)
@@ -263,7 +269,8 @@ func failedOver(t *testing.T, m *machine) string {
 	return fmt.Sprintf("%s; all served %s after what the standby had has died; %d merchants of the last second left to the list", &l.tally, heals, len(cold))
 }
 
-// newerThan wants each fence above the one before an older state of the database was put in its place.
+// newerThan checks that each fence is above the one before an older state of the database was
+// restored.
 func (w *world) newerThan(before []stored) {
 	w.t.Helper()
 	after, err := w.rows()
@@ -304,7 +311,8 @@ func powerCut(t *testing.T, m *machine) string {
 	return fmt.Sprintf("in the middle of 10 refreshes; all served %s after the start", heals)
 }
 
-// descriptorsGone leaves one replica no file descriptor: what it has goes on, the others do not notice, and it heals.
+// descriptorsGone leaves one replica no free file descriptor: what it has continues, the others do
+// not notice, and it recovers.
 func descriptorsGone(t *testing.T, m *machine) string {
 	w := m.world(t, plan{times: brisk})
 	warm := w.merchants(6)

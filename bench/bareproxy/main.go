@@ -1,4 +1,5 @@
-// Command bareproxy is what the platform is measured against: httputil.ReverseProxy, which passes every request through to one upstream and knows nothing of it.
+// Command bareproxy is what the platform is compared with: httputil.ReverseProxy, which passes
+// every request to one upstream.
 package main
 
 import (
@@ -19,7 +20,7 @@ func main() {
 	if err != nil {
 		log.Fatal("bareproxy: -upstream is no URL")
 	}
-	// As many connections are kept as are used; the standard two would have it dial for most requests.
+	// Keep as many connections as are used; with the default of two it would dial for most requests.
 	proxy := &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		ErrorLog:  log.New(io.Discard, "", 0), // requests that the load generator leaves behind at the end of a round
