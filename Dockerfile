@@ -16,7 +16,7 @@ CMD ["--listen=0.0.0.0:9080"]
 FROM scratch AS platform
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/platform /platform
-# Where SQLite's file goes when PLATFORM_DATABASE_URL names no other database.
+# SQLite's file is here unless PLATFORM_DATABASE_URL names another database.
 COPY --from=build --chown=65532:65532 /data /data
 WORKDIR /data
 USER 65532:65532

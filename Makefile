@@ -1,33 +1,40 @@
-.PHONY: help demo test flaky faults simulate mutants lint bench scale build clean
+.PHONY: help demo test flaky faults simulate mutants comments lint bench scale build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { line = sprintf("  %-10s", $$1); n = split($$2, word, " "); \
 		for (i = 1; i <= n; i++) { if (length(line " " word[i]) > 100) { print line; line = sprintf("%12s", "") }; line = line " " word[i] }; print line }' Makefile
 
-demo: ## the whole story, with a simulated WeChat and no configuration
+demo: ## run every step from invitation to closed session, with a simulated WeChat and no configuration
 	go run ./cmd/platform demo --once
 
-test: ## everything, with the race detector, on SQLite and PostgreSQL, in-process Redis and a real one, and the most telling faults; skips nothing
+test: ## run all tests with the race detector, on SQLite and PostgreSQL, with in-process and real Redis, and the most significant faults
 	WITH_PROMTOOL=1 SIMULATE=400 scripts/with-servers.sh go run ./internal/suite test
 
-# ROUNDS=5 ONLY='token|mirror' make flaky runs some packages five times.
-flaky: ## every package 20 times with the race detector beside four busy loops, but for the faults and the simulation; says which test failed in which run; half an hour
+# ROUNDS=5 ONLY='token|mirror' make flaky runs the named packages five times.
+flaky: ## run every package 20 times under load with the race detector, to find unsteady tests; half an hour
 	WITH_PROMTOOL=1 scripts/with-servers.sh go run ./internal/suite flaky
 
-# Go prints a package's lines as they come only where no package is named. FAULTS='Redis|killed' make faults runs the scenarios of such names alone, FAULTS_RACE=1 has the platforms report races. WeChat is odd in the ways that real platforms met, unless FAULTS_FIELD=0.
-faults: ## every fault: processes killed and stopped at each step, Redis, PostgreSQL and WeChat struck; a line for each, and failure if an invariant is violated; then the simulation; about half an hour
+# FAULTS='Redis|killed' make faults runs only the scenarios whose names match. FAULTS_RACE=1 builds
+# the platforms with the race detector. The simulated WeChat deviates from its documentation as seen
+# in production, unless FAULTS_FIELD=0. go test runs inside the folder, because it prints lines as
+# they come only if no package is named.
+faults: ## run every fault scenario: processes killed at each step, Redis, PostgreSQL and WeChat failing; then the simulation; half an hour
 	FAULTS=$${FAULTS:-all} scripts/with-servers.sh sh -c 'cd faults && exec go test -tags failpoints -count=1 -timeout 60m'
 	test -n "$$FAULTS" || $(MAKE) simulate
 
 SIMULATE ?= 200000
-simulate: ## seeded histories of the code that serves, as many as SIMULATE says (see docs/custody.md)
+simulate: ## run SIMULATE random histories of token custody, with seeds, checked for its invariants (docs/custody.md)
 	cd authorizer && SIMULATE=$(SIMULATE) go test -count=1 -timeout 120m -run 'TestSimulation$$'
 
 MUTANTS ?= 20000
-mutants: ## what each guard of custody is worth: the test that goes red without it, and violations in as many histories as MUTANTS says (see docs/custody.md)
+mutants: ## remove each guard of token custody in turn; a test and MUTANTS histories must notice (docs/custody.md)
 	cd authorizer && MUTANTS=$(MUTANTS) go test -count=1 -timeout 300m -run 'TestMutants$$'
 
-lint: ## what CI checks besides the tests
+comments: ## list whole-line Go comments over 100 characters
+	@git ls-files -z '*.go' | LC_ALL=C xargs -0 awk '/^[ \t]*\/\// { line = $$0; gsub(/[\200-\277]/, "", line); \
+		if (length(line) > 100) { print FILENAME ":" FNR ": comment over 100 characters"; wide = 1 } } END { exit wide }'
+
+lint: ## gofmt, vet, staticcheck and go mod tidy: what CI checks besides the tests
 	@test -z "$$(gofmt -l .)" || { gofmt -l . ; echo "gofmt would change these files"; exit 1; }
 	go vet ./...
 	go vet -tags failpoints ./internal/failpoint ./cmd/platform ./faults
@@ -35,15 +42,15 @@ lint: ## what CI checks besides the tests
 	go tool staticcheck -tags failpoints ./internal/failpoint ./cmd/platform ./faults
 	go mod tidy -diff
 
-bench: ## CPU a request of the platform as it is shipped, beside a bare reverse proxy (see docs/performance.md)
+bench: ## measure the CPU per request of the platform and of a bare reverse proxy (docs/performance.md)
 	scripts/with-servers.sh bench/run.sh
 
 N ?= 100000
-scale: ## the keeper with N authorizers (make scale N=1000000): refreshes, memory, sizes, and that no token in use expires; six minutes after the filling
+scale: ## measure the keeper with N authorizers: refreshes, memory, and that no token in use expires (make scale N=1000000)
 	N=$(N) scripts/with-servers.sh bench/scale.sh
 
-build: ## the static binaries that the Dockerfile ships
+build: ## build the static binaries that the Dockerfile ships, into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags=-s -o bin/ ./cmd/...
 
-clean: ## what was built and measured
+clean: ## remove what was built and measured
 	rm -rf bin bench/out out

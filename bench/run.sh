@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Builds the platform as it is shipped and the bare proxy, and has bench/main.go measure both, on one core, with upstream and load generator on the others.
-# make bench calls it with TEST_POSTGRES_URL and TEST_REDIS_URL set.
-# BENCH_ROUNDS, BENCH_SECONDS and BENCH_CONNECTIONS change how much; BENCH_OTHER is another build of the platform to measure beside it, BENCH_PROFILE a file for
-# a CPU profile, and BENCH_UNDER a command that all run under: on a machine that is busy otherwise, "chrt -f 1" as root keeps the others away.
+# Builds the platform as it is shipped and the bare proxy, and has bench/main.go measure both on one
+# core, with upstream and load generator on the others. make bench calls it with TEST_POSTGRES_URL and
+# TEST_REDIS_URL set. BENCH_ROUNDS, BENCH_SECONDS and BENCH_CONNECTIONS set the amount; BENCH_OTHER is
+# another build of the platform to measure as well, BENCH_PROFILE a file for a CPU profile, and
+# BENCH_UNDER a command that runs everything: on a busy machine, "chrt -f 1" as root gives it priority.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,7 @@ if ! command -v wrk >/dev/null; then
 	fi
 fi
 
-# The cores that this process may use: the first is for what is measured, the others for the load.
+# The cores that this process may use: the first for the measured programs, the others for the load.
 mapfile -t cores < <(taskset -cp $$ | sed 's/.*: //' | tr ',' '\n' | while IFS=- read -r from to; do seq "$from" "${to:-$from}"; done)
 if [ ${#cores[@]} -lt 2 ]; then
 	echo "two cores are needed: one for what is measured, one for the load" >&2

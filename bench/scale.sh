@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds the platform as it is shipped and has bench/main.go fill a database with authorizers and watch the keeper.
-# make scale calls it with TEST_POSTGRES_URL and TEST_REDIS_URL set. N is how many authorizers, SCALE_TIME how long it runs, SCALE_FLAGS what else bench scale takes
-# (bench scale -help). Where SCALE_FLAGS has -life, the platform is the fault suite's build, for only that one takes other lives than WeChat's.
+# Builds the platform as it is shipped and has bench/main.go fill a database with authorizers and watch
+# the keeper. make scale calls it with TEST_POSTGRES_URL and TEST_REDIS_URL set. N is the number of
+# authorizers, SCALE_TIME how long it runs, SCALE_FLAGS more flags (bench scale -help). With -life among
+# them the platform is the fault suite's build: only that one accepts token lives other than WeChat's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

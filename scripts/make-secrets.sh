@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Makes the files in ./secrets that docker-compose.yml reads, those that are not there yet. With --demo also the component's four, which are WeChat's to give otherwise.
+# Creates the missing files in ./secrets that docker-compose.yml reads. With --demo it also creates the
+# component's four, which otherwise come from WeChat's console.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 077
 mkdir -p secrets
 random() { head -c "$1" /dev/urandom | od -An -tx1 | tr -d ' \n'; }
-make_file() { [ -e "secrets/$1" ] || { printf '%s\n' "$2" >"secrets/$1"; echo "made secrets/$1"; }; }
+make_file() { [ -e "secrets/$1" ] || { printf '%s\n' "$2" >"secrets/$1"; echo "created secrets/$1"; }; }
 
 make_file postgres_password "$(random 24)"
 make_file database_url "postgres://platform:$(cat secrets/postgres_password)@postgres:5432/platform?sslmode=disable"
@@ -20,8 +21,9 @@ for name in component_appid component_secret component_token component_aes_key; 
 	[ -e "secrets/$name" ] || echo "missing: secrets/$name. Copy it from WeChat's console (or run $0 --demo)."
 done
 if [ "${1:-}" != --demo ] && [ "$(cat secrets/component_appid 2>/dev/null)" = wxc0c0c0c0c0c0c001 ]; then
-	echo "secrets/component_* are the simulator's, made by $0 --demo. Put WeChat's in their place, and give the platform a new database: one belongs to one component." >&2
+	echo "secrets/component_* are for the simulator, created by $0 --demo. Replace them with WeChat's, and give the platform a new database: a database belongs to one component." >&2
 	exit 1
 fi
-# The containers run as user 65532 and read the files through mounts that root makes: nobody else passes the directory.
+# The containers run as user 65532 and read the files through mounts that root makes. Others cannot
+# enter the directory.
 chmod 700 secrets && chmod 644 secrets/*

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs a command with TEST_POSTGRES_URL and TEST_REDIS_URL set. Where one of them is not set, a
-# private server is started for it on a free loopback port, in a temporary directory, and stopped
-# afterwards, also when this script is interrupted; the system's own services are left alone.
-# Nothing is skipped: what is missing is installed (apt, as root) or named.
+# Runs a command with TEST_POSTGRES_URL and TEST_REDIS_URL set. For one that is not set it starts a
+# private server on a free loopback port, in a temporary directory, and stops it afterwards, also when
+# interrupted. The system's own services are left alone. A missing program is installed (with apt, as
+# root) or named.
 set -euo pipefail
 
 [ $# -gt 0 ] || { echo "usage: $0 COMMAND [ARGUMENT…]" >&2; exit 2; }
@@ -22,7 +22,7 @@ stop() {
 	exit "$status"
 }
 
-# The command and all that it started are one process group.
+# interrupted ends the command and all that it started: they are one process group.
 interrupted() {
 	trap '' INT TERM HUP
 	if [ -n "$child" ]; then
@@ -37,7 +37,7 @@ trap 'interrupted 130' INT
 trap 'interrupted 143' TERM
 trap 'interrupted 129' HUP
 
-# Found on the PATH first, then where Debian keeps PostgreSQL's servers.
+# postgres_bin prints the folder of initdb: on the PATH, or where Debian keeps it.
 postgres_bin() {
 	local pg
 	if pg=$(command -v initdb); then dirname "$pg"; return; fi
@@ -52,8 +52,8 @@ need_redis() { [ -z "${TEST_REDIS_URL:-}" ] && ! command -v redis-server >/dev/n
 need_gcc() { ! command -v gcc >/dev/null; }
 need_promtool() { [ -n "${WITH_PROMTOOL:-}" ] && ! command -v promtool >/dev/null; }
 
-# apt waits ten minutes for whoever else installs something. DPkg::Lock::Timeout covers only one of
-# apt's three locks.
+# apt waits up to ten minutes while another process installs something. DPkg::Lock::Timeout covers only
+# one of apt's three locks.
 apt() {
 	local said waited=0
 	until said=$(DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 "$@" 2>&1 >/dev/null); do
@@ -67,8 +67,8 @@ apt() {
 	done
 }
 
-# The packages are installed, but their servers are not started: the tests have servers of their
-# own. A policy that is on the machine already stays as it is.
+# install installs packages without starting their servers: the tests have their own. An existing
+# policy-rc.d stays as it is.
 install() {
 	echo "installing $*" >&2
 	apt update
@@ -98,8 +98,8 @@ fi
 dir=$(mktemp -d)
 chmod 755 "$dir"
 
-# free_port lies below the ports that the kernel gives to clients. Another process may take it
-# before the server does, so whoever starts a server tries a few.
+# free_port prints a port below those that the kernel gives to clients. Another process may take it
+# before the server does, so started tries several.
 free_port() {
 	local port
 	while :; do
@@ -109,7 +109,7 @@ free_port() {
 	echo "$port"
 }
 
-# Tests need no database that outlives a power cut.
+# The tests need no database that survives a power cut, so nothing is synced.
 start_postgres() {
 	as_postgres "$(postgres_bin)/pg_ctl" -D "$dir/pg" -w -t 120 -l "$dir/pg/log" \
 		-o "-c listen_addresses=127.0.0.1 -p $1 -c unix_socket_directories=$dir/pg -c max_connections=300 -c fsync=off -c full_page_writes=off" start >/dev/null
@@ -126,14 +126,14 @@ start_redis() {
 	return 1
 }
 
-# started tries a server on a few ports and sets port, or shows the server's log.
+# started starts a server on one of a few ports and sets port, or prints the server's log and fails.
 started() {
 	for _ in 1 2 3 4 5; do
 		port=$(free_port)
 		if "$1" "$port"; then return; fi
 	done
 	cat "$2" >&2 || true
-	echo "$1: no luck on five ports" >&2
+	echo "$1: failed on five ports" >&2
 	exit 1
 }
 
@@ -150,7 +150,7 @@ if [ -z "${TEST_REDIS_URL:-}" ]; then
 	export TEST_REDIS_URL="redis://127.0.0.1:$port"
 fi
 
-# Job control makes the command a process group of its own, which interrupted ends as a whole.
+# Job control gives the command its own process group, which interrupted ends.
 set -m
 "$@" <&0 &
 child=$!
