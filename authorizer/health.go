@@ -11,6 +11,7 @@ import (
 	"wxplatform/internal/db"
 	"wxplatform/tenant"
 	"wxplatform/token"
+	"wxplatform/walk"
 	"wxplatform/wechat"
 )
 
@@ -58,9 +59,9 @@ func (r *Registry) Views(ctx context.Context, all []Authorizer) ([]View, error) 
 		ids[i] = a.AppID
 	}
 	health, err := r.tokens.Health(ctx, ids)
-	var walk time.Time
+	var next time.Time
 	if err == nil {
-		walk, err = r.nextWalk(ctx, all)
+		next, err = r.nextWalk(ctx, all)
 	}
 	if err != nil && !errors.Is(err, db.ErrUnavailable) {
 		return nil, fmt.Errorf("health of tokens: %w", err)
@@ -69,7 +70,7 @@ func (r *Registry) Views(ctx context.Context, all []Authorizer) ([]View, error) 
 	for i, a := range all {
 		views[i] = a.view()
 		if err == nil {
-			views[i].addHealth(a, health[a.AppID], walk)
+			views[i].addHealth(a, health[a.AppID], next)
 		}
 	}
 	return views, nil
@@ -86,12 +87,7 @@ func (r *Registry) nextWalk(ctx context.Context, all []Authorizer) (time.Time, e
 	if !slices.ContainsFunc(all, func(a Authorizer) bool { return !a.Seek.IsZero() }) {
 		return time.Time{}, nil
 	}
-	now, err := db.Now(ctx, r.db)
-	if err != nil {
-		return time.Time{}, err
-	}
-	w, err := r.walks(ctx, now)
-	return w.begun.Add(walkEvery), err
+	return walk.NewSchedule(r.db).Next(ctx)
 }
 
 func (v *View) addHealth(a Authorizer, h token.Health, walk time.Time) {

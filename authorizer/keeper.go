@@ -18,11 +18,10 @@ import (
 const (
 	round     = 2 * time.Second
 	atOnce    = 8 // checks, and attempts, at the same time
-	walkRound = 3 * time.Second
 	mendEvery = 10 * time.Minute
 )
 
-// Run keeps the authorizers until ctx ends: it renews the tokens that are due, and beside that finds out about those that are in doubt, and walks through WeChat's list.
+// Run keeps the authorizers until ctx ends: it renews the tokens that are due, and beside that finds out about those that are in doubt.
 // report is told what went wrong; a later round tries again.
 func (r *Registry) Run(ctx context.Context, report func(error)) error {
 	ctx = db.Background(ctx)
@@ -42,7 +41,6 @@ func (r *Registry) Run(ctx context.Context, report func(error)) error {
 	running.Go(func() error { return r.checkQueue().Run(ctx, report) })
 	running.Go(func() error { return r.attemptQueue().Run(ctx, report) })
 	running.Go(func() error { every(ctx, round, func() { reporting(r.readUnread(ctx)) }); return nil })
-	running.Go(func() error { every(ctx, walkRound, func() { reporting(r.walkDue(ctx)) }); return nil })
 	running.Go(func() error { every(ctx, mendEvery, func() { reporting(r.mendDue(ctx)) }); return nil })
 	return running.Wait()
 }

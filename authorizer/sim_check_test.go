@@ -1,4 +1,4 @@
-package authorizer
+package authorizer_test
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"wxplatform/authorizer"
 	"wxplatform/internal/db"
 	"wxplatform/token"
 )
@@ -16,7 +17,7 @@ type seen struct {
 	lease, unsettled, retry time.Time
 	due, retired            time.Time
 	access, refresh, spare  string
-	state                   State
+	state                   authorizer.State
 	sought, checks          bool
 	exchanges               int // when the request of the exchange was sent that is stored, or was
 }
@@ -71,7 +72,7 @@ func (w *world) check() {
 	if now.access != before.access && now.access != "" {
 		w.stored(now)
 	}
-	if now.state != before.state && now.state.blocks() && !w.wx.ended {
+	if now.state != before.state && now.state.Blocks() && !w.wx.ended {
 		w.fail("I3: %s without WeChat's definite word", now.state)
 	}
 }
@@ -136,8 +137,8 @@ func (w *world) healthy() {
 	case w.violation != "":
 	case w.wx.withdrawn && s.checks:
 		w.fail("I3: %s is not settled long after WeChat was asked", s.state)
-	case w.wx.withdrawn, w.wx.dead, s.state == Healthy:
-	case s.state.blocks():
+	case w.wx.withdrawn, w.wx.dead, s.state == authorizer.Healthy:
+	case s.state.Blocks():
 		w.fail("I3: %s although the merchant authorized again", s.state)
 	default:
 		w.fail("I3: got %s in the end, want healthy", s.state)
@@ -236,7 +237,7 @@ func (w *world) round(n int) {
 }
 
 func (w *world) done() bool {
-	return w.seen.lease.IsZero() && w.seen.unsettled.IsZero() && !w.seen.sought && !w.seen.checks && w.seen.state != Degraded
+	return w.seen.lease.IsZero() && w.seen.unsettled.IsZero() && !w.seen.sought && !w.seen.checks && w.seen.state != authorizer.Degraded
 }
 
 func (w *world) final() {

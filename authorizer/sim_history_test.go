@@ -1,4 +1,4 @@
-package authorizer
+package authorizer_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"wxplatform/authorizer"
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
 	"wxplatform/token"
@@ -76,7 +77,7 @@ func (w *world) begin() {
 	first.booting = true
 	answer := token.Answer{Access: seal.NewSecret(w.wx.give(&request{}, true)), Refresh: seal.NewSecret(w.wx.refresh), ExpiresIn: tokenLife}
 	err := base.Tx(first.ctx, func(tx *db.Tx) error {
-		_, err := first.reg.Grant(first.ctx, tx, Grant{AppID: id, Answer: answer, Sent: w.dbNow()})
+		_, err := first.reg.Grant(first.ctx, tx, authorizer.Grant{AppID: id, Answer: answer, Sent: w.dbNow()})
 		return err
 	})
 	if err != nil {
@@ -262,7 +263,7 @@ func (w *world) caller(r *process) {
 }
 
 func (r *process) call(ctx context.Context) (wechat.Answer, error) {
-	return r.reg.Call(ctx, Admitted{Authorizer: Authorizer{AppID: id}}, wechat.Call{Method: http.MethodGet, Path: "/cgi-bin/merchant"})
+	return r.reg.Call(ctx, authorizer.Admitted{Authorizer: authorizer.Authorizer{AppID: id}}, wechat.Call{Method: http.MethodGet, Path: "/cgi-bin/merchant"})
 }
 
 func (w *world) keeper(r *process) {
@@ -274,9 +275,9 @@ func (w *world) keeper(r *process) {
 }
 
 func (r *process) keep(ctx context.Context) error {
-	due, err := r.reg.tokens.Due(ctx, 10)
+	due, err := r.reg.Tokens().Due(ctx, 10)
 	for _, id := range due {
-		_, failed := r.reg.renew(ctx, id)
+		_, failed := r.reg.Renew(ctx, id)
 		err = errors.Join(err, failed)
 	}
 	return err
@@ -284,7 +285,7 @@ func (r *process) keep(ctx context.Context) error {
 
 func (w *world) walker(r *process) {
 	w.spawn(r, "walker", func(ctx context.Context) {
-		if err := r.reg.walkDue(ctx); err != nil {
+		if err := r.rec.WalkDue(ctx); err != nil {
 			w.tell(ctx, r, err)
 		}
 	})
@@ -296,9 +297,8 @@ func (w *world) checker(r *process) {
 
 func (w *world) checkRound(ctx context.Context, r *process) {
 	report := func(err error) { w.tell(ctx, r, err) }
-	r.reg.checkQueue().Once(ctx, report)
-	r.reg.attemptQueue().Once(ctx, report)
-	if err := r.reg.mendDue(ctx); err != nil {
+	r.reg.RunQueues(ctx, report)
+	if err := r.reg.MendDue(ctx); err != nil {
 		report(err)
 	}
 }
@@ -337,33 +337,33 @@ func (r *process) redeem(ctx context.Context, code string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.reg.component.Token(ctx); err != nil {
+	if _, err := r.reg.Component().Token(ctx); err != nil {
 		return err
 	}
 	answer, err := r.queryAuth(ctx, code)
 	if wechat.Refused(err) == wechat.AuthCodeInvalid {
 		var refresh seal.Secret
-		refresh, err = r.reg.Listed(ctx, id)
+		refresh, err = r.reg.ListedToken(ctx, id)
 		answer = token.Answer{Refresh: refresh}
 	}
 	if err != nil {
 		return err
 	}
-	return r.grant(ctx, Grant{AppID: id, Answer: answer, Sent: sent})
+	return r.grant(ctx, authorizer.Grant{AppID: id, Answer: answer, Sent: sent})
 }
 
 func (r *process) queryAuth(ctx context.Context, code string) (token.Answer, error) {
-	var got Grant
-	_, err := r.reg.component.Call(ctx, wechat.Call{
+	var got authorizer.Grant
+	_, err := r.reg.Component().Call(ctx, wechat.Call{
 		Method: http.MethodPost, Path: "/cgi-bin/component/api_query_auth", Body: wechat.JSON(map[string]string{"authorization_code": code}),
 		Once: true, Read: got.Read,
 	})
 	return got.Answer, err
 }
 
-func (r *process) grant(ctx context.Context, g Grant) error {
+func (r *process) grant(ctx context.Context, g authorizer.Grant) error {
 	for try := 1; ; try++ {
-		var granted Granted
+		var granted authorizer.Granted
 		err := r.db.Tx(ctx, func(tx *db.Tx) (err error) {
 			granted, err = r.reg.Grant(ctx, tx, g)
 			return err

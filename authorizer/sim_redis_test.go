@@ -1,4 +1,4 @@
-package authorizer
+package authorizer_test
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package authorizer
+package authorizer_test
 
 import (
 	"cmp"
@@ -13,10 +13,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"wxplatform/authorizer"
 	"wxplatform/component"
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
+	"wxplatform/reconcile"
 	"wxplatform/wechat"
 )
 
@@ -55,6 +57,8 @@ type world struct {
 	trace   []string
 	told    []string
 }
+
+const id = authorizer.ID
 
 // epoch is when every history begins, by all clocks.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -98,7 +102,8 @@ type process struct {
 	skew   time.Duration // of its clock
 	db     *db.DB
 	mirror *mirror.Mirror
-	reg    *Registry
+	reg    *authorizer.Registry
+	rec    *reconcile.Service
 	ctx    context.Context
 	stop   context.CancelFunc
 
@@ -122,9 +127,10 @@ func (w *world) boot(number int) *process {
 	r.db = w.base.Beside()
 	r.db.Clock, r.db.Gate = w.dbNow, r.sqlGate
 	r.mirror = mirror.Simulated(r.ctx, hook{r}, func() time.Time { return epoch.Add(w.passed() + r.skew) }, r.db, w.ring)
-	reg, componentTokens := wire(w.t, r.db, r.mirror, w.ring, wechat.Simulated(r.send))
-	r.reg, componentTokens.Spread, reg.tokens.Spread = reg, w.spread, w.spread
-	if err := reg.component.Keep(r.ctx, component.Ticket{Value: seal.NewSecret("ticket"), Created: epoch, Received: epoch}); err != nil {
+	reg, componentTokens := authorizer.Wire(w.t, r.db, r.mirror, w.ring, wechat.Simulated(r.send))
+	r.rec = reconcile.New(r.db, reg)
+	r.reg, componentTokens.Spread, reg.Tokens().Spread = reg, w.spread, w.spread
+	if err := reg.Component().Keep(r.ctx, component.Ticket{Value: seal.NewSecret("ticket"), Created: epoch, Received: epoch}); err != nil {
 		w.t.Fatal(err)
 	}
 	r.booting = false

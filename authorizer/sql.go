@@ -326,111 +326,24 @@ func (r *Registry) unread(ctx context.Context, now time.Time, most int) ([]wecha
 		LIMIT $3`, db.Millis(now.Add(-unreadEvery)), db.Millis(now.Add(-afterAuthorization)), most)
 }
 
-func readWalks(scan db.Scan) (walks, error) {
-	var begun, ended, lease, reconciled int64
-	err := scan(&begun, &ended, &lease, &reconciled)
-	return walks{db.Time(begun), db.Time(ended), db.Time(lease), db.Time(reconciled)}, err
-}
-
-const selectWalks = `
-		SELECT begun_at, ended_at, lease_until, reconciled_at
-		FROM walks
-		WHERE one = 1`
-
-var lockOneWalks = db.Text{
-	SQLite:   selectWalks,
-	Postgres: selectWalks + ` FOR UPDATE`,
-}
-
-// walks is what is known of walks. In a new database the first reconciliation of itself is a day away.
-func (r *Registry) walks(ctx context.Context, now time.Time) (walks, error) {
-	w, err := db.One(ctx, r.db, readWalks, selectWalks)
-	if errors.Is(err, db.ErrNone) {
-		return walks{reconciled: now}, r.firstWalks(ctx, r.db, now)
-	}
-	return w, err
-}
-
-func (r *Registry) firstWalks(ctx context.Context, q db.Querier, now time.Time) error {
-	_, err := db.Exec(ctx, q, `
-		INSERT INTO walks (one, reconciled_at)
-		VALUES (1, $1)
-		ON CONFLICT (one) DO NOTHING`, db.Millis(now))
-	return err
-}
-
-// lockWalks also reads the time, under the lock: one read before it was waited for may be earlier than what the last holder wrote.
-func (r *Registry) lockWalks(ctx context.Context, tx *db.Tx) (w walks, now time.Time, err error) {
-	if now, err = tx.Now(ctx); err != nil {
-		return walks{}, now, err
-	}
-	if err = r.firstWalks(ctx, tx, now); err != nil {
-		return walks{}, now, err
-	}
-	if w, err = db.One(ctx, tx, readWalks, r.db.For(lockOneWalks)); err != nil {
-		return walks{}, now, err
-	}
-	now, err = tx.Now(ctx)
-	return w, now, err
-}
-
-func (r *Registry) saveWalkBegun(ctx context.Context, tx *db.Tx, begun, lease time.Time) error {
-	_, err := db.Exec(ctx, tx, `
-		UPDATE walks
-		SET begun_at = $1, lease_until = $2
-		WHERE one = 1`, db.Millis(begun), db.Millis(lease))
-	return err
-}
-
-// holdWalk renews the lease of the walk that began at begun; false says that another one has begun.
-func (r *Registry) holdWalk(ctx context.Context, begun, lease time.Time) (bool, error) {
-	rows, err := db.Exec(ctx, r.db, `
-		UPDATE walks
-		SET lease_until = $2
-		WHERE one = 1 AND begun_at = $1`, db.Millis(begun), db.Millis(lease))
-	return rows > 0, err
-}
-
-func (r *Registry) dropWalk(ctx context.Context, begun time.Time) error {
-	_, err := db.Exec(ctx, r.db, `
-		UPDATE walks
-		SET lease_until = 0
-		WHERE one = 1 AND begun_at = $1`, db.Millis(begun))
-	return err
-}
-
-func (r *Registry) saveWalkEnded(ctx context.Context, begun time.Time) error {
+// Sought returns some accounts for which another refresh token is sought, if it is time for one of
+// them.
+func (r *Registry) Sought(ctx context.Context, most int) ([]wechat.AppID, error) {
 	now, err := db.Now(ctx, r.db)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = db.Exec(ctx, r.db, `
-		UPDATE walks
-		SET lease_until = 0, ended_at = $2
-		WHERE one = 1 AND begun_at = $1`, db.Millis(begun), db.Millis(now))
-	return err
-}
-
-func (r *Registry) saveReconciled(ctx context.Context, begun time.Time) error {
-	_, err := db.Exec(ctx, r.db, `
-		UPDATE walks
-		SET reconciled_at = $1
-		WHERE one = 1 AND begun_at = $1`, db.Millis(begun))
-	return err
-}
-
-// sought are some of those for which another refresh token is looked for, if it is time for one of them.
-func (r *Registry) sought(ctx context.Context, now time.Time, most int) ([]wechat.AppID, error) {
 	return db.All(ctx, r.db, db.Value[wechat.AppID], `
 		SELECT appid
 		FROM authorizers
 		WHERE sought_at > 0 AND seek_at <= $1
 		ORDER BY seek_at, appid
-		LIMIT $2`, db.Millis(now), most)
+		LIMIT $2`, db.Stamp(now), most)
 }
 
-// absent has asked about those that were sought before a walk began and that it did not see. They are looked for again later.
-func (r *Registry) absent(ctx context.Context, begun time.Time, again, after time.Duration) error {
+// NotFound has WeChat asked about accounts that were sought before a whole walk began and that it did
+// not see. They are sought again later.
+func (r *Registry) NotFound(ctx context.Context, begun time.Time) error {
 	now, err := db.Now(ctx, r.db)
 	if err != nil {
 		return err
@@ -440,7 +353,7 @@ func (r *Registry) absent(ctx context.Context, begun time.Time, again, after tim
 		SET seek_at = $3,
 		    check_at = CASE WHEN check_at > 0 THEN check_at WHEN authorized_at + $4 > $2 THEN authorized_at + $4 ELSE $2 END
 		WHERE sought_at > 0 AND sought_at < $1 AND seek_at <= $1`,
-		db.Millis(begun), db.Millis(now), db.Millis(now.Add(again)), after.Milliseconds())
+		db.Stamp(begun), db.Stamp(now), db.Stamp(now.Add(seekAgain)), afterAuthorization.Milliseconds())
 	return err
 }
 
@@ -481,13 +394,18 @@ var markListed = db.Text{
 		WHERE appid IN (SELECT json_array_elements_text(CAST($2 AS json)))`,
 }
 
-func (r *Registry) saveListed(ctx context.Context, ids []wechat.AppID, at time.Time) error {
+// MarkListed notes that a walk that began at begun saw the entries.
+func (r *Registry) MarkListed(ctx context.Context, listed []Listing, begun time.Time) error {
+	ids := make([]wechat.AppID, len(listed))
+	for i, one := range listed {
+		ids[i] = one.AppID
+	}
 	list, err := json.Marshal(ids)
 	if err != nil {
 		return err
 	}
 	return r.db.Tx(ctx, func(tx *db.Tx) error { // which PostgreSQL runs again after a deadlock
-		_, err := db.Exec(ctx, tx, r.db.For(markListed), db.Millis(at), string(list))
+		_, err := db.Exec(ctx, tx, r.db.For(markListed), db.Stamp(begun), string(list))
 		return err
 	})
 }

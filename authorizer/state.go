@@ -13,8 +13,7 @@ import (
 )
 
 const (
-	daily     = 24 * time.Hour // how often an authorizer is tried whose merchant must authorize again
-	seekAgain = time.Hour      // how long an account that WeChat's list did not have is not looked for
+	daily = 24 * time.Hour // how often an authorizer is tried whose merchant must authorize again
 )
 
 // NextStep is what a tenant does about an authorizer that is Reauthorize or Revoked.

@@ -98,32 +98,6 @@ func TestNothingButTheMerchantEndsAWithdrawal(t *testing.T) {
 	}
 }
 
-func TestWhenAWalkMayBegin(t *testing.T) {
-	now := at(1_000_000)
-	ago := func(d time.Duration) time.Time { return now.Add(-d) }
-	for name, c := range map[string]struct {
-		w    walks
-		why  purpose
-		want error
-	}{
-		"the first":                                {walks{}, seeking, nil},
-		"within ten minutes":                       {walks{begun: ago(9 * time.Minute)}, seeking, errNoWalk},
-		"after ten minutes":                        {walks{begun: ago(10 * time.Minute)}, seeking, nil},
-		"the operator does not wait":               {walks{begun: ago(time.Second)}, commanded, nil},
-		"but for another walk":                     {walks{begun: ago(time.Hour), lease: now.Add(time.Second)}, commanded, ErrWalking},
-		"a lease that ended":                       {walks{begun: ago(time.Hour), lease: now}, seeking, nil},
-		"a lease from before the clock was set":    {walks{begun: ago(time.Hour), lease: now.Add(walkLease + time.Second)}, seeking, nil},
-		"a beginning from before":                  {walks{begun: now.Add(time.Hour)}, seeking, nil},
-		"a second reconciliation in a day":         {walks{begun: ago(time.Hour), reconciled: ago(23 * time.Hour)}, reconciling, errNoWalk},
-		"the next day":                             {walks{begun: ago(time.Hour), reconciled: ago(24 * time.Hour)}, reconciling, nil},
-		"the next day, but just after another one": {walks{begun: ago(time.Minute), reconciled: ago(24 * time.Hour)}, reconciling, errNoWalk},
-	} {
-		if got := c.w.may(c.why, now); got != c.want {
-			t.Errorf("%s: got %v, want %v", name, got, c.want)
-		}
-	}
-}
-
 func TestWhoIsMissingInAList(t *testing.T) {
 	l := lastListed{state: Healthy, listed: at(10), authorized: at(10), created: at(10)}
 	if !l.missing(at(20)) {

@@ -124,49 +124,49 @@ var ErrNotListed = errors.New("WeChat lists no refresh token for the account")
 // listPage is the most that WeChat lists at once (wechat-protocol §3.7).
 const listPage = 500
 
-// Listed is the refresh token that WeChat lists for id, or ErrNotListed.
-func (r *Registry) Listed(ctx context.Context, id wechat.AppID) (seal.Secret, error) {
+// ListedToken returns the refresh token that WeChat lists for id, or ErrNotListed.
+func (r *Registry) ListedToken(ctx context.Context, id wechat.AppID) (seal.Secret, error) {
 	for seen := 0; ; {
-		page, err := r.readList(ctx, seen)
+		page, err := r.ListPage(ctx, seen)
 		if err != nil {
 			return seal.Secret{}, fmt.Errorf("list of authorizers: %w", err)
 		}
-		for _, entry := range page.entries {
+		for _, entry := range page.Entries {
 			if entry.AppID == id && !entry.Refresh.IsZero() {
 				return entry.Refresh, nil
 			}
 		}
-		seen += page.len
-		if last, err := page.last(seen); last || err != nil {
+		seen += page.Len
+		if last, err := page.Last(seen); last || err != nil {
 			return seal.Secret{}, cmp.Or(err, ErrNotListed)
 		}
 	}
 }
 
-// authorizerPage is one page of WeChat's list of the accounts that authorized the component.
-type authorizerPage struct {
-	entries []listing
-	len     int   // of the page as it came, with the entries that say nothing
-	total   int64 // of all pages, by WeChat's count; negative where it did not say
+// ListPage is one page of WeChat's list of the accounts that authorized the component.
+type ListPage struct {
+	Entries []Listing
+	Len     int   // of the page as it came, with the entries that say nothing
+	Total   int64 // of all pages, by WeChat's count; negative where it did not say
 }
 
-// last reports whether this page, which ends behind seen entries, is the last one. That is for
+// Last reports whether this page, which ends behind seen entries, is the last one. That is for
 // WeChat's count to say, and where more was seen than it counts, for an empty page. An empty page
 // before that is errListCut: an account that was not seen on such a walk may still be listed.
-func (p authorizerPage) last(seen int) (bool, error) {
-	if p.len == 0 && (p.total < 0 || int64(seen) < p.total) {
-		return true, fmt.Errorf("%w: %d entries, of %d by its own count", errListCut, seen, p.total)
+func (p ListPage) Last(seen int) (bool, error) {
+	if p.Len == 0 && (p.Total < 0 || int64(seen) < p.Total) {
+		return true, fmt.Errorf("%w: %d entries, of %d by its own count", errListCut, seen, p.Total)
 	}
-	return p.len == 0 || int64(seen) == p.total, nil
+	return p.Len == 0 || int64(seen) == p.Total, nil
 }
 
 // errListCut says that WeChat's list ended before its end.
 var errListCut = errors.New("WeChat's list ended early")
 
-// readList reads the page that begins behind as many entries. WeChat may list fewer at once than it
+// ListPage reads the page that begins behind as many entries. WeChat may list fewer at once than it
 // is asked for.
-func (r *Registry) readList(ctx context.Context, offset int) (authorizerPage, error) {
-	var page authorizerPage
+func (r *Registry) ListPage(ctx context.Context, offset int) (ListPage, error) {
+	var page ListPage
 	_, err := r.component.Call(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_get_authorizer_list",
@@ -176,9 +176,9 @@ func (r *Registry) readList(ctx context.Context, offset int) (authorizerPage, er
 			if !ok {
 				return "list"
 			}
-			page = authorizerPage{listings(list), list.Len, -1}
+			page = ListPage{listings(list), list.Len, -1}
 			if total, ok := o.Int("total_count"); ok {
-				page.total = total
+				page.Total = total
 			}
 			return ""
 		},
@@ -186,12 +186,12 @@ func (r *Registry) readList(ctx context.Context, offset int) (authorizerPage, er
 	return page, err
 }
 
-func listings(list wechat.List) []listing {
-	entries := make([]listing, 0, len(list.Objects))
+func listings(list wechat.List) []Listing {
+	entries := make([]Listing, 0, len(list.Objects))
 	for _, entry := range list.Objects {
 		if id, ok := entry.AppID("authorizer_appid"); ok {
 			refresh, _ := entry.Secret("refresh_token")
-			entries = append(entries, listing{id, refresh})
+			entries = append(entries, Listing{id, refresh})
 		}
 	}
 	return entries

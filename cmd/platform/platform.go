@@ -24,6 +24,7 @@ import (
 	"wxplatform/invitation"
 	"wxplatform/migrations"
 	"wxplatform/quota"
+	"wxplatform/reconcile"
 	"wxplatform/session"
 	"wxplatform/tenant"
 	"wxplatform/token"
@@ -51,6 +52,7 @@ type platform struct {
 	component   *component.Component
 	quota       *quota.Limiter
 	authorizers *authorizer.Registry
+	reconciling *reconcile.Service
 	invitations *invitation.Service
 	sessions    *session.Service
 	inbox       *inbox.Inbox
@@ -112,6 +114,7 @@ func (p *platform) wirePackages(c config) {
 	p.quota = quota.New(p.db)
 	p.quota.Budget = c.refreshBudget
 	p.authorizers = authorizer.New(p.db, p.mirror, p.component, p.tokens.authorizer, p.quota, p.client)
+	p.reconciling = reconcile.New(p.db, p.authorizers)
 	p.invitations = invitation.New(p.db, p.tenants, p.authorizers, p.component, c.publicURL, c.consentURL)
 	p.sessions = session.New(p.authorizers)
 	p.inbox = inbox.New(c.envelope, p.db, c.ring, p.component, p.invitations, p.authorizers, c.releaseTest)
@@ -216,6 +219,7 @@ func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
 	keepers.Go(func() error { return p.mirror.Run(ctx) })
 	keepers.Go(func() error { return p.component.Run(ctx, report("component")) })
 	keepers.Go(func() error { return p.authorizers.Run(ctx, report("authorizer")) })
+	keepers.Go(func() error { return p.reconciling.Run(ctx, report("authorizer")) })
 	keepers.Go(func() error { return p.inbox.Run(ctx, report("inbox")) })
 	keepers.Go(func() error { return p.watch(ctx) })
 }

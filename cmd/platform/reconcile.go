@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"wxplatform/authorizer"
+	"wxplatform/reconcile"
 	"wxplatform/tenant"
+	"wxplatform/walk"
 	"wxplatform/wechat"
 )
 
@@ -28,7 +30,7 @@ const (
 
 // reconcileView is the result of a reconciliation as the command prints it.
 type reconcileView struct {
-	authorizer.Reconciled
+	reconcile.Report
 	Assigned *assignedView `json:"assigned,omitempty"`
 }
 
@@ -44,14 +46,14 @@ type assignedView struct {
 func (c reconcileCmd) Run(s shell) error {
 	return withPlatform(s, func(ctx context.Context, p *platform) error {
 		by := s.actor("reconcile")
-		found, err := p.authorizers.Reconcile(ctx, progressTo(s.errOut, time.Now))
-		if errors.Is(err, authorizer.ErrWalking) {
+		found, err := p.reconciling.Reconcile(ctx, progressTo(s.errOut, time.Now))
+		if errors.Is(err, walk.ErrUnderWay) {
 			return fmt.Errorf("%w: run this again when it is done", err)
 		}
 		if err != nil {
 			return err
 		}
-		view := reconcileView{Reconciled: found}
+		view := reconcileView{Report: found}
 		if c.Assign != "" {
 			if view.Assigned, err = assign(ctx, p, by, c.Assign); err != nil {
 				return err
@@ -67,9 +69,9 @@ func (c reconcileCmd) Run(s shell) error {
 	})
 }
 
-var findingTable = table[authorizer.Found]{
+var findingTable = table[reconcile.Found]{
 	columns: []string{"APPID", "FINDING"},
-	cells:   func(f authorizer.Found) []any { return []any{f.AppID, f.Finding} },
+	cells:   func(f reconcile.Found) []any { return []any{f.AppID, f.Finding} },
 }
 
 func (c reconcileCmd) show(out io.Writer, v reconcileView) error {
@@ -86,9 +88,9 @@ func (c reconcileCmd) show(out io.Writer, v reconcileView) error {
 	return err
 }
 
-func summary(counts map[authorizer.Finding]int) string {
+func summary(counts map[reconcile.Finding]int) string {
 	var parts []string
-	for _, f := range []authorizer.Finding{authorizer.Adopted, authorizer.Returned, authorizer.NotExchanged, authorizer.Offered, authorizer.Ended, authorizer.Missing} {
+	for _, f := range []reconcile.Finding{reconcile.Adopted, reconcile.Returned, reconcile.NotExchanged, reconcile.Offered, reconcile.Ended, reconcile.Missing} {
 		if n := counts[f]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%s: %d", f, n))
 		}
@@ -100,9 +102,9 @@ func summary(counts map[authorizer.Finding]int) string {
 }
 
 // progressTo returns a function that prints the progress of a long reconciliation to out.
-func progressTo(out io.Writer, now func() time.Time) func(authorizer.Reconciled) {
+func progressTo(out io.Writer, now func() time.Time) func(reconcile.Report) {
 	last := now()
-	return func(f authorizer.Reconciled) {
+	return func(f reconcile.Report) {
 		if now().Sub(last) < progressEvery {
 			return
 		}

@@ -15,7 +15,9 @@ import (
 	"wxplatform/authorizer"
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
+	"wxplatform/reconcile"
 	"wxplatform/tenant"
+	"wxplatform/walk"
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
 )
@@ -27,7 +29,7 @@ func (w *world) reconcile(args ...string) reconcileView {
 	return v
 }
 
-func (w *world) counts(want map[authorizer.Finding]int, args ...string) {
+func (w *world) counts(want map[reconcile.Finding]int, args ...string) {
 	w.t.Helper()
 	if got := w.reconcile(args...); fmt.Sprint(got.Counts) != fmt.Sprint(want) {
 		w.t.Errorf("got %v, want %v", got.Counts, want)
@@ -52,7 +54,7 @@ func TestAnEmptyDatabaseIsRebuiltFromWeChatsList(t *testing.T) {
 			w.t.Fatal(err)
 		}
 		before := w.sim.Calls(listPath)
-		w.counts(map[authorizer.Finding]int{authorizer.Adopted: many + 1})
+		w.counts(map[reconcile.Finding]int{reconcile.Adopted: many + 1})
 		pages := 3
 		if w.inTheField() {
 			pages = 12 // of a hundred each, whatever is asked for
@@ -60,7 +62,7 @@ func TestAnEmptyDatabaseIsRebuiltFromWeChatsList(t *testing.T) {
 		if n := w.sim.Calls(listPath) - before; n != pages {
 			w.t.Errorf("got %d pages, want %d", n, pages)
 		}
-		w.counts(map[authorizer.Finding]int{}) // again: nothing differs
+		w.counts(map[reconcile.Finding]int{}) // again: nothing differs
 		file := filepath.Join(w.t.TempDir(), "assign.csv")
 		lines := fmt.Sprintf("appid,tenant\n%s,%s\nwx00000000000000ff,%s\n", service, w.tenant, w.tenant)
 		for i := range many {
@@ -115,8 +117,8 @@ func TestReconcilingWaitsForASlowDatabase(t *testing.T) {
 		w.sim.AddSynthetic(many)
 		over := slow[w.platform.db.Engine()](w)
 		defer over()
-		found, err := w.platform.authorizers.Reconcile(anyContext, func(authorizer.Reconciled) {})
-		if err != nil || found.Counts[authorizer.Adopted] != many {
+		found, err := w.platform.reconciling.Reconcile(anyContext, func(reconcile.Report) {})
+		if err != nil || found.Counts[reconcile.Adopted] != many {
 			w.t.Fatalf("got %+v, %v, want %d adopted", found.Counts, err, many)
 		}
 		all := []authorizer.Assignment{{AppID: "wx00000000000000ff", Tenant: "nobody's"}}
@@ -187,7 +189,7 @@ func TestReconcilingFindsWhatDiffersAndDeletesNothing(t *testing.T) {
 		}
 		asked := w.sim.Calls(refreshPath)
 		stored := w.number(`SELECT version FROM tokens WHERE id = $1`, string(official))
-		w.counts(map[authorizer.Finding]int{authorizer.Offered: 1, authorizer.Missing: 1, authorizer.NotExchanged: 1})
+		w.counts(map[reconcile.Finding]int{reconcile.Offered: 1, reconcile.Missing: 1, reconcile.NotExchanged: 1})
 		w.eventually("the spare to be tried", func() bool { return w.number(`SELECT version FROM tokens WHERE id = $1`, string(official)) > stored })
 		if n := w.sim.Calls(refreshPath) - asked; n != 2 {
 			w.t.Errorf("got %d asks, want one with the old refresh token, which the list must not overwrite, and one with the spare", n)
@@ -197,7 +199,7 @@ func TestReconcilingFindsWhatDiffersAndDeletesNothing(t *testing.T) {
 		}
 		w.exec(`UPDATE authorizers SET check_at = 1 WHERE check_at > 0`)
 		w.becomes(service, "revoked") // for WeChat, asked, said 61003
-		w.counts(map[authorizer.Finding]int{authorizer.NotExchanged: 1})
+		w.counts(map[reconcile.Finding]int{reconcile.NotExchanged: 1})
 		if n := w.number(`SELECT COUNT(*) FROM authorizers`); n != 2 {
 			w.t.Errorf("got %d rows, want both kept", n)
 		}
@@ -216,7 +218,7 @@ func TestOneThatWithdrewAndIsListedAgainIsFreed(t *testing.T) {
 		if _, err := w.sim.Authorize(service, 1); err != nil { // of which nobody tells us
 			w.t.Fatal(err)
 		}
-		w.counts(map[authorizer.Finding]int{authorizer.Returned: 1})
+		w.counts(map[reconcile.Finding]int{reconcile.Returned: 1})
 		var shown struct{ Tenant, State string }
 		w.command(&shown, "authorizer", "show", string(service))
 		if shown.Tenant != "" || shown.State != "healthy" {
@@ -236,9 +238,9 @@ func TestOneReplicaWalksAtATime(t *testing.T) {
 		first := errgroup.Group{}
 		first.Go(func() error { return w.operate(anyContext, &struct{}{}, "reconcile") })
 		w.eventually("the first to walk", func() bool { return w.sim.Calls(listPath) > 0 })
-		_, err := w.platform.authorizers.Reconcile(anyContext, func(authorizer.Reconciled) {})
-		if !errors.Is(err, authorizer.ErrWalking) {
-			w.t.Errorf("got %v, want ErrWalking", err)
+		_, err := w.platform.reconciling.Reconcile(anyContext, func(reconcile.Report) {})
+		if !errors.Is(err, walk.ErrUnderWay) {
+			w.t.Errorf("got %v, want ErrUnderWay", err)
 		}
 		close(second)
 		if err := first.Wait(); err != nil {
@@ -252,7 +254,7 @@ func TestAWalkThatDiedLeavesOnlyItsLease(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
 	w.sim.Fault(wechatsim.Fault{Path: listPath, Code: 45009})
-	if _, err := w.platform.authorizers.Reconcile(anyContext, func(authorizer.Reconciled) {}); err == nil {
+	if _, err := w.platform.reconciling.Reconcile(anyContext, func(reconcile.Report) {}); err == nil {
 		t.Error("got no error, want the list's")
 	}
 	w.reconcile() // a walk that failed gave its lease back
@@ -282,7 +284,7 @@ func TestAPageThatIsBusyIsAskedForAgain(t *testing.T) {
 	w := sqliteWorld(t)
 	w.sim.AddSynthetic(1)
 	w.sim.Fault(wechatsim.Fault{Path: listPath, Code: -1})
-	w.counts(map[authorizer.Finding]int{authorizer.Adopted: 1})
+	w.counts(map[reconcile.Finding]int{reconcile.Adopted: 1})
 }
 
 func TestTheNamesOfAdoptedAuthorizersAreReadInTheBackground(t *testing.T) {
@@ -312,7 +314,7 @@ func TestALongWalkSaysHowFarItIs(t *testing.T) {
 	tell := progressTo(out, func() time.Time { return now })
 	for i := range 12 {
 		now = now.Add(time.Second)
-		tell(authorizer.Reconciled{Listed: 500 * i, Total: 10_000})
+		tell(reconcile.Report{Listed: 500 * i, Total: 10_000})
 	}
 	if got, want := out.String(), "2000 of 10000: nothing differs\n4500 of 10000: nothing differs\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)

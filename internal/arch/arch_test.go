@@ -27,8 +27,10 @@ var arrows = map[string][]string{
 	"session":          {"authorizer", "tenant", "wechat"},
 	"inbox":            {"invitation", "authorizer", "component", "wechat"},
 	"invitation":       {"authorizer", "component", "tenant", "token", "wechat"}, // token: an exchange's answer is a token.Answer
-	"authorizer":       {"component", "quota", "tenant", "token", "wechat"},
+	"reconcile":        {"authorizer", "walk", "wechat"},
+	"authorizer":       {"component", "quota", "tenant", "token", "walk", "wechat"},
 	"quota":            {"wechat"},
+	"walk":             {},
 	"component":        {"token", "wechat"},
 	"token":            {"wechat"},
 	"tenant":           {},

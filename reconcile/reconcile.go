@@ -1,0 +1,168 @@
+// Package reconcile walks through WeChat's list of authorizers and compares it with the stored ones: it
+// keeps accounts that are not stored, finds refresh tokens that are sought, and has WeChat asked about
+// accounts that it no longer lists. It deletes nothing.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"wxplatform/authorizer"
+	"wxplatform/internal/db"
+	"wxplatform/walk"
+	"wxplatform/wechat"
+)
+
+const (
+	round       = 3 * time.Second
+	seekAtOnce  = 10_000
+	missingPage = 2000
+)
+
+// Service walks through WeChat's list. It is safe for concurrent use; of all replicas one walks at a
+// time.
+type Service struct {
+	authorizers *authorizer.Registry
+	schedule    *walk.Schedule
+}
+
+// New returns a Service for the authorizers of d.
+func New(d *db.DB, authorizers *authorizer.Registry) *Service {
+	return &Service{authorizers, walk.NewSchedule(d)}
+}
+
+// Run walks when a walk is due, until ctx ends. report is told what went wrong; a later round tries
+// again.
+func (s *Service) Run(ctx context.Context, report func(error)) error {
+	ctx = db.Background(ctx)
+	ticker := time.NewTicker(round)
+	defer ticker.Stop()
+	for {
+		if err := s.WalkDue(ctx); err != nil && ctx.Err() == nil {
+			report(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// WalkDue walks once if a day has passed since the last reconciliation, or if a refresh token is
+// sought and the last walk was ten minutes ago.
+func (s *Service) WalkDue(ctx context.Context) error {
+	due, err := s.schedule.Due(ctx, walk.Reconcile)
+	if err != nil {
+		return err
+	}
+	if due {
+		_, err := s.reconcile(ctx, walk.Reconcile, func(Report) {})
+		return unlessTaken(err)
+	}
+	if due, err := s.schedule.Due(ctx, walk.Seek); err != nil || !due {
+		return err
+	}
+	sought, err := s.authorizers.Sought(ctx, seekAtOnce)
+	if err != nil || len(sought) == 0 {
+		return err
+	}
+	return unlessTaken(s.seek(ctx, sought))
+}
+
+// unlessTaken passes over that another replica was quicker.
+func unlessTaken(err error) error {
+	if errors.Is(err, walk.ErrNotDue) || errors.Is(err, walk.ErrUnderWay) {
+		return nil
+	}
+	return err
+}
+
+// Reconcile walks through the whole list now, for the operator. It may be repeated, also after it was
+// cut off. progress is told after each page. It fails with walk.ErrUnderWay while another walk is under
+// way. A slow or unavailable database delays it, and fails it only after some minutes.
+func (s *Service) Reconcile(ctx context.Context, progress func(Report)) (Report, error) {
+	return s.reconcile(ctx, walk.Command, progress)
+}
+
+func (s *Service) reconcile(ctx context.Context, why walk.Purpose, progress func(Report)) (Report, error) {
+	w, err := s.begin(ctx, why)
+	if err != nil {
+		return Report{}, err
+	}
+	err = w.pages(ctx, func(page authorizer.ListPage) (more bool, err error) {
+		if err := w.compareAll(ctx, page); err != nil {
+			return false, err
+		}
+		progress(w.report)
+		return true, nil
+	})
+	if err == nil {
+		err = w.missing(ctx)
+	}
+	if err == nil {
+		err = db.Persist(ctx, func() error { return s.schedule.Reconciled(context.WithoutCancel(ctx), w.begun) })
+	}
+	return w.report, errors.Join(err, w.end(ctx, err, true))
+}
+
+// compareAll compares a page, and marks its accounts as listed.
+func (w *walking) compareAll(ctx context.Context, page authorizer.ListPage) error {
+	if err := w.compare(ctx, page.Entries); err != nil {
+		return err
+	}
+	w.report.Listed, w.report.Total = w.report.Listed+page.Len, int(max(0, page.Total))
+	return db.Persist(ctx, func() error { return w.authorizers.MarkListed(ctx, page.Entries, w.begun) })
+}
+
+// missing has WeChat asked about accounts that its list did not have. That alone changes nothing
+// (docs/design.md, "Absent is not unknown").
+func (w *walking) missing(ctx context.Context) error {
+	for after := wechat.AppID(""); ; {
+		var some []wechat.AppID
+		var next wechat.AppID
+		err := db.Persist(ctx, func() (err error) {
+			some, next, err = w.authorizers.NotListed(ctx, w.begun, after, missingPage)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, id := range some {
+			w.report.add(id, Missing)
+			if err := db.Persist(ctx, func() error { return w.authorizers.Withdrawn(ctx, id) }); err != nil {
+				return err
+			}
+		}
+		if next == "" {
+			return nil
+		}
+		after = next
+	}
+}
+
+// seek walks until all sought accounts were seen. Those that the whole list does not have are asked
+// about: only 61003 from api_get_authorizer_info says that they withdrew.
+func (s *Service) seek(ctx context.Context, sought []wechat.AppID) error {
+	w, err := s.begin(ctx, walk.Seek)
+	if err != nil {
+		return err
+	}
+	left := make(map[wechat.AppID]bool, len(sought))
+	for _, id := range sought {
+		left[id] = true
+	}
+	more := func() bool { return len(left) > 0 || len(sought) == seekAtOnce }
+	err = w.pages(ctx, func(page authorizer.ListPage) (bool, error) {
+		var some []authorizer.Listing
+		for _, one := range page.Entries {
+			if left[one.AppID] {
+				delete(left, one.AppID)
+				some = append(some, one)
+			}
+		}
+		return more(), w.compare(ctx, some)
+	})
+	return errors.Join(err, w.end(ctx, err, more()))
+}

@@ -1,0 +1,137 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"wxplatform/authorizer"
+	"wxplatform/internal/db"
+	"wxplatform/internal/failpoint"
+	"wxplatform/walk"
+	"wxplatform/wechat"
+)
+
+const (
+	pageTries = 3
+	pageWait  = time.Second
+)
+
+// walking is one walk through WeChat's list.
+type walking struct {
+	*Service
+	begun  time.Time // by the database's clock, before the first page was requested
+	report Report
+}
+
+func (s *Service) begin(ctx context.Context, why walk.Purpose) (*walking, error) {
+	var begun time.Time
+	err := db.Persist(ctx, func() (err error) {
+		begun, err = s.schedule.Begin(ctx, why)
+		return err
+	})
+	return &walking{s, begun, newReport(begun)}, err
+}
+
+// pages hands each page to visit until visit wants no more. The lease is renewed with each page.
+func (w *walking) pages(ctx context.Context, visit func(authorizer.ListPage) (more bool, err error)) error {
+	for seen := 0; ; {
+		page, err := w.readPage(ctx, seen)
+		if err != nil {
+			return fmt.Errorf("list of authorizers from %d: %w", seen, err)
+		}
+		failpoint.Hit("walk", "answered")
+		if err := db.Persist(ctx, func() error { return w.schedule.Hold(ctx, w.begun) }); err != nil {
+			return err
+		}
+		more, err := visit(page)
+		failpoint.Hit("walk", "compared")
+		if err != nil || !more {
+			return err
+		}
+		seen += page.Len
+		if last, err := page.Last(seen); last || err != nil {
+			return err
+		}
+	}
+}
+
+// readPage tries a few times where WeChat gave no answer.
+func (w *walking) readPage(ctx context.Context, offset int) (authorizer.ListPage, error) {
+	for try := 1; ; try++ {
+		page, err := w.authorizers.ListPage(ctx, offset)
+		if err == nil || try == pageTries || !wechat.MayHaveActed(err) && !wechat.NotSent(err) {
+			return page, err
+		}
+		select {
+		case <-ctx.Done():
+			return page, err
+		case <-time.After(time.Duration(try) * pageWait):
+		}
+	}
+}
+
+// end gives the lease back. After a whole list, sought accounts that were not seen are asked about.
+func (w *walking) end(ctx context.Context, failed error, whole bool) error {
+	ctx = context.WithoutCancel(ctx)
+	if failed != nil {
+		return w.schedule.Drop(ctx, w.begun)
+	}
+	return db.Persist(ctx, func() error {
+		if whole {
+			if err := w.authorizers.NotFound(ctx, w.begun); err != nil {
+				return err
+			}
+		}
+		return w.schedule.End(ctx, w.begun)
+	})
+}
+
+// compare acts on how entries differ from what is stored.
+func (w *walking) compare(ctx context.Context, listed []authorizer.Listing) error {
+	if len(listed) == 0 {
+		return nil
+	}
+	var differences map[wechat.AppID]authorizer.Difference
+	err := db.Persist(ctx, func() (err error) {
+		differences, err = w.authorizers.Compare(ctx, w.begun, listed)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var unknown []authorizer.Listing
+	for _, one := range listed {
+		if differences[one.AppID] == authorizer.Unknown {
+			unknown = append(unknown, one)
+			continue
+		}
+		err := db.Persist(ctx, func() error { return w.act(ctx, one, differences[one.AppID]) })
+		if err != nil {
+			return fmt.Errorf("authorizer %s in WeChat's list: %w", one.AppID, err)
+		}
+	}
+	return w.authorizers.Adopt(ctx, unknown, func(some []authorizer.Listing) { w.report.addAll(some, Adopted) })
+}
+
+// act acts on one entry.
+func (w *walking) act(ctx context.Context, one authorizer.Listing, is authorizer.Difference) (err error) {
+	found, finding := true, NotExchanged
+	switch is {
+	case authorizer.Same:
+		return nil
+	case authorizer.Returned:
+		finding = Returned
+		found, err = w.authorizers.Return(ctx, one, w.begun)
+	case authorizer.OtherToken:
+		finding = Offered
+		found, err = w.authorizers.Offer(ctx, one.AppID, one.Refresh)
+	case authorizer.SameToken:
+		finding = Ended
+		found, err = w.authorizers.EndSearch(ctx, one.AppID, w.begun)
+	}
+	if found && err == nil {
+		w.report.add(one.AppID, finding)
+	}
+	return err
+}
