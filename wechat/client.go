@@ -50,7 +50,7 @@ func NewClient(base string, observer Observer) *Client {
 	c := &Client{observer: observer}
 	parsed, err := url.Parse(strings.TrimSuffix(base, "/"))
 	if err != nil {
-		c.fault = errors.New("the base URL cannot be read")
+		c.fault = errors.New("the base URL is not valid")
 		return c
 	}
 	c.host, c.fault = newHost(parsed, observer.surplus)

@@ -55,7 +55,7 @@ type answer struct {
 var (
 	errTooLarge = errors.New("answer too large")
 	errClosed   = errors.New("the connection was closed before an answer")
-	errSurplus  = errors.New("the connection held an answer that nobody asked for")
+	errSurplus  = errors.New("the connection held a surplus answer")
 )
 
 // abort closes a connection whose call was given up, and discards what was not sent yet. After an

@@ -166,7 +166,7 @@ func TestConnectionsAreDialledAheadWhereCallsAreFrequent(t *testing.T) {
 }
 
 // A connection that the host closes or writes to before it is used is replaced.
-func TestAConnectionDialledAheadIsLookedAt(t *testing.T) {
+func TestAConnectionDialledAheadIsInspected(t *testing.T) {
 	for name, c := range map[string]struct {
 		says    string
 		surplus int

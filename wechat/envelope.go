@@ -22,9 +22,9 @@ var (
 	// checked.
 	ErrSignature = errors.New("wechat: the push is not signed with our token")
 	// ErrEnvelope says that the push is malformed, or encrypted with a key that we do not have.
-	ErrEnvelope = errors.New("wechat: the push cannot be opened")
+	ErrEnvelope = errors.New("wechat: the push is malformed, or encrypted with another key")
 	// ErrComponent says that the push was decrypted, but is addressed to another component.
-	ErrComponent = errors.New("wechat: the push is for another component")
+	ErrComponent = errors.New("wechat: the push is addressed to another component")
 )
 
 // ErrNoEncrypt says that the body of a push has no Encrypt element, or two that differ.
@@ -225,7 +225,7 @@ func ReadEncrypt(body []byte) (string, error) {
 			continue
 		}
 		if encrypt != "" {
-			return "", fmt.Errorf("%w: two that differ", ErrNoEncrypt)
+			return "", fmt.Errorf("%w: there are two that differ", ErrNoEncrypt)
 		}
 		encrypt = value
 	}

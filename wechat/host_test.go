@@ -153,7 +153,7 @@ func TestAnIdleConnectionThatStandsIsUsed(t *testing.T) {
 }
 
 // What arrives on an idle connection is not an answer to the next request.
-func TestAnAnswerThatNobodyAskedForAnswersNothing(t *testing.T) {
+func TestASurplusAnswerIsNotAnAnswer(t *testing.T) {
 	base, _ := answers(t, func(n int64, w io.Writer) bool {
 		_, _ = io.WriteString(w, plainAnswer)
 		if n == 1 {
@@ -215,7 +215,7 @@ func TestAnAnswerThatTricklesIsNotWaitedForForever(t *testing.T) {
 	}
 }
 
-func TestWhoWaitsForAConnectionInVainHasSentNothing(t *testing.T) {
+func TestATimeOutWhileWaitingForAConnectionIsNotSent(t *testing.T) {
 	base, _ := answers(t, func(_ int64, w io.Writer) bool { return true })
 	client := NewClient(base, Observer{})
 	for range mostConnections {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestAConnectionRestsBetweenCalls(t *testing.T) {
+func TestAConnectionSettlesBetweenCalls(t *testing.T) {
 	base, opened := answers(t, func(_ int64, w io.Writer) bool {
 		_, _ = io.WriteString(w, plainAnswer)
 		return true
@@ -39,7 +39,7 @@ func conns(since ...time.Duration) *idle {
 	return i
 }
 
-func TestTheConnectionUsedLastOfThoseThatRestedIsTaken(t *testing.T) {
+func TestTheSettledConnectionUsedLastIsTaken(t *testing.T) {
 	i := conns(4*settleTime, 3*settleTime, 2*settleTime, settleTime/4, settleTime/8)
 	want := i.conns[2]
 	if got := i.take(1); got != want || len(i.conns) != 4 {
@@ -63,7 +63,7 @@ func TestTheConnectionUsedLastOfThoseThatRestedIsTaken(t *testing.T) {
 }
 
 // Without file descriptors, the open connections are still used.
-func TestWhereNoneCanBeDialledOneIsUsedWithoutARest(t *testing.T) {
+func TestAnUnsettledConnectionIsUsedIfNoneCanBeDialled(t *testing.T) {
 	base, opened := answers(t, func(_ int64, w io.Writer) bool {
 		_, _ = io.WriteString(w, plainAnswer)
 		return true
@@ -173,7 +173,7 @@ func TestAReadIsRepeatedOnce(t *testing.T) {
 }
 
 // What arrives sooner than any answer could was sent before the request was written.
-func TestBytesThatComeTooEarlyAreNoAnswer(t *testing.T) {
+func TestBytesThatComeTooEarlyAreNotAnAnswer(t *testing.T) {
 	base, _ := answers(t, func(_ int64, w io.Writer) bool {
 		_, _ = io.WriteString(w, plainAnswer)
 		return true

@@ -102,7 +102,7 @@ var oddities = map[string]string{
 var needed = []string{"AppId", "CreateTime", "InfoType", "ComponentVerifyTicket", "AuthorizerAppid", "AuthorizationCode", "PreAuthCode", "appid", "status", "auth_code",
 	"ToUserName", "FromUserName", "MsgType", "Content", "Event"}
 
-func TestAnOddityCostsNoFieldBesideIt(t *testing.T) {
+func TestAnOddityCostsNoOtherField(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var message strings.Builder
 		message.WriteString(rapid.SampledFrom([]string{"<xml>", "<?xml version='1.0'?>\n<xml>", "\ufeff<xml>\r\n"}).Draw(t, "start"))
@@ -151,7 +151,7 @@ func TestAnOddMemberOfJSONCostsNoOther(t *testing.T) {
 }
 
 // What a customer writes is in CDATA or in JSON's quotes, and stays there.
-func TestACustomersTextIsNoField(t *testing.T) {
+func TestACustomersTextIsNotAField(t *testing.T) {
 	check := func(t *testing.T, text string) {
 		t.Helper()
 		asXML := "<xml><ToUserName>gh_1</ToUserName><MsgType>text</MsgType><Content>" + cdata(text) + "</Content><MsgId>1</MsgId></xml>"

@@ -30,16 +30,16 @@ type flags struct {
 
 	AppID  string `name:"appid" help:"The component's appid." env:"PLATFORM_COMPONENT_APPID"`
 	Secret string `help:"Its secret." env:"PLATFORM_COMPONENT_SECRET"`
-	Token  string `help:"Signs pushes. Of several, separated by commas, the first." env:"PLATFORM_COMPONENT_TOKEN"`
-	AESKey string `help:"Seals pushes. Of several, separated by commas, the first." env:"PLATFORM_COMPONENT_AES_KEY"`
+	Token  string `help:"Signs pushes. If there are several, separated by commas, the first one counts." env:"PLATFORM_COMPONENT_TOKEN"`
+	AESKey string `help:"Encrypts pushes. If there are several, separated by commas, the first one counts." env:"PLATFORM_COMPONENT_AES_KEY"`
 
 	AllowedIP []string            `help:"An address that may call; none means all."`
-	StartPage string              `help:"Registered host of the page that links to the consent page; empty accepts any that equals redirect_uri's."`
-	Fault     []jsonFault         `help:"A fault from the start, as POST /_sim/faults takes it." placeholder:"JSON" sep:"none"`
+	StartPage string              `help:"Registered host of the page that links to the consent page; if empty, any host that equals redirect_uri's."`
+	Fault     []jsonFault         `help:"A fault from the start, in the form of POST /_sim/faults." placeholder:"JSON" sep:"none"`
 	Synthetic int                 `help:"How many synthetic authorized accounts to add."`
 	Field     bool                `help:"Make everything odd in the ways that real platforms met: numbers as text, names with control bytes, short pages, connections that end unannounced."`
 	NoSamples bool                `help:"Start without the sample accounts."`
-	Seed      uint64              `help:"Mint the same tokens as another run; 0 picks a seed."`
+	Seed      uint64              `help:"Issue the same tokens as another run with this seed; 0 picks one."`
 	Times     wechatsim.Times     `embed:"" prefix:"time-"`
 	Behaviour wechatsim.Behaviour `embed:"" prefix:"with-"`
 }
@@ -105,11 +105,11 @@ func (f *flags) check() error {
 	var faults []error
 	for name, text := range map[string]string{"event-url": f.EventURL, "message-url": f.MessageURL} {
 		if u, err := url.Parse(text); text != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
-			faults = append(faults, fmt.Errorf("--%s is no http or https URL", name))
+			faults = append(faults, fmt.Errorf("--%s is not an http or https URL", name))
 		}
 	}
 	if f.AppID != "" && !wechat.AppID(f.AppID).Plausible() {
-		faults = append(faults, errors.New("--appid is no appid: wx and 16 letters and digits"))
+		faults = append(faults, errors.New("--appid is not valid: it must be wx and 16 letters and digits"))
 	}
 	return errors.Join(faults...)
 }
@@ -187,7 +187,7 @@ func (f *flags) explain(out io.Writer, c wechatsim.Config, base string) {
 	if c.Secret == wechatsim.DefaultSecret {
 		fmt.Fprintf(out, "  export PLATFORM_COMPONENT_APPID=%s PLATFORM_COMPONENT_SECRET=%s\n  export PLATFORM_COMPONENT_TOKEN=%s PLATFORM_COMPONENT_AES_KEY=%s\n", c.AppID, c.Secret, c.Token, c.AESKey)
 	}
-	fmt.Fprintf(out, "What you can do to it:\n  curl %s/_sim/\n", base)
+	fmt.Fprintf(out, "Control it with:\n  curl %s/_sim/\n", base)
 }
 
 func serve(ctx context.Context, sim *wechatsim.Sim, listener net.Listener) error {

@@ -10,7 +10,7 @@ import (
 	"wxplatform/internal/dbtest"
 )
 
-func TestBackgroundWorkLeavesConnectionsForWhoeverWaits(t *testing.T) {
+func TestBackgroundWorkLeavesConnectionsForOthers(t *testing.T) {
 	d := dbtest.SQLite(t)
 	behind, release := db.Background(ctx), make(chan struct{})
 	var slow sync.WaitGroup

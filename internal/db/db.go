@@ -30,7 +30,7 @@ var ErrConflict = errors.New("already exists")
 
 // ErrText says that a text has what PostgreSQL cannot store: U+0000, or invalid UTF-8. It was
 // refused before it reached the database.
-var ErrText = errors.New("a text that SQL cannot hold")
+var ErrText = errors.New("a text that SQL cannot store")
 
 // patience limits each statement, and transactionPatience each transaction.
 const (

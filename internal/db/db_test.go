@@ -28,7 +28,7 @@ func TestADatabaseBelongsToOneComponent(t *testing.T) {
 	})
 }
 
-func TestTheCounterIsRaisedByWhoeverSaysSo(t *testing.T) {
+func TestOnlyChangedRaisesTheCounter(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		first := counter(t, d)
 		if err := d.Tx(ctx, func(*db.Tx) error { return nil }); err != nil || counter(t, d) != first {
@@ -60,7 +60,7 @@ func TestTheCounterIsNeverBehindTheClock(t *testing.T) {
 	})
 }
 
-func TestNobodySeesALaterNumberFirst(t *testing.T) {
+func TestNumbersAreSeenInOrder(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		before := counter(t, d)
 		var all sync.WaitGroup
@@ -74,7 +74,7 @@ func TestNobodySeesALaterNumberFirst(t *testing.T) {
 	})
 }
 
-func TestTheDatabasesTimeIsTheTime(t *testing.T) {
+func TestTheDatabasesTimeIsRight(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		now, err := db.Now(ctx, d)
 		if off := time.Since(now).Abs(); err != nil || off > 10*time.Second {
@@ -104,7 +104,7 @@ func TestATakenKeyIsAConflictAndNothingElseIs(t *testing.T) {
 	})
 }
 
-func TestADatabaseThatIsAwayIsUnavailableAndNeverEmpty(t *testing.T) {
+func TestAClosedDatabaseIsUnavailableAndNeverEmpty(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
@@ -174,7 +174,7 @@ func raise(t *testing.T, d *db.DB) {
 	}
 }
 
-func TestATextThatSQLCannotHoldIsRefusedAndIsNoOutage(t *testing.T) {
+func TestATextThatSQLCannotStoreIsRefusedAndIsNotAnOutage(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		type id string
 		for _, bad := range []any{"a\x00", "\xff", id("\xff")} {

@@ -66,7 +66,7 @@ func openSQLite(file string) (*sql.DB, error) {
 func openPostgres(text string, found *losses) (*sql.DB, error) {
 	config, err := pgx.ParseConfig(text)
 	if err != nil {
-		return nil, errors.New("database URL is not one that PostgreSQL's clients read") // pgx's own error may hold the password
+		return nil, errors.New("database URL is not a valid postgres:// URL") // pgx's own error may hold the password
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = dialPatience

@@ -107,7 +107,7 @@ func TestNoTransactionFailsWhenAllConnectionsWereCut(t *testing.T) {
 
 // When connections were cut, only one statement fails: the other connections are tried before they
 // are used.
-func TestOneStatementFindsOutForAllThatConnectionsWereCut(t *testing.T) {
+func TestOnlyOneStatementFailsWhenConnectionsWereCut(t *testing.T) {
 	d, ok := onPostgres(t)
 	if !ok {
 		return

@@ -18,7 +18,7 @@ var (
 	ErrMoved = errors.New("database was moved to another one")
 	// ErrMoving says that a move from or to this database was interrupted, so that the other one
 	// may be the one that serves.
-	ErrMoving = errors.New("a move between this database and another one was cut off: run the same `platform migrate --from` again, which ends it, or with --cancel")
+	ErrMoving = errors.New("a move between this database and another one was interrupted: run the same `platform migrate --from` again to complete it, or with --cancel to undo it")
 	// ErrInUse says that another process has the database open.
 	ErrInUse = errors.New("another process has the database open")
 	// ErrNotEmpty says that the database to be filled is not empty.
@@ -99,7 +99,7 @@ var errNotHere = errors.New("the move was not begun into this database")
 // and returns the old one's meta.
 func (d *DB) meet(ctx context.Context, from *DB, files fs.FS) (was meta, err error) {
 	if from.engine != sqlite {
-		return was, errors.New("only a SQLite database is moved like this; PostgreSQL has pg_dump")
+		return was, errors.New("only a SQLite database can be moved; for PostgreSQL use pg_dump")
 	}
 	if err := from.alone(ctx); err != nil {
 		return was, err
@@ -110,7 +110,7 @@ func (d *DB) meet(ctx context.Context, from *DB, files fs.FS) (was meta, err err
 	was, err = from.meta(ctx, from)
 	switch {
 	case err == nil && was.id == "":
-		err = errors.New("there is nothing in the old database")
+		err = errors.New("the old database is empty")
 	case err == nil && was.component == movedAway:
 		err = ErrMoved
 	}
@@ -255,7 +255,7 @@ func texts(rows *sql.Rows, err error) (all []string, _ error) {
 func (t *Tx) empty(ctx context.Context, table string) error {
 	n, err := One(ctx, t, Value[int], `SELECT COUNT(*) FROM (SELECT 1 FROM `+quoted(table)+` LIMIT 1) AS first`)
 	if err == nil && n > 0 {
-		err = fmt.Errorf("%w: there is something in %s already", ErrNotEmpty, table)
+		err = fmt.Errorf("%w: %s has rows", ErrNotEmpty, table)
 	}
 	return err
 }

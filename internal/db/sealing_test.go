@@ -22,7 +22,7 @@ func ring(t *testing.T, keys string) *seal.Ring {
 	return r
 }
 
-func TestAKeyThatSealedSomethingIsMissed(t *testing.T) {
+func TestAMissingKeyIsReported(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		ctx := context.Background()
 		old, young := seal.NewKey(), seal.NewKey()
@@ -44,7 +44,7 @@ func TestAKeyThatSealedSomethingIsMissed(t *testing.T) {
 	})
 }
 
-func TestOfTwoThatStartWithKeysOfTheirOwnOneIsRefused(t *testing.T) {
+func TestTheSecondProcessWithAnotherKeyIsRefused(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		var starting sync.WaitGroup
 		errs := make([]error, 4)
@@ -108,7 +108,7 @@ func TestACanaryThatDoesNotOpenIsAMissingKey(t *testing.T) {
 	}
 }
 
-func TestPendingLooksAndChangesNothing(t *testing.T) {
+func TestPendingChangesNothing(t *testing.T) {
 	urls := map[string]func(testing.TB) string{"sqlite": dbtest.SQLiteURL}
 	dbtest.Each(t, func(t *testing.T, migrated *db.DB) {
 		if pending, err := migrated.Pending(t.Context(), migrations.Files); err != nil || len(pending) != 0 {

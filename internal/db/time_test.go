@@ -8,7 +8,7 @@ import (
 	"wxplatform/internal/dbtest"
 )
 
-func TestAClockThatIsSetIsNoticedByWhoReadItBefore(t *testing.T) {
+func TestSettingTheClockIsNoticed(t *testing.T) {
 	for _, step := range []time.Duration{time.Minute, -time.Minute} {
 		d := dbtest.SQLite(t)
 		start := time.UnixMilli(1_000_000)
@@ -36,7 +36,7 @@ func TestAClockThatIsSetIsNoticedByWhoReadItBefore(t *testing.T) {
 	}
 }
 
-func TestWhoReadsAClockForTheFirstTimeTakesItForSetWhereItIsNotHisOwn(t *testing.T) {
+func TestAClockThatDiffersFromTheOwnAtTheFirstReadingCountsAsSet(t *testing.T) {
 	for off, want := range map[time.Duration]bool{0: false, time.Second: false, time.Minute: true, -time.Minute: true} {
 		d := dbtest.SQLite(t)
 		d.Clock = func() time.Time { return time.Now().Add(off) }

@@ -187,7 +187,7 @@ func (j joining) Done() <-chan struct{} {
 	return j.Context.Done()
 }
 
-func TestWhileSQLIsAwayTheLastKnownServes(t *testing.T) {
+func TestWhileSQLIsUnavailableTheLastKnownFactIsServed(t *testing.T) {
 	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
 		d := dbtest.SQLite(t)
 		here, there := r.open(t, d), r.open(t, d)
@@ -212,7 +212,7 @@ func TestWhileSQLIsAwayTheLastKnownServes(t *testing.T) {
 	})
 }
 
-func TestAReplicaThatAloneLostSQLObeysWhatAnotherSaw(t *testing.T) {
+func TestAReplicaThatLostSQLObeysWhatAnotherSaw(t *testing.T) {
 	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
 		d := dbtest.SQLite(t)
 		here, there := r.open(t, d), r.open(t, openAgain(t, d))
@@ -298,7 +298,7 @@ func TestAnAbsenceDropsWhatWasKnown(t *testing.T) {
 	})
 }
 
-func TestSQLsReturnHasEverythingReadAgain(t *testing.T) {
+func TestAfterAnOutageEverythingIsReadAgain(t *testing.T) {
 	d := dbtest.SQLite(t)
 	m := open(t, "", d)
 	before, generation := m.stamp(), m.generation.Load()
@@ -336,7 +336,7 @@ func TestFactsMustSurviveRedis(t *testing.T) {
 	NewFacts[*spelled](m, "pointer", 1)
 }
 
-func TestAFactMaySpellItself(t *testing.T) {
+func TestAFactMayEncodeItself(t *testing.T) {
 	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
 		t.Run("value", func(t *testing.T) {
 			spell(t, r, spelled{seal.NewSecret("canary-77")}, func(s spelled) string { return s.secret.Reveal() })
@@ -376,7 +376,7 @@ func TestLocalIsBounded(t *testing.T) {
 	}
 }
 
-func TestCloseEndsAndWaitsForWhatIsUnderWay(t *testing.T) {
+func TestCloseCancelsAndWaitsForWorkInFlight(t *testing.T) {
 	m, err := Open(t.Context(), seal.Secret{}, dbtest.SQLite(t), dbtest.Ring(t))
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func TestANewVersionReachesTheOtherReplicas(t *testing.T) {
 	})
 }
 
-func TestWhoWaitsIsWokenByANewerVersion(t *testing.T) {
+func TestWaitEndsWithANewerVersion(t *testing.T) {
 	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
 		d := dbtest.SQLite(t)
 		m := r.open(t, d)
@@ -143,7 +143,7 @@ func TestARedisThatHangsIsNoticedByTheSubscription(t *testing.T) {
 	within(t, patience, func() bool { return m.generation.Load() > 1 })
 }
 
-func TestTroubleOfRedisCostsNothingButTime(t *testing.T) {
+func TestFailuresOfRedisCostOnlyTime(t *testing.T) {
 	trouble := map[string]func(*redisUnderTest, *db.DB){
 		"cut":   func(r *redisUnderTest, _ *db.DB) { r.cut() },
 		"hang":  func(r *redisUnderTest, _ *db.DB) { r.set("hang") },
@@ -187,7 +187,7 @@ func bear(t *testing.T, r *redisUnderTest, trouble func(*redisUnderTest, *db.DB)
 	}
 }
 
-func TestARedisThatIsDownAtTheStartIsNoError(t *testing.T) {
+func TestARedisThatIsDownAtTheStartIsNotAnError(t *testing.T) {
 	r := newRedis(t, "")
 	r.cut()
 	m := r.open(t, dbtest.SQLite(t))

@@ -24,7 +24,7 @@ const (
 
 // errResting says that Redis failed a moment ago. Like every error of Redis it means "unknown",
 // never "absent".
-var errResting = errors.New("redis is left alone after a failure")
+var errResting = errors.New("redis failed a moment ago")
 
 // shared holds what all replicas see: the keys of one database in one Redis.
 type shared struct {
@@ -45,7 +45,7 @@ func openShared(url seal.Secret, id string) (*shared, error) {
 	}
 	options, err := redis.ParseURL(url.Reveal())
 	if err != nil {
-		return nil, errors.New("redis URL is not one that go-redis reads") // its own error may hold the password
+		return nil, errors.New("redis URL is not valid") // its own error may hold the password
 	}
 	return &shared{client: redis.NewClient(impatient(options)), id: id}, nil
 }

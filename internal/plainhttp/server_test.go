@@ -143,7 +143,7 @@ func TestARequestEndsWithItsCaller(t *testing.T) {
 	}
 }
 
-func TestACallerWhoWaitsOrSaysMoreHasNotHungUp(t *testing.T) {
+func TestACallerThatWaitsOrSendsMoreHasNotHungUp(t *testing.T) {
 	t.Parallel()
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -226,7 +226,7 @@ func TestSlowCallersAreCutOffAsByNetHTTP(t *testing.T) {
 	}
 }
 
-func TestManySlowCallersHoldNobodyUp(t *testing.T) {
+func TestManySlowCallersDelayNoOther(t *testing.T) {
 	t.Parallel()
 	address := serving(t, &witness{}, ours)
 	for range 200 {
@@ -349,7 +349,7 @@ func wantEnd(t *testing.T, c net.Conn) {
 	}
 }
 
-func TestACallerWhoDoesNotReadIsCutOff(t *testing.T) {
+func TestACallerThatDoesNotReadIsCutOff(t *testing.T) {
 	t.Parallel()
 	large := strings.Repeat("x", 32<<20)
 	address, s := started(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, large) }), func(s *http.Server) server {

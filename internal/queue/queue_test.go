@@ -204,7 +204,7 @@ func TestWorkIsGivenUpBeforeItsLeaseEnds(t *testing.T) {
 	})
 }
 
-func TestWhatIsUnderWayAtTheEndIsWaitedForAndStored(t *testing.T) {
+func TestWorkInFlightAtTheEndIsFinishedAndStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rows := newTable(2, func(ctx context.Context, row int) (time.Duration, error) {
 			<-ctx.Done()

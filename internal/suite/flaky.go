@@ -71,7 +71,7 @@ func number(name string, otherwise int) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		return 0, fmt.Errorf("%s is no number above 0", name)
+		return 0, fmt.Errorf("%s is not a number above 0", name)
 	}
 	return n, nil
 }

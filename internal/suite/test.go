@@ -34,11 +34,11 @@ func testAll(ctx context.Context) (ok bool, err error) {
 	if err := r.goTest(ctx, ".", packages...); err != nil {
 		trouble = append(trouble, "go test ./...: "+err.Error())
 	}
-	r.say("faults: real processes, killed and cut off. \"Not served\" are calls that got no answer of WeChat's: what a fault may cost while it lasts")
+	r.say("faults: real processes that are killed or cut off. \"Not served\" counts calls without an answer from WeChat: what a fault may cost while it lasts")
 	if err := r.goTest(ctx, "faults", "test", "-json", "-count=1", "-timeout=10m", "-tags=failpoints", "-vet=off"); err != nil {
 		trouble = append(trouble, "go test ./faults: "+err.Error())
 	}
-	r.say("all ended")
+	r.say("done")
 	return r.summarize(os.Stdout, trouble), ctx.Err()
 }
 

@@ -15,7 +15,7 @@ var (
 	// ErrUnknownAccount says that the simulator has no such account.
 	ErrUnknownAccount = errors.New("wechatsim: no such account")
 	// ErrNotAuthorized says that the account is not authorized to the component.
-	ErrNotAuthorized = errors.New("wechatsim: the account has not authorized the component")
+	ErrNotAuthorized = errors.New("wechatsim: the account is not authorized to the component")
 )
 
 // Kind is the kind of an account.
@@ -106,7 +106,7 @@ func (s *Sim) AddAccount(a Account) (Account, error) {
 		return Account{}, fmt.Errorf("wechatsim: appid %q is not wx and 16 hex digits", a.AppID)
 	}
 	if s.find(a.AppID) != nil || a.AppID == s.config.AppID {
-		return Account{}, fmt.Errorf("wechatsim: appid %s is taken", a.AppID)
+		return Account{}, fmt.Errorf("wechatsim: appid %s exists already", a.AppID)
 	}
 	s.accounts = append(s.accounts, &account{place: place, appID: a.AppID, profile: &a})
 	s.places[a.AppID] = place

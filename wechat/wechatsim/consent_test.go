@@ -42,7 +42,7 @@ func (r *rig) link() url.Values {
 	}
 }
 
-func TestMerchantConsentsInHisBrowser(t *testing.T) {
+func TestMerchantConsentsInABrowser(t *testing.T) {
 	for path := range consentPaths {
 		r := newRig(t)
 		link := r.link()

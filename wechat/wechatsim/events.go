@@ -221,7 +221,7 @@ func (s *Sim) Probe(ctx context.Context, target string, about wechat.AppID) erro
 		return fmt.Errorf("wechatsim: probe: %w", err)
 	}
 	if string(reply) != echo {
-		return errors.New("wechatsim: probe: the URL did not answer what it was sent")
+		return errors.New("wechatsim: probe: the URL did not return what it was sent")
 	}
 	return nil
 }

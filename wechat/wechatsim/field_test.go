@@ -183,7 +183,7 @@ func (r *rig) oddComponentToken() {
 	r.tolerant(r.odd(componentTokenPath, r.credentials()))
 }
 
-func TestFieldsListIsWholeForWhoCounts(t *testing.T) {
+func TestFieldsListIsCompleteByItsCount(t *testing.T) {
 	r := newFieldRig(t)
 	r.oddComponentToken()
 	r.AddSynthetic(350)

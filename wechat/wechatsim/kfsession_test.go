@@ -295,7 +295,7 @@ func TestKFLists(t *testing.T) {
 	}
 }
 
-func TestDeskForgetsWhomItServed(t *testing.T) {
+func TestCustomersAreForgottenAfterTheirSessions(t *testing.T) {
 	r := newRigAuthorized(t)
 	for i := range 20 {
 		r.must(r.OpenSession(SampleService, kf1, openID(i)))

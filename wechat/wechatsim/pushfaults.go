@@ -28,7 +28,7 @@ type PushFault struct {
 // FaultPushes makes something go wrong with pushes from now on.
 func (s *Sim) FaultPushes(f PushFault) error {
 	if !slices.Contains([]PushEffect{Lose, Repeat, Hold}, f.Do) {
-		return fmt.Errorf("wechatsim: no fault does %q to a push", f.Do)
+		return fmt.Errorf("wechatsim: pushes have no fault %q", f.Do)
 	}
 	if f.Count == 0 {
 		f.Count = 1

@@ -80,7 +80,7 @@ func (s *Sim) releaseTicket(ctx context.Context) error {
 			return nil
 		}
 	}
-	return errors.New("the ticket was not answered success")
+	return errors.New("the reply to the ticket was not success")
 }
 
 // releaseReply pushes a message of the test's user and checks the text of the passive reply.
@@ -103,7 +103,7 @@ func (s *Sim) releaseByAPI(ctx context.Context, code string) error {
 		return err
 	}
 	if got != (passiveReply{}) {
-		return errors.New("the message was not answered with nothing")
+		return errors.New("the reply to the message was not empty")
 	}
 	for deadline := time.Now().Add(releasePatience); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
 		for _, m := range s.Messages() {
@@ -112,7 +112,7 @@ func (s *Sim) releaseByAPI(ctx context.Context, code string) error {
 			}
 		}
 	}
-	return errors.New("no custom message came")
+	return errors.New("no custom message arrived")
 }
 
 // passiveReply is the content of a reply to a message.

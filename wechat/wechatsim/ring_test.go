@@ -27,7 +27,7 @@ func TestRingKeepsTheNewest(t *testing.T) {
 	}
 }
 
-func TestPathsThatNobodyServesAreNotCountedForEver(t *testing.T) {
+func TestUnknownPathsAreCountedUpToALimit(t *testing.T) {
 	r := newRig(t)
 	for i := range maxCountedPaths + 10 {
 		r.arrive(&call{url: "/x" + string(rune(i))})
