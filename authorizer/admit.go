@@ -21,7 +21,7 @@ type Admitted struct {
 	need Need
 }
 
-// Admit is every check of who may do this for whom, in the order of DESIGN.md §5, made before a body
+// Admit is every check of who may do this for whom, in the order of docs/design.md, "HTTP surface", made before a body
 // is read: tenant.ErrInsufficientScope, tenant.ErrSuspended, ErrUnknown, ErrRevoked, ErrReauthorize,
 // *PermissionError, ErrNotEligible or ErrUnread, the last three in an *AccountError. Before one of
 // those is answered the profile is read again, at most once a minute an authorizer, for WeChat's

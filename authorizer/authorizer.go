@@ -19,7 +19,7 @@ import (
 // What a caller may meet before WeChat is asked.
 var (
 	ErrUnknown     = errors.New("no such authorizer")                            // also another tenant's
-	ErrRevoked     = errors.New("merchant withdrew the authorization")           // DESIGN.md §4 rule 7
+	ErrRevoked     = errors.New("merchant withdrew the authorization")           // docs/design.md, "Absent is not unknown"
 	ErrReauthorize = errors.New("merchant must authorize again")                 // likewise
 	ErrNotEligible = errors.New("account is a mini program or not verified")     // for APIs that mini programs have not, or by WeChat's word
 	ErrRejected    = errors.New("WeChat rejects even the newest access token")   // after one replacement
@@ -86,7 +86,7 @@ const (
 	Quota       State = "quota"
 )
 
-// Profile is what api_get_authorizer_info tells of an account (wechat-protocol §3.6).
+// Profile is what api_get_authorizer_info tells of an account (docs/wechat.md, "Profile of an authorizer").
 type Profile struct {
 	UserName       wechat.UserName
 	Alias          string // its WeChat id; may be empty

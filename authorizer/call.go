@@ -68,7 +68,7 @@ func (r *Registry) send(ctx context.Context, with token.Token, call wechat.Call)
 	return r.wechat.Do(ctx, call)
 }
 
-// meaning says what WeChat's answer to a call tells about the authorizer, after that was noted (DESIGN.md §4 rules 7 and 9).
+// meaning says what WeChat's answer to a call tells about the authorizer, after that was noted (docs/design.md, "Whose fault").
 func (r *Registry) meaning(ctx context.Context, a Admitted, called token.Version, err error) error {
 	switch wechat.Refused(err) {
 	case wechat.NotAuthorized:

@@ -11,7 +11,7 @@ import (
 	"wxplatform/wechat"
 )
 
-// verdict is whose fault a failed call was and what follows for the authorizer (DESIGN.md §4 rules 7 and 9). When it is asked for again is the token's matter, and PauseError's where all are concerned.
+// verdict is whose fault a failed call was and what follows for the authorizer (docs/design.md, "Whose fault"). When it is asked for again is the token's matter, and PauseError's where all are concerned.
 type verdict struct {
 	state  State // "" leaves it as it is
 	reason string

@@ -44,7 +44,7 @@ type Granted struct {
 	Publish token.Publish
 }
 
-// Grant stores g in the caller's transaction: tokens always, for refusing what WeChat gave would kill those we hold; the binding to a tenant only where there is none that lasts (DESIGN.md §5, "Whose merchant").
+// Grant stores g in the caller's transaction: tokens always, for refusing what WeChat gave would kill those we hold; the binding to a tenant only where there is none that lasts (docs/design.md, "Whose merchant").
 // After the commit the caller runs Publish, which shares the token.
 func (r *Registry) Grant(ctx context.Context, tx *db.Tx, g Grant) (Granted, error) {
 	now, err := tx.Now(ctx)

@@ -8,7 +8,7 @@ import (
 	"wxplatform/wechat"
 )
 
-// SendText sends a custom message (wechat-protocol §5.4) for id on the platform's own account: WeChat's release test wants one. No tenant gets here.
+// SendText sends a custom message (docs/wechat.md, "Custom messages") for id on the platform's own account: WeChat's release test wants one. No tenant gets here.
 func (r *Registry) SendText(ctx context.Context, id wechat.AppID, to wechat.OpenID, text string) error {
 	with, err := r.token(ctx, id)
 	if err != nil {

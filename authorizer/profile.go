@@ -16,7 +16,7 @@ const (
 	unreadAgain        = 10 * time.Second // of a profile that was never read
 	readingTakes       = wechat.CallPatience + 2*time.Second
 	readingLook        = 100 * time.Millisecond // how often a caller looks whether another's reading has ended
-	afterAuthorization = time.Minute            // how long WeChat may still say 61003 of a new authorization (wechat-protocol §3.6)
+	afterAuthorization = time.Minute            // how long WeChat may still say 61003 of a new authorization (docs/wechat.md, "Profile of an authorizer")
 )
 
 // reread reads a's profile from WeChat again and answers a as it is then, or as it was where the
@@ -105,7 +105,7 @@ func (p Profile) equal(other Profile) bool {
 	return reflect.DeepEqual(p, other)
 }
 
-// doubt has the authorization of id asked about: WeChat said 61003 or told that the merchant withdrew. Only api_get_authorizer_info decides (DESIGN.md §4 rule 7).
+// doubt has the authorization of id asked about: WeChat said 61003 or told that the merchant withdrew. Only api_get_authorizer_info decides (docs/design.md, "Absent is not unknown").
 func (r *Registry) doubt(ctx context.Context, id wechat.AppID) error {
 	if err := r.scheduleCheck(ctx, id); err != nil {
 		return fmt.Errorf("note the doubt about %s: %w", id, err)

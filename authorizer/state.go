@@ -19,7 +19,7 @@ const (
 // NextStep is what a tenant does about an authorizer that is Reauthorize or Revoked.
 const NextStep = "Make an invitation for this appid (POST /v1/invitations) and have the merchant follow it."
 
-// condition is how an authorizer is and what is under way about it. Its methods are the rules of DESIGN.md §4, 7 and 9, as functions of it and the time; they neither read nor send anything.
+// condition is how an authorizer is and what is under way about it. Its methods are the rules of docs/design.md, "Whose fault", as functions of it and the time; they neither read nor send anything.
 type condition struct {
 	State   State
 	Reason  string

@@ -43,7 +43,7 @@ func (r *Registry) requestToken(ctx context.Context, with token.Token, id wechat
 	return answer, err
 }
 
-// readProfile asks api_get_authorizer_info (wechat-protocol §3.6). Its answer has authorizer_info;
+// readProfile asks api_get_authorizer_info (docs/wechat.md, "Profile of an authorizer"). Its answer has authorizer_info;
 // what else it tells is Profile.with's to read.
 func (r *Registry) readProfile(ctx context.Context, id wechat.AppID) (wechat.Object, error) {
 	var answer wechat.Object
@@ -121,7 +121,7 @@ func (p Profile) kind(info wechat.Object) Kind {
 // ErrNotListed says that api_get_authorizer_list has no refresh token for an account. By itself that changes nothing.
 var ErrNotListed = errors.New("WeChat lists no refresh token for the account")
 
-// listPage is the most that WeChat lists at once (wechat-protocol §3.7).
+// listPage is the most that WeChat lists at once (docs/wechat.md, "List of authorizers").
 const listPage = 500
 
 // ListedToken returns the refresh token that WeChat lists for id, or ErrNotListed.
@@ -200,7 +200,7 @@ func listings(list wechat.List) []Listing {
 // QuotaPath is the API that tells how much of a quota is used.
 const QuotaPath = "/cgi-bin/openapi/quota/get"
 
-// readQuota asks what WeChat's own quota for access tokens is, and how much of it is used up (wechat-protocol §3.10). It is 0 where WeChat tells none.
+// readQuota asks what WeChat's own quota for access tokens is, and how much of it is used up (docs/wechat.md, "Quota calls"). It is 0 where WeChat tells none.
 func (r *Registry) readQuota(ctx context.Context) (limit, used int64, err error) {
 	with, err := r.component.Token(ctx)
 	if err != nil {
