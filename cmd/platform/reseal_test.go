@@ -206,9 +206,7 @@ func TestResealMovesEverythingAndSaysWhenAKeyMayGo(t *testing.T) {
 		if got := w.started(young); !strings.Contains(got, "a sealing key is missing") {
 			w.t.Errorf("got %q from a start without it, want it refused", got)
 		}
-		if _, err := db.Exec(anyContext, w.platform.db, `UPDATE sealing_keys SET seen_at = seen_at - 100000`); err != nil { // as after the last replica was restarted
-			w.t.Fatal(err)
-		}
+		w.endedBefore()
 		again, _, _ := w.reseal(young + "," + old)
 		if last := again.Keys[len(again.Keys)-1]; last.Values != 0 || !last.MayGo {
 			w.t.Errorf("got %+v, want the old key to go", again.Keys)
@@ -217,6 +215,20 @@ func TestResealMovesEverythingAndSaysWhenAKeyMayGo(t *testing.T) {
 			w.t.Errorf("got %q, want a start without the old key", got)
 		}
 	})
+}
+
+// endedBefore ends the platform, as if that had been a while ago: it says every half minute that it
+// still seals with its key. The test goes on with a connection of its own.
+func (w *world) endedBefore() {
+	w.t.Helper()
+	w.end()
+	again, err := db.Open(anyContext, seal.NewSecret(w.env["PLATFORM_DATABASE_URL"]))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = again.Close() })
+	w.platform.db = again
+	w.exec(`UPDATE sealing_keys SET seen_at = seen_at - 100000`)
 }
 
 // started starts the platform with the given keys, and returns its error text, "" if it started.
@@ -407,7 +419,7 @@ func TestAKeyThatIsLostForGoodIsGivenUp(t *testing.T) {
 		if stuck := w.opens("tokens (authorizer)"); len(w.cells()) < 9 || len(stuck) > 0 {
 			w.t.Errorf("got %q stuck, want nothing deleted", stuck)
 		}
-		w.exec(`UPDATE sealing_keys SET seen_at = seen_at - 100000`) // as a while after the last process with it ended
+		w.endedBefore()
 		var out, errOut bytes.Buffer
 		if code := run(shell{anyContext, &out, &errOut, w.with("PLATFORM_SEALING_KEYS", young)}, []string{"reseal", "--give-up", lost}); code != 0 || !strings.Contains(errOut.String(), "platform reconcile") {
 			w.t.Fatalf("got status %d, %s %s, want it given up", code, &out, &errOut)

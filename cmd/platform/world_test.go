@@ -35,6 +35,7 @@ type world struct {
 	t        *testing.T
 	platform *platform
 	log      *locked
+	end      func() // ends the platform
 }
 
 // locked is a buffer that servers write while a test reads.
@@ -123,11 +124,14 @@ func newWorldWith(t *testing.T, settings map[string]string, wechat ...wechatsim.
 	_ = simulator.Listener.Close()
 	simulator.Listener = d.wechatOn
 	simulator.Start()
-	t.Cleanup(func() {
+	w.end = sync.OnceFunc(func() {
 		stop()
 		if err := running.Wait(); err != nil {
 			t.Errorf("the platform stopped with %v", err)
 		}
+	})
+	t.Cleanup(func() {
+		w.end()
 		if t.Failed() {
 			t.Logf("the platform's log:\n%s", w.log)
 		}
