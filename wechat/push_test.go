@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -200,22 +201,23 @@ func FuzzParsePush(f *testing.F) {
 // A body is read before its signature is checked, so a body eight times as long must not take 64
 // times as long.
 func TestReadingTakesLinearTime(t *testing.T) {
-	took := func(body []byte) time.Duration {
-		began := time.Now()
-		ParsePush(body)
-		return time.Since(began)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	fastest := func(start, unit string, size int) time.Duration {
+		body, least := []byte(start+strings.Repeat(unit, size/len(unit))), time.Hour
+		for range 3 {
+			began := spent()
+			ParsePush(body)
+			least = min(least, spent()-began)
+		}
+		return least
 	}
 	for _, c := range [][2]string{
 		{"<xml>", "<![CDATA["}, {"<xml>", "<!--"}, {"<xml>", "<!x"}, {"<xml>", "<a"}, {"<xml>", "a&"}, {"<xml>", "a<"}, {"<xml>", "<a/>"},
 		{strings.Repeat("<a>", maxPushDepth), "</b>"}, {`{"a":`, `"`}, {`{"a":`, `\`}, {`{"a":"b"`, `\"`}, {`{"a":"b" "`, `\"`}, {`{"a":`, "{"}, {`{"a":`, "x "},
 	} {
-		few, many := []byte(c[0]+strings.Repeat(c[1], (32<<10)/len(c[1]))), []byte(c[0]+strings.Repeat(c[1], (256<<10)/len(c[1])))
-		short, long := took(few), took(many)
-		linear := func() bool { return long <= 32*short+20*time.Millisecond }
-		for try := 1; try < 3 || try < 40 && !linear(); try++ { // a busy machine slows either of them at times, but not each time
-			short, long = min(short, took(few)), min(long, took(many))
-		}
-		if !linear() {
+		short, long := fastest(c[0], c[1], 32<<10), fastest(c[0], c[1], 256<<10)
+		if long > 32*short+20*time.Millisecond {
 			t.Errorf("%q: took %v, and %v for eight times as much", c[1], short, long)
 		}
 	}

@@ -409,7 +409,7 @@ func TestTheQuotaThatWeChatTellsBoundsRenewalsAndNoCaller(t *testing.T) {
 			return got
 		}
 		w.eventually("WeChat's numbers", func() bool { return budget().Limit == 5 && !budget().Renews() })
-		time.Sleep(6 * time.Second) // until they are known to the keeper
+		w.eventually("the keeper to know them", func() bool { return !w.platform.quota.MayRenew() })
 		asked := w.sim.Calls(refreshPath)
 		w.renewal(official)
 		w.stays("no renewal", func() bool { return w.sim.Calls(refreshPath) == asked })
