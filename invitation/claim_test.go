@@ -8,8 +8,9 @@ import (
 	"wxplatform/internal/dbtest"
 )
 
-// One who read the time, and then waited for the lock of another, must not take the other's lease for one of a clock that was set back: two would exchange one code.
-func TestWhoWaitedForTheLockFindsTheLeaseHeld(t *testing.T) {
+// A process that reads the time and then waits for a lock must not take the lease that it finds for
+// one of a clock that was set back: two processes would exchange one code.
+func TestAClaimThatWaitedForALockFindsTheLeaseHeld(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		service := &Service{db: d}
 		var claims [2]claim

@@ -13,7 +13,8 @@ import (
 	"wxplatform/wechat"
 )
 
-// Handler serves the routes of this package: those of tenants, and the two pages that merchants open.
+// Handler serves the routes of this package: those of tenants, and the two pages that merchants
+// open.
 type Handler struct {
 	Service *Service
 	Gate    tenant.Gate
@@ -24,11 +25,11 @@ func (h Handler) Routes(e *echo.Echo) {
 	e.POST("/v1/invitations", h.create)
 	e.GET("/v1/invitations/:invitation", h.show)
 	e.DELETE("/v1/invitations/:invitation", h.cancel)
-	e.GET("/authorize/:invitation", h.page)
+	e.GET("/authorize/:invitation", h.showInvitation)
 	e.GET("/authorize/:invitation/done", h.done)
 }
 
-// created is the one answer that shows the link.
+// created is the answer to a new invitation, the only one that has the link.
 type created struct {
 	ID      string    `json:"id"`
 	URL     string    `json:"url"`
@@ -55,7 +56,7 @@ func (h Handler) create(c echo.Context) error {
 	return c.JSON(http.StatusCreated, created{id.Reveal(), h.Service.URL(id), made.Expires.UTC()})
 }
 
-// view is how an invitation is shown to its tenant, who has its id already.
+// view is how an invitation is shown to its tenant, which knows the id already.
 type view struct {
 	ID      string       `json:"id"`
 	Status  Status       `json:"status"`
@@ -66,9 +67,11 @@ type view struct {
 }
 
 func (i Invitation) view(id seal.Secret) view {
-	v := view{ID: id.Reveal(), Status: i.Status, State: i.State, Created: i.Created.UTC(), Expires: i.Expires.UTC()}
+	v := view{
+		ID: id.Reveal(), Status: i.Status, State: i.State, Created: i.Created.UTC(), Expires: i.Expires.UTC(),
+	}
 	if i.Status == Authorized {
-		v.AppID = i.Bound // of an account that belongs to another tenant nothing is told
+		v.AppID = i.Bound // nothing is told about an account of another tenant
 	}
 	return v
 }

@@ -13,10 +13,11 @@ import (
 	"wxplatform/wechat"
 )
 
-// preAuthCode fetches one; it is good for one authorization and as long as WeChat says (wechat-protocol §3.2).
+// preAuthCode gets a pre-auth code, which is good for one authorization, and how long it is valid
+// (docs/wechat.md, "Pre-auth code").
 func (s *Service) preAuthCode(ctx context.Context) (seal.Secret, time.Duration, error) {
 	var code seal.Secret
-	var life time.Duration
+	var lifetime time.Duration
 	_, err := s.component.Call(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_create_preauthcode",
@@ -26,25 +27,28 @@ func (s *Service) preAuthCode(ctx context.Context) (seal.Secret, time.Duration, 
 			if code, ok = o.Secret("pre_auth_code"); !ok {
 				return "pre_auth_code"
 			}
-			life = o.Life("expires_in")
+			lifetime = o.Life("expires_in")
 			return ""
 		},
 	})
 	if err != nil {
 		return seal.Secret{}, 0, fmt.Errorf("pre-auth code: %w", err)
 	}
-	return code, life, nil
+	return code, lifetime, nil
 }
 
-// queryAuth exchanges an auth code, which burns it (wechat-protocol §3.4).
+// queryAuth exchanges an auth code, which can be done once (docs/wechat.md, "Exchange of an auth
+// code").
 func (s *Service) queryAuth(ctx context.Context, code seal.Secret) (authorizer.Grant, error) {
 	var got authorizer.Grant
 	_, err := s.component.Call(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_query_auth",
-		Body:   wechat.JSON(map[string]string{"component_appid": string(s.component.AppID), "authorization_code": code.Reveal()}),
-		Once:   true,
-		Read:   got.Read,
+		Body: wechat.JSON(map[string]string{
+			"component_appid": string(s.component.AppID), "authorization_code": code.Reveal(),
+		}),
+		Once: true,
+		Read: got.Read,
 	})
 	if err != nil {
 		return authorizer.Grant{}, fmt.Errorf("exchange an auth code: %w", err)
@@ -52,18 +56,21 @@ func (s *Service) queryAuth(ctx context.Context, code seal.Secret) (authorizer.G
 	return got, nil
 }
 
-// WeChat's consent pages (wechat-protocol §3.3): one to scan from a computer, one inside WeChat on a phone.
+// WeChat's consent pages (docs/wechat.md, "Consent pages"): one with a code to scan, for a
+// computer, and one inside WeChat on a phone.
 const (
 	pcHost     = "https://mp.weixin.qq.com"
 	pcPath     = "/cgi-bin/componentloginpage"
 	mobileHost = "https://open.weixin.qq.com"
 	mobilePath = "/wxaopen/safe/bindcomponent"
-	anyAccount = "3" // auth_type: official accounts and mini programs
+	anyAccount = "3" // auth_type: Official Accounts and mini programs
 )
 
-// consent is the address of WeChat's consent page for i, which leads back to done.
+// consent is the address of WeChat's consent page for i. WeChat sends the browser from it to done.
 func (s *Service) consent(i Invitation, code seal.Secret, done string) string {
-	query := url.Values{"component_appid": {string(s.component.AppID)}, "pre_auth_code": {code.Reveal()}, "redirect_uri": {done}}
+	query := url.Values{
+		"component_appid": {string(s.component.AppID)}, "pre_auth_code": {code.Reveal()}, "redirect_uri": {done},
+	}
 	if i.AppID != "" {
 		query.Set("biz_appid", string(i.AppID))
 	} else {

@@ -61,7 +61,7 @@ func TestEveryPageIsSafeAndInBothLanguages(t *testing.T) {
 		zh, en     string
 	}{
 		{"pending", pending, 200, "微信公众号授权", "Authorize your Official Account"},
-		{"ended", ended, 410, "链接已失效", "This link has ended"},
+		{"ended", ended, 410, "链接已失效", "This link has expired"},
 		{"unknown", "/authorize/AAAAAAAAAAAAAAAAAAAAAAAAAA", 404, "链接无效", "This link is not valid"},
 		{"waiting", pending + "/done?auth_code=queryauthcode@@@x", 200, "正在确认授权", "Waiting for WeChat"},
 		{"without a code", pending + "/done", 400, "授权未完成", "The authorization was not completed"},

@@ -1,0 +1,167 @@
+package invitation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"wxplatform/authorizer"
+	"wxplatform/internal/db"
+	"wxplatform/internal/failpoint"
+	"wxplatform/internal/seal"
+	"wxplatform/tenant"
+	"wxplatform/token"
+	"wxplatform/wechat"
+)
+
+const storeTries = 5
+
+// exchange sends a claimed code to WeChat and stores what it gives. A browser that disconnects does
+// not stop it once the code is sent, because the code cannot be sent again.
+func (s *Service) exchange(ctx context.Context, code seal.Secret, from source, claimed claim) (Result, error) {
+	got, err := s.ask(ctx, code, from, claimed)
+	if err != nil {
+		return Result{}, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	if answered := (Result{AppID: got.AppID}); answered.contradicts(from) {
+		claimed.result = &answered
+		return Result{}, s.contradicted(ctx, code.Hash(), from, claimed)
+	}
+	got.Sent = claimed.sent
+	return s.keep(ctx, code.Hash(), from, got)
+}
+
+// ask gets the grant for a code from WeChat. If WeChat no longer knows a code that was sent before,
+// the first answer was lost, and the grant is recovered.
+func (s *Service) ask(ctx context.Context, code seal.Secret, from source, claimed claim) (authorizer.Grant, error) {
+	failpoint.Hit("invitation", "claimed")
+	got, err := s.queryAuth(context.WithoutCancel(ctx), code)
+	failpoint.Hit("invitation", "answered")
+	switch refused := wechat.Refused(err); {
+	case refused != wechat.AuthCodeInvalid && refused != wechat.AuthCodeExpired:
+		return got, err
+	case claimed.fresh:
+		return authorizer.Grant{}, errors.Join(ErrCode, s.saveInvalid(ctx, code.Hash()))
+	}
+	return s.recover(ctx, from.appid)
+}
+
+// contradicted handles that WeChat's event and its answer name different accounts for one code. The
+// answer may have been another call's, and then its tokens are not those of the account that it
+// names. Nothing of it is stored or bound, and what it bound before the event came is unbound.
+// WeChat's list says which refresh token belongs to which account. It returns ErrContradiction.
+func (s *Service) contradicted(ctx context.Context, hash string, from source, claimed claim) error {
+	answered := claimed.result.AppID
+	err := s.db.Tx(ctx, func(tx *db.Tx) error {
+		if _, err := s.locked(ctx, tx, from.invitation); err != nil {
+			return err
+		}
+		if claimed.result.Status == Authorized {
+			if err := s.unbind(ctx, tx, from.invitation, answered, claimed.sent); err != nil {
+				return err
+			}
+		}
+		return errors.Join(
+			s.authorizers.Contradict(ctx, tx, from.appid, answered),
+			s.saveResult(ctx, tx, hash, Result{answered, NotBound}),
+			s.unlease(ctx, tx, from.invitation))
+	})
+	return errors.Join(fmt.Errorf("%w: its event says %s, its answer %s", ErrContradiction, from.appid, answered), err)
+}
+
+func (s *Service) unbind(ctx context.Context, tx *db.Tx, invitation string, id wechat.AppID, sent time.Time) error {
+	return errors.Join(
+		s.authorizers.Unbind(ctx, tx, id, sent),
+		s.saveEnd(ctx, tx, invitation, Result{id, NotBound}))
+}
+
+// recover finds what a lost answer held: WeChat's list has the refresh token that it gave for the
+// code. If the account is not known, it fails with ErrAnswerLost.
+func (s *Service) recover(ctx context.Context, id wechat.AppID) (authorizer.Grant, error) {
+	if id == "" {
+		return authorizer.Grant{}, ErrAnswerLost
+	}
+	refresh, err := s.authorizers.ListedToken(ctx, id)
+	if err != nil {
+		return authorizer.Grant{}, fmt.Errorf("find the refresh token of a lost answer: %w", err)
+	}
+	profile, err := s.authorizers.Profile(ctx, id)
+	return authorizer.Grant{
+		AppID: id, Answer: token.Answer{Refresh: refresh}, PermissionSets: profile.PermissionSets, AllSets: true,
+	}, err
+}
+
+// keep stores what WeChat gave. The code cannot be sent again, so a database that is unavailable
+// for a moment is tried again.
+func (s *Service) keep(ctx context.Context, hash string, from source, got authorizer.Grant) (Result, error) {
+	for try := 1; ; try++ {
+		result, granted, err := s.bind(ctx, hash, from, got)
+		if err == nil {
+			failpoint.Hit("invitation", "stored")
+			granted.Publish(ctx)
+			return result, nil
+		}
+		if try == storeTries || !errors.Is(err, db.ErrUnavailable) {
+			return Result{}, fmt.Errorf("store what an auth code gave: %w", err)
+		}
+		time.Sleep(time.Duration(try) * firstPause)
+	}
+}
+
+// bind stores a grant, binds the account to the invitation's tenant if it may, and ends the
+// invitation, all in one transaction.
+func (s *Service) bind(ctx context.Context, hash string, from source, got authorizer.Grant) (Result, authorizer.Granted, error) {
+	var result Result
+	var granted authorizer.Granted
+	err := s.db.Tx(ctx, func(tx *db.Tx) error {
+		i, err := s.locked(ctx, tx, from.invitation)
+		if err != nil {
+			return err
+		}
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return err
+		}
+		i = i.at(now)
+		got.Inviter = i.inviter(got.AppID)
+		if granted, err = s.authorizers.Grant(ctx, tx, got); err != nil {
+			return err
+		}
+		result = i.result(got.AppID, granted.Bound)
+		return errors.Join(s.end(ctx, tx, i, result), s.saveResult(ctx, tx, hash, result))
+	})
+	return result, granted, err
+}
+
+// inviter is the tenant to which an authorization of the account id by this invitation may bind:
+// only a pending invitation binds, and only the account that it names. "" means none.
+func (i Invitation) inviter(id wechat.AppID) tenant.ID {
+	if i.Status != Pending || i.AppID != "" && i.AppID != id {
+		return ""
+	}
+	return i.Tenant
+}
+
+// result says what became of a code that came by this invitation, if the account id is now bound to
+// the given tenant. The zero Invitation stands for none.
+func (i Invitation) result(id wechat.AppID, bound tenant.ID) Result {
+	switch {
+	case i.hash == "":
+		return Result{AppID: id}
+	case bound == i.Tenant && (i.AppID == "" || i.AppID == id):
+		return Result{id, Authorized}
+	case i.Status == Cancelled || i.Status == Expired:
+		return Result{id, i.Status}
+	}
+	return Result{id, NotBound}
+}
+
+// end ends a pending invitation with its first exchange. One that has ended keeps its status.
+func (s *Service) end(ctx context.Context, tx *db.Tx, i Invitation, result Result) error {
+	if i.Status != Pending {
+		return s.unlease(ctx, tx, i.hash)
+	}
+	return s.saveEnd(ctx, tx, i.hash, result)
+}
