@@ -2,8 +2,8 @@ package tenant
 
 import "strings"
 
-// Actor names who makes a change: an operator on a host, a client of a tenant, or this program. Every
-// method that changes something on someone's order takes one.
+// Actor names who makes a change: an operator on a host, a client of a tenant, or this program.
+// Every method that changes something on someone's order takes one.
 type Actor string
 
 // Program is the Actor of changes that the program makes by itself.

@@ -8,10 +8,11 @@ import (
 	"strings"
 )
 
-// A JWT of ours is much shorter; a longer one is not even hashed.
+// longestJWT is far longer than any of our JWTs. A longer text is not even hashed.
 const longestJWT = 8 << 10
 
-// Caller is the client that makes a call: what its JWT proves, and what its tenant and client are now.
+// Caller is the client that makes a call: what its JWT proves, and the current state of its client
+// and tenant.
 type Caller struct {
 	Tenant     ID
 	TenantName string
@@ -24,7 +25,8 @@ type Caller struct {
 // MayUse reports whether the JWT may be used for the account appid, if that is the tenant's.
 func (c Caller) MayUse(appid string) bool { return c.AppID == "" || c.AppID == appid }
 
-// May fails with ErrInsufficientScope, else with ErrSuspended, where the caller must not do what takes scope s.
+// May returns nil if the caller may do what needs scope s. It fails with ErrInsufficientScope, and
+// after that with ErrSuspended.
 func (c Caller) May(s Scope) error {
 	switch {
 	case !c.Scopes.Has(s):
@@ -77,7 +79,7 @@ func bearer(authorization string) (string, error) {
 	return token, nil
 }
 
-// current looks at everything that may have changed since the JWT was verified.
+// current checks what may have changed since the JWT was verified.
 func (r *Registry) current(ctx context.Context, p proof) (Caller, error) {
 	if !r.Now().Before(p.expires.Add(skew)) {
 		return Caller{}, ErrTokenExpired
@@ -102,7 +104,8 @@ func (r *Registry) current(ctx context.Context, p proof) (Caller, error) {
 	}, nil
 }
 
-// A JWT may outlive its client or tenant where SQL was restored from an older dump.
+// noLonger makes an ErrInvalidToken of an absent client or tenant. A JWT may outlive them if SQL
+// was restored from an older backup.
 func noLonger(err, absent error) error {
 	if errors.Is(err, absent) {
 		return fmt.Errorf("%w: %w", ErrInvalidToken, err)

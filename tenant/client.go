@@ -13,23 +13,25 @@ import (
 // ClientID names a client.
 type ClientID string
 
-// Client is a credential of a tenant: its console, its back end, a partner. Its scopes are fixed for life.
+// Client is a program that calls the API for a tenant: its console, its back end, a partner's. Its
+// scopes never change.
 type Client struct {
 	ID      ClientID
 	Tenant  ID
 	Name    string
 	Scopes  Scopes
 	Created time.Time
-	Revoked time.Time // zero while it is good
+	Revoked time.Time // zero if it is not revoked
 }
 
-// credential is a client with the hash of its secret.
+// credential is a client and the hash of its secret.
 type credential struct {
 	Client
 	SecretHash string
 }
 
-// CreateClient makes a client and its secret, which is shown now and never again. It fails with ErrUnknownTenant or ErrInvalid.
+// CreateClient creates a client and its secret, which is returned only here. It fails with
+// ErrUnknownTenant or ErrInvalid.
 func (r *Registry) CreateClient(ctx context.Context, by Actor, owner ID, name string, scopes Scopes) (Client, seal.Secret, error) {
 	if err := errors.Join(validName(name), validScopes(scopes)); err != nil {
 		return Client{}, seal.Secret{}, err
@@ -55,12 +57,12 @@ func (r *Registry) CreateClient(ctx context.Context, by Actor, owner ID, name st
 
 func validScopes(scopes Scopes) error {
 	if scopes.String() == "" {
-		return fmt.Errorf("%w: scopes must name one at least", ErrInvalid)
+		return fmt.Errorf("%w: scopes must name at least one", ErrInvalid)
 	}
 	return nil
 }
 
-// ListClients returns the tenant's clients, revoked ones too, or fails with ErrUnknownTenant.
+// ListClients returns the tenant's clients, including revoked ones, or fails with ErrUnknownTenant.
 func (r *Registry) ListClients(ctx context.Context, owner ID) ([]Client, error) {
 	if _, err := selectTenant(ctx, r.db, owner); err != nil {
 		return nil, err
@@ -72,7 +74,8 @@ func (r *Registry) ListClients(ctx context.Context, owner ID) ([]Client, error) 
 	return clients, nil
 }
 
-// RevokeClient ends a client of the tenant for good, with all its JWTs, or fails with ErrUnknownClient. One that is revoked already stays so since then.
+// RevokeClient permanently invalidates a client of the tenant and all its JWTs, or fails with
+// ErrUnknownClient. A client that is already revoked keeps its time of revocation.
 func (r *Registry) RevokeClient(ctx context.Context, by Actor, owner ID, id ClientID) error {
 	err := r.db.Tx(ctx, func(tx *db.Tx) error {
 		now, err := tx.Now(ctx)
@@ -85,12 +88,13 @@ func (r *Registry) RevokeClient(ctx context.Context, by Actor, owner ID, id Clie
 	if err != nil {
 		return fmt.Errorf("revoke client %s of tenant %s: %w", id, owner, err)
 	}
-	// Reading it writes it to Redis, as for a tenant.
+	// Reading it writes it to Redis, as Registry.change does for a tenant.
 	_, _ = r.credential(ctx, id)
 	return nil
 }
 
-// credential is the client as the mirror knows it, or ErrUnknownClient. Who asks does not know the tenant yet: it is what the client proves.
+// credential reads a client through the mirror, or fails with ErrUnknownClient. It is not told the
+// tenant, because the client's secret or JWT proves which tenant it is.
 func (r *Registry) credential(ctx context.Context, id ClientID) (credential, error) {
 	return r.clients.Get(ctx, string(id), func(ctx context.Context) (credential, error) { return selectClient(ctx, r.db, id) })
 }

@@ -9,15 +9,16 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// Grant is a JWT for a client, with what the client needs to know of it.
+// Grant is a JWT for a client, with what the client is told about it.
 type Grant struct {
 	Token  seal.Secret
 	Tenant ID
-	Scopes Scopes // what it holds now
+	Scopes Scopes // those that it has now
 }
 
-// Token gives a client its JWT: for the scopes named in asked, with spaces between, or for all that the client has where asked is "".
-// It fails with ErrWrongSecret, ErrSuspended, ErrInvalidScope, or db.ErrUnavailable where nobody can tell.
+// Token gives a client a JWT for the scopes named in asked, separated by spaces, or for all scopes
+// of the client if asked is "". It fails with ErrWrongSecret, ErrSuspended, ErrInvalidScope, or
+// db.ErrUnavailable if that cannot be decided.
 func (r *Registry) Token(ctx context.Context, id ClientID, secret seal.Secret, asked string) (Grant, error) {
 	c, err := r.identify(ctx, id, secret)
 	if err != nil {
@@ -44,12 +45,14 @@ func (r *Registry) Token(ctx context.Context, id ClientID, secret seal.Secret, a
 	return Grant{seal.NewSecret(token), c.Tenant, *scopes}, nil
 }
 
-// errMistyped is an ErrWrongSecret that may be told apart: whoever can compute the checksum learns nothing by it.
+// errMistyped is an ErrWrongSecret for a secret with a wrong checksum. Telling it apart reveals
+// nothing, because anyone can compute the checksum.
 var errMistyped = fmt.Errorf("%w: the secret is incomplete, mistyped or another client's", ErrWrongSecret)
 
-// identify answers alike for a client that does not exist, was revoked, or has another secret.
+// identify finds a client by its secret. It fails in the same way if the client does not exist, is
+// revoked or has another secret.
 func (r *Registry) identify(ctx context.Context, id ClientID, secret seal.Secret) (credential, error) {
-	if !wellTyped(id, secret) {
+	if !wellFormed(id, secret) {
 		return credential{}, errMistyped
 	}
 	c, err := r.credential(ctx, id)
@@ -63,7 +66,7 @@ func (r *Registry) identify(ctx context.Context, id ClientID, secret seal.Secret
 	return c, nil
 }
 
-// choose reads the scopes that a client asks for; nil where it asks for none.
+// choose returns the scopes that a client asks for, or nil if it asks for none.
 func (c credential) choose(asked string) (*Scopes, error) {
 	if asked == "" {
 		return nil, nil

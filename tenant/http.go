@@ -18,7 +18,7 @@ import (
 const (
 	formKind    = "application/x-www-form-urlencoded"
 	longestForm = 64 << 10
-	keysMaxAge  = "public, max-age=300" // half of publishAhead, so that a copy knows every key before it signs
+	keysMaxAge  = "public, max-age=300" // half of publishAhead, so that a cached copy has every key before it signs
 )
 
 // Routes adds the token endpoint, the published keys and the description of both.
@@ -28,7 +28,7 @@ func (r *Registry) Routes(e *echo.Echo) {
 	e.GET("/.well-known/oauth-authorization-server", r.describe)
 }
 
-// refusal is an error as RFC 6749 §5.2 spells it. Descriptions are ours and hold nothing that a caller sent.
+// refusal is an error in the form of RFC 6749 §5.2. Nothing of the request is in the description.
 type refusal struct {
 	status      int
 	Code        string `json:"error"`
@@ -39,6 +39,10 @@ func (r *refusal) Error() string { return r.Code + ": " + r.Description }
 
 func malformed(description string) error {
 	return &refusal{http.StatusBadRequest, "invalid_request", description}
+}
+
+func invalidClient(description string) *refusal {
+	return &refusal{http.StatusUnauthorized, "invalid_client", description}
 }
 
 type tokenAnswer struct {
@@ -53,12 +57,15 @@ func (r *Registry) token(c echo.Context) error {
 	c.Response().Header().Set("Pragma", "no-cache")
 	id, grant, err := r.grant(c.Request())
 	if err != nil {
-		return refuse(c, err)
+		return answerRefusal(c, err)
 	}
 	ctx := c.Request().Context()
 	requestlog.Add(ctx, "client", string(id))
 	requestlog.Add(ctx, "tenant", string(grant.Tenant))
-	return c.JSON(http.StatusOK, tokenAnswer{grant.Token.Reveal(), "Bearer", int(lifetime.Seconds()), grant.Scopes.String()})
+	return c.JSON(http.StatusOK, tokenAnswer{
+		AccessToken: grant.Token.Reveal(), TokenType: "Bearer",
+		ExpiresIn: int(lifetime.Seconds()), Scope: grant.Scopes.String(),
+	})
 }
 
 func (r *Registry) grant(request *http.Request) (ClientID, Grant, error) {
@@ -81,17 +88,18 @@ func (r *Registry) grant(request *http.Request) (ClientID, Grant, error) {
 	}
 }
 
-// readForm takes parameters from the body alone, because URLs end up in logs, and each once, because of two one reader believes the first and another the last.
+// readForm reads parameters from the body only, because URLs are logged. It refuses a parameter
+// that comes twice, because one reader would take the first value and another the last.
 func readForm(request *http.Request) (url.Values, error) {
 	if request.URL.RawQuery != "" {
-		return nil, malformed("parameters belong into the body")
+		return nil, malformed("parameters belong in the body")
 	}
 	if kind, _, err := mime.ParseMediaType(request.Header.Get("Content-Type")); err != nil || kind != formKind {
 		return nil, malformed("the body must be application/x-www-form-urlencoded")
 	}
 	body, err := io.ReadAll(io.LimitReader(request.Body, longestForm+1))
 	if err != nil || len(body) > longestForm {
-		return nil, malformed("the body is cut off or larger than 64 KB")
+		return nil, malformed("the body is incomplete or larger than 64 KB")
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
@@ -105,13 +113,14 @@ func readForm(request *http.Request) (url.Values, error) {
 	return form, nil
 }
 
-// credentials are in the header or in the form, never in both. A client_id in the form beside the header is no second authentication as long as it is the same.
+// credentials reads the client's id and secret from the header or from the form, but not from both.
+// The form may repeat the id of the header.
 func credentials(request *http.Request, form url.Values) (ClientID, seal.Secret, error) {
 	id, secret := form.Get("client_id"), form.Get("client_secret")
 	headers := request.Header.Values("Authorization")
 	switch {
 	case len(headers) == 0 && (id == "" || secret == ""):
-		return "", seal.Secret{}, &refusal{http.StatusUnauthorized, "invalid_client", "client id or secret is missing"}
+		return "", seal.Secret{}, invalidClient("client id or secret is missing")
 	case len(headers) == 0:
 		return ClientID(id), seal.NewSecret(secret), nil
 	case len(headers) > 1 || secret != "":
@@ -120,14 +129,14 @@ func credentials(request *http.Request, form url.Values) (ClientID, seal.Secret,
 	user, password, ok := basic(request)
 	switch {
 	case !ok:
-		return "", seal.Secret{}, &refusal{http.StatusUnauthorized, "invalid_client", "the Authorization header is not Basic with client id and secret"}
+		return "", seal.Secret{}, invalidClient("the Authorization header is not Basic with client id and secret")
 	case id != "" && id != user:
 		return "", seal.Secret{}, malformed("client_id is not the one in the Authorization header")
 	}
 	return ClientID(user), seal.NewSecret(password), nil
 }
 
-// basic reads both values as form-urlencoded, as RFC 6749 §2.3.1 has them.
+// basic reads the Authorization header. Both values are form-urlencoded (RFC 6749 §2.3.1).
 func basic(request *http.Request) (user, password string, ok bool) {
 	user, password, ok = request.BasicAuth()
 	user, bad := url.QueryUnescape(user)
@@ -135,30 +144,32 @@ func basic(request *http.Request) (user, password string, ok bool) {
 	return user, password, ok && bad == nil && worse == nil
 }
 
-// refuse answers as RFC 6749 §5.2 says. What is our own fault and has no word there goes to Echo's error handler.
-func refuse(c echo.Context, err error) error {
-	said := said(err)
-	if said == nil {
+// answerRefusal answers in the form of RFC 6749 §5.2. An error of ours that has no code there goes
+// to Echo's error handler.
+func answerRefusal(c echo.Context, err error) error {
+	refused := refusalOf(err)
+	if refused == nil {
 		return err
 	}
 	requestlog.Add(c.Request().Context(), "error", err.Error())
-	if said.status == http.StatusUnauthorized {
+	if refused.status == http.StatusUnauthorized {
 		c.Response().Header().Set("WWW-Authenticate", `Basic realm="wxplatform", charset="UTF-8"`)
 	}
-	return c.JSON(said.status, said)
+	return c.JSON(refused.status, refused)
 }
 
-// A suspended tenant's client is told unauthorized_client and not invalid_client: its secret is right, which it has shown, and nobody should go looking for a wrong one.
-// An outage has no word in §5.2, so it is called as in §4.1.2.1.
-func said(err error) *refusal {
+// refusalOf returns the refusal for an error, or nil. A suspended tenant's client is told
+// unauthorized_client and not invalid_client, because its secret is right. RFC 6749 §5.2 has no
+// code for an outage, so that of §4.1.2.1 is used.
+func refusalOf(err error) *refusal {
 	var r *refusal
 	switch {
 	case errors.As(err, &r):
 		return r
 	case errors.Is(err, errMistyped):
-		return &refusal{http.StatusUnauthorized, "invalid_client", "the client secret is incomplete, mistyped or another client's"}
+		return invalidClient("the client secret is incomplete, mistyped or another client's")
 	case errors.Is(err, ErrWrongSecret):
-		return &refusal{http.StatusUnauthorized, "invalid_client", "there is no such client with this secret"}
+		return invalidClient("there is no such client with this secret")
 	case errors.Is(err, ErrSuspended):
 		return &refusal{http.StatusBadRequest, "unauthorized_client", "the tenant is suspended"}
 	case errors.Is(err, ErrInvalidScope):
@@ -169,7 +180,7 @@ func said(err error) *refusal {
 	return nil
 }
 
-// jwk is a public key as RFC 8037 spells it.
+// jwk is a public key in the form of RFC 8037.
 type jwk struct {
 	Type      string `json:"kty"`
 	Curve     string `json:"crv"`
@@ -177,6 +188,13 @@ type jwk struct {
 	ID        KeyID  `json:"kid"`
 	Use       string `json:"use"`
 	Algorithm string `json:"alg"`
+}
+
+func (k *key) jwk() jwk {
+	return jwk{
+		Type: "OKP", Curve: "Ed25519", X: base64.RawURLEncoding.EncodeToString(k.Public),
+		ID: k.ID, Use: "sig", Algorithm: "EdDSA",
+	}
 }
 
 func (r *Registry) publishKeys(c echo.Context) error {
@@ -190,14 +208,15 @@ func (r *Registry) publishKeys(c echo.Context) error {
 	now := r.Now()
 	for _, k := range keys.ordered {
 		if k.published(now) {
-			set.Keys = append(set.Keys, jwk{"OKP", "Ed25519", base64.RawURLEncoding.EncodeToString(k.Public), k.ID, "sig", "EdDSA"})
+			set.Keys = append(set.Keys, k.jwk())
 		}
 	}
 	c.Response().Header().Set("Cache-Control", keysMaxAge)
 	return c.JSON(http.StatusOK, set)
 }
 
-// describe is RFC 8414. response_types_supported is required there and empty here: nobody is sent to us to log in.
+// describe answers with the metadata of RFC 8414. It requires response_types_supported, which is
+// empty because no user logs in here.
 func (r *Registry) describe(c echo.Context) error {
 	c.Response().Header().Set("Cache-Control", keysMaxAge)
 	return c.JSON(http.StatusOK, map[string]any{

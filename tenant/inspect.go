@@ -13,16 +13,18 @@ import (
 
 const longestKid = 128
 
-// The claims that there may be. One that is unknown here may be a later version's and narrow the JWT down, so it is refused rather than passed over.
+// knownClaims are the claims that a JWT may have. A later version may add one that restricts the
+// JWT, so a JWT with any other claim is refused.
 var knownClaims = []string{"iss", "aud", "sub", "client_id", "tenant", "appid", "iat", "exp", "nbf", "jti", "scope"}
 
-// inspect checks what the library does not look at, before any signature is: size, segments, alphabet, repeated names, and the header. It returns the kid.
+// inspect checks, before the signature, what the library does not: segments, alphabet, repeated
+// names, the header and the names of the claims. It returns the kid.
 func inspect(token string) (KeyID, error) {
 	segments := strings.Split(token, ".")
 	if len(segments) != 3 {
 		return "", errors.New("not three segments")
 	}
-	// Go's base64 passes over line breaks, which would be a second spelling of the same JWT.
+	// Go's base64 ignores line breaks, so they would give one JWT several spellings.
 	if strings.ContainsAny(token, "\r\n") {
 		return "", errors.New("line break inside")
 	}
@@ -30,21 +32,22 @@ func inspect(token string) (KeyID, error) {
 	if err != nil {
 		return "", fmt.Errorf("header: %w", err)
 	}
-	said, err := object(segments[1])
+	members, err := object(segments[1])
 	if err != nil {
 		return "", fmt.Errorf("claims: %w", err)
 	}
-	if err := only(said, knownClaims); err != nil {
+	if err := only(members, knownClaims); err != nil {
 		return "", err
 	}
-	// An appid that says nothing would make a JWT for every account of one that was for a single one.
-	if appid, bound := said["appid"]; bound && text(appid) == "" {
+	// An appid that cannot be read must not make a JWT for one account one for every account.
+	if appid, bound := members["appid"]; bound && text(appid) == "" {
 		return "", errors.New("appid is not an account")
 	}
 	return readHeader(header)
 }
 
-// jku, x5u, jwk and x5c are not looked at: keys come from SQL alone. An extension named by crit would have to be understood, and none is.
+// readHeader returns the kid. It ignores jku, x5u, jwk and x5c, because keys come only from SQL. No
+// extension is supported, so a header with crit is refused.
 func readHeader(header map[string]json.RawMessage) (KeyID, error) {
 	if _, ok := header["crit"]; ok {
 		return "", errors.New("crit in the header")
@@ -59,7 +62,7 @@ func readHeader(header map[string]json.RawMessage) (KeyID, error) {
 	return KeyID(kid), nil
 }
 
-// text is a JSON string's value, "" where it is something else.
+// text is the value of a JSON string, or "" if raw is something else.
 func text(raw json.RawMessage) string {
 	var s string
 	if json.Unmarshal(raw, &s) != nil {
@@ -77,7 +80,8 @@ func only(members map[string]json.RawMessage, names []string) error {
 	return nil
 }
 
-// object reads a segment that holds one JSON object, in which no name comes twice: of two, one reader believes the first and another the last.
+// object reads a segment that holds one JSON object. It refuses a name that comes twice, because
+// one reader would take the first value and another the last.
 func object(segment string) (map[string]json.RawMessage, error) {
 	decoded, err := base64.RawURLEncoding.DecodeString(segment)
 	if err != nil {

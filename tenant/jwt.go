@@ -14,13 +14,16 @@ import (
 const (
 	jwtType  = "at+jwt"
 	lifetime = time.Hour
-	// skew is how far the clocks of issuer and verifier may be apart. It is applied to every time in a JWT, and nowhere twice.
+	// skew is how far the clocks of issuer and verifier may be apart. Each time in a JWT is checked
+	// with it once.
 	skew = 30 * time.Second
-	// LongestComfortable is how long a JWT should be at most: merchants keep it where WeChat's tokens go, and WeChat tells them to make room for 512 characters.
+	// LongestComfortable is how long a JWT should be at most. Merchants store it in place of WeChat's
+	// tokens, for which WeChat asks them to reserve 512 characters.
 	LongestComfortable = 511
 )
 
-// claims are what a JWT of ours says. Scope is nil where the client asked for none, which means all that it has.
+// claims are the claims of our JWTs. Scope is nil if the client asked for none, which means all
+// that it has.
 type claims struct {
 	jwt.RegisteredClaims
 	ClientID ClientID `json:"client_id"`
@@ -29,7 +32,8 @@ type claims struct {
 	Scope    *string  `json:"scope"`
 }
 
-// issue makes a client's JWT, for the scopes that it asked for, or all that it has and will have where asked is nil.
+// issue makes a client's JWT for the scopes that it asked for. If asked is nil, the JWT has all
+// scopes of the client.
 func (r *Registry) issue(ctx context.Context, c Client, asked *Scopes) (string, error) {
 	keys, err := r.knownKeys(ctx)
 	if err != nil {
@@ -47,9 +51,10 @@ func (r *Registry) issue(ctx context.Context, c Client, asked *Scopes) (string, 
 	return unsigned(r.issuer, c, asked, k.ID, now).SignedString(private)
 }
 
-// The claims are a map, because the library would spell the one audience as a list.
+// unsigned makes a JWT without its signature. The claims are a map, because jwt.RegisteredClaims
+// would write the single audience as a list.
 func unsigned(issuer string, c Client, asked *Scopes, kid KeyID, now time.Time) *jwt.Token {
-	said := jwt.MapClaims{
+	members := jwt.MapClaims{
 		"iss":       issuer,
 		"aud":       issuer,
 		"sub":       c.ID,
@@ -60,14 +65,15 @@ func unsigned(issuer string, c Client, asked *Scopes, kid KeyID, now time.Time) 
 		"jti":       newID("", jtiLength),
 	}
 	if asked != nil {
-		said["scope"] = asked.String()
+		members["scope"] = asked.String()
 	}
-	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, said)
+	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, members)
 	token.Header["typ"], token.Header["kid"] = jwtType, kid
 	return token
 }
 
-// JWTLength is how long the JWTs of a platform at publicURL are that ask for scopes; 0 for none, the shortest. More than LongestComfortable is worth a warning.
+// JWTLength returns how long a JWT of the platform at publicURL is for a client that asks for the
+// given scopes, or for none. More than LongestComfortable is worth a warning.
 func JWTLength(publicURL string, scopes Scopes) int {
 	asked := &scopes
 	if scopes == 0 {
@@ -84,7 +90,7 @@ func JWTLength(publicURL string, scopes Scopes) int {
 
 func issuer(publicURL string) string { return strings.TrimRight(publicURL, "/") }
 
-// proof is what a verified JWT proves, for as long as its key, client and tenant are good.
+// proof is what a verified JWT proves, as long as its key, client and tenant are valid.
 type proof struct {
 	client  ClientID
 	tenant  ID
@@ -94,7 +100,8 @@ type proof struct {
 	scopes  Scopes
 }
 
-// verify reads a JWT by all the rules, or fails with ErrInvalidToken, ErrTokenExpired or db.ErrUnavailable.
+// verify checks a JWT in every way that does not depend on its client and tenant. It fails with
+// ErrInvalidToken, ErrTokenExpired or db.ErrUnavailable.
 func (r *Registry) verify(ctx context.Context, token string) (proof, error) {
 	kid, err := inspect(token)
 	if err != nil {
@@ -104,17 +111,21 @@ func (r *Registry) verify(ctx context.Context, token string) (proof, error) {
 	if err != nil {
 		return proof{}, err
 	}
-	said, err := r.read(token, k)
+	verified, err := r.read(token, k)
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return proof{}, ErrTokenExpired
 	case err != nil:
 		return proof{}, fmt.Errorf("%w: %w", ErrInvalidToken, err)
 	}
-	return proof{said.ClientID, said.Tenant, said.AppID, kid, said.ExpiresAt.Time, said.scopes()}, nil
+	return proof{
+		client: verified.ClientID, tenant: verified.Tenant, appid: verified.AppID,
+		kid: kid, expires: verified.ExpiresAt.Time, scopes: verified.scopes(),
+	}, nil
 }
 
-// read checks the signature and then the claims. The algorithm is the key's, whatever the header says: all our keys are Ed25519.
+// read checks the signature and then the claims. All our keys are Ed25519, so no other algorithm is
+// accepted, whatever the header says.
 func (r *Registry) read(token string, k *key) (*claims, error) {
 	parser := jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
@@ -126,12 +137,12 @@ func (r *Registry) read(token string, k *key) (*claims, error) {
 		jwt.WithLeeway(skew),
 		jwt.WithTimeFunc(r.Now),
 	)
-	said := &claims{}
-	_, err := parser.ParseWithClaims(token, said, func(*jwt.Token) (any, error) { return k.verifying(), nil })
-	return said, err
+	verified := &claims{}
+	_, err := parser.ParseWithClaims(token, verified, func(*jwt.Token) (any, error) { return k.verifying(), nil })
+	return verified, err
 }
 
-// Validate is called by the library after its own checks: what it would let pass.
+// Validate checks what the library does not. The library calls it after its own checks.
 func (c *claims) Validate() error {
 	switch {
 	case c.IssuedAt == nil || c.ExpiresAt == nil:
@@ -152,5 +163,5 @@ func (c *claims) scopes() Scopes {
 	if c.Scope == nil {
 		return Every
 	}
-	return known(*c.Scope)
+	return parseKnown(*c.Scope)
 }

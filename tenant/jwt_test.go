@@ -176,7 +176,8 @@ func TestKeysInTheHeaderAreNotLookedAt(t *testing.T) {
 	p.refuses(p.write(foreign, nil), ErrInvalidToken, "signature is invalid")
 }
 
-// The classical confusions: the public key as an HMAC secret, no signature at all, and a key of another kind.
+// The classical confusions: the public key as an HMAC secret, no signature at all, and a key of
+// another kind.
 func TestASignatureOfAnotherAlgorithmIsRefused(t *testing.T) {
 	p := newPen(newWorld(t))
 	curve, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -15,9 +15,10 @@ import (
 type KeyID string
 
 const (
-	// A key signs this long after its publication, so that whoever keeps a copy of the key set has it by then.
+	// publishAhead is how long before it first signs a key is published, so that cached copies of the
+	// key set have it by then.
 	publishAhead = 10 * time.Minute
-	// A revoked key is still listed for this long.
+	// revokedListed is how long a revoked key is still listed.
 	revokedListed = 30 * 24 * time.Hour
 )
 
@@ -26,11 +27,11 @@ type Key struct {
 	ID        KeyID
 	Published time.Time
 	SignsFrom time.Time
-	Ends      time.Time // when its last JWT has expired; zero while no other key is to follow it
-	Revoked   time.Time // zero while it is good
+	Ends      time.Time // when its last JWT will have expired; zero if no key follows it
+	Revoked   time.Time // zero if it is not revoked
 }
 
-// storedKey is a row of signing_keys. Private is sealed, here and in Redis.
+// storedKey is a row of signing_keys. Private is sealed, in SQL and in Redis.
 type storedKey struct {
 	ID        KeyID
 	Public    []byte
@@ -40,14 +41,16 @@ type storedKey struct {
 	Revoked   time.Time
 }
 
-// EnsureKey makes the first signing key where there is none that could sign. Of replicas that start at once one makes it.
+// EnsureKey makes a signing key if there is none that can sign. If several replicas start at once,
+// one of them makes it.
 func (r *Registry) EnsureKey(ctx context.Context, by Actor) error {
 	return r.changeKeys(ctx, by, "make the first signing key", func(tx *db.Tx, now time.Time) error {
 		return r.ensureSigner(ctx, tx, now)
 	})
 }
 
-// Rotate publishes a new key, which signs ten minutes later; the old one stays published until its last JWT has expired.
+// Rotate publishes a new key, which signs ten minutes later. The old one stays published until its
+// last JWT has expired.
 func (r *Registry) Rotate(ctx context.Context, by Actor) (KeyID, error) {
 	var id KeyID
 	err := r.changeKeys(ctx, by, "rotate signing keys", func(tx *db.Tx, now time.Time) (err error) {
@@ -65,7 +68,8 @@ func (r *Registry) Rotate(ctx context.Context, by Actor) (KeyID, error) {
 	return id, err
 }
 
-// RevokeKey ends a key at once, with all JWTs that it signed, or fails with ErrUnknownKey. If no other can sign now, a new one is made that does.
+// RevokeKey invalidates a key and all JWTs that it signed, or fails with ErrUnknownKey. If no other
+// key can sign now, it makes one.
 func (r *Registry) RevokeKey(ctx context.Context, by Actor, id KeyID) error {
 	return r.changeKeys(ctx, by, fmt.Sprintf("revoke signing key %s", id), func(tx *db.Tx, now time.Time) error {
 		keys, err := r.sweep(ctx, tx, now)
@@ -87,7 +91,8 @@ func (r *Registry) RevokeKey(ctx context.Context, by Actor, id KeyID) error {
 	})
 }
 
-// ListKeys returns the keys in the order in which they sign, those revoked in the last thirty days too.
+// ListKeys returns the keys in the order in which they sign, including those revoked in the last
+// thirty days.
 func (r *Registry) ListKeys(ctx context.Context) ([]Key, error) {
 	keys, err := r.loadKeys(ctx, r.db)
 	if err != nil {
@@ -107,12 +112,14 @@ func (r *Registry) Reseal(ctx context.Context, page db.Page) (db.Resealed, error
 		return done, fmt.Errorf("reseal signing keys: %w", err)
 	}
 	if done.Moved > 0 {
-		_, _ = r.knownKeys(ctx) // as after every change of theirs
+		_, _ = r.knownKeys(ctx) // as changeKeys does
 	}
 	return done, nil
 }
 
-// changeKeys runs work while nobody else changes the keys. Work says itself whether it changed something.
+// changeKeys runs work in a transaction that no other change of keys can overlap, and then has the
+// mirror read the keys. work calls tx.Changed if it changes something. by is for the audit trail,
+// which this transaction is to write.
 func (r *Registry) changeKeys(ctx context.Context, _ Actor, what string, work func(*db.Tx, time.Time) error) error {
 	err := r.db.Tx(ctx, func(tx *db.Tx) error {
 		if err := lockSigningKeys(ctx, r.db, tx); err != nil {
@@ -127,12 +134,13 @@ func (r *Registry) changeKeys(ctx context.Context, _ Actor, what string, work fu
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	// Reading them writes them to Redis, where a replica that has lost SQL looks for them. SQL has them already, so a failure here undoes nothing.
+	// Reading them writes them to Redis, for replicas that cannot reach SQL. The change is committed,
+	// so a failure here undoes nothing.
 	_, _ = r.knownKeys(ctx)
 	return nil
 }
 
-// ensureSigner makes a key that signs at once, unless one does already.
+// ensureSigner makes a key that signs at once, unless there is one.
 func (r *Registry) ensureSigner(ctx context.Context, tx *db.Tx, now time.Time) error {
 	keys, err := r.loadKeys(ctx, tx)
 	if err != nil || keys.signing(now) != nil {
@@ -153,7 +161,9 @@ func (r *Registry) makeKey(ctx context.Context, tx *db.Tx, now, from time.Time) 
 	return k.ID, insertSigningKey(ctx, tx, k)
 }
 
-// sweep deletes the keys that have ended. It comes before every change, because a key's end follows from its successor, and one that has ended must not come back when that is revoked.
+// sweep deletes the keys that have ended, and returns the others. It comes before every change: a
+// key ends when its successor begins to sign, so a key that has ended would become valid again if
+// its successor were revoked.
 func (r *Registry) sweep(ctx context.Context, tx *db.Tx, now time.Time) (*keySet, error) {
 	keys, err := r.loadKeys(ctx, tx)
 	if err != nil {
@@ -183,14 +193,14 @@ func (k storedKey) place() []string { return place(string(k.ID)) }
 
 func place(kid string) seal.Place { return sealedTable.Place("private", kid) }
 
-// open gives the private key.
+// open decrypts the private key.
 func (k storedKey) open(ring *seal.Ring) (ed25519.PrivateKey, error) {
 	seed, err := ring.Open(k.Private, k.place()...)
 	if err != nil {
 		return nil, fmt.Errorf("signing key %s: %w", k.ID, err)
 	}
 	if len(seed.Reveal()) != ed25519.SeedSize {
-		return nil, fmt.Errorf("signing key %s: %w", k.ID, errors.New("sealed value is no key"))
+		return nil, fmt.Errorf("signing key %s: %w", k.ID, errors.New("sealed value is not a key"))
 	}
 	return ed25519.NewKeyFromSeed([]byte(seed.Reveal())), nil
 }

@@ -110,7 +110,8 @@ func TestAnOldKeyIsPublishedUntilItsLastJWTHasExpired(t *testing.T) {
 	}
 }
 
-// A JWT that claims to be younger than its key's end was forged with a key that leaked after it was put away.
+// A JWT that claims to be younger than its key's end was forged with a key that leaked after it was
+// put away.
 func TestAKeyThatHasEndedVerifiesNothing(t *testing.T) {
 	w := newWorld(t)
 	p := newPen(w)
@@ -222,20 +223,20 @@ func TestStrangeKidsReadTheKeysOnceASecond(t *testing.T) {
 	w := newWorld(t)
 	p := newPen(w)
 	p.refuses(p.write(map[string]any{"kid": "strange1"}, nil), ErrInvalidToken, "unknown kid")
-	first := w.keys.aside.began
+	first := w.keys.latest.began
 	w.clock.Move(999 * time.Millisecond)
 	p.refuses(p.write(map[string]any{"kid": "strange2"}, nil), ErrInvalidToken, "unknown kid")
-	if !w.keys.aside.began.Equal(first) {
+	if !w.keys.latest.began.Equal(first) {
 		t.Error("got the keys read again within a second")
 	}
 	w.clock.Move(time.Millisecond)
 	p.refuses(p.write(map[string]any{"kid": "strange3"}, nil), ErrInvalidToken, "unknown kid")
-	if w.keys.aside.began.Equal(first) {
+	if w.keys.latest.began.Equal(first) {
 		t.Error("got the keys not read again after a second")
 	}
 	w.clock.Move(-time.Hour)
 	p.refuses(p.write(map[string]any{"kid": "strange4"}, nil), ErrInvalidToken, "unknown kid")
-	if !w.keys.aside.began.Equal(w.clock.Now()) {
+	if !w.keys.latest.began.Equal(w.clock.Now()) {
 		t.Error("got the keys not read again after the clock was set back")
 	}
 }
@@ -296,7 +297,8 @@ func TestAKeySetComesBackFromJSONAsItWas(t *testing.T) {
 	})
 }
 
-// Whatever is rotated and revoked, and whenever: somebody signs, and what a good key signed is good until it expires.
+// Whatever is rotated and revoked, and whenever: somebody signs, and what a good key signed is good
+// until it expires.
 func TestSomebodyAlwaysSignsAndNoGoodKeysJWTIsLost(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		at := time.UnixMilli(1_700_000_000_000)

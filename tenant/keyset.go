@@ -12,17 +12,18 @@ import (
 )
 
 const (
-	// An unknown kid reads the keys again no more often than this.
+	// rereadEvery is the shortest time between two readings of SQL because of an unknown kid.
 	rereadEvery = time.Second
-	// Those who meet an unknown kid meanwhile wait no longer than this for what is read.
+	// rereadPatience is how long a caller with an unknown kid waits for such a reading.
 	rereadPatience = 500 * time.Millisecond
-	// The reading itself may take this long.
+	// rereadTakes limits the reading itself.
 	rereadTakes = 2 * time.Second
-	// The whole of signing keys is one fact.
+	// keysFact is the mirror's name for all signing keys together.
 	keysFact = "all"
 )
 
-// keySet is all signing keys as of one reading of SQL, in the order in which they sign. It is never changed.
+// keySet has all signing keys as of one reading of SQL, in the order in which they sign. It is
+// immutable.
 type keySet struct {
 	ordered []*key
 	byID    map[KeyID]*key
@@ -30,10 +31,11 @@ type keySet struct {
 
 type key struct {
 	storedKey
-	ends time.Time // when its last JWT has expired; zero while no other key is to follow it
+	ends time.Time // when its last JWT will have expired; zero if no key follows it
 }
 
-// A key's last JWT was signed when its successor began to: the next key that is not revoked.
+// newKeySet works out when each key ends. A key signs until its successor begins to, which is the
+// next key that is not revoked.
 func newKeySet(stored []storedKey) *keySet {
 	s := &keySet{ordered: make([]*key, len(stored)), byID: map[KeyID]*key{}}
 	var next time.Time
@@ -50,7 +52,7 @@ func newKeySet(stored []storedKey) *keySet {
 	return s
 }
 
-// MarshalJSON and UnmarshalJSON carry the rows, and what follows from them is worked out anew.
+// MarshalJSON writes the rows only; UnmarshalJSON works out the rest.
 func (s *keySet) MarshalJSON() ([]byte, error) {
 	stored := make([]storedKey, len(s.ordered))
 	for i, k := range s.ordered {
@@ -69,7 +71,7 @@ func (s *keySet) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// published reports whether JWTs that the key signed are good.
+// published reports whether JWTs that the key signed are valid.
 func (k *key) published(now time.Time) bool { return k.Revoked.IsZero() && !k.ended(now) }
 
 func (k *key) ended(now time.Time) bool { return !k.ends.IsZero() && !now.Before(k.ends) }
@@ -83,7 +85,7 @@ func (k *key) listed(now time.Time) bool {
 
 func (k *key) verifying() ed25519.PublicKey { return ed25519.PublicKey(k.Public) }
 
-// signing is the youngest key whose time to sign has come, nil if there is none.
+// signing returns the newest key whose time to sign has come, or nil.
 func (s *keySet) signing(now time.Time) *key {
 	for i := len(s.ordered) - 1; i >= 0; i-- {
 		if k := s.ordered[i]; k.published(now) && !k.SignsFrom.After(now) {
@@ -93,7 +95,9 @@ func (s *keySet) signing(now time.Time) *key {
 	return nil
 }
 
-// signer is the key to sign with. Where this process's clock lags behind the database's, by which a key was made to sign at once, it is the first of those to come.
+// signer returns the key to sign with, or nil. A new key signs from the database's time on. If this
+// process's clock is behind that, no key may be signing yet, and signer returns the first that
+// will.
 func (s *keySet) signer(now time.Time) *key {
 	if k := s.signing(now); k != nil {
 		return k
@@ -106,14 +110,15 @@ func (s *keySet) signer(now time.Time) *key {
 	return nil
 }
 
-// keyring is what a process knows of the signing keys: the fact, and what it read beside it for a kid that the fact did not hold.
+// keyring is what a process knows about the signing keys: the mirror's fact, and what it read from
+// SQL itself for a kid that the fact does not have.
 type keyring struct {
 	fact    *mirror.Facts[*keySet]
 	rereads *mirror.Flights[struct{}, reread]
-	aside   reread // touched by the one flight only
+	latest  reread // used only by the single flight
 }
 
-// reread is the keys as they were last read for an unknown kid, and how the last attempt went.
+// reread has the keys as they were last read for an unknown kid, and the last attempt's error.
 type reread struct {
 	began, read time.Time
 	keys        *keySet
@@ -124,7 +129,7 @@ func newKeyring(m *mirror.Mirror) *keyring {
 	return &keyring{
 		fact:    mirror.NewFacts[*keySet](m, "signing-keys", 1),
 		rereads: mirror.NewFlights[struct{}, reread](m, rereadTakes),
-		aside:   reread{keys: newKeySet(nil)},
+		latest:  reread{keys: newKeySet(nil)},
 	}
 }
 
@@ -132,7 +137,8 @@ func (r *Registry) knownKeys(ctx context.Context) (*keySet, error) {
 	return r.keys.fact.Get(ctx, keysFact, func(ctx context.Context) (*keySet, error) { return r.loadKeys(ctx, r.db) })
 }
 
-// key is the key named id, if JWTs that it signed are good, else ErrInvalidToken. It fails with db.ErrUnavailable where nobody can tell.
+// key returns the key id, if JWTs that it signed are valid. It fails with ErrInvalidToken, or with
+// db.ErrUnavailable if that cannot be decided.
 func (r *Registry) key(ctx context.Context, id KeyID) (*key, error) {
 	keys, err := r.knownKeys(ctx)
 	if err != nil {
@@ -151,7 +157,8 @@ func (r *Registry) key(ctx context.Context, id KeyID) (*key, error) {
 	return k, nil
 }
 
-// unknownKey looks for a key that is younger than what the mirror knows. However many strangers' kids arrive, SQL is read once a second, and callers with a known one never come here.
+// unknownKey looks for a key that is newer than what the mirror has. However many unknown kids
+// arrive, SQL is read at most once a second, and calls with a known kid never wait for it.
 func (r *Registry) unknownKey(ctx context.Context, id KeyID) (*key, error) {
 	within, cancel := context.WithTimeout(ctx, rereadPatience)
 	defer cancel()
@@ -159,7 +166,7 @@ func (r *Registry) unknownKey(ctx context.Context, id KeyID) (*key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing keys: %w: %w", db.ErrUnavailable, err)
 	}
-	// What was read before an outage stands in for it as long as JWTs live.
+	// During an outage, keys that were read before it are used for as long as a JWT is valid.
 	if k, ok := latest.keys.byID[id]; ok && r.Now().Before(latest.read.Add(lifetime)) {
 		return k, nil
 	}
@@ -171,13 +178,13 @@ func (r *Registry) unknownKey(ctx context.Context, id KeyID) (*key, error) {
 
 func (r *Registry) rereadKeys(ctx context.Context) (reread, error) {
 	now := r.Now()
-	if last := r.keys.aside.began; !last.IsZero() && now.Before(last.Add(rereadEvery)) && !now.Before(last) {
-		return r.keys.aside, nil
+	if last := r.keys.latest.began; !last.IsZero() && now.Before(last.Add(rereadEvery)) && !now.Before(last) {
+		return r.keys.latest, nil
 	}
 	keys, err := r.loadKeys(ctx, r.db)
-	r.keys.aside.began, r.keys.aside.err = now, err
+	r.keys.latest.began, r.keys.latest.err = now, err
 	if err == nil {
-		r.keys.aside.keys, r.keys.aside.read = keys, now
+		r.keys.latest.keys, r.keys.latest.read = keys, now
 	}
-	return r.keys.aside, nil
+	return r.keys.latest, nil
 }

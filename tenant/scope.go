@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Scope is an OAuth scope: what a JWT lets its bearer do.
+// Scope is an OAuth scope: a kind of call that a JWT allows.
 type Scope string
 
-// The scopes there are. Their place in the list is a bit of Scopes.
+// The scopes.
 const (
 	KFSessionWrite   Scope = "kfsession:write"
 	KFSessionRead    Scope = "kfsession:read"
@@ -16,15 +16,19 @@ const (
 	AuthorizersWrite Scope = "authorizers:write"
 )
 
+// allScopes lists every scope. A scope's place is its bit in Scopes.
 var allScopes = [...]Scope{KFSessionWrite, KFSessionRead, AuthorizersRead, AuthorizersWrite}
 
-// Scopes is a set of scopes. In text it is their names with spaces between.
+// Scopes is a set of scopes. As text, it is their names separated by spaces.
 type Scopes uint64
 
-// Every is the set of all scopes, those included that do not exist yet.
+// Every is the set of all scopes, including those that do not exist yet.
 const Every = ^Scopes(0)
 
-// NewScopes is the set of scopes.
+// AllScopes returns the set of all scopes of this version.
+func AllScopes() Scopes { return NewScopes(allScopes[:]...) }
+
+// NewScopes returns a set of scopes.
 func NewScopes(scopes ...Scope) Scopes {
 	var set Scopes
 	for _, s := range scopes {
@@ -33,7 +37,7 @@ func NewScopes(scopes ...Scope) Scopes {
 	return set
 }
 
-// ParseScopes reads names with spaces between, or fails with ErrInvalid.
+// ParseScopes reads names separated by spaces, or fails with ErrInvalid.
 func ParseScopes(text string) (Scopes, error) {
 	var set Scopes
 	for _, name := range strings.Fields(text) {
@@ -48,7 +52,7 @@ func ParseScopes(text string) (Scopes, error) {
 // Has reports whether s is in the set.
 func (set Scopes) Has(s Scope) bool { return set&bit(s) != 0 }
 
-// String is the names with spaces between.
+// String returns the names separated by spaces.
 func (set Scopes) String() string {
 	var names []string
 	for _, s := range allScopes {
@@ -59,17 +63,18 @@ func (set Scopes) String() string {
 	return strings.Join(names, " ")
 }
 
-// MarshalText is String.
+// MarshalText returns String.
 func (set Scopes) MarshalText() ([]byte, error) { return []byte(set.String()), nil }
 
-// UnmarshalText reads what MarshalText of this version or a later one wrote.
+// UnmarshalText reads what MarshalText of this or a later version wrote.
 func (set *Scopes) UnmarshalText(text []byte) error {
-	*set = known(string(text))
+	*set = parseKnown(string(text))
 	return nil
 }
 
-// known is the scopes in text that this version knows. A later version's are left out: what nobody here can ask for need not be granted.
-func known(text string) Scopes {
+// parseKnown reads the scopes in text that this version knows. It ignores others: a later version
+// may have written them, and no call of this version needs one.
+func parseKnown(text string) Scopes {
 	var set Scopes
 	for _, name := range strings.Fields(text) {
 		set |= bit(Scope(name))

@@ -10,8 +10,9 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// A client secret is wxs_<client>_<24 random bytes, base64url>_<CRC-32 of all before it, hex>: 58 characters of [A-Za-z0-9_-].
-// It names its client, goes unescaped into URLs and file names, and scanners for leaked secrets can know it by its prefix and checksum.
+// A client secret is wxs_<client>_<24 random bytes, base64url>_<CRC-32 of all before it, hex>: 58
+// characters of [A-Za-z0-9_-]. It can be put into URLs and file names without escaping, and
+// scanners for leaked secrets can recognize it by its prefix and checksum.
 const (
 	secretPrefix   = "wxs_"
 	randomBytes    = 24
@@ -26,16 +27,17 @@ func newSecret(id ClientID) seal.Secret {
 	return seal.NewSecret(body + "_" + checksum(body))
 }
 
-// The checksum protects nothing: it tells a slip of the hand from a wrong secret before SQL is asked.
+// checksum finds typing errors before SQL is asked. It protects nothing.
 func checksum(body string) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(body))) }
 
-// plain reports whether id has only what newID writes. SQL is asked for nothing else: a stranger's may hold anything, also what no SQL can.
+// plain reports whether id has only characters that newID writes. SQL is not asked for other ids,
+// which may hold bytes that it cannot store.
 func (id ClientID) plain() bool {
 	return !strings.ContainsFunc(string(id), func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'z') })
 }
 
-// wellTyped reports whether secret is one that newSecret could have made for the client.
-func wellTyped(id ClientID, secret seal.Secret) bool {
+// wellFormed reports whether newSecret could have made the secret for the client.
+func wellFormed(id ClientID, secret seal.Secret) bool {
 	text := secret.Reveal()
 	body := text[:max(0, len(text)-1-checksumLength)]
 	return id.plain() && len(id) == idLength &&

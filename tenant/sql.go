@@ -17,34 +17,34 @@ func insertTenant(ctx context.Context, q db.Querier, t Tenant) error {
 	}
 	_, err = db.Exec(ctx, q, `
 		INSERT INTO tenants (id, name, redirects, created_at)
-		VALUES ($1, $2, $3, $4)`, string(t.ID), t.Name, string(redirects), db.Millis(t.Created))
+		VALUES ($1, $2, $3, $4)`, string(t.ID), t.Name, string(redirects), db.Stamp(t.Created))
 	return err
 }
 
 func selectTenant(ctx context.Context, q db.Querier, id ID) (Tenant, error) {
-	t, err := db.One(ctx, q, readTenant, `
-		SELECT id, name, redirects, created_at, suspended_at
+	t, err := db.One(ctx, q, scanTenant, `
+		SELECT `+tenantColumns+`
 		FROM tenants
 		WHERE id = $1`, string(id))
 	return t, unknown(err, ErrUnknownTenant, string(id))
 }
 
 func selectTenants(ctx context.Context, q db.Querier, after ID, limit int) ([]Tenant, error) {
-	return db.All(ctx, q, readTenant, `
-		SELECT id, name, redirects, created_at, suspended_at
+	return db.All(ctx, q, scanTenant, `
+		SELECT `+tenantColumns+`
 		FROM tenants
 		WHERE id > $1
 		ORDER BY id
 		LIMIT $2`, string(after), limit)
 }
 
-// A tenant that is suspended already keeps the time when it was.
+// suspendTenant keeps the time of an earlier suspension.
 func suspendTenant(ctx context.Context, q db.Querier, id ID, at time.Time) error {
 	rows, err := db.Exec(ctx, q, `
 		UPDATE tenants
 		SET suspended_at = CASE WHEN suspended_at = 0 THEN $2 ELSE suspended_at END
-		WHERE id = $1`, string(id), db.Millis(at))
-	return touched(rows, err, ErrUnknownTenant)
+		WHERE id = $1`, string(id), db.Stamp(at))
+	return found(rows, err, ErrUnknownTenant)
 }
 
 func resumeTenant(ctx context.Context, q db.Querier, id ID) error {
@@ -52,69 +52,74 @@ func resumeTenant(ctx context.Context, q db.Querier, id ID) error {
 		UPDATE tenants
 		SET suspended_at = 0
 		WHERE id = $1`, string(id))
-	return touched(rows, err, ErrUnknownTenant)
+	return found(rows, err, ErrUnknownTenant)
 }
 
-func readTenant(scan db.Scan) (Tenant, error) {
+const tenantColumns = `id, name, redirects, created_at, suspended_at`
+
+func scanTenant(scan db.Scan) (Tenant, error) {
 	var t Tenant
 	var redirects []byte
-	var created, suspended int64
-	if err := scan(&t.ID, &t.Name, &redirects, &created, &suspended); err != nil {
+	err := scan(&t.ID, &t.Name, &redirects, (*db.Stamp)(&t.Created), (*db.Stamp)(&t.Suspended))
+	if err != nil {
 		return Tenant{}, err
 	}
-	t.Created, t.Suspended = db.Time(created), db.Time(suspended)
 	return t, json.Unmarshal(redirects, &t.Redirects)
 }
 
 func insertClient(ctx context.Context, q db.Querier, c credential) error {
 	_, err := db.Exec(ctx, q, `
 		INSERT INTO clients (id, tenant, name, scopes, secret_hash, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6)`, string(c.ID), string(c.Tenant), c.Name, c.Scopes.String(), c.SecretHash, db.Millis(c.Created))
+		VALUES ($1, $2, $3, $4, $5, $6)`,
+		string(c.ID), string(c.Tenant), c.Name, c.Scopes.String(), c.SecretHash, db.Stamp(c.Created))
 	return err
 }
 
-// The one statement without a tenant: whoever presents the client's secret or JWT proves the tenant by it.
+// selectClient is not told the tenant, because the client's secret or JWT proves which it is.
 func selectClient(ctx context.Context, q db.Querier, id ClientID) (credential, error) {
-	c, err := db.One(ctx, q, readCredential, `
-		SELECT id, tenant, name, scopes, secret_hash, created_at, revoked_at
+	c, err := db.One(ctx, q, scanCredential, `
+		SELECT `+clientColumns+`
 		FROM clients
 		WHERE id = $1`, string(id))
 	return c, unknown(err, ErrUnknownClient, string(id))
 }
 
-// A tenant's clients are made by hand, one by one, so all of them fit.
+// selectClients reads all clients of a tenant. There are few, because the operator creates each.
 func selectClients(ctx context.Context, q db.Querier, owner ID) ([]Client, error) {
-	return db.All(ctx, q, readClient, `
-		SELECT id, tenant, name, scopes, secret_hash, created_at, revoked_at
+	return db.All(ctx, q, scanClient, `
+		SELECT `+clientColumns+`
 		FROM clients
 		WHERE tenant = $1
 		ORDER BY id`, string(owner))
 }
 
-// A client that is revoked already keeps the time when it was.
+// revokeClient keeps the time of an earlier revocation.
 func revokeClient(ctx context.Context, q db.Querier, owner ID, id ClientID, at time.Time) error {
 	rows, err := db.Exec(ctx, q, `
 		UPDATE clients
 		SET revoked_at = CASE WHEN revoked_at = 0 THEN $3 ELSE revoked_at END
-		WHERE tenant = $1 AND id = $2`, string(owner), string(id), db.Millis(at))
-	return touched(rows, err, ErrUnknownClient)
+		WHERE tenant = $1 AND id = $2`, string(owner), string(id), db.Stamp(at))
+	return found(rows, err, ErrUnknownClient)
 }
 
-func readClient(scan db.Scan) (Client, error) {
-	c, err := readCredential(scan)
-	return c.Client, err
-}
+const clientColumns = `id, tenant, name, scopes, secret_hash, created_at, revoked_at`
 
-func readCredential(scan db.Scan) (credential, error) {
+func scanCredential(scan db.Scan) (credential, error) {
 	var c credential
 	var scopes string
-	var created, revoked int64
-	err := scan(&c.ID, &c.Tenant, &c.Name, &scopes, &c.SecretHash, &created, &revoked)
-	c.Scopes, c.Created, c.Revoked = known(scopes), db.Time(created), db.Time(revoked)
+	err := scan(&c.ID, &c.Tenant, &c.Name, &scopes, &c.SecretHash,
+		(*db.Stamp)(&c.Created), (*db.Stamp)(&c.Revoked))
+	c.Scopes = parseKnown(scopes)
 	return c, err
 }
 
-// Whoever changes the keys holds all of them until his commit, so that two replicas starting at once do not each make a first key. SQLite's transaction holds everything already.
+func scanClient(scan db.Scan) (Client, error) {
+	c, err := scanCredential(scan)
+	return c.Client, err
+}
+
+// lockKeys has changes of keys wait for each other, so that two replicas that start at once do not
+// both make a first key. A transaction of SQLite locks everything already.
 var lockKeys = db.Text{
 	SQLite:   `SELECT 1`,
 	Postgres: `LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE`,
@@ -125,10 +130,10 @@ func lockSigningKeys(ctx context.Context, d *db.DB, tx *db.Tx) error {
 	return err
 }
 
-// Rotate and RevokeKey delete those that have ended, so that all of them fit.
+// selectSigningKeys reads all keys. There are few, because Rotate and RevokeKey delete ended ones.
 func selectSigningKeys(ctx context.Context, q db.Querier) ([]storedKey, error) {
-	return db.All(ctx, q, readSigningKey, `
-		SELECT kid, public, private, published_at, signs_from, revoked_at
+	return db.All(ctx, q, scanKey, `
+		SELECT `+keyColumns+`
 		FROM signing_keys
 		ORDER BY signs_from, kid`)
 }
@@ -136,16 +141,17 @@ func selectSigningKeys(ctx context.Context, q db.Querier) ([]storedKey, error) {
 func insertSigningKey(ctx context.Context, q db.Querier, k storedKey) error {
 	_, err := db.Exec(ctx, q, `
 		INSERT INTO signing_keys (kid, public, private, published_at, signs_from)
-		VALUES ($1, $2, $3, $4, $5)`, string(k.ID), k.Public, k.Private, db.Millis(k.Published), db.Millis(k.SignsFrom))
+		VALUES ($1, $2, $3, $4, $5)`,
+		string(k.ID), k.Public, k.Private, db.Stamp(k.Published), db.Stamp(k.SignsFrom))
 	return err
 }
 
-// A revoked key's private half is destroyed.
+// revokeSigningKey deletes the private half of the key.
 func revokeSigningKey(ctx context.Context, q db.Querier, id KeyID, at time.Time) error {
 	_, err := db.Exec(ctx, q, `
 		UPDATE signing_keys
 		SET revoked_at = $2, private = $3
-		WHERE kid = $1`, string(id), db.Millis(at), []byte{})
+		WHERE kid = $1`, string(id), db.Stamp(at), []byte{})
 	return err
 }
 
@@ -158,23 +164,24 @@ func deleteSigningKey(ctx context.Context, q db.Querier, id KeyID) error {
 	return err
 }
 
-func readSigningKey(scan db.Scan) (storedKey, error) {
+const keyColumns = `kid, public, private, published_at, signs_from, revoked_at`
+
+func scanKey(scan db.Scan) (storedKey, error) {
 	var k storedKey
-	var published, signs, revoked int64
-	err := scan(&k.ID, &k.Public, &k.Private, &published, &signs, &revoked)
-	k.Published, k.SignsFrom, k.Revoked = db.Time(published), db.Time(signs), db.Time(revoked)
+	err := scan(&k.ID, &k.Public, &k.Private,
+		(*db.Stamp)(&k.Published), (*db.Stamp)(&k.SignsFrom), (*db.Stamp)(&k.Revoked))
 	return k, err
 }
 
-// touched fails with sentinel where a statement found no row.
-func touched(rows int64, err, sentinel error) error {
+// found fails with sentinel if a statement changed no row.
+func found(rows int64, err, sentinel error) error {
 	if err == nil && rows == 0 {
 		return sentinel
 	}
 	return err
 }
 
-// unknown says ErrNone in the words of this package.
+// unknown turns db.ErrNone into sentinel, which names what is missing.
 func unknown(err, sentinel error, id string) error {
 	if errors.Is(err, db.ErrNone) {
 		return fmt.Errorf("%w: %s", sentinel, id)

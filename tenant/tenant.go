@@ -1,6 +1,8 @@
-// Package tenant knows who may call: tenants, their clients, the JWTs that clients are given and that calls present, and the keys that sign them.
+// Package tenant stores tenants and their clients, gives clients JWTs, and authenticates the calls
+// that present one. It also keeps the keys that sign the JWTs.
 //
-// What decides about a call (tenant, client, signing keys) is read through the mirror, so a suspension or a revocation is obeyed within a second, and an outage of SQL is never taken for either.
+// Tenants, clients and signing keys are read through the mirror. So every replica obeys a
+// suspension or revocation within a second, and an outage of SQL is never taken for one.
 package tenant
 
 import (
@@ -19,15 +21,16 @@ import (
 var (
 	// ErrNoToken says that a call came without a bearer token.
 	ErrNoToken = errors.New("no bearer token")
-	// ErrInvalidToken says that a JWT is not one of ours, or no longer. Why is wrapped beside it, for the log alone.
+	// ErrInvalidToken says that a JWT is not ours, or is no longer valid. The reason is wrapped with
+	// it, for the log only.
 	ErrInvalidToken = errors.New("invalid token")
 	// ErrTokenExpired says that a JWT was ours and has expired.
 	ErrTokenExpired = errors.New("token expired")
-	// ErrInsufficientScope says that the caller's scopes do not hold the one that is needed.
+	// ErrInsufficientScope says that the caller lacks the scope that is needed.
 	ErrInsufficientScope = errors.New("insufficient scope")
 	// ErrSuspended says that the operator suspended the tenant.
 	ErrSuspended = errors.New("tenant suspended")
-	// ErrWrongSecret says that there is no such client with such a secret: unknown, revoked or mistaken.
+	// ErrWrongSecret says that no client has this id and secret. The client may be unknown or revoked.
 	ErrWrongSecret = errors.New("client or secret is wrong")
 	// ErrInvalidScope says that a client asked for a scope that it does not have.
 	ErrInvalidScope = errors.New("invalid scope")
@@ -38,25 +41,25 @@ var (
 	ErrUnknownClient = errors.New("unknown client")
 	// ErrUnknownKey says that there is no such signing key.
 	ErrUnknownKey = errors.New("unknown signing key")
-	// ErrInvalid says that a value given by the operator is not acceptable; the error names its field.
+	// ErrInvalid says that a value given by the operator is not acceptable. The error names its field.
 	ErrInvalid = errors.New("invalid")
 )
 
-// ID names a tenant; at most 12 characters, like a ClientID, because both stand in every JWT.
+// ID names a tenant. It has 12 characters, like a ClientID, because both are in every JWT.
 type ID string
 
-// Tenant is who owns authorizers and calls the API.
+// Tenant is a user of the platform: it owns authorizers, and its clients call the API.
 type Tenant struct {
 	ID        ID
 	Name      string
-	Redirects []string // where merchants may be sent after they authorized; matched exactly
+	Redirects []string // where merchants' browsers may be sent after authorizing; matched exactly
 	Created   time.Time
-	Suspended time.Time // zero while it may call
+	Suspended time.Time // zero if it may call
 }
 
 // Registry holds tenants, clients and signing keys. It is safe for concurrent use.
 type Registry struct {
-	// Now is the clock by which JWTs and keys live and end. Tests replace it before the first use.
+	// Now is the clock for JWTs and keys. Tests replace it before the first use.
 	Now func() time.Time
 
 	db       *db.DB
@@ -68,28 +71,29 @@ type Registry struct {
 	verified *mirror.Local[[32]byte, proof]
 }
 
-// How many of each a process keeps at hand.
+// How many of each a process caches.
 const (
-	tenantsKept = 10_000
-	clientsKept = 20_000
-	proofsKept  = 50_000
+	tenantsCached = 10_000
+	clientsCached = 20_000
+	proofsCached  = 50_000
 )
 
-// New makes the registry of the platform at publicURL, which is the issuer and audience of its JWTs.
+// New makes the registry of the platform at publicURL, which is the issuer and the audience of its
+// JWTs.
 func New(d *db.DB, m *mirror.Mirror, ring *seal.Ring, publicURL string) *Registry {
 	return &Registry{
 		Now:      time.Now,
 		db:       d,
 		ring:     ring,
 		issuer:   issuer(publicURL),
-		tenants:  mirror.NewFacts[Tenant](m, "tenant", tenantsKept),
-		clients:  mirror.NewFacts[credential](m, "client", clientsKept),
+		tenants:  mirror.NewFacts[Tenant](m, "tenant", tenantsCached),
+		clients:  mirror.NewFacts[credential](m, "client", clientsCached),
 		keys:     newKeyring(m),
-		verified: mirror.NewLocal[[32]byte, proof](proofsKept),
+		verified: mirror.NewLocal[[32]byte, proof](proofsCached),
 	}
 }
 
-// CreateTenant makes a tenant, or fails with ErrInvalid.
+// CreateTenant creates a tenant, or fails with ErrInvalid.
 func (r *Registry) CreateTenant(ctx context.Context, by Actor, name string, redirects []string) (Tenant, error) {
 	if err := errors.Join(validName(name), validRedirects(redirects)); err != nil {
 		return Tenant{}, err
@@ -108,7 +112,7 @@ func (r *Registry) CreateTenant(ctx context.Context, by Actor, name string, redi
 	return t, nil
 }
 
-// ListTenants returns at most limit tenants in the order of their ids, beginning after one ("" for the first).
+// ListTenants returns up to limit tenants with ids after the given one, in the order of ids.
 func (r *Registry) ListTenants(ctx context.Context, after ID, limit int) ([]Tenant, error) {
 	tenants, err := selectTenants(ctx, r.db, after, limit)
 	if err != nil {
@@ -122,26 +126,13 @@ func (r *Registry) ShowTenant(ctx context.Context, id ID) (Tenant, error) {
 	return selectTenant(ctx, r.db, id)
 }
 
-// Tenant is the tenant as the mirror knows it, or ErrUnknownTenant.
+// Tenant reads a tenant through the mirror, or fails with ErrUnknownTenant.
 func (r *Registry) Tenant(ctx context.Context, id ID) (Tenant, error) {
 	return r.tenants.Get(ctx, string(id), func(ctx context.Context) (Tenant, error) { return selectTenant(ctx, r.db, id) })
 }
 
-// AllowsRedirect reports whether url is exactly one of those that the tenant's merchants may be sent to, or fails with ErrUnknownTenant.
-func (r *Registry) AllowsRedirect(ctx context.Context, id ID, url string) (bool, error) {
-	t, err := r.Tenant(ctx, id)
-	if err != nil {
-		return false, err
-	}
-	for _, allowed := range t.Redirects {
-		if allowed == url {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// Suspend keeps a tenant from calling until Resume, or fails with ErrUnknownTenant. One that is suspended already stays so since then.
+// Suspend has every call of a tenant refused until Resume, or fails with ErrUnknownTenant. A tenant
+// that is already suspended keeps its time of suspension.
 func (r *Registry) Suspend(ctx context.Context, by Actor, id ID) error {
 	return r.change(ctx, by, id, func(tx *db.Tx) error {
 		now, err := tx.Now(ctx)
@@ -152,11 +143,13 @@ func (r *Registry) Suspend(ctx context.Context, by Actor, id ID) error {
 	})
 }
 
-// Resume lets a tenant call again, or fails with ErrUnknownTenant.
+// Resume ends a suspension, or fails with ErrUnknownTenant.
 func (r *Registry) Resume(ctx context.Context, by Actor, id ID) error {
 	return r.change(ctx, by, id, func(tx *db.Tx) error { return resumeTenant(ctx, tx, id) })
 }
 
+// change runs work in a transaction, and then has the mirror read the tenant. by is for the audit
+// trail, which this transaction is to write.
 func (r *Registry) change(ctx context.Context, _ Actor, id ID, work func(*db.Tx) error) error {
 	err := r.db.Tx(ctx, func(tx *db.Tx) error {
 		tx.Changed()
@@ -165,7 +158,8 @@ func (r *Registry) change(ctx context.Context, _ Actor, id ID, work func(*db.Tx)
 	if err != nil {
 		return fmt.Errorf("change tenant %s: %w", id, err)
 	}
-	// Reading it writes it to Redis, where a replica that has lost SQL looks for it. SQL has it already, so a failure here undoes nothing.
+	// Reading it writes it to Redis, for replicas that cannot reach SQL. The change is committed, so a
+	// failure here undoes nothing.
 	_, _ = r.Tenant(ctx, id)
 	return nil
 }
@@ -176,7 +170,7 @@ const (
 	jtiLength   = 12
 )
 
-// newID is prefix and random lower-case letters and digits, length characters together.
+// newID returns prefix followed by random lower-case letters and digits, length characters in all.
 func newID(prefix string, length int) string {
 	return prefix + strings.ToLower(rand.Text()[:length-len(prefix)])
 }

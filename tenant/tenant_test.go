@@ -81,8 +81,6 @@ func TestAnUnknownTenantIsUnknownToEveryFunction(t *testing.T) {
 		wantErr(t, err, ErrUnknownTenant)
 		_, err = w.Tenant(t.Context(), "tnobody")
 		wantErr(t, err, ErrUnknownTenant)
-		_, err = w.AllowsRedirect(t.Context(), "tnobody", "https://shop.example.com/done")
-		wantErr(t, err, ErrUnknownTenant)
 		wantErr(t, w.Suspend(t.Context(), tester, "tnobody"), ErrUnknownTenant)
 		wantErr(t, w.Resume(t.Context(), tester, "tnobody"), ErrUnknownTenant)
 		_, err = w.ListClients(t.Context(), "tnobody")
@@ -113,27 +111,6 @@ func TestEveryWriteRaisesTheChangeCounter(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestOnlyARegisteredRedirectIsAllowedAndOnlyExactly(t *testing.T) {
-	w := newWorld(t)
-	other := got(w.CreateTenant(t.Context(), tester, "other", []string{"https://other.example.com/"}))(t)
-	for url, want := range map[string]bool{
-		"https://shop.example.com/done":   true,
-		"https://shop.example.com/done/":  false,
-		"https://shop.example.com/done?x": false,
-		"https://SHOP.example.com/done":   false,
-		"http://shop.example.com/done":    false,
-		"https://other.example.com/":      false,
-		"":                                false,
-	} {
-		if allowed := got(w.AllowsRedirect(t.Context(), w.tenant.ID, url))(t); allowed != want {
-			t.Errorf("%s: got %t, want %t", url, allowed, want)
-		}
-	}
-	if !got(w.AllowsRedirect(t.Context(), other.ID, "https://other.example.com/"))(t) {
-		t.Error("got the other tenant's own redirect refused")
-	}
 }
 
 func TestRedirectsAreExactHTTPSURLsOrLoopback(t *testing.T) {

@@ -15,7 +15,8 @@ const (
 	mostRedirects   = 20
 )
 
-// A name is shown to merchants and printed in tables, so it is one line of visible characters.
+// validName checks the name of a tenant or client. It is shown to merchants and printed in tables,
+// so it must be one line of visible characters.
 func validName(name string) error {
 	switch {
 	case name == "" || utf8.RuneCountInString(name) > longestName:
@@ -40,16 +41,17 @@ func validRedirects(redirects []string) error {
 	return nil
 }
 
-// redirectFault says what is wrong with a redirect URL, "" if nothing is. It is compared exactly later, so whatever could be read in two ways is refused now.
+// redirectFault says what is wrong with a redirect URL, or "". It is compared exactly later, so
+// what could be read in two ways is refused here.
 func redirectFault(text string) string {
 	u, err := url.Parse(text)
 	switch {
-	case err != nil || len(text) > longestRedirect || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }):
-		return "is no URL of printable ASCII"
+	case err != nil || len(text) > longestRedirect || strings.ContainsFunc(text, ambiguous):
+		return "is not a URL of printable ASCII characters"
 	case strings.Contains(text, "#"):
 		return "must not have a fragment"
 	case u.User != nil:
-		return "must not hold a user name"
+		return "must not have a user name"
 	case u.Hostname() == "":
 		return "must name a host"
 	case u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()):
@@ -58,5 +60,8 @@ func redirectFault(text string) string {
 		return "must be https, or http on loopback"
 	}
 }
+
+// ambiguous characters are read differently by different browsers.
+func ambiguous(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }
 
 func loopback(host string) bool { return host == "localhost" || net.ParseIP(host).IsLoopback() }

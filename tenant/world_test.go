@@ -24,7 +24,8 @@ const (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(testenv.Clean{M: m}) }
 
-// world is a registry on a real database, with one tenant and one client that may write and read sessions.
+// world is a registry on a real database, with one tenant and one client that may write and read
+// sessions.
 type world struct {
 	*Registry
 	t      testing.TB
@@ -73,7 +74,8 @@ func (w *world) replica(t testing.TB) *Registry {
 	return r
 }
 
-// process is a registry as another process has it, which this one's writes do not reach by themselves.
+// process is a registry as another process has it, which this one's writes do not reach by
+// themselves.
 func (w *world) process(t testing.TB) (*Registry, *mirror.Mirror) {
 	t.Helper()
 	d := dbtest.Open(t, w.url)

@@ -74,7 +74,7 @@ func (c clientCreateCmd) Run(s shell) error {
 
 func (c clientCreateCmd) scopes() (tenant.Scopes, error) {
 	if len(c.Scope) == 0 {
-		return tenant.NewScopes(tenant.KFSessionWrite, tenant.KFSessionRead, tenant.AuthorizersRead, tenant.AuthorizersWrite), nil
+		return tenant.AllScopes(), nil
 	}
 	return tenant.ParseScopes(strings.Join(c.Scope, " "))
 }
