@@ -17,7 +17,7 @@ func (c *Component) saveTicket(ctx context.Context, t Ticket) error {
 		SET ticket = excluded.ticket, created_at = excluded.created_at, received_at = excluded.received_at
 		WHERE tickets.created_at <= excluded.created_at
 		   OR tickets.created_at > $5`,
-		string(c.AppID), c.ring.Seal(t.Value, c.place()...), db.Millis(t.Created), db.Millis(t.Received), db.Millis(time.Now().Add(ticketAhead)))
+		string(c.AppID), c.ring.Seal(t.Value, c.place()...), db.Stamp(t.Created), db.Stamp(t.Received), db.Stamp(time.Now().Add(ticketAhead)))
 	return err
 }
 
@@ -28,14 +28,13 @@ func (c *Component) loadTicket(ctx context.Context) (Ticket, error) {
 		WHERE component = $1`, string(c.AppID))
 }
 
-func (c *Component) readTicket(scan db.Scan) (Ticket, error) {
+func (c *Component) readTicket(scan db.Scan) (t Ticket, err error) {
 	var sealed []byte
-	var created, received int64
-	if err := scan(&sealed, &created, &received); err != nil {
+	if err := scan(&sealed, (*db.Stamp)(&t.Created), (*db.Stamp)(&t.Received)); err != nil {
 		return Ticket{}, err
 	}
-	value, err := c.ring.Open(sealed, c.place()...)
-	return Ticket{Value: value, Created: db.Time(created), Received: db.Time(received)}, err
+	t.Value, err = c.ring.Open(sealed, c.place()...)
+	return t, err
 }
 
 var sealedTable = db.SealedTable{Name: "tickets", Key: "component", Columns: []string{"ticket"}}

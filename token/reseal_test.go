@@ -73,7 +73,7 @@ func TestResealingGoesOnUnderRefreshesAndLosesNone(t *testing.T) {
 		bad := p.grant(before, wx)
 		for i := range 40 {
 			p.exec(`INSERT INTO tokens (kind, id, access, refresh, spare) VALUES ($1, $2, $3, $4, $5)`, Authorizer, fmt.Sprintf("wx%016x", i+1000),
-				[]byte{}, before.sealed("refresh", seal.NewSecret("r"), "other place: stuck for ever"), []byte{})
+				[]byte{}, before.ring.Seal(seal.NewSecret("r"), "other place: stuck for ever"), []byte{})
 		}
 		rotate()
 		after := p.replica(Authorizer)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
-	"wxplatform/internal/seal"
 	"wxplatform/wechat"
 )
 
@@ -57,9 +56,8 @@ func (s *Store) create(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
 	return err
 }
 
-const selectRow = `
-		SELECT fence, version, claimed_at, lease_until, unsettled_until, access, refresh, spare, spare_fence, expires_at,
-			renew_early, renew_late, due, failures, retry_at, barred_until, used_at, forced_at, forced_version, retired_at, warm
+var selectRow = `
+		SELECT ` + selected + `
 		FROM tokens
 		WHERE kind = $1 AND id = $2`
 
@@ -79,42 +77,11 @@ func (s *Store) load(ctx context.Context, id wechat.AppID) (row, error) {
 }
 
 func (s *Store) one(ctx context.Context, q db.Querier, text string, id wechat.AppID) (row, error) {
-	r, err := db.One(ctx, q, func(scan db.Scan) (row, error) { return s.scan(scan, &id) }, text, s.kind, id)
+	found, err := db.One(ctx, q, s.scan, text, s.kind, id)
 	if errors.Is(err, db.ErrNone) {
 		return row{}, ErrUnknown
 	}
-	return r, err
-}
-
-// The id is where the secrets were sealed; it may be one of the columns.
-func (s *Store) scan(scan db.Scan, id *wechat.AppID) (row, error) {
-	var r row
-	var access, refresh, spare []byte
-	var at [12]int64
-	var warm int64
-	err := scan(&r.fence, &r.version, &at[0], &at[1], &at[2], &access, &refresh, &spare, &r.spareFence, &at[3],
-		&at[4], &at[5], &at[6], &r.failures, &at[7], &at[8], &at[9], &at[10], &r.forcedFor, &at[11], &warm)
-	if err != nil {
-		return row{}, err
-	}
-	r.warm = warm != 0
-	for i, t := range r.times() {
-		*t = db.Time(at[i])
-	}
-	for column, sealed := range map[string][]byte{"access": access, "refresh": refresh, "spare": spare} {
-		opened, err := s.ring.Open(sealed, s.place(column, *id)...)
-		if err != nil {
-			return row{}, fmt.Errorf("%s token: %w", column, err)
-		}
-		*r.secret(column) = opened
-	}
-	return r, nil
-}
-
-// named is a row with its id.
-type named struct {
-	id  wechat.AppID
-	row row
+	return found.row, err
 }
 
 var selectRows = db.Text{
@@ -122,14 +89,13 @@ var selectRows = db.Text{
 	Postgres: selectMany + ` AND id IN (SELECT json_array_elements_text(CAST($2 AS json)))`,
 }
 
-const selectMany = `
-		SELECT fence, version, claimed_at, lease_until, unsettled_until, access, refresh, spare, spare_fence, expires_at,
-			renew_early, renew_late, due, failures, retry_at, barred_until, used_at, forced_at, forced_version, retired_at, warm, id
+var selectMany = `
+		SELECT ` + selected + `
 		FROM tokens
 		WHERE kind = $1`
 
 // loadMany reads the rows of ids that there are, without a lock.
-func (s *Store) loadMany(ctx context.Context, ids []wechat.AppID) ([]named, error) {
+func (s *Store) loadMany(ctx context.Context, ids []wechat.AppID) ([]stored, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -137,52 +103,18 @@ func (s *Store) loadMany(ctx context.Context, ids []wechat.AppID) ([]named, erro
 	if err != nil {
 		return nil, err
 	}
-	return db.All(ctx, s.db, s.scanNamed, s.db.For(selectRows), s.kind, string(list))
+	return db.All(ctx, s.db, s.scan, s.db.For(selectRows), s.kind, string(list))
 }
 
-func (s *Store) scanNamed(scan db.Scan) (one named, err error) {
-	one.row, err = s.scan(func(dest ...any) error { return scan(append(dest, &one.id)...) }, &one.id)
-	return one, err
-}
-
-// times are r's times in the order of the columns.
-func (r *row) times() [12]*time.Time {
-	return [...]*time.Time{&r.claimed, &r.lease, &r.unsettled, &r.expires, &r.early, &r.late, &r.due, &r.retry, &r.barred, &r.used, &r.forced, &r.retired}
-}
-
-func (r *row) secret(column string) *seal.Secret {
-	return map[string]*seal.Secret{"access": &r.access, "refresh": &r.refresh, "spare": &r.spare}[column]
-}
-
-func (s *Store) place(column string, id wechat.AppID) seal.Place {
-	return s.sealedTable().Place(column, string(id))
-}
-
-func (s *Store) sealed(column string, secret seal.Secret, id wechat.AppID) []byte {
-	return s.ring.Seal(secret, s.place(column, id)...)
-}
+// updateRow has the kind after the columns.
+var updateRow = fmt.Sprintf(`
+		UPDATE tokens
+		SET %s
+		WHERE id = $1 AND kind = $%d`, assigned, len((&Store{}).fields(&stored{}))+1)
 
 func (s *Store) save(ctx context.Context, tx *db.Tx, id wechat.AppID, r row) error {
-	_, err := db.Exec(ctx, tx, `
-		UPDATE tokens
-		SET fence = $3, version = $4, claimed_at = $5, lease_until = $6, unsettled_until = $7,
-			access = $8, refresh = $9, spare = $10, spare_fence = $11, expires_at = $12,
-			renew_early = $13, renew_late = $14, due = $15, failures = $16, retry_at = $17,
-			used_at = $18, forced_at = $19, forced_version = $20, retired_at = $21, barred_until = $22, warm = $23
-		WHERE kind = $1 AND id = $2`,
-		s.kind, id,
-		r.fence, r.version, db.Millis(r.claimed), db.Millis(r.lease), db.Millis(r.unsettled),
-		s.sealed("access", r.access, id), s.sealed("refresh", r.refresh, id), s.sealed("spare", r.spare, id), r.spareFence, db.Millis(r.expires),
-		db.Millis(r.early), db.Millis(r.late), db.Millis(r.due), r.failures, db.Millis(r.retry),
-		db.Millis(r.used), db.Millis(r.forced), r.forcedFor, db.Millis(r.retired), db.Millis(r.barred), flag(r.warm))
+	_, err := db.Exec(ctx, tx, updateRow, append(s.fields(&stored{id, r}), s.kind)...)
 	return err
-}
-
-func flag(is bool) int64 {
-	if is {
-		return 1
-	}
-	return 0
 }
 
 // SetOwner writes down for whom id is served, in the transaction that decides it. Where there is no row nothing is written: its grant will say so.
@@ -217,7 +149,7 @@ func (s *Store) listDue(ctx context.Context, now time.Time, warm bool, n int) (i
 				ORDER BY due
 				LIMIT $5) AS due_rows) AS placed
 		ORDER BY CASE WHEN class <= 1 THEN 0 ELSE class END, place, class, expires_at, id
-		LIMIT $6`, s.kind, flag(warm), db.Millis(now), db.Millis(now.Add(s.times.late())), most, n)
+		LIMIT $6`, s.kind, flag(warm), db.Stamp(now), db.Stamp(now.Add(s.times.late())), most, n)
 		if err == nil || ctx.Err() != nil {
 			break
 		}
@@ -232,7 +164,7 @@ func (s *Store) mendSuspects(ctx context.Context, m instant) error {
 		SELECT id
 		FROM tokens
 		WHERE kind = $1 AND unsettled_until > 0 AND unsettled_until > $2 AND retired_at = 0
-		LIMIT $3`, s.kind, db.Millis(m.settles()), mendedAtOnce)
+		LIMIT $3`, s.kind, db.Stamp(m.settles()), mendedAtOnce)
 	return errors.Join(err, s.mend(ctx, ids))
 }
 
@@ -272,7 +204,7 @@ func (s *Store) noteUse(ctx context.Context, now time.Time, used map[wechat.AppI
 		return err
 	}
 	err = s.db.Tx(ctx, func(tx *db.Tx) error { // which PostgreSQL runs again where two replicas lock these rows in another order
-		_, err := db.Exec(ctx, tx, s.db.For(touch), db.Millis(now), s.kind, string(list))
+		_, err := db.Exec(ctx, tx, s.db.For(touch), db.Stamp(now), s.kind, string(list))
 		return err
 	})
 	if err != nil {
@@ -351,25 +283,25 @@ func (s *Store) Backlog(ctx context.Context) (Backlog, error) {
 	due, err := db.One(ctx, s.db, readOldest, `
 		SELECT COUNT(*), COALESCE(MIN(due), 0)
 		FROM (SELECT due FROM tokens WHERE kind = $1 AND warm = 0 AND due > 0 AND due <= $2 ORDER BY due LIMIT $3) AS oldest`,
-		s.kind, db.Millis(now), BacklogMost)
+		s.kind, db.Stamp(now), BacklogMost)
 	if err != nil {
 		return Backlog{}, err
 	}
 	suspect, err := db.One(ctx, s.db, readOldest, `
 		SELECT COUNT(*), COALESCE(MIN(unsettled_until), 0)
 		FROM (SELECT unsettled_until FROM tokens WHERE kind = $1 AND unsettled_until > 0 AND retired_at = 0 AND due > 0 AND due <= $2 ORDER BY unsettled_until LIMIT $3) AS oldest`,
-		s.kind, db.Millis(now.Add(soon)), BacklogMost)
+		s.kind, db.Stamp(now.Add(soon)), BacklogMost)
 	return Backlog{Due: due.count, DueFor: due.age(now), Suspects: suspect.count, SuspectsPast: suspect.age(now)}, err
 }
 
 type oldest struct {
 	count int
-	at    int64
+	at    time.Time
 }
 
 func readOldest(scan db.Scan) (oldest, error) {
 	var o oldest
-	err := scan(&o.count, &o.at)
+	err := scan(&o.count, (*db.Stamp)(&o.at))
 	return o, err
 }
 
@@ -377,5 +309,5 @@ func (o oldest) age(now time.Time) time.Duration {
 	if o.count == 0 {
 		return 0
 	}
-	return now.Sub(db.Time(o.at))
+	return now.Sub(o.at)
 }

@@ -1,0 +1,134 @@
+package token
+
+import (
+	"database/sql/driver"
+	"fmt"
+	"strings"
+
+	"wxplatform/internal/db"
+	"wxplatform/internal/seal"
+	"wxplatform/wechat"
+)
+
+// stored is a row of the table tokens with its id.
+type stored struct {
+	id  wechat.AppID
+	row row
+}
+
+// column is a column of the table tokens.
+type column struct {
+	name  string
+	field any // a pointer to the field, which is scanned into and written from
+}
+
+// columns returns every column that custody reads and writes, each with its field of to. A column
+// comes after the id, because the place of a sealed one contains it.
+func (s *Store) columns(to *stored) []column {
+	r := &to.row
+	secret := func(name string, field *seal.Secret) column {
+		return column{name, sealed{s, name, &to.id, field}}
+	}
+	return []column{
+		{"id", &to.id},
+		{"fence", &r.fence},
+		{"version", &r.version},
+		{"claimed_at", (*db.Stamp)(&r.claimed)},
+		{"lease_until", (*db.Stamp)(&r.lease)},
+		{"unsettled_until", (*db.Stamp)(&r.unsettled)},
+		secret("access", &r.access),
+		secret("refresh", &r.refresh),
+		secret("spare", &r.spare),
+		{"spare_fence", &r.spareFence},
+		{"expires_at", (*db.Stamp)(&r.expires)},
+		{"renew_early", (*db.Stamp)(&r.early)},
+		{"renew_late", (*db.Stamp)(&r.late)},
+		{"due", (*db.Stamp)(&r.due)},
+		{"warm", (*flag)(&r.warm)},
+		{"failures", &r.failures},
+		{"retry_at", (*db.Stamp)(&r.retry)},
+		{"barred_until", (*db.Stamp)(&r.barred)},
+		{"used_at", (*db.Stamp)(&r.used)},
+		{"forced_at", (*db.Stamp)(&r.forced)},
+		{"forced_version", &r.forcedFor},
+		{"retired_at", (*db.Stamp)(&r.retired)},
+	}
+}
+
+// fields returns the fields of to in the order of columns, for Scan and for the arguments of a
+// statement.
+func (s *Store) fields(to *stored) []any {
+	var all []any
+	for _, c := range s.columns(to) {
+		all = append(all, c.field)
+	}
+	return all
+}
+
+// selected names every column, for SELECT. assigned gives each but the id a new value, for UPDATE:
+// the argument at its place in columns.
+var selected, assigned = func() (string, string) {
+	var names, values []string
+	for i, c := range (&Store{}).columns(&stored{}) {
+		names = append(names, c.name)
+		if c.name != "id" {
+			values = append(values, fmt.Sprintf("%s = $%d", c.name, i+1))
+		}
+	}
+	return strings.Join(names, ", "), strings.Join(values, ", ")
+}()
+
+func (s *Store) scan(scan db.Scan) (to stored, err error) {
+	err = scan(s.fields(&to)...)
+	return to, err
+}
+
+// sealed reads and writes a secret that SQL stores sealed. It cannot be opened in another column or
+// row.
+type sealed struct {
+	store  *Store
+	column string
+	id     *wechat.AppID
+	secret *seal.Secret
+}
+
+// Scan opens the column into the secret.
+func (f sealed) Scan(value any) error {
+	bytes, ok := value.([]byte)
+	if !ok {
+		return fmt.Errorf("a sealed column must be a BYTEA, not %T", value)
+	}
+	opened, err := f.store.ring.Open(bytes, f.place()...)
+	if err == nil {
+		*f.secret = opened
+	}
+	return err
+}
+
+// Value seals the secret.
+func (f sealed) Value() (driver.Value, error) {
+	return f.store.ring.Seal(*f.secret, f.place()...), nil
+}
+
+func (f sealed) place() seal.Place { return f.store.sealedTable().Place(f.column, string(*f.id)) }
+
+// flag is a bool as SQL stores it: a BIGINT, 0 or 1.
+type flag bool
+
+// Scan reads a BIGINT.
+func (f *flag) Scan(value any) error {
+	n, ok := value.(int64)
+	if !ok {
+		return fmt.Errorf("a flag must be a BIGINT, not %T", value)
+	}
+	*f = n != 0
+	return nil
+}
+
+// Value returns 0 or 1.
+func (f flag) Value() (driver.Value, error) {
+	if f {
+		return int64(1), nil
+	}
+	return int64(0), nil
+}
