@@ -124,7 +124,7 @@ func (w *world) boot(number int) *process {
 	if number == 2 {
 		r.skew = w.odds.skew
 	}
-	r.db = w.base.Beside()
+	r.db = w.base.OtherProcess()
 	r.db.Clock, r.db.Gate = w.dbNow, r.sqlGate
 	r.mirror = mirror.Simulated(r.ctx, hook{r}, func() time.Time { return epoch.Add(w.passed() + r.skew) }, r.db, w.ring)
 	reg, componentTokens := authorizer.Wire(w.t, r.db, r.mirror, w.ring, wechat.Simulated(r.send))

@@ -333,7 +333,7 @@ func (s *Store) withoutSQL(ctx context.Context, id wechat.AppID, n need, err err
 // knownWithoutSQL returns what is known while SQL is known to be unavailable, to spare callers the
 // wait for it.
 func (s *Store) knownWithoutSQL(ctx context.Context, id wechat.AppID, n need) (Token, bool) {
-	if n.ahead || !s.mirror.Away() {
+	if n.ahead || !s.mirror.SQLUnavailable() {
 		return Token{}, false
 	}
 	return s.known(ctx, id, n)

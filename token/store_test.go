@@ -973,7 +973,7 @@ func TestNewsThatWasMissedIsReadWhileTheOldTokenServes(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- s.mirror.Run(ctx) }()
 	defer func() { cancel(); <-done }()
-	p.within(time.Minute, s.mirror.Away)
+	p.within(time.Minute, s.mirror.SQLUnavailable)
 	newer := p.grant(other, wx)
 	p.exec(`ALTER TABLE gone RENAME TO meta`)
 	p.within(5*time.Second, func() bool { got, ok := s.Known(id); return ok && got.Version == newer })

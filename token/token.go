@@ -159,7 +159,7 @@ func (s *Store) Known(id wechat.AppID) (Token, bool) {
 	if !ok || !s.lives(v) {
 		return Token{}, false
 	}
-	if !fresh && !s.mirror.Away() {
+	if !fresh && !s.mirror.SQLUnavailable() {
 		s.reread(id)
 	}
 	return token(v), true

@@ -49,7 +49,7 @@ func TestATextThatSQLCannotHoldIsNoOutage(t *testing.T) {
 // unshaken fails if the platform considers SQL unavailable.
 func (w *world) unshaken(after string) {
 	w.t.Helper()
-	if w.platform.mirror.Away() {
+	if w.platform.mirror.SQLUnavailable() {
 		w.t.Errorf("%s: got SQL taken for away", after)
 	}
 }

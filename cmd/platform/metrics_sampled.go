@@ -59,7 +59,7 @@ var (
 
 // sampleBacklogs reads backlogs, states and budget from SQL.
 func (p *platform) sampleBacklogs(ctx context.Context) (all []prometheus.Metric) {
-	if p.mirror.Away() {
+	if p.mirror.SQLUnavailable() {
 		return nil
 	}
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {

@@ -26,7 +26,7 @@ func TestAWarmCloseTouchesNeitherSQLNorRedis(t *testing.T) {
 func (w *world) closesAlone() bool {
 	w.t.Helper()
 	w.platform.mirror.SQLFailed()
-	w.eventually("a poll", func() bool { return !w.platform.mirror.Away() })
+	w.eventually("a poll", func() bool { return !w.platform.mirror.SQLUnavailable() })
 	w.open(kfAccount)
 	w.ok(w.shut(kfAccount))
 	_ = w.platform.mirror.Close()
@@ -37,7 +37,7 @@ func (w *world) closesAlone() bool {
 	for range 50 {
 		w.open(kfAccount)
 		answer := w.shut(kfAccount)
-		if w.platform.mirror.Away() {
+		if w.platform.mirror.SQLUnavailable() {
 			return false
 		}
 		w.ok(answer)

@@ -18,8 +18,8 @@ func admit(ctx context.Context, q Querier) (leave func(), err error) {
 		return func() {}, nil
 	}
 	select {
-	case d.behind <- struct{}{}:
-		return func() { <-d.behind }, nil
+	case d.background <- struct{}{}:
+		return func() { <-d.background }, nil
 	case <-ctx.Done():
 		return nil, d.classify(ctx.Err())
 	}

@@ -49,14 +49,14 @@ type DB struct {
 	// for which text is "": in the simulation only. Nil means that everything is carried out.
 	Gate func(ctx context.Context, text string, args []any) Fate
 
-	pool    *sql.DB
-	engine  engine
-	losses  *losses
-	id      string
-	writing chan struct{} // SQLite has one writer, so this process's writers queue here instead of polling the file's lock
-	behind  chan struct{} // has an element per connection that background work uses
-	changes atomic.Int64
-	jumps   jumps
+	pool       *sql.DB
+	engine     engine
+	losses     *losses
+	id         string
+	writing    chan struct{} // SQLite has one writer, so this process's writers queue here instead of polling the file's lock
+	background chan struct{} // has an element per connection that background work uses
+	changes    atomic.Int64
+	jumps      jumps
 }
 
 // Text is a statement that differs between the engines.
@@ -80,7 +80,7 @@ func Open(ctx context.Context, url seal.Secret) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{pool: pool, engine: engine, losses: found, writing: make(chan struct{}, 1), behind: make(chan struct{}, openMost/2)}
+	d := &DB{pool: pool, engine: engine, losses: found, writing: make(chan struct{}, 1), background: make(chan struct{}, openMost/2)}
 	if err := d.Ping(ctx); err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}

@@ -56,15 +56,15 @@ type jumps struct {
 func (j *jumps) note(read, at time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.parted(read, at).Abs() > patience {
+	if j.drift(read, at).Abs() > patience {
 		j.last = at
 	}
 	j.read, j.at = read, at
 }
 
-// parted returns by how much the clocks moved apart since the last reading. The first reading is
+// drift returns by how much the clocks moved apart since the last reading. The first reading is
 // compared with the own clock: where they differ, the database's may have been set just before.
-func (j *jumps) parted(read, at time.Time) time.Duration {
+func (j *jumps) drift(read, at time.Time) time.Duration {
 	if j.at.IsZero() {
 		return read.Sub(at)
 	}

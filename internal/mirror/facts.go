@@ -78,7 +78,7 @@ func (f *Facts[T]) Get(ctx context.Context, key string, load func(context.Contex
 func (f *Facts[T]) fill(ctx context.Context, key string, load func(context.Context) (T, error)) (T, error) {
 	f.m.catchUp(ctx)
 	stamp, number := f.m.stamp(), f.m.counter.Load()
-	if f.m.Away() {
+	if f.m.SQLUnavailable() {
 		if value, ok := f.last(ctx, key, stamp); ok {
 			return value, nil
 		}

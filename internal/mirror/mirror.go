@@ -25,8 +25,8 @@ const (
 	// ownEvery is how often this process looks for its own writes. It is shorter than the interval
 	// of polling SQL, because looking costs nothing.
 	ownEvery = 50 * time.Millisecond
-	// awayFor is how long SQL is not asked after it failed. Every failing poll prolongs it.
-	awayFor = 3 * time.Second
+	// unavailableFor is how long SQL is not asked after it failed. Every failing poll prolongs it.
+	unavailableFor = 3 * time.Second
 	// rereadEvery is how often facts in use are read again even if nothing changes, so that Redis
 	// has a recent copy of each.
 	rereadEvery = 20 * time.Minute
@@ -43,12 +43,12 @@ type Mirror struct {
 	stop context.CancelFunc
 	work sync.WaitGroup // flights
 
-	polling    sync.Mutex
-	own        atomic.Int64 // db.Changes() before the last poll that succeeded
-	counter    atomic.Int64 // the change counter at the last poll
-	epoch      atomic.Int64 // raised when facts have to be read again
-	generation atomic.Int64 // raised when news about tokens may have been missed
-	awayUntil  atomic.Int64 // Unix nanoseconds, 0 while SQL answers
+	polling          sync.Mutex
+	own              atomic.Int64 // db.Changes() before the last poll that succeeded
+	counter          atomic.Int64 // the change counter at the last poll
+	epoch            atomic.Int64 // raised when facts have to be read again
+	generation       atomic.Int64 // raised when news about tokens may have been missed
+	unavailableUntil atomic.Int64 // Unix nanoseconds, 0 while SQL answers
 
 	mu     sync.Mutex
 	newest map[string]*Newest // by kind, for pub/sub
@@ -97,15 +97,16 @@ func (m *Mirror) Close() error {
 // Ping reports whether Redis answers.
 func (m *Mirror) Ping(ctx context.Context) error { return m.redis.ping(ctx) }
 
-// Away reports whether SQL failed a moment ago, so that asking it again would only take time.
-func (m *Mirror) Away() bool {
-	until := m.awayUntil.Load()
+// SQLUnavailable reports whether SQL failed a moment ago, so that asking it again would only take
+// time.
+func (m *Mirror) SQLUnavailable() bool {
+	until := m.unavailableUntil.Load()
 	return until != 0 && m.clock().UnixNano() < until
 }
 
 // SQLFailed tells the mirror that SQL is unavailable. After the next successful poll everything is
 // read again.
-func (m *Mirror) SQLFailed() { m.awayUntil.Store(m.clock().Add(awayFor).UnixNano()) }
+func (m *Mirror) SQLFailed() { m.unavailableUntil.Store(m.clock().Add(unavailableFor).UnixNano()) }
 
 // stamp returns a number that changes whenever something may have changed: by this process (its own
 // commits) or by any other (the polled counter). Both parts only rise, and their sum, even if one
@@ -132,7 +133,7 @@ func (m *Mirror) watchOwn(ctx context.Context) {
 // catchUp polls if this process has written since the last poll, so that what is read next carries
 // the number of that write.
 func (m *Mirror) catchUp(ctx context.Context) {
-	if m.db.Changes() != m.own.Load() && !m.Away() {
+	if m.db.Changes() != m.own.Load() && !m.SQLUnavailable() {
 		m.poll(ctx)
 	}
 }
@@ -158,7 +159,7 @@ func (m *Mirror) pollLocked(ctx context.Context) (changed bool) {
 		}
 		return false
 	}
-	back := m.awayUntil.Swap(0) != 0
+	back := m.unavailableUntil.Swap(0) != 0
 	changed = m.counter.Swap(counter) != counter
 	m.own.Store(own)
 	if back {

@@ -93,7 +93,7 @@ func (m *Mirror) receive(ctx context.Context, message any) {
 
 func (m *Mirror) learn(ctx context.Context, n news) {
 	if n.Kind == "" {
-		if n.Changed != m.counter.Load() && !m.Away() {
+		if n.Changed != m.counter.Load() && !m.SQLUnavailable() {
 			m.poll(ctx)
 		}
 		return

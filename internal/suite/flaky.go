@@ -38,7 +38,7 @@ type flakes struct {
 	bad  int // runs in which something failed
 }
 
-// hunt runs every package's tests again and again beside busy loops, and reports which test failed
+// hunt runs every package's tests again and again next to busy loops, and reports which test failed
 // in which run. ROUNDS is how often, ONLY a regular expression for packages.
 func hunt(ctx context.Context) (ok bool, err error) {
 	const dir = "out/flaky"
@@ -54,7 +54,7 @@ func hunt(ctx context.Context) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	r.say("running %d packages %d times beside %d busy loops", len(all), n, busyLoops)
+	r.say("running %d packages %d times next to %d busy loops", len(all), n, busyLoops)
 	stop := loop(busyLoops)
 	defer stop()
 	f := &flakes{runs: map[string][]int{}}
