@@ -36,8 +36,8 @@ func OpenMemory() (*DB, error) {
 	return &DB{pool: pool, engine: sqlite, losses: &losses{}, writing: make(chan struct{}, 1)}, nil
 }
 
-// OtherProcess returns the same database as another process sees it, with a Gate and a Clock of its own.
-// It is for the simulation, and need not be closed.
+// OtherProcess returns the same database as another process sees it, with a Gate and a Clock of its
+// own. It is for the simulation, and need not be closed.
 func (d *DB) OtherProcess() *DB {
 	return &DB{pool: d.pool, engine: d.engine, losses: d.losses, id: d.id, writing: make(chan struct{}, 1)}
 }
