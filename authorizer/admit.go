@@ -47,7 +47,7 @@ func (r *Registry) Admit(ctx context.Context, caller tenant.Caller, id wechat.Ap
 }
 
 func (r *Registry) admitAfresh(ctx context.Context, a Authorizer, need Need) (Admitted, error) {
-	a, reading := r.reread(ctx, a)
+	a, reading := r.profiles.reread(ctx, a)
 	err := need.metBy(a)
 	if errors.Is(err, ErrUnread) {
 		err = errors.Join(err, reading)

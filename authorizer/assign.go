@@ -27,7 +27,7 @@ func (r *Registry) Assign(ctx context.Context, by tenant.Actor, some []Assignmen
 		return nil
 	}
 	assign := func(tx *db.Tx, one Assignment) error {
-		bound, err := r.bindFree(ctx, tx, one.AppID, one.Tenant)
+		bound, err := r.table.bindFree(ctx, tx, one.AppID, one.Tenant)
 		if err != nil {
 			return err
 		}

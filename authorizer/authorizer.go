@@ -127,29 +127,37 @@ func (a Authorizer) usable() error {
 	return nil
 }
 
-// Registry knows the authorizers. It is safe for concurrent use.
+// Registry keeps the authorizers. It is safe for concurrent use.
 type Registry struct {
 	db        *db.DB
 	facts     *mirror.Facts[Authorizer]
 	component *component.Component
 	tokens    *token.Store
-	wechat    *wechat.Client
-	readings  *mirror.Flights[wechat.AppID, struct{}] // of profiles
 	quota     *quota.Limiter
-	counted   counted
+
+	table    table
+	states   states
+	api      api
+	profiles *profiles
+	counted  counted
 }
 
-// New keeps the authorizers of d; tokens keeps their tokens.
+// New keeps the authorizers of d; tokens keeps their tokens, and limiter says when WeChat may be asked
+// for one.
 func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store, limiter *quota.Limiter, client *wechat.Client) *Registry {
+	rows, calls := table{d}, api{c, limiter, client}
 	return &Registry{
-		db: d, facts: mirror.NewFacts[Authorizer](m, "authorizer", 200_000), component: c, tokens: tokens, quota: limiter, wechat: client,
-		readings: mirror.NewFlights[wechat.AppID, struct{}](m, 2*readingTakes),
+		db: d, facts: mirror.NewFacts[Authorizer](m, "authorizer", 200_000), component: c, tokens: tokens, quota: limiter,
+		table:    rows,
+		states:   states{d, rows, tokens},
+		api:      calls,
+		profiles: &profiles{db: d, table: rows, api: calls, readings: mirror.NewFlights[wechat.AppID, struct{}](m, 2*readingTakes)},
 	}
 }
 
 // Get is owner's authorizer, or ErrUnknown, also where it is another tenant's; db.ErrUnavailable where nobody knows.
 func (r *Registry) Get(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
-	a, err := r.facts.Get(ctx, string(owner)+"/"+string(id), func(ctx context.Context) (Authorizer, error) { return r.load(ctx, owner, id) })
+	a, err := r.facts.Get(ctx, string(owner)+"/"+string(id), func(ctx context.Context) (Authorizer, error) { return r.table.load(ctx, owner, id) })
 	if err == nil && (a.Tenant != owner || a.AppID != id) {
 		return Authorizer{}, ErrUnknown // a cache must never be what separates tenants
 	}
@@ -158,7 +166,7 @@ func (r *Registry) Get(ctx context.Context, owner tenant.ID, id wechat.AppID) (A
 
 // List is up to limit of owner's authorizers behind after, in the order of their appids.
 func (r *Registry) List(ctx context.Context, owner tenant.ID, after wechat.AppID, limit int) ([]Authorizer, error) {
-	all, err := r.list(ctx, owner, after, limit)
+	all, err := r.table.list(ctx, owner, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list authorizers: %w", err)
 	}
@@ -167,24 +175,24 @@ func (r *Registry) List(ctx context.Context, owner tenant.ID, after wechat.AppID
 
 // Find is the authorizer id, whosever it is: for the operator and for WeChat's own messages, never for a tenant. It fails with ErrUnknown.
 func (r *Registry) Find(ctx context.Context, id wechat.AppID) (Authorizer, error) {
-	return r.find(ctx, r.db, id)
+	return r.table.find(ctx, r.db, id)
 }
 
 // All is up to limit authorizers behind after, whosever they are: for the operator.
 func (r *Registry) All(ctx context.Context, after wechat.AppID, limit int) ([]Authorizer, error) {
-	return r.all(ctx, after, limit)
+	return r.table.all(ctx, after, limit)
 }
 
 // InState is All of those in one state.
 func (r *Registry) InState(ctx context.Context, state State, after wechat.AppID, limit int) ([]Authorizer, error) {
-	return r.allInState(ctx, state, after, limit)
+	return r.table.allInState(ctx, state, after, limit)
 }
 
 // Move binds the authorizer id to another tenant, or to nobody (""): the operator's decision alone. It fails with ErrUnknown.
 func (r *Registry) Move(ctx context.Context, by tenant.Actor, id wechat.AppID, to tenant.ID) error {
 	return r.db.Tx(ctx, func(tx *db.Tx) error {
 		tx.Changed()
-		if err := r.bind(ctx, tx, id, to); err != nil {
+		if err := r.table.bind(ctx, tx, id, to); err != nil {
 			return err
 		}
 		return r.tokens.SetOwner(ctx, tx, id, token.Owner(to))

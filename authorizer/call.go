@@ -19,7 +19,7 @@ func (r *Registry) Call(ctx context.Context, a Admitted, call wechat.Call) (wech
 	if err != nil {
 		return wechat.Answer{}, r.whyNoToken(ctx, a.AppID, err)
 	}
-	answer, err := r.send(ctx, with, call)
+	answer, err := r.api.send(ctx, with, call)
 	for range newerTokens {
 		if !r.outdated(ctx, a.AppID, with.Version, err) {
 			break
@@ -29,7 +29,7 @@ func (r *Registry) Call(ctx context.Context, a Admitted, call wechat.Call) (wech
 			return wechat.Answer{}, r.withoutNewer(ctx, a, with.Version, err, getting)
 		}
 		with = newer
-		answer, err = r.send(ctx, with, call)
+		answer, err = r.api.send(ctx, with, call)
 	}
 	if wechat.IsRejectedToken(err) {
 		err = fmt.Errorf("%w: %w", ErrRejected, err)
@@ -63,20 +63,20 @@ func (r *Registry) withoutNewer(ctx context.Context, a Admitted, called token.Ve
 	return r.whyNoToken(ctx, a.AppID, getting)
 }
 
-func (r *Registry) send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Answer, error) {
+func (a api) send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Answer, error) {
 	call.As, call.Token = wechat.AccessToken, with.Access
-	return r.wechat.Do(ctx, call)
+	return a.wechat.Do(ctx, call)
 }
 
 // meaning says what WeChat's answer to a call tells about the authorizer, after that was noted (docs/design.md, "Whose fault").
 func (r *Registry) meaning(ctx context.Context, a Admitted, called token.Version, err error) error {
 	switch wechat.Refused(err) {
 	case wechat.NotAuthorized:
-		return errors.Join(ErrUnconfirmed, r.note(ctx, a.AppID, judgeCall(err), called), err)
+		return errors.Join(ErrUnconfirmed, r.states.note(ctx, a.AppID, judgeCall(err), called), err)
 	case wechat.PasswordChanged:
-		return errors.Join(ErrReauthorize, r.note(ctx, a.AppID, judgeCall(err), called), err)
+		return errors.Join(ErrReauthorize, r.states.note(ctx, a.AppID, judgeCall(err), called), err)
 	case wechat.NotGranted, wechat.Unauthorized:
-		fresh, _ := r.reread(ctx, a.Authorizer)
+		fresh, _ := r.profiles.reread(ctx, a.Authorizer)
 		return fresh.about(a.need.refused(fresh, err))
 	}
 	return err

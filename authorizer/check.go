@@ -26,8 +26,8 @@ var askAgain = []time.Duration{time.Minute, 10 * time.Minute}
 // checks is the queue's table of the accounts whose authorization WeChat is asked about.
 type checks struct{ *Registry }
 
-func (r *Registry) checkQueue() *queue.Queue[check] {
-	return queue.New(checks{r}, atOnce, round, checkPatience)
+func (k keeper) checkQueue() *queue.Queue[check] {
+	return queue.New(checks{k.Registry}, atOnce, round, checkPatience)
 }
 
 func (q checks) Due(ctx context.Context, most int) ([]check, error) {
@@ -35,7 +35,7 @@ func (q checks) Due(ctx context.Context, most int) ([]check, error) {
 	if err != nil {
 		return nil, err
 	}
-	return q.dueChecks(ctx, now, most)
+	return q.table.dueChecks(ctx, now, most)
 }
 
 func (q checks) Lease(ctx context.Context, c check) (check, bool, error) {
@@ -44,13 +44,13 @@ func (q checks) Lease(ctx context.Context, c check) (check, bool, error) {
 		return c, false, err
 	}
 	until := now.Add(checkLease)
-	mine, err := q.reschedule(ctx, q.db, c, until, c.Done)
+	mine, err := q.table.reschedule(ctx, q.db, c, until, c.Done)
 	c.At = db.Millis(until)
 	return c, mine, err
 }
 
 func (q checks) Finish(ctx context.Context, c check) error {
-	_, err := q.reschedule(ctx, q.db, c, time.Time{}, 0)
+	_, err := q.table.reschedule(ctx, q.db, c, time.Time{}, 0)
 	return err
 }
 
@@ -60,7 +60,7 @@ func (q checks) Postpone(ctx context.Context, c check, again time.Duration) erro
 	if err != nil {
 		return err
 	}
-	_, err = q.reschedule(ctx, q.db, c, now.Add(again), c.Done+1)
+	_, err = q.table.reschedule(ctx, q.db, c, now.Add(again), c.Done+1)
 	return err
 }
 
@@ -73,16 +73,16 @@ func (q checks) Work(ctx context.Context, c check) (again time.Duration, err err
 	return again, err
 }
 
-func (r *Registry) check(ctx context.Context, c check) (again time.Duration, err error) {
-	version, err := r.tokens.Version(ctx, r.db, c.AppID)
+func (q checks) check(ctx context.Context, c check) (again time.Duration, err error) {
+	version, err := q.tokens.Version(ctx, q.db, c.AppID)
 	if err != nil {
 		return 0, err
 	}
-	err = r.ReadProfile(ctx, c.AppID)
+	err = q.profiles.read(ctx, c.AppID)
 	failpoint.Hit("check", "answered")
 	switch {
 	case wechat.Refused(err) == wechat.NotAuthorized:
-		err = r.revoke(ctx, c, version)
+		err = q.states.revoke(ctx, c, version)
 		failpoint.Hit("check", "stored")
 		return 0, err
 	case err == nil && c.Done < len(askAgain):
@@ -92,21 +92,21 @@ func (r *Registry) check(ctx context.Context, c check) (again time.Duration, err
 }
 
 // revoke also ends the check, and does nothing where another process took that meanwhile.
-func (r *Registry) revoke(ctx context.Context, c check, read token.Version) error {
+func (s states) revoke(ctx context.Context, c check, read token.Version) error {
 	publish := func(context.Context) {}
-	err := r.change(ctx, c.AppID, func(tx *db.Tx, is condition, now time.Time) (condition, error) {
-		version, err := r.tokens.Version(ctx, tx, c.AppID)
+	err := s.change(ctx, c.AppID, func(tx *db.Tx, is condition, now time.Time) (condition, error) {
+		version, err := s.tokens.Version(ctx, tx, c.AppID)
 		if err != nil {
 			return is, err
 		}
 		if version != read {
-			_, err := r.reschedule(ctx, tx, c, now.Add(askAgain[0]), c.Done)
+			_, err := s.table.reschedule(ctx, tx, c, now.Add(askAgain[0]), c.Done)
 			return is, err
 		}
-		if mine, err := r.reschedule(ctx, tx, c, time.Time{}, 0); err != nil || !mine {
+		if mine, err := s.table.reschedule(ctx, tx, c, time.Time{}, 0); err != nil || !mine {
 			return is, err
 		}
-		if publish, err = r.tokens.Retire(ctx, tx, c.AppID); err != nil {
+		if publish, err = s.tokens.Retire(ctx, tx, c.AppID); err != nil {
 			return is, err
 		}
 		return is.withdrawn(now), nil
@@ -118,22 +118,22 @@ func (r *Registry) revoke(ctx context.Context, c check, read token.Version) erro
 }
 
 // readUnread reads the profiles of those that have none: found in WeChat's list, or authorized while it could not be read.
-func (r *Registry) readUnread(ctx context.Context) error {
-	if p, _ := r.quota.Paused(ctx); quota.IsPlatformFault(p.Code) {
+func (k keeper) readUnread(ctx context.Context) error {
+	if p, _ := k.quota.Paused(ctx); quota.IsPlatformFault(p.Code) {
 		return nil
 	}
-	now, err := db.Now(ctx, r.db)
+	now, err := db.Now(ctx, k.db)
 	if err != nil {
 		return err
 	}
-	unread, err := r.unread(ctx, now, unreadAtOnce)
+	unread, err := k.table.unread(ctx, now, unreadAtOnce)
 	if err != nil {
 		return err
 	}
 	for _, id := range unread {
-		may, err := r.mayRead(ctx, id, rereadEvery)
+		may, err := k.table.mayRead(ctx, id, rereadEvery)
 		if err == nil && may {
-			err = r.ReadProfile(ctx, id)
+			err = k.profiles.read(ctx, id)
 		}
 		if err != nil {
 			return err // the others later, for what fails now may fail for all

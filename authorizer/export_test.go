@@ -20,11 +20,11 @@ func (r *Registry) Renew(ctx context.Context, id wechat.AppID) (asked bool, err 
 }
 
 func (r *Registry) RunQueues(ctx context.Context, report func(error)) {
-	r.checkQueue().Once(ctx, report)
-	r.attemptQueue().Once(ctx, report)
+	keeper{r}.checkQueue().Once(ctx, report)
+	keeper{r}.attemptQueue().Once(ctx, report)
 }
 
-func (r *Registry) MendDue(ctx context.Context) error { return r.mendDue(ctx) }
+func (r *Registry) MendDue(ctx context.Context) error { return keeper{r}.mendDue(ctx) }
 
 func (r *Registry) Component() *component.Component { return r.component }
 

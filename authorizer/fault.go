@@ -78,17 +78,17 @@ func spreadOut(code wechat.Code, spread float64) time.Duration {
 }
 
 // note has v follow for id, unless its token is no longer of the version that was asked for or called with: then the failure is of the past.
-func (r *Registry) note(ctx context.Context, id wechat.AppID, v verdict, version token.Version) error {
+func (s states) note(ctx context.Context, id wechat.AppID, v verdict, version token.Version) error {
 	if v.doubt {
-		if err := r.doubt(ctx, id); err != nil {
+		if err := s.doubt(ctx, id); err != nil {
 			return err
 		}
 	}
 	if v.state == "" {
 		return nil
 	}
-	err := r.change(ctx, id, func(tx *db.Tx, c condition, now time.Time) (condition, error) {
-		stored, err := r.tokens.Version(ctx, tx, id)
+	err := s.change(ctx, id, func(tx *db.Tx, c condition, now time.Time) (condition, error) {
+		stored, err := s.tokens.Version(ctx, tx, id)
 		if err != nil || stored != version {
 			return c, err
 		}
@@ -97,14 +97,14 @@ func (r *Registry) note(ctx context.Context, id wechat.AppID, v verdict, version
 	if err != nil {
 		return fmt.Errorf("note how %s is: %w", id, err)
 	}
-	return r.unlessRecovered(ctx, id, version)
+	return s.unlessRecovered(ctx, id, version)
 }
 
 // Whoever got a token while the failure was noted may have found nothing to recover from.
-func (r *Registry) unlessRecovered(ctx context.Context, id wechat.AppID, version token.Version) error {
-	stored, err := r.tokens.Version(ctx, r.db, id)
+func (s states) unlessRecovered(ctx context.Context, id wechat.AppID, version token.Version) error {
+	stored, err := s.tokens.Version(ctx, s.db, id)
 	if err != nil || stored == version {
 		return err
 	}
-	return r.recovered(ctx, id)
+	return s.recovered(ctx, id)
 }

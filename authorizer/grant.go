@@ -51,7 +51,7 @@ func (r *Registry) Grant(ctx context.Context, tx *db.Tx, g Grant) (Granted, erro
 	if err != nil {
 		return Granted{}, err
 	}
-	a, err := r.lock(ctx, tx, g.AppID, now)
+	a, err := r.table.lock(ctx, tx, g.AppID, now)
 	if err != nil {
 		return Granted{}, fmt.Errorf("authorizer %s: %w", g.AppID, err)
 	}
@@ -64,23 +64,23 @@ func (r *Registry) Grant(ctx context.Context, tx *db.Tx, g Grant) (Granted, erro
 	if err := r.tokens.SetOwner(ctx, tx, a.AppID, token.Owner(a.Tenant)); err != nil {
 		return Granted{}, fmt.Errorf("tokens of %s: %w", g.AppID, err)
 	}
-	if err := r.saveGrant(ctx, tx, a); err != nil {
+	if err := r.table.saveGrant(ctx, tx, a); err != nil {
 		return Granted{}, err
 	}
-	return Granted{a.Tenant, publish}, r.seekMissing(ctx, tx, a.AppID)
+	return Granted{a.Tenant, publish}, r.states.seekMissing(ctx, tx, a.AppID)
 }
 
 // seekMissing has WeChat's list looked through for a refresh token that an exchange did not give.
-func (r *Registry) seekMissing(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
-	if has, err := r.tokens.HasRefresh(ctx, tx, id); err != nil || has {
+func (s states) seekMissing(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
+	if has, err := s.tokens.HasRefresh(ctx, tx, id); err != nil || has {
 		return err
 	}
-	return r.seekIn(ctx, tx, id, "WeChat gave no refresh token; its list is looked through for one")
+	return s.seekIn(ctx, tx, id, "WeChat gave no refresh token; its list is looked through for one")
 }
 
-func (r *Registry) seekIn(ctx context.Context, tx *db.Tx, id wechat.AppID, reason string) error {
-	return r.changeIn(ctx, tx, id, func(tx *db.Tx, c condition, now time.Time) (condition, error) {
-		version, err := r.tokens.Version(ctx, tx, id)
+func (s states) seekIn(ctx context.Context, tx *db.Tx, id wechat.AppID, reason string) error {
+	return s.changeIn(ctx, tx, id, func(tx *db.Tx, c condition, now time.Time) (condition, error) {
+		version, err := s.tokens.Version(ctx, tx, id)
 		return c.seeking(reason, version, now), err
 	})
 }
@@ -94,10 +94,10 @@ func (r *Registry) Contradict(ctx context.Context, tx *db.Tx, ids ...wechat.AppI
 		return err
 	}
 	for _, id := range ids {
-		if _, err := r.lock(ctx, tx, id, now); err != nil {
+		if _, err := r.table.lock(ctx, tx, id, now); err != nil {
 			return fmt.Errorf("authorizer %s: %w", id, err)
 		}
-		if err := r.seekIn(ctx, tx, id, "WeChat named two accounts for one authorization; its list is looked through for their refresh tokens"); err != nil {
+		if err := r.states.seekIn(ctx, tx, id, "WeChat named two accounts for one authorization; its list is looked through for their refresh tokens"); err != nil {
 			return fmt.Errorf("authorizer %s: %w", id, err)
 		}
 	}
@@ -108,7 +108,7 @@ func (r *Registry) Contradict(ctx context.Context, tx *db.Tx, ids ...wechat.AppI
 // is no longer believed bound it. It is for the operator to bind again.
 func (r *Registry) Unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, knownSince time.Time) error {
 	tx.Changed()
-	unbound, err := r.unbind(ctx, tx, id, knownSince)
+	unbound, err := r.table.unbind(ctx, tx, id, knownSince)
 	if err != nil || !unbound {
 		return err
 	}

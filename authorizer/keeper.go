@@ -21,6 +21,9 @@ const (
 	mendEvery = 10 * time.Minute
 )
 
+// keeper is the work on authorizers that no caller waits for.
+type keeper struct{ *Registry }
+
 // Run keeps the authorizers until ctx ends: it renews the tokens that are due, and beside that finds out about those that are in doubt.
 // report is told what went wrong; a later round tries again.
 func (r *Registry) Run(ctx context.Context, report func(error)) error {
@@ -31,28 +34,28 @@ func (r *Registry) Run(ctx context.Context, report func(error)) error {
 		}
 	}
 	reporting(r.quota.Count(ctx)) // before anything is renewed, for the day's budget may be spent
-	pace := quota.NewPace()
+	pace, k := quota.NewPace(), keeper{r}
 	var running errgroup.Group
-	running.Go(func() error { every(ctx, round, func() { reporting(r.renewAllDue(ctx, pace, report)) }); return nil })
+	running.Go(func() error { every(ctx, round, func() { reporting(k.renewAllDue(ctx, pace, report)) }); return nil })
 	running.Go(func() error {
-		every(ctx, quota.CountEvery, func() { reporting(r.quota.Count(ctx)); r.askQuota(ctx) })
+		every(ctx, quota.CountEvery, func() { reporting(r.quota.Count(ctx)); k.askQuota(ctx) })
 		return nil
 	})
-	running.Go(func() error { return r.checkQueue().Run(ctx, report) })
-	running.Go(func() error { return r.attemptQueue().Run(ctx, report) })
-	running.Go(func() error { every(ctx, round, func() { reporting(r.readUnread(ctx)) }); return nil })
-	running.Go(func() error { every(ctx, mendEvery, func() { reporting(r.mendDue(ctx)) }); return nil })
+	running.Go(func() error { return k.checkQueue().Run(ctx, report) })
+	running.Go(func() error { return k.attemptQueue().Run(ctx, report) })
+	running.Go(func() error { every(ctx, round, func() { reporting(k.readUnread(ctx)) }); return nil })
+	running.Go(func() error { every(ctx, mendEvery, func() { reporting(k.mendDue(ctx)) }); return nil })
 	return running.Wait()
 }
 
 // askQuota reads WeChat's quota if it is this replica's turn. Where WeChat does not tell it, nothing
 // changes.
-func (r *Registry) askQuota(ctx context.Context) {
-	if !r.quota.TakeReading(ctx) {
+func (k keeper) askQuota(ctx context.Context) {
+	if !k.quota.TakeReading(ctx) {
 		return
 	}
-	if limit, used, err := r.readQuota(ctx); err == nil && limit > 0 {
-		_ = r.quota.SetQuota(ctx, limit, used)
+	if limit, used, err := k.api.readQuota(ctx); err == nil && limit > 0 {
+		_ = k.quota.SetQuota(ctx, limit, used)
 	}
 }
 
@@ -76,9 +79,9 @@ type tier struct {
 }
 
 // renewAllDue renews what is due of the tokens in use, and when nothing of that is left, what is due of the warm ones.
-func (r *Registry) renewAllDue(ctx context.Context, p *quota.Pace, report func(error)) error {
-	for _, t := range []tier{{r.tokens.Due, r.quota.MayRenew}, {r.tokens.Warm, r.quota.MayRenewWarm}} {
-		if done, err := r.renewTier(ctx, t, p, report); err != nil || !done {
+func (k keeper) renewAllDue(ctx context.Context, p *quota.Pace, report func(error)) error {
+	for _, t := range []tier{{k.tokens.Due, k.quota.MayRenew}, {k.tokens.Warm, k.quota.MayRenewWarm}} {
+		if done, err := k.renewTier(ctx, t, p, report); err != nil || !done {
 			return err
 		}
 	}
@@ -86,7 +89,7 @@ func (r *Registry) renewAllDue(ctx context.Context, p *quota.Pace, report func(e
 }
 
 // renewTier goes on until a batch was not full, and then is done, or until most of one failed. Every replica lists the same rows, so each goes through its batch in an order of its own.
-func (r *Registry) renewTier(ctx context.Context, t tier, p *quota.Pace, report func(error)) (done bool, err error) {
+func (k keeper) renewTier(ctx context.Context, t tier, p *quota.Pace, report func(error)) (done bool, err error) {
 	for ctx.Err() == nil {
 		if !t.may() {
 			return true, nil
@@ -96,7 +99,7 @@ func (r *Registry) renewTier(ctx context.Context, t tier, p *quota.Pace, report 
 			return false, err
 		}
 		rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] })
-		renewed, err := r.renewDue(ctx, due, t, p, report)
+		renewed, err := k.renewDue(ctx, due, t, p, report)
 		full := len(due) == p.Batch()
 		p.Listed(full)
 		if err != nil || 2*renewed < len(due) {
@@ -110,16 +113,16 @@ func (r *Registry) renewTier(ctx context.Context, t tier, p *quota.Pace, report 
 }
 
 // renewDue renews what is due, stride by stride, until the budget or a pause ends it. Without a component token nothing can be renewed, and in a pause only a probe may.
-func (r *Registry) renewDue(ctx context.Context, due []wechat.AppID, t tier, p *quota.Pace, report func(error)) (renewed int, err error) {
+func (k keeper) renewDue(ctx context.Context, due []wechat.AppID, t tier, p *quota.Pace, report func(error)) (renewed int, err error) {
 	for len(due) > 0 && ctx.Err() == nil && t.may() {
-		if _, paused := r.quota.Paused(ctx); paused {
-			return renewed, r.probeDue(ctx, due)
+		if _, paused := k.quota.Paused(ctx); paused {
+			return renewed, k.probeDue(ctx, due)
 		}
-		if _, err := r.component.Token(ctx); err != nil {
+		if _, err := k.component.Token(ctx); err != nil {
 			return renewed, fmt.Errorf("component token: %w", err)
 		}
 		some := due[:min(p.Stride(), len(due))]
-		n := r.renewSome(ctx, some, p.AtOnce(), report)
+		n := k.renewSome(ctx, some, p.AtOnce(), report)
 		p.Went(n, len(some))
 		renewed, due = renewed+n, due[len(some):]
 	}
@@ -127,14 +130,14 @@ func (r *Registry) renewDue(ctx context.Context, due []wechat.AppID, t tier, p *
 }
 
 // renewSome renews some, so many at once.
-func (r *Registry) renewSome(ctx context.Context, some []wechat.AppID, atOnce int, report func(error)) int {
+func (k keeper) renewSome(ctx context.Context, some []wechat.AppID, atOnce int, report func(error)) int {
 	var count atomic.Int64
 	group := errgroup.Group{}
 	group.SetLimit(atOnce)
 	for _, id := range some {
 		group.Go(func() error {
 			began := time.Now()
-			asked, err := r.renew(ctx, id)
+			asked, err := k.renew(ctx, id)
 			if err == nil {
 				count.Add(1)
 			}
@@ -159,9 +162,9 @@ func sleep(ctx context.Context, d time.Duration) {
 }
 
 // probeDue asks for one that is due, if it is time to see whether the pause is over.
-func (r *Registry) probeDue(ctx context.Context, due []wechat.AppID) error {
+func (k keeper) probeDue(ctx context.Context, due []wechat.AppID) error {
 	for _, id := range due {
-		_, err := r.renew(ctx, id)
+		_, err := k.renew(ctx, id)
 		if pause := (*quota.PauseError)(nil); errors.As(err, &pause) {
 			return nil
 		}

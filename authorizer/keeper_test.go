@@ -93,7 +93,7 @@ func (k *keeping) renewAll(t *testing.T) {
 	if err := k.quota.Count(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.renewAllDue(ctx, quota.NewPace(), func(err error) { t.Log(err) }); err != nil {
+	if err := (keeper{k.Registry}).renewAllDue(ctx, quota.NewPace(), func(err error) { t.Log(err) }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -116,7 +116,7 @@ func TestAFirstStrideIsNoBurst(t *testing.T) {
 	began, ended := time.Now(), make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = k.renewAllDue(stopped, quota.NewPace(), func(error) {})
+		_ = (keeper{k.Registry}).renewAllDue(stopped, quota.NewPace(), func(error) {})
 	}()
 	k.atWeChat(t, int64(2*first+1))
 	took := time.Since(began)
@@ -187,7 +187,7 @@ func TestWeChatsOwnQuotaIsTheBudgetWhereTheOperatorGaveNone(t *testing.T) {
 		if err := k.quota.Count(ctx); err != nil {
 			t.Fatal(err)
 		}
-		k.askQuota(ctx)
+		(keeper{k.Registry}).askQuota(ctx)
 		k.renewAll(t)
 		if got, err := k.quota.Usage(ctx); err != nil || got != (quota.Usage{Limit: 500, Used: 500}) || k.asks.Load() != 0 {
 			t.Errorf("got %+v, %v and %d renewals, want WeChat's numbers and none", got, err, k.asks.Load())
@@ -199,7 +199,7 @@ func TestWeChatsOwnQuotaIsTheBudgetWhereTheOperatorGaveNone(t *testing.T) {
 		if err := k.quota.Count(ctx); err != nil {
 			t.Fatal(err)
 		}
-		k.askQuota(ctx)
+		(keeper{k.Registry}).askQuota(ctx)
 		k.renewAll(t)
 		if k.asks.Load() != 3 {
 			t.Errorf("got %d renewals, want all without a number", k.asks.Load())
@@ -222,16 +222,17 @@ func TestCallersGoBeforeRenewals(t *testing.T) {
 			t.Fatal(err)
 		}
 		background := db.Background(ctx)
-		var keeper sync.WaitGroup
-		keeper.Go(func() {
-			k.renewSome(background, ids[1:], most, func(error) { k.asks.Add(1) }) // a busy machine's database may refuse some
+		var renewals sync.WaitGroup
+		renewals.Go(func() {
+			// a busy machine's database may refuse some
+			(keeper{k.Registry}).renewSome(background, ids[1:], most, func(error) { k.asks.Add(1) })
 		})
 		k.atWeChat(t, int64(most))
 		if got, err := k.token(ctx, caller); err != nil || got.Access.IsZero() { // while they wait
 			t.Errorf("got %v, want a token", err)
 		}
 		open()
-		keeper.Wait()
+		renewals.Wait()
 	})
 }
 
@@ -247,7 +248,7 @@ func TestAKeeperHasAThirdOfWeChatsConnectionsAtMost(t *testing.T) {
 	}
 	background, stop := context.WithCancel(db.Background(ctx))
 	var all sync.WaitGroup
-	all.Go(func() { _ = k.renewAllDue(background, fastest(), func(error) {}) })
+	all.Go(func() { _ = (keeper{k.Registry}).renewAllDue(background, fastest(), func(error) {}) })
 	atWeChat := func(n int64) {
 		t.Helper()
 		k.atWeChat(t, n)
@@ -258,7 +259,7 @@ func TestAKeeperHasAThirdOfWeChatsConnectionsAtMost(t *testing.T) {
 	atWeChat(int64(most))
 	for range callers {
 		all.Go(func() {
-			if _, err := k.wechat.Do(ctx, wechat.Call{Method: "POST", Path: "/customservice", Body: wechat.JSON(map[string]string{"authorizer_refresh_token": "caller"})}); err != nil {
+			if _, err := k.api.wechat.Do(ctx, wechat.Call{Method: "POST", Path: "/customservice", Body: wechat.JSON(map[string]string{"authorizer_refresh_token": "caller"})}); err != nil {
 				t.Error(err)
 			}
 		})

@@ -41,7 +41,7 @@ func (r *Registry) Compare(ctx context.Context, begun time.Time, listed []Listin
 	for i, one := range listed {
 		ids[i], refresh[one.AppID] = one.AppID, one.Refresh
 	}
-	stored, err := r.conditions(ctx, ids)
+	stored, err := r.table.conditions(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (c condition) difference(known, exchanged, news bool, begun time.Time) Diff
 // own is refused: it overwrites nothing (docs/design.md, "Whose fault"). It returns false where the
 // token is known already.
 func (r *Registry) Offer(ctx context.Context, id wechat.AppID, refresh seal.Secret) (taken bool, err error) {
-	err = r.change(ctx, id, func(tx *db.Tx, c condition, _ time.Time) (condition, error) {
+	err = r.states.change(ctx, id, func(tx *db.Tx, c condition, _ time.Time) (condition, error) {
 		var err error
 		if taken, err = r.tokens.Spare(ctx, tx, id, refresh); err != nil || !taken {
 			return c, err
@@ -95,7 +95,7 @@ func (r *Registry) Offer(ctx context.Context, id wechat.AppID, refresh seal.Secr
 // counts only if that token is still the stored one and the walk began after the refusal; otherwise it
 // returns false and changes nothing.
 func (r *Registry) EndSearch(ctx context.Context, id wechat.AppID, begun time.Time) (ended bool, err error) {
-	err = r.change(ctx, id, func(tx *db.Tx, c condition, now time.Time) (condition, error) {
+	err = r.states.change(ctx, id, func(tx *db.Tx, c condition, now time.Time) (condition, error) {
 		version, err := r.tokens.Version(ctx, tx, id)
 		if err != nil {
 			return c, err
@@ -113,7 +113,7 @@ func (r *Registry) Adopt(ctx context.Context, listed []Listing, adopted func([]L
 	var now time.Time
 	begin := func(tx *db.Tx) (err error) { now, err = tx.Now(ctx); return err }
 	keep := func(tx *db.Tx, one Listing) error {
-		if _, err := r.lock(ctx, tx, one.AppID, now); err != nil {
+		if _, err := r.table.lock(ctx, tx, one.AppID, now); err != nil {
 			return err
 		}
 		_, err := r.tokens.Spare(ctx, tx, one.AppID, one.Refresh)
@@ -130,7 +130,7 @@ func (r *Registry) Adopt(ctx context.Context, listed []Listing, adopted func([]L
 // the withdrawal freed it. It returns false where WeChat says no, or where the account changed
 // meanwhile. It fails with an error of package wechat or db.ErrUnavailable.
 func (r *Registry) Return(ctx context.Context, one Listing, begun time.Time) (returned bool, err error) {
-	before, err := r.condition(ctx, one.AppID)
+	before, err := r.table.condition(ctx, one.AppID)
 	if err != nil || before.State != Revoked || !before.Since.Before(begun) {
 		return false, err
 	}
@@ -143,7 +143,7 @@ func (r *Registry) Return(ctx context.Context, one Listing, begun time.Time) (re
 	}
 	var granted Granted
 	err = r.db.Tx(ctx, func(tx *db.Tx) error {
-		is, err := r.lockCondition(ctx, tx, one.AppID)
+		is, err := r.table.lockCondition(ctx, tx, one.AppID)
 		if err != nil || is != before {
 			return err
 		}
@@ -173,7 +173,7 @@ func (l lastListed) missing(begun time.Time) bool {
 // marked with MarkListed, did not see. next is where the following page begins, "" after the last one.
 // That an account is not listed changes nothing by itself: Withdrawn has WeChat asked.
 func (r *Registry) NotListed(ctx context.Context, begun time.Time, after wechat.AppID, limit int) (missing []wechat.AppID, next wechat.AppID, err error) {
-	some, err := r.whenListed(ctx, after, limit)
+	some, err := r.table.whenListed(ctx, after, limit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -186,4 +186,27 @@ func (r *Registry) NotListed(ctx context.Context, begun time.Time, after wechat.
 		next = some[len(some)-1].id
 	}
 	return missing, next, nil
+}
+
+// MarkListed notes that a walk that began at begun saw the entries.
+func (r *Registry) MarkListed(ctx context.Context, listed []Listing, begun time.Time) error {
+	return r.table.markListed(ctx, listed, begun)
+}
+
+// Sought returns some accounts for which another refresh token is sought, if it is time for one of
+// them.
+func (r *Registry) Sought(ctx context.Context, most int) ([]wechat.AppID, error) {
+	return r.table.sought(ctx, most)
+}
+
+// NotFound has WeChat asked about accounts that were sought before a whole walk began and that it did
+// not see. They are sought again later.
+func (r *Registry) NotFound(ctx context.Context, begun time.Time) error {
+	return r.table.notFound(ctx, begun)
+}
+
+// ListPage reads the page of WeChat's list that begins behind offset entries. WeChat may list fewer at
+// once than it is asked for.
+func (r *Registry) ListPage(ctx context.Context, offset int) (ListPage, error) {
+	return r.api.listPage(ctx, offset)
 }

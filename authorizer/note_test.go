@@ -80,7 +80,7 @@ func authorize(t *testing.T, r *Registry) token.Version {
 
 func (r *Registry) is(t *testing.T, want State) {
 	t.Helper()
-	c, err := r.condition(ctx, id)
+	c, err := r.table.condition(ctx, id)
 	if err != nil || c.State != want {
 		t.Errorf("got %+v, %v, want %s", c, err, want)
 	}
@@ -95,19 +95,19 @@ func TestAFailureOfAnOlderTokenIsOfThePast(t *testing.T) {
 		}
 		newer := authorize(t, r)
 		before := d.Changes()
-		if err := r.note(ctx, id, passwordChanged, old); err != nil {
+		if err := r.states.note(ctx, id, passwordChanged, old); err != nil {
 			t.Fatal(err)
 		}
 		if r.is(t, Healthy); d.Changes() != before {
 			t.Error("got it blocked for a moment, want nothing written")
 		}
-		if err := r.note(ctx, id, passwordChanged, newer); err != nil {
+		if err := r.states.note(ctx, id, passwordChanged, newer); err != nil {
 			t.Fatal(err)
 		}
 		r.is(t, Reauthorize)
 		authorize(t, r)
 		r.is(t, Healthy)
-		if c, err := r.condition(ctx, id); err != nil || !c.Attempt.IsZero() || c.Version != 0 {
+		if c, err := r.table.condition(ctx, id); err != nil || !c.Attempt.IsZero() || c.Version != 0 {
 			t.Errorf("got %+v, %v, want nothing left of it", c, err)
 		}
 	})
@@ -120,10 +120,10 @@ func TestATokenGotWhileTheFailureWasNotedCounts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := r.note(ctx, id, busy, version); err != nil {
+		if err := r.states.note(ctx, id, busy, version); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.unlessRecovered(ctx, id, version); err != nil {
+		if err := r.states.unlessRecovered(ctx, id, version); err != nil {
 			t.Fatal(err)
 		}
 		r.is(t, Degraded)
@@ -134,7 +134,7 @@ func TestATokenGotWhileTheFailureWasNotedCounts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := r.unlessRecovered(ctx, id, version); err != nil {
+		if err := r.states.unlessRecovered(ctx, id, version); err != nil {
 			t.Fatal(err)
 		}
 		r.is(t, Healthy)
@@ -153,7 +153,7 @@ func TestWhatBlocksCallsIsAnnouncedAndNothingElse(t *testing.T) {
 			announced bool
 		}{{busy, false}, {quotaUsedUp, false}, {dead, false}, {passwordChanged, true}, {passwordChanged, false}} {
 			before := d.Changes()
-			if err := r.note(ctx, id, c.v, version); err != nil {
+			if err := r.states.note(ctx, id, c.v, version); err != nil {
 				t.Fatal(err)
 			}
 			if got := d.Changes() != before; got != c.announced {
@@ -161,7 +161,7 @@ func TestWhatBlocksCallsIsAnnouncedAndNothingElse(t *testing.T) {
 			}
 		}
 		before := d.Changes()
-		if err := r.recovered(ctx, id); err != nil || d.Changes() == before {
+		if err := r.states.recovered(ctx, id); err != nil || d.Changes() == before {
 			t.Errorf("got %v, and a recovery not announced", err)
 		}
 	})
@@ -174,10 +174,10 @@ func TestARecoveryThatNobodyNotedIsFound(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := r.note(ctx, id, passwordChanged, version); err != nil {
+		if err := r.states.note(ctx, id, passwordChanged, version); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.mendDue(ctx); err != nil {
+		if err := (keeper{r}).mendDue(ctx); err != nil {
 			t.Fatal(err)
 		}
 		r.is(t, Reauthorize)
@@ -185,7 +185,7 @@ func TestARecoveryThatNobodyNotedIsFound(t *testing.T) {
 		if err != nil || renewed.Version <= version {
 			t.Fatalf("got version %d after %d, %v, want a newer one, that the process which got it did not live to note", renewed.Version, version, err)
 		}
-		if err := r.mendDue(ctx); err != nil {
+		if err := (keeper{r}).mendDue(ctx); err != nil {
 			t.Fatal(err)
 		}
 		r.is(t, Healthy)
@@ -206,7 +206,7 @@ func (answers) Conclude(_ context.Context, err error) error { return err }
 func TestNothingIsNotedOfAStranger(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		r := registry(t, d)
-		if err := r.note(ctx, "wx00000000000000ff", passwordChanged, 0); !errors.Is(err, ErrUnknown) {
+		if err := r.states.note(ctx, "wx00000000000000ff", passwordChanged, 0); !errors.Is(err, ErrUnknown) {
 			t.Errorf("got %v, want ErrUnknown and no row", err)
 		}
 	})
@@ -220,19 +220,19 @@ func TestAWithdrawalIsOfThePastIfTheMerchantAuthorizedMeanwhile(t *testing.T) {
 			t.Fatal(err)
 		}
 		newer := authorize(t, r)
-		if err := r.revoke(ctx, leased(t, r), old); err != nil {
+		if err := r.states.revoke(ctx, leased(t, r), old); err != nil {
 			t.Fatal(err)
 		}
 		r.is(t, Healthy)
 		lost := leased(t, r)
 		c := leased(t, r)
-		for _, late := range []error{r.revoke(ctx, lost, newer), checks{r}.Finish(ctx, lost), checks{r}.Postpone(ctx, lost, time.Hour)} {
+		for _, late := range []error{r.states.revoke(ctx, lost, newer), checks{r}.Finish(ctx, lost), checks{r}.Postpone(ctx, lost, time.Hour)} {
 			if late != nil {
 				t.Fatal(late)
 			}
 		}
 		r.is(t, Healthy) // another process took the check meanwhile, and asks itself
-		if err := r.revoke(ctx, c, newer); err != nil {
+		if err := r.states.revoke(ctx, c, newer); err != nil {
 			t.Fatal(err)
 		}
 		r.is(t, Revoked)

@@ -37,7 +37,7 @@ func TestTheTokensOwnerFollowsTheBinding(t *testing.T) {
 			t.Fatal(err)
 		}
 		owned("two")
-		if err := r.change(ctx, id, func(_ *db.Tx, c condition, now time.Time) (condition, error) { return c.withdrawn(now), nil }); err != nil {
+		if err := r.states.change(ctx, id, func(_ *db.Tx, c condition, now time.Time) (condition, error) { return c.withdrawn(now), nil }); err != nil {
 			t.Fatal(err)
 		}
 		owned("two")

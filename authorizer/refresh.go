@@ -106,11 +106,11 @@ func (q *refreshing) replaceComponentToken(ctx context.Context) error {
 // whether it is.
 func (q *refreshing) Send(ctx context.Context, refresh seal.Secret) (token.Answer, error) {
 	q.sent.Store(true)
-	answer, err := q.r.requestToken(ctx, q.with, q.id, refresh)
+	answer, err := q.r.api.requestToken(ctx, q.with, q.id, refresh)
 	if !quota.IsPlatformFault(wechat.Refused(err)) {
 		return answer, asAskError(err, time.Now(), rand.Float64())
 	}
-	err = q.r.whose(ctx, q.with, err)
+	err = q.r.api.whose(ctx, q.with, err)
 	switch {
 	case !errors.Is(err, errForAll) || !component.RejectsToken(err):
 		return answer, err
@@ -125,12 +125,12 @@ func (q *refreshing) Send(ctx context.Context, refresh seal.Secret) (token.Answe
 // can be the component's. It makes a call that concerns the component alone, whose answer decides:
 // refused like that too, the fault is for all (errForAll); answered otherwise, it is this account's
 // alone (ErrAlone); without an answer nothing is decided.
-func (r *Registry) whose(ctx context.Context, with token.Token, refusal error) error {
+func (a api) whose(ctx context.Context, with token.Token, refusal error) error {
 	var probe error
 	if wechat.Refused(refusal) == wechat.InvalidSecret {
-		_, probe = r.component.Greet(ctx)
+		_, probe = a.component.Greet(ctx)
 	} else {
-		_, _, probe = r.readQuotaWith(ctx, with)
+		_, _, probe = a.readQuotaWith(ctx, with)
 	}
 	switch {
 	case quota.IsPlatformFault(wechat.Refused(probe)):
@@ -166,11 +166,11 @@ func (q *refreshing) noteForThis(ctx context.Context, err error) error {
 	case !q.sent.Load():
 		return nil
 	case err == nil:
-		return q.r.recovered(ctx, q.id)
+		return q.r.states.recovered(ctx, q.id)
 	case !errors.As(err, &failure):
 		return nil // SQL did not take the failure: the next ask shows what it means
 	}
-	return q.r.note(ctx, q.id, judgeAsk(err), failure.Version)
+	return q.r.states.note(ctx, q.id, judgeAsk(err), failure.Version)
 }
 
 // orNoToken hides how an ask ended whose outcome is unknown: it was not the caller's request, of which
@@ -201,7 +201,7 @@ func (r *Registry) whyNoToken(ctx context.Context, id wechat.AppID, err error) e
 
 // whyBackOff reads from SQL what the failure of another process's ask meant.
 func (r *Registry) whyBackOff(ctx context.Context, id wechat.AppID) error {
-	c, err := r.condition(ctx, id)
+	c, err := r.table.condition(ctx, id)
 	if err != nil || c.State != Quota {
 		return err
 	}

@@ -11,6 +11,9 @@ import (
 	"wxplatform/wechat"
 )
 
+// table is the rows of the authorizers in SQL.
+type table struct{ db *db.DB }
+
 func readAuthorizer(scan db.Scan) (Authorizer, error) {
 	var a Authorizer
 	var sets string
@@ -31,11 +34,11 @@ func orUnknown(err error) error {
 }
 
 // One statement for what nobody has and for what another tenant has: neither can be told from the other.
-func (r *Registry) load(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
+func (t table) load(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
 	if !id.Plausible() {
 		return Authorizer{}, ErrUnknown // a stranger's path can hold anything, also what no SQL can
 	}
-	a, err := db.One(ctx, r.db, readAuthorizer, `
+	a, err := db.One(ctx, t.db, readAuthorizer, `
 		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
 		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
 		FROM authorizers
@@ -43,8 +46,8 @@ func (r *Registry) load(ctx context.Context, owner tenant.ID, id wechat.AppID) (
 	return a, orUnknown(err)
 }
 
-func (r *Registry) list(ctx context.Context, owner tenant.ID, after wechat.AppID, limit int) ([]Authorizer, error) {
-	return db.All(ctx, r.db, readAuthorizer, `
+func (t table) list(ctx context.Context, owner tenant.ID, after wechat.AppID, limit int) ([]Authorizer, error) {
+	return db.All(ctx, t.db, readAuthorizer, `
 		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
 		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
 		FROM authorizers
@@ -53,8 +56,8 @@ func (r *Registry) list(ctx context.Context, owner tenant.ID, after wechat.AppID
 		LIMIT $3`, string(owner), string(after), limit)
 }
 
-func (r *Registry) all(ctx context.Context, after wechat.AppID, limit int) ([]Authorizer, error) {
-	return db.All(ctx, r.db, readAuthorizer, `
+func (t table) all(ctx context.Context, after wechat.AppID, limit int) ([]Authorizer, error) {
+	return db.All(ctx, t.db, readAuthorizer, `
 		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
 		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
 		FROM authorizers
@@ -63,8 +66,8 @@ func (r *Registry) all(ctx context.Context, after wechat.AppID, limit int) ([]Au
 		LIMIT $2`, string(after), limit)
 }
 
-func (r *Registry) allInState(ctx context.Context, state State, after wechat.AppID, limit int) ([]Authorizer, error) {
-	return db.All(ctx, r.db, readAuthorizer, `
+func (t table) allInState(ctx context.Context, state State, after wechat.AppID, limit int) ([]Authorizer, error) {
+	return db.All(ctx, t.db, readAuthorizer, `
 		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
 		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
 		FROM authorizers
@@ -73,7 +76,7 @@ func (r *Registry) allInState(ctx context.Context, state State, after wechat.App
 		LIMIT $3`, string(state), string(after), limit)
 }
 
-func (r *Registry) find(ctx context.Context, q db.Querier, id wechat.AppID) (Authorizer, error) {
+func (t table) find(ctx context.Context, q db.Querier, id wechat.AppID) (Authorizer, error) {
 	a, err := db.One(ctx, q, readAuthorizer, `
 		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
 		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
@@ -88,7 +91,7 @@ var lockAuthorizer = db.Text{
 }
 
 // lock holds the row until the transaction ends, and makes it where there is none.
-func (r *Registry) lock(ctx context.Context, tx *db.Tx, id wechat.AppID, now time.Time) (Authorizer, error) {
+func (t table) lock(ctx context.Context, tx *db.Tx, id wechat.AppID, now time.Time) (Authorizer, error) {
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO authorizers (appid, created_at, since)
 		VALUES ($1, $2, $2)
@@ -96,18 +99,18 @@ func (r *Registry) lock(ctx context.Context, tx *db.Tx, id wechat.AppID, now tim
 	if err != nil {
 		return Authorizer{}, err
 	}
-	return r.findLocked(ctx, tx, id)
+	return t.findLocked(ctx, tx, id)
 }
 
 // findLocked holds the row until the transaction ends. It fails with ErrUnknown.
-func (r *Registry) findLocked(ctx context.Context, tx *db.Tx, id wechat.AppID) (Authorizer, error) {
-	if _, err := db.One(ctx, tx, db.Value[string], r.db.For(lockAuthorizer), string(id)); err != nil {
+func (t table) findLocked(ctx context.Context, tx *db.Tx, id wechat.AppID) (Authorizer, error) {
+	if _, err := db.One(ctx, tx, db.Value[string], t.db.For(lockAuthorizer), string(id)); err != nil {
 		return Authorizer{}, orUnknown(err)
 	}
-	return r.find(ctx, tx, id)
+	return t.find(ctx, tx, id)
 }
 
-func (r *Registry) bind(ctx context.Context, tx *db.Tx, id wechat.AppID, to tenant.ID) error {
+func (t table) bind(ctx context.Context, tx *db.Tx, id wechat.AppID, to tenant.ID) error {
 	rows, err := db.Exec(ctx, tx, `UPDATE authorizers SET tenant = $2 WHERE appid = $1`, string(id), string(to))
 	if err == nil && rows == 0 {
 		return ErrUnknown
@@ -115,7 +118,7 @@ func (r *Registry) bind(ctx context.Context, tx *db.Tx, id wechat.AppID, to tena
 	return err
 }
 
-func (r *Registry) unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, knownSince time.Time) (bool, error) {
+func (t table) unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, knownSince time.Time) (bool, error) {
 	rows, err := db.Exec(ctx, tx, `
 		UPDATE authorizers
 		SET tenant = ''
@@ -123,7 +126,7 @@ func (r *Registry) unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, known
 	return rows > 0, err
 }
 
-func (r *Registry) saveGrant(ctx context.Context, tx *db.Tx, a Authorizer) error {
+func (t table) saveGrant(ctx context.Context, tx *db.Tx, a Authorizer) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE authorizers
 		SET tenant = $2, permission_sets = $3, state = $4, reason = $5, since = $6, authorized_at = $7, noted_version = 0, attempt_at = 0, sought_at = 0, seek_at = 0
@@ -133,7 +136,7 @@ func (r *Registry) saveGrant(ctx context.Context, tx *db.Tx, a Authorizer) error
 }
 
 // The first reading does not count as the minute's one.
-func (r *Registry) saveProfile(ctx context.Context, tx *db.Tx, id wechat.AppID, p Profile, now time.Time) error {
+func (t table) saveProfile(ctx context.Context, tx *db.Tx, id wechat.AppID, p Profile, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE authorizers
 		SET user_name = $2, alias = $3, nick_name = $4, principal_name = $5, kind = $6, verify_type = $7, account_status = $8, permission_sets = $9,
@@ -144,12 +147,12 @@ func (r *Registry) saveProfile(ctx context.Context, tx *db.Tx, id wechat.AppID, 
 }
 
 // mayRead takes the right to read the profile, which is there again after a time.
-func (r *Registry) mayRead(ctx context.Context, id wechat.AppID, again time.Duration) (bool, error) {
-	now, err := db.Now(ctx, r.db)
+func (t table) mayRead(ctx context.Context, id wechat.AppID, again time.Duration) (bool, error) {
+	now, err := db.Now(ctx, t.db)
 	if err != nil {
 		return false, err
 	}
-	rows, err := db.Exec(ctx, r.db, `
+	rows, err := db.Exec(ctx, t.db, `
 		UPDATE authorizers
 		SET profile_tried_at = $2
 		WHERE appid = $1 AND (profile_tried_at <= $3 OR profile_tried_at > $2)`, string(id), db.Millis(now), db.Millis(now.Add(-again)))
@@ -157,12 +160,12 @@ func (r *Registry) mayRead(ctx context.Context, id wechat.AppID, again time.Dura
 }
 
 // markReading lets others know that a first reading is under way.
-func (r *Registry) markReading(ctx context.Context, id wechat.AppID) error {
-	now, err := db.Now(ctx, r.db)
+func (t table) markReading(ctx context.Context, id wechat.AppID) error {
+	now, err := db.Now(ctx, t.db)
 	if err != nil {
 		return err
 	}
-	_, err = db.Exec(ctx, r.db, `
+	_, err = db.Exec(ctx, t.db, `
 		UPDATE authorizers
 		SET profile_tried_at = $2
 		WHERE appid = $1 AND profile_at = 0`, string(id), db.Millis(now))
@@ -171,12 +174,12 @@ func (r *Registry) markReading(ctx context.Context, id wechat.AppID) error {
 
 // readingUnderWay reports whether somebody who took the right to read a profile may not have stored
 // it yet.
-func (r *Registry) readingUnderWay(ctx context.Context, id wechat.AppID) (bool, error) {
-	now, err := db.Now(ctx, r.db)
+func (t table) readingUnderWay(ctx context.Context, id wechat.AppID) (bool, error) {
+	now, err := db.Now(ctx, t.db)
 	if err != nil {
 		return false, err
 	}
-	found, err := db.All(ctx, r.db, db.Value[wechat.AppID], `
+	found, err := db.All(ctx, t.db, db.Value[wechat.AppID], `
 		SELECT appid
 		FROM authorizers
 		WHERE appid = $1 AND profile_at = 0 AND profile_tried_at > $2 AND profile_tried_at <= $3`,
@@ -184,9 +187,9 @@ func (r *Registry) readingUnderWay(ctx context.Context, id wechat.AppID) (bool, 
 	return len(found) > 0, err
 }
 
-// Unverified is how many accounts WeChat says are not verified, of those that calls can be made for.
-func (r *Registry) Unverified(ctx context.Context) (int64, error) {
-	return db.One(ctx, r.db, db.Value[int64], `
+// unverified is how many accounts WeChat says are not verified, of those that calls can be made for.
+func (t table) unverified(ctx context.Context) (int64, error) {
+	return db.One(ctx, t.db, db.Value[int64], `
 		SELECT COUNT(*)
 		FROM authorizers
 		WHERE verify_type < 0 AND profile_at > 0 AND state <> 'revoked'`)
@@ -210,17 +213,17 @@ func readCondition(scan db.Scan) (condition, error) {
 	return c, err
 }
 
-func (r *Registry) condition(ctx context.Context, id wechat.AppID) (condition, error) {
-	c, err := db.One(ctx, r.db, readCondition, selectCondition, string(id))
+func (t table) condition(ctx context.Context, id wechat.AppID) (condition, error) {
+	c, err := db.One(ctx, t.db, readCondition, selectCondition, string(id))
 	return c, orUnknown(err)
 }
 
-func (r *Registry) lockCondition(ctx context.Context, tx *db.Tx, id wechat.AppID) (condition, error) {
-	c, err := db.One(ctx, tx, readCondition, r.db.For(lockOneCondition), string(id))
+func (t table) lockCondition(ctx context.Context, tx *db.Tx, id wechat.AppID) (condition, error) {
+	c, err := db.One(ctx, tx, readCondition, t.db.For(lockOneCondition), string(id))
 	return c, orUnknown(err)
 }
 
-func (r *Registry) saveCondition(ctx context.Context, tx *db.Tx, id wechat.AppID, c condition) error {
+func (t table) saveCondition(ctx context.Context, tx *db.Tx, id wechat.AppID, c condition) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE authorizers
 		SET state = $2, reason = $3, since = $4, attempt_at = $5, sought_at = $6, seek_at = $7, noted_version = $8
@@ -230,8 +233,8 @@ func (r *Registry) saveCondition(ctx context.Context, tx *db.Tx, id wechat.AppID
 }
 
 // inState is up to limit of those in a state, behind after in the order of their appids.
-func (r *Registry) inState(ctx context.Context, state State, after wechat.AppID, limit int) ([]conditioned, error) {
-	return db.All(ctx, r.db, readConditioned, `
+func (t table) inState(ctx context.Context, state State, after wechat.AppID, limit int) ([]conditioned, error) {
+	return db.All(ctx, t.db, readConditioned, `
 		SELECT state, reason, since, attempt_at, sought_at, seek_at, noted_version, appid
 		FROM authorizers
 		WHERE state = $1 AND appid > $2
@@ -244,8 +247,8 @@ func readConditioned(scan db.Scan) (one conditioned, err error) {
 	return one, err
 }
 
-func (r *Registry) dueAttempts(ctx context.Context, now time.Time, most int) ([]wechat.AppID, error) {
-	return db.All(ctx, r.db, db.Value[wechat.AppID], `
+func (t table) dueAttempts(ctx context.Context, now time.Time, most int) ([]wechat.AppID, error) {
+	return db.All(ctx, t.db, db.Value[wechat.AppID], `
 		SELECT appid
 		FROM authorizers
 		WHERE attempt_at > 0 AND attempt_at <= $1
@@ -265,20 +268,20 @@ func readStateCount(scan db.Scan) (stateCount, error) {
 }
 
 // countStates reads the index on the state alone.
-func (r *Registry) countStates(ctx context.Context) ([]stateCount, error) {
-	return db.All(ctx, r.db, readStateCount, `
+func (t table) countStates(ctx context.Context) ([]stateCount, error) {
+	return db.All(ctx, t.db, readStateCount, `
 		SELECT state, COUNT(*)
 		FROM authorizers
 		GROUP BY state`)
 }
 
 // scheduleCheck has the account's authorization asked about, at the earliest a minute after the last authorization. A check that is scheduled already stays.
-func (r *Registry) scheduleCheck(ctx context.Context, id wechat.AppID) error {
-	now, err := db.Now(ctx, r.db)
+func (t table) scheduleCheck(ctx context.Context, id wechat.AppID) error {
+	now, err := db.Now(ctx, t.db)
 	if err != nil {
 		return err
 	}
-	_, err = db.Exec(ctx, r.db, `
+	_, err = db.Exec(ctx, t.db, `
 		UPDATE authorizers
 		SET check_at = CASE WHEN authorized_at + $3 > $2 THEN authorized_at + $3 ELSE $2 END, checks = 0
 		WHERE appid = $1 AND check_at = 0 AND state <> 'revoked'`, string(id), db.Millis(now), afterAuthorization.Milliseconds())
@@ -298,8 +301,8 @@ func readCheck(scan db.Scan) (check, error) {
 	return c, err
 }
 
-func (r *Registry) dueChecks(ctx context.Context, now time.Time, most int) ([]check, error) {
-	return db.All(ctx, r.db, readCheck, `
+func (t table) dueChecks(ctx context.Context, now time.Time, most int) ([]check, error) {
+	return db.All(ctx, t.db, readCheck, `
 		SELECT appid, check_at, checks
 		FROM authorizers
 		WHERE check_at > 0 AND check_at <= $1
@@ -308,7 +311,7 @@ func (r *Registry) dueChecks(ctx context.Context, now time.Time, most int) ([]ch
 }
 
 // reschedule moves a check that still stands where it was found; false says that another replica has it.
-func (r *Registry) reschedule(ctx context.Context, q db.Querier, c check, to time.Time, done int) (bool, error) {
+func (t table) reschedule(ctx context.Context, q db.Querier, c check, to time.Time, done int) (bool, error) {
 	rows, err := db.Exec(ctx, q, `
 		UPDATE authorizers
 		SET check_at = $3, checks = $4
@@ -317,8 +320,8 @@ func (r *Registry) reschedule(ctx context.Context, q db.Querier, c check, to tim
 }
 
 // unread are some whose profile was never read, those first that were not tried for longest. One that has just authorized is left to whoever exchanged its code.
-func (r *Registry) unread(ctx context.Context, now time.Time, most int) ([]wechat.AppID, error) {
-	return db.All(ctx, r.db, db.Value[wechat.AppID], `
+func (t table) unread(ctx context.Context, now time.Time, most int) ([]wechat.AppID, error) {
+	return db.All(ctx, t.db, db.Value[wechat.AppID], `
 		SELECT appid
 		FROM authorizers
 		WHERE profile_at = 0 AND profile_tried_at <= $1 AND authorized_at <= $2 AND state <> 'revoked'
@@ -326,14 +329,12 @@ func (r *Registry) unread(ctx context.Context, now time.Time, most int) ([]wecha
 		LIMIT $3`, db.Millis(now.Add(-unreadEvery)), db.Millis(now.Add(-afterAuthorization)), most)
 }
 
-// Sought returns some accounts for which another refresh token is sought, if it is time for one of
-// them.
-func (r *Registry) Sought(ctx context.Context, most int) ([]wechat.AppID, error) {
-	now, err := db.Now(ctx, r.db)
+func (t table) sought(ctx context.Context, most int) ([]wechat.AppID, error) {
+	now, err := db.Now(ctx, t.db)
 	if err != nil {
 		return nil, err
 	}
-	return db.All(ctx, r.db, db.Value[wechat.AppID], `
+	return db.All(ctx, t.db, db.Value[wechat.AppID], `
 		SELECT appid
 		FROM authorizers
 		WHERE sought_at > 0 AND seek_at <= $1
@@ -341,14 +342,12 @@ func (r *Registry) Sought(ctx context.Context, most int) ([]wechat.AppID, error)
 		LIMIT $2`, db.Stamp(now), most)
 }
 
-// NotFound has WeChat asked about accounts that were sought before a whole walk began and that it did
-// not see. They are sought again later.
-func (r *Registry) NotFound(ctx context.Context, begun time.Time) error {
-	now, err := db.Now(ctx, r.db)
+func (t table) notFound(ctx context.Context, begun time.Time) error {
+	now, err := db.Now(ctx, t.db)
 	if err != nil {
 		return err
 	}
-	_, err = db.Exec(ctx, r.db, `
+	_, err = db.Exec(ctx, t.db, `
 		UPDATE authorizers
 		SET seek_at = $3,
 		    check_at = CASE WHEN check_at > 0 THEN check_at WHEN authorized_at + $4 > $2 THEN authorized_at + $4 ELSE $2 END
@@ -367,12 +366,12 @@ const selectConditioned = `
 		FROM authorizers`
 
 // conditions are those of the ids that there are.
-func (r *Registry) conditions(ctx context.Context, ids []wechat.AppID) (map[wechat.AppID]condition, error) {
+func (t table) conditions(ctx context.Context, ids []wechat.AppID) (map[wechat.AppID]condition, error) {
 	list, err := json.Marshal(ids)
 	if err != nil {
 		return nil, err
 	}
-	all, err := db.All(ctx, r.db, readConditioned, r.db.For(selectConditions), string(list))
+	all, err := db.All(ctx, t.db, readConditioned, t.db.For(selectConditions), string(list))
 	if err != nil {
 		return nil, err
 	}
@@ -394,8 +393,7 @@ var markListed = db.Text{
 		WHERE appid IN (SELECT json_array_elements_text(CAST($2 AS json)))`,
 }
 
-// MarkListed notes that a walk that began at begun saw the entries.
-func (r *Registry) MarkListed(ctx context.Context, listed []Listing, begun time.Time) error {
+func (t table) markListed(ctx context.Context, listed []Listing, begun time.Time) error {
 	ids := make([]wechat.AppID, len(listed))
 	for i, one := range listed {
 		ids[i] = one.AppID
@@ -404,8 +402,8 @@ func (r *Registry) MarkListed(ctx context.Context, listed []Listing, begun time.
 	if err != nil {
 		return err
 	}
-	return r.db.Tx(ctx, func(tx *db.Tx) error { // which PostgreSQL runs again after a deadlock
-		_, err := db.Exec(ctx, tx, r.db.For(markListed), db.Stamp(begun), string(list))
+	return t.db.Tx(ctx, func(tx *db.Tx) error { // which PostgreSQL runs again after a deadlock
+		_, err := db.Exec(ctx, tx, t.db.For(markListed), db.Stamp(begun), string(list))
 		return err
 	})
 }
@@ -418,8 +416,8 @@ func readLastListed(scan db.Scan) (lastListed, error) {
 	return one, err
 }
 
-func (r *Registry) whenListed(ctx context.Context, after wechat.AppID, limit int) ([]lastListed, error) {
-	return db.All(ctx, r.db, readLastListed, `
+func (t table) whenListed(ctx context.Context, after wechat.AppID, limit int) ([]lastListed, error) {
+	return db.All(ctx, t.db, readLastListed, `
 		SELECT appid, state, listed_at, authorized_at, created_at
 		FROM authorizers
 		WHERE appid > $1
@@ -428,7 +426,7 @@ func (r *Registry) whenListed(ctx context.Context, after wechat.AppID, limit int
 }
 
 // bindFree binds one that is nobody's; false says that it is another tenant's, or unknown.
-func (r *Registry) bindFree(ctx context.Context, tx *db.Tx, id wechat.AppID, to tenant.ID) (bool, error) {
+func (t table) bindFree(ctx context.Context, tx *db.Tx, id wechat.AppID, to tenant.ID) (bool, error) {
 	rows, err := db.Exec(ctx, tx, `
 		UPDATE authorizers
 		SET tenant = $2

@@ -94,13 +94,20 @@ func (c condition) listed(begun time.Time, version token.Version, now time.Time)
 // blocks reports whether calls for such an authorizer are refused before WeChat is asked.
 func (s State) blocks() bool { return s == Reauthorize || s == Revoked }
 
-// change locks the condition of id, has it changed, and saves it. What decides whether calls are allowed raises the change counter. It fails with ErrUnknown.
-func (r *Registry) change(ctx context.Context, id wechat.AppID, rule func(tx *db.Tx, c condition, now time.Time) (condition, error)) error {
-	return r.db.Tx(ctx, func(tx *db.Tx) error { return r.changeIn(ctx, tx, id, rule) })
+// states changes how authorizers are.
+type states struct {
+	db     *db.DB
+	table  table
+	tokens *token.Store
 }
 
-func (r *Registry) changeIn(ctx context.Context, tx *db.Tx, id wechat.AppID, rule func(tx *db.Tx, c condition, now time.Time) (condition, error)) error {
-	before, err := r.lockCondition(ctx, tx, id)
+// change locks the condition of id, has it changed, and saves it. What decides whether calls are allowed raises the change counter. It fails with ErrUnknown.
+func (s states) change(ctx context.Context, id wechat.AppID, rule func(tx *db.Tx, c condition, now time.Time) (condition, error)) error {
+	return s.db.Tx(ctx, func(tx *db.Tx) error { return s.changeIn(ctx, tx, id, rule) })
+}
+
+func (s states) changeIn(ctx context.Context, tx *db.Tx, id wechat.AppID, rule func(tx *db.Tx, c condition, now time.Time) (condition, error)) error {
+	before, err := s.table.lockCondition(ctx, tx, id)
 	if err != nil {
 		return err
 	}
@@ -115,17 +122,17 @@ func (r *Registry) changeIn(ctx context.Context, tx *db.Tx, id wechat.AppID, rul
 	if after.State != before.State && (after.State.blocks() || before.State.blocks()) {
 		tx.Changed()
 	}
-	return r.saveCondition(ctx, tx, id, after)
+	return s.table.saveCondition(ctx, tx, id, after)
 }
 
 // recovered notes that a token of id was got.
-func (r *Registry) recovered(ctx context.Context, id wechat.AppID) error {
-	c, err := r.condition(ctx, id)
+func (s states) recovered(ctx context.Context, id wechat.AppID) error {
+	c, err := s.table.condition(ctx, id)
 	if err == nil && c == c.succeeded(c.Since) {
 		return nil
 	}
 	if err == nil {
-		err = r.change(ctx, id, func(_ *db.Tx, c condition, now time.Time) (condition, error) { return c.succeeded(now), nil })
+		err = s.change(ctx, id, func(_ *db.Tx, c condition, now time.Time) (condition, error) { return c.succeeded(now), nil })
 	}
 	if err != nil {
 		return fmt.Errorf("note the recovery of %s: %w", id, err)
@@ -136,8 +143,8 @@ func (r *Registry) recovered(ctx context.Context, id wechat.AppID) error {
 // attempts is the queue's table of those whose merchant must authorize again. They are tried once a day: WeChat may have changed its mind.
 type attempts struct{ *Registry }
 
-func (r *Registry) attemptQueue() *queue.Queue[wechat.AppID] {
-	return queue.New(attempts{r}, atOnce, round, checkPatience)
+func (k keeper) attemptQueue() *queue.Queue[wechat.AppID] {
+	return queue.New(attempts{k.Registry}, atOnce, round, checkPatience)
 }
 
 func (q attempts) Due(ctx context.Context, most int) ([]wechat.AppID, error) {
@@ -145,12 +152,12 @@ func (q attempts) Due(ctx context.Context, most int) ([]wechat.AppID, error) {
 	if err != nil {
 		return nil, err
 	}
-	return q.dueAttempts(ctx, now, most)
+	return q.table.dueAttempts(ctx, now, most)
 }
 
 // Lease takes the whole day's attempt.
 func (q attempts) Lease(ctx context.Context, id wechat.AppID) (_ wechat.AppID, mine bool, err error) {
-	err = q.change(ctx, id, func(_ *db.Tx, c condition, now time.Time) (condition, error) {
+	err = q.states.change(ctx, id, func(_ *db.Tx, c condition, now time.Time) (condition, error) {
 		mine = !c.Attempt.IsZero() && !c.Attempt.After(now)
 		if mine {
 			c.Attempt = now.Add(daily)
@@ -177,14 +184,14 @@ func (q attempts) Finish(context.Context, wechat.AppID) error { return nil }
 func (q attempts) Postpone(context.Context, wechat.AppID, time.Duration) error { return nil }
 
 // mendDue finds those that recovered without that being noted: a process died between the two.
-func (r *Registry) mendDue(ctx context.Context) error {
+func (k keeper) mendDue(ctx context.Context) error {
 	for _, state := range []State{Degraded, Quota, Reauthorize} {
 		for after := wechat.AppID(""); ; {
-			some, err := r.inState(ctx, state, after, pageMost)
+			some, err := k.table.inState(ctx, state, after, pageMost)
 			if err != nil {
 				return err
 			}
-			if err := r.mend(ctx, some); err != nil {
+			if err := k.mend(ctx, some); err != nil {
 				return err
 			}
 			if len(some) < pageMost {
@@ -196,18 +203,18 @@ func (r *Registry) mendDue(ctx context.Context) error {
 	return nil
 }
 
-func (r *Registry) mend(ctx context.Context, some []conditioned) error {
+func (k keeper) mend(ctx context.Context, some []conditioned) error {
 	ids := make([]wechat.AppID, len(some))
 	for i, one := range some {
 		ids[i] = one.id
 	}
-	health, err := r.tokens.Health(ctx, ids)
+	health, err := k.tokens.Health(ctx, ids)
 	if err != nil {
 		return err
 	}
 	for _, one := range some {
 		if health[one.id].Version > one.Version {
-			if err := r.recovered(ctx, one.id); err != nil {
+			if err := k.states.recovered(ctx, one.id); err != nil {
 				return err
 			}
 		}

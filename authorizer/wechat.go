@@ -7,22 +7,31 @@ import (
 	"fmt"
 	"net/http"
 
+	"wxplatform/component"
 	"wxplatform/internal/seal"
+	"wxplatform/quota"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
+
+// api is what this package asks WeChat for itself.
+type api struct {
+	component *component.Component
+	quota     *quota.Limiter
+	wechat    *wechat.Client
+}
 
 // RefreshPath is the API that gives an authorizer's access token for its refresh token.
 const RefreshPath = "/cgi-bin/component/api_authorizer_token"
 
 // requestToken asks for an access token of id with the component token (docs/wechat.md, "Refresh of an
 // access token"). The refresh token of the answer is returned even where the access token is missing.
-func (r *Registry) requestToken(ctx context.Context, with token.Token, id wechat.AppID, refresh seal.Secret) (answer token.Answer, err error) {
-	_, err = r.component.Send(ctx, with, wechat.Call{
+func (a api) requestToken(ctx context.Context, with token.Token, id wechat.AppID, refresh seal.Secret) (answer token.Answer, err error) {
+	_, err = a.component.Send(ctx, with, wechat.Call{
 		Method: http.MethodPost,
 		Path:   RefreshPath,
 		Body: wechat.JSON(map[string]string{
-			"component_appid":          string(r.component.AppID),
+			"component_appid":          string(a.component.AppID),
 			"authorizer_appid":         string(id),
 			"authorizer_refresh_token": refresh.Reveal(),
 		}),
@@ -38,19 +47,19 @@ func (r *Registry) requestToken(ctx context.Context, with token.Token, id wechat
 		},
 	})
 	if !wechat.NotSent(err) {
-		r.quota.Sent()
+		a.quota.Sent()
 	}
 	return answer, err
 }
 
 // readProfile asks api_get_authorizer_info (docs/wechat.md, "Profile of an authorizer"). Its answer has authorizer_info;
 // what else it tells is Profile.with's to read.
-func (r *Registry) readProfile(ctx context.Context, id wechat.AppID) (wechat.Object, error) {
+func (a api) readProfile(ctx context.Context, id wechat.AppID) (wechat.Object, error) {
 	var answer wechat.Object
-	_, err := r.component.Call(ctx, wechat.Call{
+	_, err := a.component.Call(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_get_authorizer_info",
-		Body:   wechat.JSON(map[string]string{"component_appid": string(r.component.AppID), "authorizer_appid": string(id)}),
+		Body:   wechat.JSON(map[string]string{"component_appid": string(a.component.AppID), "authorizer_appid": string(id)}),
 		Read: func(o wechat.Object) (lacks string) {
 			answer = o
 			if _, ok := o.Object("authorizer_info"); !ok {
@@ -127,7 +136,7 @@ const listPage = 500
 // ListedToken returns the refresh token that WeChat lists for id, or ErrNotListed.
 func (r *Registry) ListedToken(ctx context.Context, id wechat.AppID) (seal.Secret, error) {
 	for seen := 0; ; {
-		page, err := r.ListPage(ctx, seen)
+		page, err := r.api.listPage(ctx, seen)
 		if err != nil {
 			return seal.Secret{}, fmt.Errorf("list of authorizers: %w", err)
 		}
@@ -165,12 +174,12 @@ var errListCut = errors.New("WeChat's list ended early")
 
 // ListPage reads the page that begins behind as many entries. WeChat may list fewer at once than it
 // is asked for.
-func (r *Registry) ListPage(ctx context.Context, offset int) (ListPage, error) {
+func (a api) listPage(ctx context.Context, offset int) (ListPage, error) {
 	var page ListPage
-	_, err := r.component.Call(ctx, wechat.Call{
+	_, err := a.component.Call(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_get_authorizer_list",
-		Body:   wechat.JSON(map[string]any{"component_appid": r.component.AppID, "offset": offset, "count": listPage}),
+		Body:   wechat.JSON(map[string]any{"component_appid": a.component.AppID, "offset": offset, "count": listPage}),
 		Read: func(o wechat.Object) (lacks string) {
 			list, ok := o.List("list")
 			if !ok {
@@ -201,16 +210,16 @@ func listings(list wechat.List) []Listing {
 const QuotaPath = "/cgi-bin/openapi/quota/get"
 
 // readQuota asks what WeChat's own quota for access tokens is, and how much of it is used up (docs/wechat.md, "Quota calls"). It is 0 where WeChat tells none.
-func (r *Registry) readQuota(ctx context.Context) (limit, used int64, err error) {
-	with, err := r.component.Token(ctx)
+func (a api) readQuota(ctx context.Context) (limit, used int64, err error) {
+	with, err := a.component.Token(ctx)
 	if err != nil {
 		return 0, 0, fmt.Errorf("component token: %w", err)
 	}
-	return r.readQuotaWith(ctx, with)
+	return a.readQuotaWith(ctx, with)
 }
 
-func (r *Registry) readQuotaWith(ctx context.Context, with token.Token) (limit, used int64, err error) {
-	_, err = r.wechat.Do(ctx, wechat.Call{
+func (a api) readQuotaWith(ctx context.Context, with token.Token) (limit, used int64, err error) {
+	_, err = a.wechat.Do(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   QuotaPath,
 		As:     wechat.ComponentTokenAsAccess,

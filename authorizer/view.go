@@ -31,7 +31,7 @@ func (r *Registry) Count(ctx context.Context) (map[State]int64, error) {
 	if r.counted.states != nil && time.Since(r.counted.at) < countedFor {
 		return r.counted.states, nil
 	}
-	all, err := r.countStates(ctx)
+	all, err := r.table.countStates(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("count authorizers: %w", err)
 	}
@@ -43,9 +43,12 @@ func (r *Registry) Count(ctx context.Context) (map[State]int64, error) {
 	return states, nil
 }
 
+// Unverified returns how many accounts WeChat says are not verified, of those that can be called.
+func (r *Registry) Unverified(ctx context.Context) (int64, error) { return r.table.unverified(ctx) }
+
 // current is owner's authorizer as SQL has it now, also where what is cached for calls may be older: a state that blocks no call is not announced. While SQL is away it is the last known.
 func (r *Registry) current(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
-	a, err := r.load(ctx, owner, id)
+	a, err := r.table.load(ctx, owner, id)
 	if errors.Is(err, db.ErrUnavailable) {
 		return r.Get(ctx, owner, id)
 	}

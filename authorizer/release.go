@@ -14,7 +14,7 @@ func (r *Registry) SendText(ctx context.Context, id wechat.AppID, to wechat.Open
 	if err != nil {
 		return fmt.Errorf("access token of %s: %w", id, err)
 	}
-	_, err = r.send(ctx, with, wechat.Call{
+	_, err = r.api.send(ctx, with, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/message/custom/send",
 		Body:   wechat.JSON(map[string]any{"touser": to, "msgtype": "text", "text": map[string]string{"content": text}}),
