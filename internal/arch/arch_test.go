@@ -66,7 +66,7 @@ var homes = map[string][]string{
 	"github.com/maypok86/otter":     {"internal/mirror/"},
 	"github.com/jackc/pgx":          {"internal/db/", "internal/dbtest/"},
 	"modernc.org/sqlite":            {"internal/db/"},
-	"database/sql":                  {"internal/db/", "internal/dbtest/"},
+	"database/sql":                  {"internal/db/", "internal/dbtest/", "token/columns.go"}, // a Valuer returns a driver.Value
 	"github.com/golang-jwt/jwt":     {"tenant/"},
 	"github.com/alecthomas/kong":    {"cmd/"},
 	"github.com/prometheus":         {"cmd/platform/", "internal/requestlog/"},
