@@ -43,7 +43,7 @@ var mutants = []mutant{
 	{"a fence is above the rejected version", "token/row.go", ", bad+1)", ", 0*bad)"},
 	{"a fence is above what is stored", "token/row.go", "int64(max(r.fence, r.version))", "int64(r.fence)"},
 	{"a row that never issued what is known is suspect", "token/row.go", "if r.fence < m.known {", "if false {"},
-	{"an answer that SQL did not take is stored later", "token/obtain.go", "	s.insist(ctx, id, c, a)\n", ""},
+	{"an answer that SQL did not take is stored later", "token/obtain.go", "	s.storeLater(ctx, id, c, a)\n", ""},
 	{"SQL's return drops nothing newer", "internal/mirror/newest.go", "if found && old.Version >= v.Version {", "if found && old.Version == v.Version {"},
 	{"a clock that is set back uses up no allowance", "token/row.go", "		r.forced = m.now\n", "		r.forced = m.now.Add(forcedWithin)\n"},
 	{"a listed refresh token overwrites nothing", "token/row.go", "if r.refresh.IsZero() && !refresh.IsZero() {", "if !refresh.IsZero() {"},

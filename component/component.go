@@ -1,4 +1,5 @@
-// Package component is who we are to WeChat: the ticket that it pushes, the component token that the ticket buys, and the calls that are made with that token.
+// Package component keeps the third-party platform's own credentials at WeChat: it stores the
+// ticket that WeChat pushes, gets the component token with it, and sends calls with that token.
 package component
 
 import (
@@ -16,19 +17,20 @@ import (
 	"wxplatform/wechat"
 )
 
-// ErrNoTicket says that WeChat has not pushed a ticket yet: nothing can be asked of it before.
+// ErrNoTicket means that WeChat has not pushed a ticket yet. Nothing can be requested before it
+// does.
 var ErrNoTicket = errors.New("no component_verify_ticket yet")
 
-// TicketLife is how long a ticket is good for (docs/wechat.md, "Component verify ticket").
+// TicketLife is how long a ticket is valid (docs/wechat.md, "Component verify ticket").
 const TicketLife = 12 * time.Hour
 
-// ticketAhead is by how much WeChat's clock may be ahead of ours.
+// ticketAhead is the largest clock skew that is accepted, with WeChat's clock ahead of ours.
 const ticketAhead = 10 * time.Minute
 
-// ticketEpoch is before WeChat had components.
+// ticketEpoch is a time before WeChat had components.
 var ticketEpoch = time.Date(2011, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Component is the third-party platform that this program speaks for. It is safe for concurrent use.
+// Component is the third-party platform that this program runs. It is safe for concurrent use.
 type Component struct {
 	AppID wechat.AppID
 
@@ -38,13 +40,14 @@ type Component struct {
 	tokens *token.Store
 	shared *mirror.Newest // the ticket in Redis, for when SQL cannot take it
 	wechat *wechat.Client
-	pushed chan struct{} // wakes the keeper: with the first ticket everything begins
+	pushed chan struct{} // wakes the keeper: nothing can be requested before the first ticket
 
 	mu     sync.Mutex
-	newest Ticket // the newest that this process has seen: what it asks with, also while SQL is away
+	newest Ticket // the newest that this process has seen, used also while SQL is unavailable
 }
 
-// New is the component appid with its secret. tokens keeps its token, and tickets its ticket while SQL is away.
+// New returns the component appid with its secret. tokens stores its token, and tickets holds its
+// ticket while SQL is unavailable.
 func New(appid wechat.AppID, secret seal.Secret, d *db.DB, ring *seal.Ring, tokens *token.Store, tickets *mirror.Newest, client *wechat.Client) *Component {
 	return &Component{AppID: appid, secret: secret, db: d, ring: ring, tokens: tokens, shared: tickets, wechat: client, pushed: make(chan struct{}, 1)}
 }
@@ -56,16 +59,18 @@ type Ticket struct {
 	Received time.Time // by ours
 }
 
-// sane is t, created when it was received where the time that it names cannot be: there is none, it lies before WeChat had components,
-// or it is ahead of our clock by more than ticketAhead. Milliseconds for seconds would otherwise be newer than every ticket to come.
+// sane returns t, with Created replaced by the time it was received if it cannot be true: there is
+// none, it is before WeChat had components, or it is ahead of our clock by more than ticketAhead.
+// Otherwise a time in milliseconds instead of seconds would be newer than every ticket to come.
 func (t Ticket) sane(now time.Time) Ticket {
 	if t.Created.Before(ticketEpoch) || t.Created.After(now.Add(ticketAhead)) {
-		t.Created = t.Received.Truncate(time.Second) // WeChat's times are whole seconds: the next ticket may come in this one
+		t.Created = t.Received.Truncate(time.Second) // WeChat's times are whole seconds, and the next ticket may come in this one
 	}
 	return t
 }
 
-// Keep stores a pushed ticket, unless a newer one is known. Where SQL cannot take it (db.ErrUnavailable) it is in the process and in Redis all the same.
+// Keep stores a pushed ticket, unless a newer one is known. If SQL cannot store it
+// (db.ErrUnavailable), it is still kept in memory and in Redis.
 func (c *Component) Keep(ctx context.Context, ticket Ticket) error {
 	ticket = ticket.sane(time.Now())
 	c.take(ticket)
@@ -82,7 +87,8 @@ func (c *Component) Keep(ctx context.Context, ticket Ticket) error {
 	return nil
 }
 
-// Refresh reads what another replica may have stored, from Redis while SQL is away. It fails with db.ErrUnavailable and keeps what is known.
+// Refresh reads a ticket that another replica may have stored, from Redis while SQL is unavailable.
+// It fails with db.ErrUnavailable and keeps the known ticket.
 func (c *Component) Refresh(ctx context.Context) error {
 	ticket, err := c.loadTicket(ctx)
 	if errors.Is(err, db.ErrNone) {
@@ -99,13 +105,13 @@ func (c *Component) Refresh(ctx context.Context) error {
 func (c *Component) seeShared(ctx context.Context) {
 	if v, ok := c.shared.Shared(ctx, string(c.AppID)); ok {
 		created := time.Unix(v.Version, 0)
-		if !created.After(time.Now().Add(ticketAhead)) { // an older build shared any
+		if !created.After(time.Now().Add(ticketAhead)) { // older builds did not check the time
 			c.see(Ticket{Value: v.Secret, Created: created, Received: created})
 		}
 	}
 }
 
-// take makes a ticket that was pushed now the newest, unless a later one is known.
+// take makes a ticket that was just pushed the newest, unless a later one is known.
 func (c *Component) take(ticket Ticket) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -114,7 +120,8 @@ func (c *Component) take(ticket Ticket) {
 	}
 }
 
-// see is take for a ticket that was stored before, perhaps a moment before the newest one was pushed: of two of the same second the one pushed stays.
+// see is take for a stored ticket. Of two tickets of the same second the pushed one stays, because
+// the stored one may be older.
 func (c *Component) see(ticket Ticket) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -123,7 +130,7 @@ func (c *Component) see(ticket Ticket) {
 	}
 }
 
-// Newest is the newest ticket that this process knows; its Value is zero where there is none.
+// Newest returns the newest ticket that this process knows. Its Value is zero if there is none.
 func (c *Component) Newest() Ticket {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,8 +143,8 @@ func (c *Component) Token(ctx context.Context) (token.Token, error) {
 	return c.tokens.Get(ctx, c.AppID, &tokenRequest{c: c})
 }
 
-// Replace returns a component token that is newer than bad, which WeChat rejected. It fails as Token
-// does, or with token.ErrLimited.
+// Replace returns a component token that is newer than bad, which WeChat rejected. It fails as
+// Token does, or with token.ErrLimited.
 func (c *Component) Replace(ctx context.Context, bad token.Version) (token.Token, error) {
 	return c.tokens.Replace(ctx, c.AppID, bad, &tokenRequest{c: c})
 }
@@ -155,7 +162,8 @@ func (c *Component) Send(ctx context.Context, with token.Token, call wechat.Call
 	return c.wechat.Do(ctx, call)
 }
 
-// Call sends call with the component token, and once more if WeChat rejected that token: a call that was rejected was not executed.
+// Call sends call with the component token, and once more if WeChat rejected that token: it did not
+// execute a call that it rejected.
 func (c *Component) Call(ctx context.Context, call wechat.Call) (wechat.Answer, error) {
 	with, err := c.Token(ctx)
 	if err != nil {

@@ -12,13 +12,16 @@ const (
 	nudgeEvery = 10 * time.Minute
 )
 
-// TicketMissing is when a ticket is overdue: pushes come every ten minutes, so two were missed.
+// TicketMissing is the age at which the last ticket is overdue. WeChat pushes every ten minutes, so
+// two pushes were missed.
 const TicketMissing = 25 * time.Minute
 
-// ErrTicketMissed is reported while a ticket is overdue, each time that WeChat is asked to push again. The last one is used meanwhile.
+// ErrTicketMissed is reported while a ticket is overdue, each time that WeChat is asked to push
+// again. The last ticket is used meanwhile.
 var ErrTicketMissed = errors.New("a ticket is overdue")
 
-// Run keeps the ticket and the component token fresh until ctx ends. report is told what went wrong; the next round tries again.
+// Run keeps the ticket and the component token fresh until ctx ends. It passes errors to report;
+// the next round tries again.
 func (c *Component) Run(ctx context.Context, report func(error)) error {
 	ticker := time.NewTicker(round)
 	defer ticker.Stop()
@@ -42,7 +45,8 @@ func (c *Component) keep(ctx context.Context, nudged *time.Time) error {
 	return errors.Join(reading, nudging, c.renew(ctx))
 }
 
-// WeChat stops pushing tickets without a word; asking it to start again is harmless while it does push.
+// nudge asks WeChat to push tickets if one is overdue. WeChat sometimes stops pushing without
+// notice; asking is harmless while it does push.
 func (c *Component) nudge(ctx context.Context, last *time.Time) error {
 	if time.Since(c.Newest().Received) < TicketMissing || time.Since(*last) < nudgeEvery {
 		return nil
@@ -51,7 +55,7 @@ func (c *Component) nudge(ctx context.Context, last *time.Time) error {
 	return errors.Join(c.missed(), c.StartPush(ctx))
 }
 
-// missed says that there should be a newer ticket.
+// missed returns an ErrTicketMissed that says for how long there was no ticket.
 func (c *Component) missed() error {
 	newest := c.Newest()
 	if newest.Value.IsZero() {

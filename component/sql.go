@@ -8,7 +8,8 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// A ticket that was pushed before the stored one came late, and is not stored. An older build may have stored one that is ahead of its time: any replaces it.
+// saveTicket stores t, unless a later ticket is stored. An older build may have stored one whose
+// time is far ahead: any ticket replaces it.
 func (c *Component) saveTicket(ctx context.Context, t Ticket) error {
 	_, err := db.Exec(ctx, c.db, `
 		INSERT INTO tickets (component, ticket, created_at, received_at)
@@ -41,7 +42,7 @@ var sealedTable = db.SealedTable{Name: "tickets", Key: "component", Columns: []s
 
 func (c *Component) place() seal.Place { return sealedTable.Place("ticket", string(c.AppID)) }
 
-// Reseal moves the ticket to the newest sealing key, unless a newer one is stored meanwhile.
+// Reseal seals the ticket with the newest sealing key, unless a newer ticket is stored meanwhile.
 func (c *Component) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
 	return c.db.Reseal(ctx, c.ring, sealedTable, page)
 }

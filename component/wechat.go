@@ -26,7 +26,7 @@ func (q *tokenRequest) Prepare(ctx context.Context) error {
 	return nil
 }
 
-// Send asks WeChat.
+// Send asks WeChat for a token with the ticket.
 func (q *tokenRequest) Send(ctx context.Context, _ seal.Secret) (token.Answer, error) {
 	var answer token.Answer
 	_, err := q.c.wechat.Do(ctx, wechat.Call{
@@ -50,7 +50,8 @@ func (q *tokenRequest) Send(ctx context.Context, _ seal.Secret) (token.Answer, e
 	return answer, err
 }
 
-// Conclude has nothing to note: every replica sees in SQL how the component token is.
+// Conclude returns err. It records nothing, because every replica sees the component token's state
+// in SQL.
 func (q *tokenRequest) Conclude(_ context.Context, err error) error { return err }
 
 // StartPush asks WeChat to push tickets again (docs/wechat.md, "Start push").
@@ -59,11 +60,12 @@ func (c *Component) StartPush(ctx context.Context) error {
 	return err
 }
 
-// GreetPath is the API that Greet calls.
+// GreetPath is the path that Greet calls.
 const GreetPath = "/cgi-bin/component/api_start_push_ticket"
 
-// Greet is StartPush for whoever wants to know whether WeChat is there, knows the secret and takes calls from this address: it changes nothing while tickets are pushed. It returns WeChat's clock.
-// The secret is named component_secret here, and component_appsecret above.
+// Greet is StartPush for a caller that checks whether WeChat is reachable, accepts the secret and
+// accepts calls from this address. It changes nothing while tickets are pushed. It returns WeChat's
+// clock. The field is component_secret here, and component_appsecret in a token request.
 func (c *Component) Greet(ctx context.Context) (time.Time, error) {
 	answer, err := c.wechat.Do(ctx, wechat.Call{
 		Method: http.MethodPost,

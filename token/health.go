@@ -9,10 +9,11 @@ import (
 	"wxplatform/wechat"
 )
 
-// Freshness is how an access token is.
+// Freshness says whether an access token is usable.
 type Freshness string
 
-// An access token is Expiring when its renewal, were it in use, is overdue, and Missing where there never was one or it was retired.
+// An access token is Expiring when its renewal would be overdue if it were in use, and Missing if
+// there never was one or it was retired.
 const (
 	Fresh    Freshness = "fresh"
 	Expiring Freshness = "expiring"
@@ -20,15 +21,15 @@ const (
 	Missing  Freshness = "none"
 )
 
-// Health is how a token is, without the token.
+// Health describes a token, without its secrets.
 type Health struct {
 	Freshness Freshness
-	Expires   time.Time // zero where it is Missing
+	Expires   time.Time // zero if it is Missing
 	Version   Version
-	Retry     time.Time // when keepers ask again after a failure; zero where none failed last
+	Retry     time.Time // when keepers ask again; zero unless the last request failed
 }
 
-// health is r's, at a time by the database's clock.
+// health returns r's Health at a time by the database's clock.
 func (r *row) health(now time.Time, t Times) Health {
 	h := Health{Freshness: Missing, Version: r.version}
 	if r.failures > 0 {
@@ -49,7 +50,8 @@ func (r *row) health(now time.Time, t Times) Health {
 	return h
 }
 
-// Health is how the tokens of ids are, read without a lock. Those that have no row are not in it.
+// Health returns the health of the tokens of ids, read without a lock. Ids without a row are left
+// out.
 func (s *Store) Health(ctx context.Context, ids []wechat.AppID) (map[wechat.AppID]Health, error) {
 	now, err := db.Now(ctx, s.db)
 	if err != nil {
@@ -66,7 +68,8 @@ func (s *Store) Health(ctx context.Context, ids []wechat.AppID) (map[wechat.AppI
 	return all, nil
 }
 
-// News are those of WeChat's listed refresh tokens that Spare would take, as far as can be seen without a lock. One of a row that does not exist is news.
+// News reports for each of WeChat's listed refresh tokens whether the row lacks it, so that Spare
+// may take it. It reads without a lock. The token of an id without a row is news.
 func (s *Store) News(ctx context.Context, listed map[wechat.AppID]seal.Secret) (map[wechat.AppID]bool, error) {
 	ids, news := make([]wechat.AppID, 0, len(listed)), make(map[wechat.AppID]bool, len(listed))
 	for id, refresh := range listed {
@@ -84,7 +87,8 @@ func (s *Store) News(ctx context.Context, listed map[wechat.AppID]seal.Secret) (
 	return news, nil
 }
 
-// Hasten lets id be asked for at once, whatever failed before: for the operator. It fails with ErrUnknown.
+// Hasten allows a request for id at once, whatever failed before: for the operator. It fails with
+// ErrUnknown.
 func (s *Store) Hasten(ctx context.Context, id wechat.AppID) error {
 	return s.change(ctx, id, func(r *row, m instant) error {
 		r.hasten(m)

@@ -36,7 +36,7 @@ func TestABarHoldsForCallersAndKeepersUntilItsTime(t *testing.T) {
 	h.r.bar(c, at(20_000).now, at(7200))
 	for s, free := range map[float64]bool{19_999: false, 20_000: true} {
 		r := h.r
-		r.mend(at(s))
+		r.repair(at(s))
 		if got := r.decide(need{newerThan: r.version}, at(s).now, at(s)) == claimable; got != free {
 			t.Errorf("at %v: got callers free %v, want %v", s, got, free)
 		}
@@ -50,7 +50,7 @@ func TestABarHoldsForCallersAndKeepersUntilItsTime(t *testing.T) {
 		t.Error("got a refresh token of the list to end the bar, want the quota's end to")
 	}
 	set := h.r
-	set.mend(at(20_000 - 26*3600)) // the clock was set back
+	set.repair(at(20_000 - 26*3600)) // the clock was set back
 	if set.decide(need{newerThan: set.version}, at(7200).now, at(20_000-26*3600)) == backingOff {
 		t.Error("got a bar that lasts longer because the clock was set back")
 	}

@@ -25,13 +25,13 @@ type flightKey struct {
 	reread bool
 }
 
-// failure is the last failed ask of this process: the fence it had, and why it failed.
+// failure is the last failed request of this process: its fence and its error.
 type failure struct {
 	fence Version
 	err   error
 }
 
-// obtain shares one attempt to meet a need among the callers that have it.
+// obtain makes one attempt to meet a need, which all callers with that need share.
 func (s *Store) obtain(ctx context.Context, id wechat.AppID, n need, asker Asker) (Token, error) {
 	return s.flights.Do(ctx, flightKey{id: id, need: n}, func(ctx context.Context) (Token, error) {
 		got, err := s.meet(ctx, id, n, asker)
@@ -79,7 +79,7 @@ func (s *Store) step(ctx context.Context, id wechat.AppID, n need, asker Asker) 
 		return Token{}, err
 	}
 	m := s.instantAt(now)
-	r.mend(m)
+	r.repair(m)
 	switch decision := r.decide(n, s.clock(), m); decision {
 	case busy:
 		s.counters.waited.Add(1)
@@ -92,7 +92,7 @@ func (s *Store) step(ctx context.Context, id wechat.AppID, n need, asker Asker) 
 	}
 }
 
-// look reads the row without a lock and keeps what it says.
+// look reads the row without a lock and keeps its token in memory.
 func (s *Store) look(ctx context.Context, id wechat.AppID) (row, error) {
 	generation := s.newest.Generation()
 	r, err := s.load(ctx, id)
@@ -102,7 +102,7 @@ func (s *Store) look(ctx context.Context, id wechat.AppID) (row, error) {
 	return r, err
 }
 
-// settled answers a caller that neither waits nor asks.
+// settled answers a caller that neither waits nor asks WeChat.
 func (s *Store) settled(d decision, id wechat.AppID, r row, n need) (Token, error) {
 	switch d {
 	case usable:
@@ -149,7 +149,7 @@ func (s *Store) refresh(ctx context.Context, id wechat.AppID, n need, asker Aske
 	return s.ask(ctx, id, c, began, asker)
 }
 
-// claim claims the row for a need, or returns false where the row does not allow it any more.
+// claim claims the row for a need, or returns false if the row no longer allows it.
 func (s *Store) claim(ctx context.Context, id wechat.AppID, n need) (c claim, claimed bool, err error) {
 	err = s.change(ctx, id, func(r *row, m instant) error {
 		claimed = false // PostgreSQL may run this again
@@ -170,8 +170,8 @@ func (s *Store) claim(ctx context.Context, id wechat.AppID, n need) (c claim, cl
 	return c, claimed && err == nil, err
 }
 
-// ask asks under the claim and stores the result. From here on nothing is given up halfway: WeChat may
-// have acted.
+// ask asks under the claim and stores the result. From here on nothing is abandoned halfway: WeChat
+// may have acted.
 func (s *Store) ask(ctx context.Context, id wechat.AppID, c claim, began time.Time, asker Asker) (Token, error) {
 	ctx = context.WithoutCancel(ctx)
 	s.hit("claimed")
@@ -211,17 +211,17 @@ func (s *Store) send(ctx context.Context, refresh seal.Secret, began time.Time, 
 	return a, err
 }
 
-// hit marks a step at which the fault suite kills or stops the process.
+// hit marks a step at which the fault suite kills or pauses the process.
 func (s *Store) hit(step string) { failpoint.Hit("token", string(s.kind), step) }
 
-// outcome is how an ask ended.
+// outcome is how a request ended.
 type outcome int
 
 const (
 	answered outcome = iota
 	refused          // WeChat said no
-	dead             // it said no to this refresh token for good
-	unsent           // no byte left
+	dead             // it refused this refresh token permanently
+	unsent           // nothing was sent
 	notAsked         // it says nothing about the row
 	unknown          // WeChat may have acted
 )
@@ -243,7 +243,9 @@ func (s *Store) outcome(err error) outcome {
 	}
 }
 
-// noteFailure ends the lease, keeps a refresh token that came without an access token, and answers with the error, unless the row has a newer token meanwhile. If SQL is away, the lease ends by itself, as a vanished holder's does.
+// noteFailure ends the lease and keeps a refresh token that came without an access token. It
+// returns the error, unless the row has a newer token meanwhile. If SQL is unavailable, the lease
+// expires as that of a vanished holder does.
 func (s *Store) noteFailure(ctx context.Context, id wechat.AppID, c claim, how outcome, refresh seal.Secret, cause error) (Token, error) {
 	if how != notAsked {
 		s.failures.Set(id, failure{c.fence, cause})
@@ -271,7 +273,8 @@ func (s *Store) noteFailure(ctx context.Context, id wechat.AppID, c claim, how o
 	return Token{}, cause
 }
 
-// store is durable first: SQL, then the mirror, then the caller. Only if SQL fails here is the access token shared before, for WeChat has already replaced the old one.
+// store is durable first: SQL, then the mirror, then the caller. Only if SQL fails is the access
+// token shared before it is stored, because WeChat has already replaced the old one.
 func (s *Store) store(ctx context.Context, id wechat.AppID, c claim, a Answer) (Token, error) {
 	after, err := s.settle(ctx, id, c, a)
 	if err == nil {
@@ -279,7 +282,7 @@ func (s *Store) store(ctx context.Context, id wechat.AppID, c claim, a Answer) (
 		return s.share(ctx, id, after)
 	}
 	s.mirror.SQLFailed()
-	s.insist(ctx, id, c, a)
+	s.storeLater(ctx, id, c, a)
 	return s.share(ctx, id, row{access: a.Access, version: c.fence, expires: c.at.Add(a.ExpiresIn)})
 }
 
@@ -292,8 +295,9 @@ func (s *Store) settle(ctx context.Context, id wechat.AppID, c claim, a Answer) 
 	return after, err
 }
 
-// insist stores the answer when SQL is back, unless it is superseded by then. When the mirror is closed it tries once more.
-func (s *Store) insist(ctx context.Context, id wechat.AppID, c claim, a Answer) {
+// storeLater retries until SQL stores the answer, unless a newer one is stored by then. When the
+// mirror is closed it tries once more.
+func (s *Store) storeLater(ctx context.Context, id wechat.AppID, c claim, a Answer) {
 	s.counters.insisted.Add(1)
 	s.storing.Start(ctx, flightKey{id: id, need: need{newerThan: c.fence}}, func(ctx context.Context) (Token, error) {
 		for {
@@ -309,7 +313,8 @@ func (s *Store) insist(ctx context.Context, id wechat.AppID, c claim, a Answer) 
 	})
 }
 
-// share tells the other replicas and answers with the newest, which is another one where the ask came too late.
+// share tells the other replicas and returns the newest token. That is another one if the answer
+// came too late.
 func (s *Store) share(ctx context.Context, id wechat.AppID, r row) (Token, error) {
 	newest := token(s.newest.Put(ctx, string(id), s.versioned(r)))
 	s.hit("shared")
@@ -319,7 +324,7 @@ func (s *Store) share(ctx context.Context, id wechat.AppID, r row) (Token, error
 	return newest, nil
 }
 
-// withoutSQL answers with what the process or Redis knows, or with err.
+// withoutSQL returns what this process or Redis knows, or else err.
 func (s *Store) withoutSQL(ctx context.Context, id wechat.AppID, n need, err error) (Token, error) {
 	if ctx.Err() == nil {
 		s.mirror.SQLFailed()
@@ -351,7 +356,7 @@ func (s *Store) fits(v mirror.Versioned, n need) bool {
 	return Version(v.Version) > n.newerThan && s.lives(v)
 }
 
-// reread has the row read while callers go on with what is known.
+// reread starts a read of the row while callers go on with what is known.
 func (s *Store) reread(id wechat.AppID) {
 	s.flights.Start(context.Background(), flightKey{id: id, reread: true}, func(ctx context.Context) (Token, error) {
 		r, err := s.look(ctx, id)

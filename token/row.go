@@ -8,16 +8,17 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// Times bound custody (docs/design.md, "Custody"). They only hold in their order.
+// Times are the time limits of custody (docs/design.md, "Custody"). They must increase in this
+// order.
 type Times struct {
-	Call      time.Duration // an ask takes at most this long
+	Call      time.Duration // a request takes at most this long
 	Lease     time.Duration // a holder has the row for this long, and sends only if a call still fits
 	Unsettled time.Duration // a request of unknown outcome may act for this long
 	Overlap   time.Duration // WeChat lets a replaced token live for this long
-	Life      time.Duration // of a token, as a rule; each answer says its own
+	Life      time.Duration // of a token, usually; each answer gives its own
 }
 
-// DefaultTimes are those of production.
+// DefaultTimes returns the times used in production.
 func DefaultTimes() Times {
 	return Times{Call: 8 * time.Second, Lease: 12 * time.Second, Unsettled: time.Minute, Overlap: 5 * time.Minute, Life: 2 * time.Hour}
 }
@@ -29,8 +30,8 @@ func (t Times) check() error {
 	return errors.New("times of custody: want call < lease < unsettled < overlap < life")
 }
 
-// patience bounds how long callers wait for one token: two leases of others, the component token that
-// a request needs, and two requests.
+// patience limits how long callers wait for one token: two leases of others, the component token
+// that a request needs, and two requests.
 func (t Times) patience() time.Duration { return 4*(t.Lease+t.Call) + 10*time.Second }
 
 const (
@@ -39,33 +40,37 @@ const (
 	forcedEach      = forcedWithin / forcedRefreshes
 	longestRetry    = 12 * time.Second
 	longestRest     = 5 * time.Minute
-	longestBar      = 25 * time.Hour // WeChat's quotas are those of a day
+	longestBar      = 25 * time.Hour // WeChat's quotas are daily
 	firstRest       = 5 * time.Second
-	tick            = time.Millisecond // the grain of the database's clock
+	tick            = time.Millisecond // the resolution of the database's clock
 )
 
-// A token that was called within half a life is in steady use, one within twelve lives in use, one within 84 lives is warm: worth its renewal if the budget allows (an hour, a day and a week where a token lives for two hours).
+// A token called within lately (half a life) is in steady use. One called within idle (12 lives) is
+// in use. One called within cold (84 lives) is warm: it is renewed if the budget allows. With a
+// life of two hours these are an hour, a day and a week.
 func (t Times) lately() time.Duration { return t.Life / 2 }
 func (t Times) idle() time.Duration   { return 12 * t.Life }
 func (t Times) cold() time.Duration   { return 84 * t.Life }
 
-// late is how long before its expiry a token in use should have been renewed, whatever its jitter.
+// late is how long before its expiry a token in use should already have been renewed, whatever its
+// jitter.
 func (t Times) late() time.Duration { return t.Life * 5 / 24 }
 
-// brief is the life below which an answer's word on how long its token lives is not believed: taken
-// at its word, such a token would be replaced with every call.
+// brief is the shortest life that is believed. A token with a shorter one would be replaced with
+// every call.
 func (t Times) brief() time.Duration { return t.Life / 120 }
 
-// Uses are noted no finer than this.
+// grain is how precisely uses are recorded.
 func (t Times) grain() time.Duration { return t.Life / 24 }
 
-// row is what SQL keeps of one token. Its methods are all the rules of custody, as functions of it and a moment; they neither read nor send anything.
+// row is what SQL stores of one token. Its methods are all the rules of custody. They depend only
+// on the row and an instant, and do no I/O.
 type row struct {
 	fence     Version   // the last one issued
 	version   Version   // the fence of what is stored
 	claimed   time.Time // when the last fence was issued
-	lease     time.Time // until when a holder has the row; zero: there is none
-	unsettled time.Time // until when a request that nobody knows the end of may act. Set, it makes the row suspect
+	lease     time.Time // until when a holder has the row; zero: no holder
+	unsettled time.Time // until when a request of unknown outcome may act; if set, the row is suspect
 
 	access     seal.Secret
 	refresh    seal.Secret
@@ -73,43 +78,47 @@ type row struct {
 	spareFence Version
 	expires    time.Time
 
-	early, late time.Time // when to renew the token if it was called lately, or is in use at all
+	early, late time.Time // when to renew the token if it is in steady use, or in use
 	due         time.Time // when keepers look at the row; zero: never
 	warm        bool      // due only if the budget allows
 	failures    int
-	retry       time.Time // before this callers do not ask again
-	barred      time.Time // before this nobody does, for WeChat said that it is of no use
+	retry       time.Time // callers do not ask before this
+	barred      time.Time // nobody asks before this: WeChat said that it is useless
 	used        time.Time
-	forced      time.Time // until when the allowance of forced refreshes is used up, less a burst
+	forced      time.Time // end of the used allowance of forced refreshes; see force
 	forcedFor   Version   // the last version that counted
 	retired     time.Time
 }
 
-// instant is when something happens to a row: by the database's clock, with the times that hold, and a number in [0, 1) that spreads what would else happen at once.
+// instant is when something happens to a row, by the database's clock, with what the rules need to
+// know besides the row.
 type instant struct {
 	Times
 	now    time.Time
-	jumped bool    // the clock was set a moment ago, so that nothing can be told by how long ago it was
-	known  Version // the newest that this process knows
+	jumped bool    // the clock was set a moment ago, so no elapsed time can be trusted
+	known  Version // the newest version that this process knows
 	spread float64
 }
 
-// claim is what a holder took away from a row.
+// claim is what a holder gets from a row.
 type claim struct {
 	fence   Version
 	at      time.Time // by the database's clock
 	refresh seal.Secret
 	spare   seal.Secret
-	refused bool // WeChat refused refresh for good
+	refused bool // WeChat refused refresh permanently
 	spent   bool // and spare too
 
-	left  time.Duration // that the old token had to live when it was claimed
-	inUse bool          // so that it should have been renewed ahead
+	left  time.Duration // how long the old token had to live at the claim
+	inUse bool          // so it should have been renewed ahead of time
 }
 
-// mend undoes what a database's clock that was set back would make last: nothing waits for longer than it would have.
-// And it notices the restore of an older dump: the row never issued a version that is known. What was known of it and what was under way is lost with the row that did, so this one is suspect, and whoever has it is late.
-func (r *row) mend(m instant) {
+// repair repairs a row after the database was changed from outside. If its clock was set back, no
+// wait lasts longer than it would have.
+//
+// If an older dump was restored, this process knows a version that the row never issued. The lost
+// row knew what was in flight, and this one does not, so it becomes suspect, and a holder is late.
+func (r *row) repair(m instant) {
 	if r.fence < m.known {
 		r.fence, r.lease = m.known, time.Time{}
 		r.unsettle(m.settles(), m)
@@ -128,24 +137,27 @@ func (r *row) mend(m instant) {
 	}
 }
 
-// settles is the latest time until which anything that was sent by now may act.
+// settles returns the latest time at which a request sent by now may still act.
 func (m instant) settles() time.Time { return m.now.Add(m.Lease - m.Call + m.Unsettled) }
 
-// held reports whether somebody has the row. A lease that ends later than any given now could is over: the clock was set back.
+// held reports whether a holder has the row. A lease that ends later than one given now would is
+// over: the clock was set back.
 func (r *row) held(m instant) bool {
 	return m.now.Before(r.lease) && r.lease.Sub(m.now) <= m.Lease
 }
 
-// issue makes the next fence, above all that went before it and above bad, the version that a caller found of no use: after the restore of an old dump that may be newer than the row.
-// What is stored may be newer than the last fence, by a holder who claimed before the restore.
+// issue issues the next fence. It is greater than every earlier one, and than bad, the version that
+// a caller rejects: after the restore of an older dump, bad may be newer than the row. The stored
+// version may be newer than the last fence too, from a holder that claimed before the restore.
 func (r *row) issue(m instant, bad Version) Version {
 	r.fence = max(Version(db.Next(int64(max(r.fence, r.version)), m.now)), bad+1)
 	r.claimed = m.now
 	return r.fence
 }
 
-// claim gives the row to a caller until the lease ends. Then it is due, so that a holder who vanished is noticed.
-// Where the clock was set forward, what may still happen at WeChat seems past. So what is unsettled stays that, and the row is refreshed once more after this.
+// claim gives the row to a caller until the lease ends. The row is due then, so that a keeper
+// notices a holder that vanished. If the clock was set forward, a request that may still act seems
+// settled. So an unsettled row stays unsettled, and is refreshed once more after this.
 func (r *row) claim(m instant, bad Version) claim {
 	r.endLease(m)
 	if m.jumped && !r.unsettled.IsZero() {
@@ -157,7 +169,9 @@ func (r *row) claim(m instant, bad Version) claim {
 	return claim{fence: fence, at: m.now, refresh: r.refresh, spare: r.spare}
 }
 
-// endLease takes the row from a holder of whom nothing was heard. WeChat may still act on what he sent, as if he had sent it now: how long ago his lease ended says nothing, for the clock may have been set since, and nobody need have noticed.
+// endLease ends the lease of a holder that went silent. WeChat may still act on its request, as if
+// it had been sent just now: the clock may have been set unnoticed, so nobody knows how long ago
+// the lease ended.
 func (r *row) endLease(m instant) {
 	if r.lease.IsZero() {
 		return
@@ -166,12 +180,15 @@ func (r *row) endLease(m instant) {
 	r.unsettle(m.settles(), m)
 }
 
-// unsettle makes the row suspect. It always shows to whoever claimed before, be it in the same millisecond.
+// unsettle makes the row suspect. The holder of the last claim always sees it, even if it claimed
+// in the same millisecond.
 func (r *row) unsettle(until time.Time, m instant) {
 	r.unsettled = later(later(r.unsettled, until), earlier(r.claimed, m.now).Add(tick))
 }
 
-// succeed takes an answer to the ask of c. A newer one is stored; an older one is not, but its refresh token is kept. It is clean, and ends all suspicion, only if nothing can have acted at WeChat after it.
+// succeed applies the answer to the request of c. A newer answer is stored. Of an older one only
+// the refresh token is kept, as the spare. An answer is clean, and ends all suspicion, only if
+// nothing can have acted at WeChat after it.
 func (r *row) succeed(c claim, a Answer, m instant) {
 	if c.fence == r.version {
 		return // stored by a commit that seemed to fail
@@ -191,7 +208,8 @@ func (r *row) succeed(c claim, a Answer, m instant) {
 	r.schedule(m)
 }
 
-// replace stores a as version. Unless that is clean, the refresh token that it replaces becomes the spare.
+// replace stores a as version. Unless the answer is clean, the refresh token that it replaces
+// becomes the spare.
 func (r *row) replace(version Version, a Answer, asked time.Time, clean bool, m instant) {
 	old, oldVersion := r.refresh, r.version
 	r.version, r.access = version, a.Access
@@ -210,7 +228,8 @@ func (r *row) replace(version Version, a Answer, asked time.Time, clean bool, m 
 	r.live(a.ExpiresIn, asked, m)
 }
 
-// live sets when the token expires and is to be renewed: 55–65 % of its life ahead if it was called lately, else 1/12 to 5/24 (10–25 minutes of two hours).
+// live sets when the token expires and when to renew it: with 55–65 % of its life left if it is
+// in steady use, otherwise with 1/12 to 5/24 left (10–25 minutes of two hours).
 func (r *row) live(life time.Duration, asked time.Time, m instant) {
 	r.expires = earlier(asked, m.now).Add(life)
 	r.early = r.expires.Add(-part(life, 0.55+0.10*m.spread))
@@ -220,7 +239,7 @@ func (r *row) live(life time.Duration, asked time.Time, m instant) {
 	}
 }
 
-// brief reports whether the stored token was given a life so short that its refreshes count as forced.
+// brief reports whether the stored token's life was so short that its refreshes count as forced.
 func (r *row) brief(m instant) bool {
 	return r.version == r.fence && !r.access.IsZero() && r.expires.Sub(r.claimed) < m.brief()
 }
@@ -229,7 +248,8 @@ func part(d time.Duration, share float64) time.Duration {
 	return time.Duration(float64(d) * share).Truncate(tick)
 }
 
-// keep makes refresh the spare, unless it is known already or the spare is a newer one. A listed one has no fence, so it only ever fills an empty place.
+// keep stores refresh as the spare, unless it is known already or the spare is newer. A token from
+// WeChat's list has no fence, so it never replaces a spare.
 func (r *row) keep(refresh seal.Secret, fence Version) bool {
 	known := refresh.IsZero() || refresh.Equal(r.refresh) || refresh.Equal(r.spare)
 	if known || !r.spare.IsZero() && fence <= r.spareFence {
@@ -239,14 +259,14 @@ func (r *row) keep(refresh seal.Secret, fence Version) bool {
 	return true
 }
 
-// promote gives the spare the place of a refresh token that WeChat refused for good.
+// promote replaces a refresh token that WeChat refused permanently by the spare.
 func (r *row) promote(c claim) {
 	if c.killed(r.refresh) && !r.spare.IsZero() {
 		r.refresh, r.spare, r.spareFence = r.spare, seal.Secret{}, 0
 	}
 }
 
-// killed reports whether WeChat refused refresh for good under this claim.
+// killed reports whether WeChat permanently refused refresh under this claim.
 func (c claim) killed(refresh seal.Secret) bool {
 	return c.refused && refresh.Equal(c.refresh) || c.spent && refresh.Equal(c.spare)
 }
@@ -257,12 +277,14 @@ func (r *row) release(c claim) {
 	}
 }
 
-// left is how long the row's token still lives, and whether it is in use: a keeper should see to it.
+// left returns how long the row's token still lives, and whether it is in use, so that a keeper
+// should renew it.
 func (r *row) left(m instant) (time.Duration, bool) {
 	return r.expires.Sub(m.now), !r.access.IsZero() && m.now.Sub(r.used) < m.idle()
 }
 
-// fail takes the end of an ask that gave no answer. It reports whether the row has another refresh token than those that were refused: then nothing is dead, and it may be asked again at once.
+// fail applies a request that got no answer. It reports whether the row has a refresh token that
+// was not refused: then the row may be asked for again at once.
 func (r *row) fail(c claim, how outcome, m instant) (another bool) {
 	if how == unknown {
 		r.unsettle(m.now.Add(m.Unsettled), m)
@@ -285,7 +307,7 @@ func (r *row) fail(c claim, how outcome, m instant) (another bool) {
 	return another
 }
 
-// bar keeps the row from being asked for before a time, after the ask of c failed.
+// bar stops all requests for the row until a time, after the request of c failed.
 func (r *row) bar(c claim, until time.Time, m instant) {
 	if c.fence != r.fence {
 		return
@@ -294,7 +316,7 @@ func (r *row) bar(c claim, until time.Time, m instant) {
 	r.schedule(m)
 }
 
-// hasten lets the row be asked for at once, whatever failed before.
+// hasten allows a request for the row at once, whatever failed before.
 func (r *row) hasten(m instant) {
 	r.retry, r.barred = time.Time{}, time.Time{}
 	if r.failures > 0 && !r.due.IsZero() {
@@ -303,8 +325,10 @@ func (r *row) hasten(m instant) {
 	r.schedule(m)
 }
 
-// rest is how long keepers leave a row alone whose ask failed. One that nobody waits for is tried once a day; a dead refresh token too, unless another is found before,
-// but sooner at first: what its refusal means is noted elsewhere, after the row, and a process that dies between the two leaves nobody looking for another one.
+// rest returns how long keepers leave a row alone after a failure. A row that no caller waits for
+// is tried once a day. So is one with a dead refresh token, but sooner at first: the refusal's
+// meaning is recorded elsewhere, after the row, and if the process dies in between, nobody looks
+// for another refresh token.
 func (r *row) rest(how outcome, m instant) time.Duration {
 	switch {
 	case how == dead:
@@ -315,7 +339,7 @@ func (r *row) rest(how outcome, m instant) time.Duration {
 	return part(wait(firstRest, r.failures, min(longestRest, m.grain())), 0.5+m.spread)
 }
 
-// wait doubles first with each failure, up to most.
+// wait returns first, doubled with each failure after the first, up to most.
 func wait(first time.Duration, failures int, most time.Duration) time.Duration {
 	for ; failures > 1 && first < most; failures-- {
 		first *= 2
@@ -323,7 +347,7 @@ func wait(first time.Duration, failures int, most time.Duration) time.Duration {
 	return min(first, most)
 }
 
-// next is when the row wants a refresh, whatever became of the last one; zero is never.
+// next returns when the row needs a refresh, whatever happened to the last one; zero means never.
 func (r *row) next(m instant) time.Time {
 	switch {
 	case !r.retired.IsZero(), r.version == 0 && r.refresh.IsZero():
@@ -343,13 +367,14 @@ func (r *row) next(m instant) time.Time {
 	}
 }
 
-// onlyWarm reports whether next is only that of a token which nobody called for a day.
+// onlyWarm reports whether next is set only for a warm token, which nobody called for a day.
 func (r *row) onlyWarm(m instant) bool {
 	unused := m.now.Sub(r.used)
 	return r.lease.IsZero() && r.unsettled.IsZero() && !r.access.IsZero() && m.idle() <= unused && unused < m.cold()
 }
 
-// schedule sets when keepers look at the row. After a failure that is not before its rest is over, but then for certain.
+// schedule sets when keepers look at the row. After a failure they do so when its rest is over, and
+// no sooner.
 func (r *row) schedule(m instant) {
 	next := r.next(m)
 	if r.failures > 0 && r.retired.IsZero() {
@@ -361,25 +386,28 @@ func (r *row) schedule(m instant) {
 	r.due, r.warm = next, !next.IsZero() && r.failures == 0 && r.onlyWarm(m)
 }
 
-// renews is wanted, within the allowance of forced refreshes where the row's token is a brief one.
+// renews reports whether a keeper should renew the row now. A brief token counts against the
+// allowance of forced refreshes.
 func (r *row) renews(m instant) bool {
 	return r.wanted(m) && (!r.brief(m) || r.force(r.version, m))
 }
 
-// wanted reports whether a keeper should claim the row now, after it has put right a due time that was only a guess. One that turns out to be warm only now waits until it is listed as that.
+// wanted reports whether a keeper should claim the row now. It first corrects a due time that was
+// only a guess. A row that turns out to be warm waits until Warm lists it.
 func (r *row) wanted(m instant) bool {
 	was := r.warm
 	r.schedule(m)
 	return !r.due.IsZero() && !r.due.After(m.now) && !r.held(m) && (was || !r.warm)
 }
 
-// alive reports whether the access token may be used at the time given. One that expires within a call's time may not.
+// alive reports whether the access token may be used at the given time. One that expires before a
+// call could end may not.
 func (r *row) alive(at time.Time, t Times) bool {
 	return !r.access.IsZero() && at.Before(r.expires.Add(-t.Call))
 }
 
-// need is what a caller or a keeper needs: a token newer than a version, because WeChat rejected that
-// version, or because it has expired by the caller's own clock; or a renewal ahead of time.
+// need is what a caller or a keeper needs: a token newer than a version, because WeChat rejected
+// that version, or because it has expired by the caller's own clock; or a renewal ahead of time.
 type need struct {
 	newerThan Version
 	rejected  bool
@@ -390,10 +418,10 @@ type need struct {
 type decision int
 
 const (
-	ended      decision = iota // the row is retired: there is nothing to ask with
-	usable                     // the row's token will do
-	busy                       // somebody else is asking
-	backingOff                 // the last ask failed a moment ago
+	ended      decision = iota // the row is retired: no request can be made
+	usable                     // the row's token meets the need
+	busy                       // another holder has the row
+	backingOff                 // the last request failed a moment ago
 	limited                    // too many forced refreshes
 	claimable                  // the caller may claim the row, suspect or not
 )
@@ -403,8 +431,8 @@ func (r *row) serves(n need, clock time.Time, t Times) bool {
 	return r.version > n.newerThan && r.alive(clock, t)
 }
 
-// decide says what a caller with the given clock gets. It counts a refresh that is forced: one of a
-// token that still lives by the database's clock, or whose life was brief from the start.
+// decide returns what a caller with the given clock gets. It counts a forced refresh: that of a
+// token that is still alive by the database's clock, or that was brief from the start.
 func (r *row) decide(n need, clock time.Time, m instant) decision {
 	switch {
 	case r.serves(n, clock, m.Times):
@@ -422,7 +450,7 @@ func (r *row) decide(n need, clock time.Time, m instant) decision {
 	}
 }
 
-// mayClaim reports whether the row may be claimed now for a need.
+// mayClaim reports whether the row may be claimed now for n.
 func (r *row) mayClaim(n need, clock time.Time, m instant) bool {
 	if n.ahead {
 		return r.renews(m)
@@ -430,7 +458,8 @@ func (r *row) mayClaim(n need, clock time.Time, m instant) bool {
 	return r.decide(n, clock, m) == claimable
 }
 
-// force allows five refreshes in ten minutes, kept as one timestamp that each moves by two minutes. A version counts once, however often its replacement fails.
+// force allows five forced refreshes in ten minutes. One timestamp holds the allowance: each
+// refresh moves it by two minutes. A version counts once, however often its replacement fails.
 func (r *row) force(version Version, m instant) bool {
 	if version == r.forcedFor {
 		return true
@@ -443,8 +472,12 @@ func (r *row) force(version Version, m instant) bool {
 	return true
 }
 
-// grant takes an answer that no claim asked for: an exchange, sent at the time given by the database's clock. It ends whatever lease is set, so that a refresh under way is late by that alone.
-// It is clean only if no refresh can have been under way when it was sent, as far as clocks can tell. An answer without an access token comes from WeChat's list, so where there is a refresh token already its own is only the spare.
+// grant stores the answer to an exchange, which no claim asked for; sent is by the database's
+// clock. It ends any lease, so the result of a refresh in flight is late.
+//
+// The answer is clean only if no refresh can have been in flight when the exchange was sent, as far
+// as clocks can tell. An answer without an access token comes from WeChat's list: if the row has a
+// refresh token, this one becomes the spare.
 func (r *row) grant(a Answer, sent time.Time, m instant) {
 	clean := sent.Sub(r.claimed) > m.Lease && !m.jumped
 	r.endLease(m) // a lease that was held leaves something unsettled
@@ -466,9 +499,10 @@ func (r *row) grant(a Answer, sent time.Time, m instant) {
 	r.schedule(m)
 }
 
-// offer takes a refresh token from WeChat's list. It overwrites nothing and makes the row suspect, and reports false for one that is no news.
-// Where there is no access token nobody waits for the row, and a whole list may come at once: it is asked for within a life, not all at the same time.
-// Whatever bars the row goes on: a quota that is used up is so for every refresh token.
+// offer takes a refresh token from WeChat's list. It overwrites nothing and makes the row suspect.
+// It reports false if the row has this token already, or has a spare. If there is no access token,
+// no caller waits for the row, and a whole list may come at once: the request is made within a
+// life, not all at the same time. A bar stays: a used-up quota holds for every refresh token.
 func (r *row) offer(refresh seal.Secret, m instant) bool {
 	if r.refresh.IsZero() && !refresh.IsZero() {
 		r.refresh = refresh
@@ -484,7 +518,8 @@ func (r *row) offer(refresh seal.Secret, m instant) bool {
 	return true
 }
 
-// retire takes the access token away: whatever is under way is late, and the row is never due until a grant.
+// retire removes the access token. The result of a refresh in flight is late, and the row is never
+// due until a grant.
 func (r *row) retire(m instant) {
 	r.endLease(m)
 	r.version = r.issue(m, 0)

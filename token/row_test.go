@@ -296,13 +296,13 @@ func TestARowThatNeverIssuedWhatIsKnownIsSuspect(t *testing.T) {
 	h.r.succeed(h.claim(0), answer("A"), at(1))
 	restored := at(100)
 	restored.known = h.r.version
-	mended := h.r
-	if mended.mend(restored); mended != h.r {
+	repaired := h.r
+	if repaired.repair(restored); repaired != h.r {
 		t.Error("got the row changed that issued it")
 	}
 	h.r = dump
 	b := h.claim(-1) // by a clock that is behind, so that the newest known is newer
-	h.r.mend(restored)
+	h.r.repair(restored)
 	if h.r.fence < restored.known || !h.r.lease.IsZero() {
 		t.Errorf("got fence %d and lease %v, want it raised to %d, and nobody to have the row", h.r.fence, h.r.lease, restored.known)
 	}
@@ -363,7 +363,7 @@ func TestNothingLastsLongerBecauseTheClockWasSetBack(t *testing.T) {
 	h := granted(t)
 	h.r.fail(h.claim(7200), unknown, at(7200))
 	h.r.force(1, at(7200))
-	h.r.mend(at(0))
+	h.r.repair(at(0))
 	if got := h.r.unsettled; got.After(at(64).now) {
 		t.Errorf("got unsettled until %v, want %v at most", got, at(64).now)
 	}
@@ -381,7 +381,7 @@ func TestTheAllowanceOfForcedRefreshesIsNotUsedUpBecauseTheClockWasSetBack(t *te
 	h.r.succeed(h.claim(0), answer("A"), at(1))
 	for _, seconds := range []float64{-3600, -3000} { // the clock is set back by an hour, and goes on
 		r := h.r
-		r.mend(at(seconds))
+		r.repair(at(seconds))
 		if r.decide(need{newerThan: r.version, rejected: true}, at(seconds).now, at(seconds)) != claimable {
 			t.Errorf("at %v: got a rejected token not replaced, want callers not locked out for as long as the clock lags", seconds)
 		}

@@ -11,12 +11,14 @@ import (
 	"wxplatform/wechat"
 )
 
-// change loads the row under a lock, has work change it, and saves it if it did, all in one transaction.
+// change loads and locks the row, applies work, and saves the row if it changed, all in one
+// transaction.
 func (s *Store) change(ctx context.Context, id wechat.AppID, work func(*row, instant) error) error {
 	return s.db.Tx(ctx, func(tx *db.Tx) error { return s.changeIn(ctx, tx, id, s.kind == Component, work) })
 }
 
-// changeIn is change in the caller's transaction. Where there is no row it is made, or it is ErrUnknown.
+// changeIn is change in the caller's transaction. If there is no row, it creates one or fails with
+// ErrUnknown.
 func (s *Store) changeIn(ctx context.Context, tx *db.Tx, id wechat.AppID, create bool, work func(*row, instant) error) error {
 	r, err := s.lock(ctx, tx, id, create)
 	if err != nil {
@@ -29,7 +31,7 @@ func (s *Store) changeIn(ctx context.Context, tx *db.Tx, id wechat.AppID, create
 	m := s.instantAt(now)
 	m.known = s.version(id)
 	before := r
-	r.mend(m)
+	r.repair(m)
 	if err := work(&r, m); err != nil {
 		return err
 	}
@@ -67,7 +69,8 @@ var lockRow = db.Text{
 	Postgres: selectRow + ` FOR UPDATE`,
 }
 
-// load reads the row without a lock. Where there is none it is empty, or ErrUnknown.
+// load reads the row without a lock. If there is none, the component's is empty, and for an
+// authorizer it fails with ErrUnknown.
 func (s *Store) load(ctx context.Context, id wechat.AppID) (row, error) {
 	r, err := s.one(ctx, s.db, selectRow, id)
 	if errors.Is(err, ErrUnknown) && s.kind == Component {
@@ -94,7 +97,7 @@ var selectMany = `
 		FROM tokens
 		WHERE kind = $1`
 
-// loadMany reads the rows of ids that there are, without a lock.
+// loadMany reads the rows of ids, without a lock. It skips ids that have no row.
 func (s *Store) loadMany(ctx context.Context, ids []wechat.AppID) ([]stored, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -117,7 +120,8 @@ func (s *Store) save(ctx context.Context, tx *db.Tx, id wechat.AppID, r row) err
 	return err
 }
 
-// SetOwner writes down for whom id is served, in the transaction that decides it. Where there is no row nothing is written: its grant will say so.
+// SetOwner records the owner of id, in the transaction that decides it. If there is no row it does
+// nothing: a grant is followed by SetOwner in the same transaction.
 func (s *Store) SetOwner(ctx context.Context, q db.Querier, id wechat.AppID, owner Owner) error {
 	_, err := db.Exec(ctx, q, `
 		UPDATE tokens
@@ -126,15 +130,19 @@ func (s *Store) SetOwner(ctx context.Context, q db.Querier, id wechat.AppID, own
 	return err
 }
 
-// At most so many due rows are looked at, the longest due first, or so few where that took too long. PostgreSQL ranks a million in two to three seconds.
+// rankedMost is how many due rows listDue ranks, the longest due first, and rankedLeast is how many
+// if that failed, perhaps by taking too long. PostgreSQL ranks a million in two to three seconds.
 const (
 	rankedMost  = 1_000_000
 	rankedLeast = 100_000
 )
 
-// listDue lists rows by urgency, fairly: each owner's first comes before anybody's second, so that nobody waits for another's many.
-// First, in turn, those that may be dead and those that should have been renewed by now; then those renewed early; last those without a token, which nobody can lose. Among equals the one that expires first.
-// It reads the index of due rows alone, so it costs what is due, not what there is.
+// listDue lists rows by urgency, fairly: each owner's first row comes before any owner's second.
+// First come, in turn, rows whose token may be dead and rows that should have been renewed by now;
+// then rows that are renewed ahead of time; last rows without a token, which nobody can lose. Among
+// equals the one that expires first comes first.
+//
+// It reads only the index of due rows, so its cost depends on how many are due.
 func (s *Store) listDue(ctx context.Context, now time.Time, warm bool, n int) (ids []wechat.AppID, err error) {
 	for _, most := range []int{rankedMost, rankedLeast} {
 		ids, err = db.All(ctx, s.db, db.Value[wechat.AppID], `
@@ -157,21 +165,23 @@ func (s *Store) listDue(ctx context.Context, now time.Time, warm bool, n int) (i
 	return ids, err
 }
 
-// mendSuspects mends suspect rows that would be due later than they can be: the clock was set back. Nobody else looks at them before they are due. It reads the index of suspect rows, and each again under its lock:
-// one who stood still since he read the time takes a row that became suspect meanwhile for such a one.
-func (s *Store) mendSuspects(ctx context.Context, m instant) error {
+// repairSuspects repairs suspect rows that are due later than possible because the clock was set
+// back. Nobody else looks at them before they are due. It finds them in the index of suspect rows,
+// and checks each again under its lock: if this process was paused since it read the time, a row
+// that became suspect meanwhile looks like one of them.
+func (s *Store) repairSuspects(ctx context.Context, m instant) error {
 	ids, err := db.All(ctx, s.db, db.Value[wechat.AppID], `
 		SELECT id
 		FROM tokens
 		WHERE kind = $1 AND unsettled_until > 0 AND unsettled_until > $2 AND retired_at = 0
-		LIMIT $3`, s.kind, db.Stamp(m.settles()), mendedAtOnce)
-	return errors.Join(err, s.mend(ctx, ids))
+		LIMIT $3`, s.kind, db.Stamp(m.settles()), repairsAtOnce)
+	return errors.Join(err, s.repair(ctx, ids))
 }
 
-const mendedAtOnce = 500
+const repairsAtOnce = 500
 
-// mend has rows mended that nobody asks for.
-func (s *Store) mend(ctx context.Context, ids []wechat.AppID) (err error) {
+// repair repairs rows that no caller asks for.
+func (s *Store) repair(ctx context.Context, ids []wechat.AppID) (err error) {
 	for _, id := range ids {
 		err = errors.Join(err, s.change(ctx, id, func(r *row, m instant) error {
 			r.schedule(m)
@@ -181,7 +191,8 @@ func (s *Store) mend(ctx context.Context, ids []wechat.AppID) (err error) {
 	return err
 }
 
-// A token that was thought to be out of use is due when its early time comes, which may have passed.
+// touch records uses. A token that seemed to be out of use becomes due at its early time, which may
+// have passed.
 var touch = db.Text{
 	SQLite: `
 		UPDATE tokens
@@ -197,23 +208,24 @@ var touch = db.Text{
 		WHERE kind = $2 AND retired_at = 0 AND id IN (SELECT json_object_keys(CAST($3 AS json)))`,
 }
 
-// noteUse writes down that tokens were asked for, by their ids, with the versions that are known of them.
+// noteUse records that tokens were used, by their ids, with the versions that this process knows.
 func (s *Store) noteUse(ctx context.Context, now time.Time, used map[wechat.AppID]Version) error {
 	list, err := json.Marshal(used)
 	if err != nil {
 		return err
 	}
-	err = s.db.Tx(ctx, func(tx *db.Tx) error { // which PostgreSQL runs again where two replicas lock these rows in another order
+	// In a transaction PostgreSQL can run this again if two replicas lock rows in another order.
+	err = s.db.Tx(ctx, func(tx *db.Tx) error {
 		_, err := db.Exec(ctx, tx, s.db.For(touch), db.Stamp(now), s.kind, string(list))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return s.mendRestored(ctx, string(list))
+	return s.repairRestored(ctx, string(list))
 }
 
-// Rows that never issued the version that is known.
+// selectRestored finds rows that never issued a version that this process knows.
 var selectRestored = db.Text{
 	SQLite: `
 		SELECT tokens.id
@@ -225,13 +237,14 @@ var selectRestored = db.Text{
 		WHERE kind = $1 AND tokens.id = known.key AND fence < CAST(known.value AS BIGINT)`,
 }
 
-// mendRestored mends rows that were restored from an older dump.
-func (s *Store) mendRestored(ctx context.Context, known string) error {
+// repairRestored repairs rows that were restored from an older dump.
+func (s *Store) repairRestored(ctx context.Context, known string) error {
 	ids, err := db.All(ctx, s.db, db.Value[wechat.AppID], s.db.For(selectRestored), s.kind, known)
-	return errors.Join(err, s.mend(ctx, ids))
+	return errors.Join(err, s.repair(ctx, ids))
 }
 
-// Version is the version that is stored for id, 0 where there is none. It differs after each refresh, grant and retirement.
+// Version returns the version stored for id, or 0 if there is none. Each refresh, grant and
+// retirement changes it.
 func (s *Store) Version(ctx context.Context, q db.Querier, id wechat.AppID) (Version, error) {
 	v, err := db.One(ctx, q, db.Value[Version], `SELECT version FROM tokens WHERE kind = $1 AND id = $2`, s.kind, id)
 	if errors.Is(err, db.ErrNone) {
@@ -240,7 +253,7 @@ func (s *Store) Version(ctx context.Context, q db.Querier, id wechat.AppID) (Ver
 	return v, err
 }
 
-// HasRefresh reports whether there is a refresh token for id.
+// HasRefresh reports whether a refresh token is stored for id.
 func (s *Store) HasRefresh(ctx context.Context, q db.Querier, id wechat.AppID) (bool, error) {
 	n, err := db.One(ctx, q, db.Value[int64], `
 		SELECT COUNT(*)
@@ -249,7 +262,8 @@ func (s *Store) HasRefresh(ctx context.Context, q db.Querier, id wechat.AppID) (
 	return n > 0, err
 }
 
-// Reseal moves a page of the tokens to the newest sealing key. One that is refreshed meanwhile stays as its refresher saved it.
+// Reseal seals a page of the tokens with the newest sealing key. A row that is refreshed meanwhile
+// stays as the refresh saved it.
 func (s *Store) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
 	return s.db.Reseal(ctx, s.ring, s.sealedTable(), page)
 }
@@ -260,18 +274,19 @@ func (s *Store) sealedTable() db.SealedTable {
 	return db.SealedTable{Name: "tokens", Kind: string(s.kind), Key: "id", Columns: sealedColumns}
 }
 
-// Backlog is what keepers have before them. Both numbers are counted up to BacklogMost.
+// Backlog counts the work that waits for keepers. Both counts stop at BacklogMost.
 type Backlog struct {
 	Due          int
-	DueFor       time.Duration // of the row that waits longest
-	Suspects     int           // rows whose token may not be the newest, that keepers look at soon
-	SuspectsPast time.Duration // since the one that is settled longest could have been refreshed for good; negative: none could yet
+	DueFor       time.Duration // how long the row due longest has waited
+	Suspects     int           // rows whose token may not be the newest, and that keepers look at soon
+	SuspectsPast time.Duration // how long the first of them could have been refreshed; negative: none can yet
 }
 
-// BacklogMost bounds what a reading of the backlog costs, however large the backlog is.
+// BacklogMost limits the cost of reading a large backlog.
 const BacklogMost = 10_000
 
-// A suspect row whose keeper rests for longer than this has another trouble: its refresh token is dead, or its quota is used up.
+// soon is how long keepers may leave a suspect row alone for Backlog to count it. One that waits
+// longer has another problem: its refresh token is dead, or its quota is used up.
 const soon = 10 * time.Minute
 
 // Backlog reads the indexes of due and of suspect rows, for metrics.

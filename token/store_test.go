@@ -448,7 +448,7 @@ func TestWhoStoodStillTakesNoSuspectRowForOneOfAClockThatWasSetBack(t *testing.T
 		if _, err := s.Replace(t.Context(), id, bad, failing(errors.New("cut off"))); err == nil {
 			t.Fatal("got a token, want an outcome that nobody knows")
 		}
-		if err := s.mendSuspects(t.Context(), before); err != nil {
+		if err := s.repairSuspects(t.Context(), before); err != nil {
 			t.Fatal(err)
 		}
 		p.pass(59 * time.Second)

@@ -1,5 +1,9 @@
-// Package token is custody: tokens that several processes share, each fetched once, replaced when rejected, and never lost.
-// It is told with each call how to ask WeChat, stores no callback and knows no endpoint. The rules are in row.go, pure; docs/design.md, "Custody" says why they are what they are.
+// Package token stores access tokens that several processes share, refreshes each of them once, and
+// never loses one. It replaces a token that WeChat rejects, and renews tokens in use before they
+// expire.
+//
+// Each call says how to ask WeChat, with an Asker: the package stores no callback and knows no
+// endpoint. The rules are pure functions in row.go; docs/design.md, "Custody" explains them.
 package token
 
 import (
@@ -15,80 +19,92 @@ import (
 )
 
 var (
-	// ErrUnknown says that there is no row for this id: it never authorized the component.
+	// ErrUnknown means that there is no row for this id: it never authorized the component.
 	ErrUnknown = errors.New("no token was ever granted")
-	// ErrRetired says that the row is retired: there is nothing to ask with until the next grant.
+	// ErrRetired means that the row is retired: no request can be made until the next grant.
 	ErrRetired = errors.New("the token is retired")
-	// ErrDead says that WeChat refused the refresh token for good and that there is no other one here. An Ask wraps it around such a refusal.
+	// ErrDead means that WeChat refused the refresh token permanently and that no other one is
+	// stored. An Asker's Send wraps it around such a refusal.
 	ErrDead = errors.New("the refresh token is dead")
-	// ErrNotAsked says that a failed ask tells nothing about the row: nothing was sent, or what was refused is something else that the request carried, such as the component token.
-	// An Ask wraps it around such an error: it comes back to the caller, nothing is counted, and the row may be asked for again at once.
+	// ErrNotAsked means that a failed request says nothing about the row: nothing was sent, or
+	// WeChat refused something else in the request, such as the component token. An Asker's Send
+	// wraps it around such an error. The caller gets the error, no failure is counted, and the row
+	// may be asked for again at once.
 	ErrNotAsked = errors.New("nothing was decided about the token")
-	// ErrAgain says that a request was refused for something that the next Prepare replaces, or that the row has another refresh token to try. The row stays as it is, and the request is prepared and sent again at once. Callers never see it.
+	// ErrAgain means that the request can be repeated at once: the next Prepare replaces what was
+	// refused, or the row has another refresh token to try. The row stays as it is. Callers never
+	// get this error.
 	ErrAgain = errors.New("to be asked again")
-	// ErrLimited says that a rejected token is not replaced, because this one was replaced too often lately.
+	// ErrLimited means that a rejected token is not replaced, because this token was replaced too
+	// often recently.
 	ErrLimited = errors.New("too many forced refreshes")
-	// ErrBackOff says that the last ask failed a moment ago and is not repeated yet. It wraps that ask's error where this process made it.
+	// ErrBackOff means that the last request failed a moment ago and is not repeated yet. It wraps
+	// that request's error if this process made the request.
 	ErrBackOff = errors.New("the last ask failed a moment ago")
 )
 
-// NotBefore is a failed ask that is of no use again before a time. An Ask wraps it around WeChat's refusal; until then neither callers nor keepers repeat it.
+// NotBefore is a failure after which a retry is useless until a time. An Asker's Send wraps it
+// around WeChat's refusal; until then neither callers nor keepers ask again.
 type NotBefore struct {
 	Until time.Time
 	Err   error
 }
 
-// Error is that of the refusal.
+// Error returns the refusal's text.
 func (e *NotBefore) Error() string { return e.Err.Error() }
 
-// Unwrap gives the refusal.
+// Unwrap returns the refusal.
 func (e *NotBefore) Unwrap() error { return e.Err }
 
-// Failure is a failed ask as the row took it. Version is the one that was stored then: where it differs by now, the failure is of the past.
+// Failure is a failed request that the row has recorded. Version is the version stored at that
+// time: once another one is stored, the failure is outdated.
 type Failure struct {
 	Version Version
 	Err     error
 }
 
-// Error is that of the ask.
+// Error returns the text of the request's error.
 func (e *Failure) Error() string { return e.Err.Error() }
 
-// Unwrap gives the ask's error.
+// Unwrap returns the request's error.
 func (e *Failure) Unwrap() error { return e.Err }
 
-// Kind is whose tokens a Store keeps.
+// Kind says whose tokens a Store keeps.
 type Kind string
 
 const (
-	// Component is the component's own token. It is asked for with the ticket, so its row holds no refresh token and is made when it is first wanted.
+	// Component is the component's own token. It is requested with the ticket, so its row has no
+	// refresh token, and is created when the token is first needed.
 	Component Kind = "component"
-	// Authorizer is an authorizer's access token, asked for with its refresh token. Its row is made by a grant.
+	// Authorizer is an authorizer's access token, requested with its refresh token. A grant creates
+	// its row.
 	Authorizer Kind = "authorizer"
 )
 
-// Owner is for whom a row is served: an opaque word, "" for nobody. Keepers are fair between owners.
+// Owner identifies the tenant that a row is kept for. It is opaque here; "" means nobody. Keepers
+// share their time fairly between owners.
 type Owner string
 
-// Version is the fence under which a token was got. A larger one is newer.
+// Version is the fence of the claim that got a token. A larger one is newer.
 type Version int64
 
-// Token is an access token that may be used until it expires.
+// Token is an access token and when it expires.
 type Token struct {
 	Access  seal.Secret
 	Version Version
 	Expires time.Time
 }
 
-// Answer is what WeChat gave. Where Refresh is empty the old one stays.
+// Answer is what WeChat returned. If Refresh is empty, the stored refresh token stays.
 type Answer struct {
 	Access    seal.Secret
 	Refresh   seal.Secret
 	ExpiresIn time.Duration
 }
 
-// Asker asks WeChat for one token. Each call of Get, Replace and Renew is given a fresh one; those of
-// package component and package authorizer are the two kinds. Its methods are called by one goroutine
-// at a time, in the order Prepare, Send, Conclude, and only where the stored token is of no use.
+// Asker asks WeChat for one token. Each call of Get, Replace and Renew needs a new one; packages
+// component and authorizer implement the two kinds. One goroutine at a time calls its methods, in
+// the order Prepare, Send, Conclude, and only if the stored token does not meet the need.
 type Asker interface {
 	// Prepare gathers everything that Send needs, such as the component token. It runs before the row
 	// is claimed, so that nothing delays the request under the claim. It fails where nobody may ask
@@ -105,35 +121,40 @@ type Asker interface {
 	Conclude(ctx context.Context, err error) error
 }
 
-// Publish shares what a transaction stored, after its commit.
+// Publish shares what a transaction stored with the other processes. Call it after the commit.
 type Publish func(ctx context.Context)
 
-// Store keeps the tokens of one kind. It is safe for concurrent use. What it does for several callers at once outlives their cancels; the mirror's Close waits for it.
+// Store keeps the tokens of one kind. It is safe for concurrent use. Work that several callers
+// share continues when one of them cancels; the mirror's Close waits for it.
 type Store struct {
-	// Renewed is told of each refresh of a token in use how long the old one still had to live; negative where it came too late. Nil is nobody. It is set before the first call and must be quick.
+	// Renewed is called for each refresh of a token in use, with how long the old token still had
+	// to live; negative if it had expired. It may be nil. Set it before the first call; it must
+	// return quickly.
 	Renewed func(left time.Duration)
-	// Spread gives a number in [0, 1) by which what would else happen at once is spread; replaced in the simulation only.
+	// Spread returns a number in [0, 1), which spreads work that would otherwise happen at the same
+	// time. Only the simulation replaces it.
 	Spread func() float64
 
 	kind  Kind
 	db    *db.DB
 	ring  *seal.Ring
 	times Times
-	clock func() time.Time // this process's; replaced in tests only
+	clock func() time.Time // this process's clock; replaced in tests only
 
 	mirror   *mirror.Mirror
 	newest   *mirror.Newest
-	failures *mirror.Local[wechat.AppID, failure] // the last failed ask that this process made
+	failures *mirror.Local[wechat.AppID, failure] // the last failed request that this process made
 	flights  *mirror.Flights[flightKey, Token]
 	storing  *mirror.Flights[flightKey, Token]
 	uses     uses
 	counters counters
 }
 
-// entries bounds how many tokens a process keeps, some hundred bytes each.
+// entries limits how many tokens a process keeps in memory, at a few hundred bytes each.
 const entries = 200_000
 
-// New keeps the tokens of one kind in d and m, under times in the order that they need.
+// New returns a Store of the tokens of one kind in d and m. It fails if the times are not in the
+// order that they need.
 func New(kind Kind, d *db.DB, m *mirror.Mirror, ring *seal.Ring, times Times) (*Store, error) {
 	if err := times.check(); err != nil {
 		return nil, err
@@ -153,7 +174,8 @@ func New(kind Kind, d *db.DB, m *mirror.Mirror, ring *seal.Ring, times Times) (*
 	}, nil
 }
 
-// Known is the token that this process knows, if it may still be used. It is the hot path: it asks nobody and allocates nothing.
+// Known returns the token that this process has in memory, if it may still be used. It is the hot
+// path: it does no I/O and allocates nothing.
 func (s *Store) Known(id wechat.AppID) (Token, bool) {
 	v, fresh, ok := s.newest.Local(string(id))
 	if !ok || !s.lives(v) {
@@ -165,8 +187,9 @@ func (s *Store) Known(id wechat.AppID) (Token, bool) {
 	return token(v), true
 }
 
-// Get is a token that may be used: known, or from SQL, or from Redis while SQL is away; asked for only if none lives.
-// It fails with ErrUnknown, ErrRetired, ErrBackOff, db.ErrUnavailable, the error of ask (in a *Failure), or that of ctx.
+// Get returns a usable token: from memory, from SQL, or from Redis while SQL is unavailable. It
+// asks WeChat only if none of them is usable. It fails with ErrUnknown, ErrRetired, ErrBackOff,
+// db.ErrUnavailable, the asker's error (in a *Failure), or that of ctx.
 func (s *Store) Get(ctx context.Context, id wechat.AppID, asker Asker) (Token, error) {
 	if known, ok := s.Known(id); ok {
 		return known, nil
@@ -174,7 +197,8 @@ func (s *Store) Get(ctx context.Context, id wechat.AppID, asker Asker) (Token, e
 	return s.obtain(ctx, id, need{newerThan: s.version(id)}, asker)
 }
 
-// Replace is a token newer than bad, which WeChat rejected: a newer one that is known already, or else asked for. It fails as Get does, or with ErrLimited.
+// Replace returns a token newer than bad, which WeChat rejected: one that is known already, or one
+// requested from WeChat. It fails as Get does, or with ErrLimited.
 func (s *Store) Replace(ctx context.Context, id wechat.AppID, bad Version, asker Asker) (Token, error) {
 	if known, ok := s.Known(id); ok && known.Version > bad {
 		return known, nil
@@ -182,13 +206,15 @@ func (s *Store) Replace(ctx context.Context, id wechat.AppID, bad Version, asker
 	return s.obtain(ctx, id, need{newerThan: max(bad, s.version(id)), rejected: true}, asker)
 }
 
-// Renew asks for a new token if id is still due and nobody else is at it. Callers keep the old one meanwhile. It fails with the error of ask, or with db.ErrUnavailable.
+// Renew requests a new token if id is still due and no other process holds the row. Callers use the
+// old token meanwhile. It fails with the asker's error, or with db.ErrUnavailable.
 func (s *Store) Renew(ctx context.Context, id wechat.AppID, asker Asker) error {
 	_, err := s.obtain(ctx, id, need{ahead: true}, asker)
 	return err
 }
 
-// Due lists up to n ids that a keeper should Renew, the most urgent first, and fairly between their owners. It claims nothing. Before, it writes down now and then which tokens were used.
+// Due lists up to n ids that a keeper should Renew, the most urgent first, and fairly between their
+// owners. It claims nothing. From time to time it first records which tokens were used.
 func (s *Store) Due(ctx context.Context, n int) ([]wechat.AppID, error) {
 	now, err := db.Now(ctx, s.db)
 	if err != nil {
@@ -197,13 +223,14 @@ func (s *Store) Due(ctx context.Context, n int) ([]wechat.AppID, error) {
 	if err := s.flushUses(ctx, now); err != nil {
 		return nil, err
 	}
-	if err := s.mendSuspects(ctx, s.instantAt(now)); err != nil {
+	if err := s.repairSuspects(ctx, s.instantAt(now)); err != nil {
 		return nil, err
 	}
 	return s.listDue(ctx, now, false, n)
 }
 
-// Warm lists up to n ids as Due does, of those that were used within a week but not within a day: a keeper may Renew them if it has nothing better to do and the budget allows.
+// Warm lists up to n ids as Due does, of tokens used within a week but not within a day: a keeper
+// may Renew them if nothing is more urgent and the budget allows it.
 func (s *Store) Warm(ctx context.Context, n int) ([]wechat.AppID, error) {
 	now, err := db.Now(ctx, s.db)
 	if err != nil {
@@ -212,8 +239,9 @@ func (s *Store) Warm(ctx context.Context, n int) ([]wechat.AppID, error) {
 	return s.listDue(ctx, now, true, n)
 }
 
-// Grant stores an answer that no claim asked for, in the caller's transaction: an exchange, sent at the time given by the database's clock. It ends a retirement.
-// An answer without an access token is one whose refresh token comes from WeChat's list. After the commit the caller runs Publish.
+// Grant stores the answer to an exchange, in the caller's transaction. sent is when the exchange
+// was sent, by the database's clock. It ends a retirement. An answer without an access token holds
+// a refresh token from WeChat's list. After the commit the caller calls Publish.
 func (s *Store) Grant(ctx context.Context, tx *db.Tx, id wechat.AppID, sent time.Time, a Answer) (Publish, error) {
 	var stored row
 	err := s.changeIn(ctx, tx, id, true, func(r *row, m instant) error {
@@ -224,7 +252,8 @@ func (s *Store) Grant(ctx context.Context, tx *db.Tx, id wechat.AppID, sent time
 	return s.publish(id, stored), err
 }
 
-// Spare offers a refresh token from WeChat's list. It is tried when the row's own is refused, and reports false where it is no news: the row's own, or one there already.
+// Spare stores a refresh token from WeChat's list as the spare, which is tried when WeChat refuses
+// the row's own. It reports false if the row has this token already, or has a spare.
 func (s *Store) Spare(ctx context.Context, tx *db.Tx, id wechat.AppID, refresh seal.Secret) (taken bool, err error) {
 	err = s.changeIn(ctx, tx, id, true, func(r *row, m instant) error {
 		taken = r.offer(refresh, m)
@@ -233,8 +262,9 @@ func (s *Store) Spare(ctx context.Context, tx *db.Tx, id wechat.AppID, refresh s
 	return taken, err
 }
 
-// Retire takes the token out of use until the next grant: whatever is under way is late, and the row is never due. A row that is not there is retired already.
-// After the commit the caller runs Publish, which takes the access token from the other replicas and from Redis.
+// Retire stops the use of a token until the next grant: the result of a refresh in flight comes too
+// late, and the row is never due. If there is no row, it does nothing. After the commit the caller
+// calls Publish, which removes the access token from the other replicas and from Redis.
 func (s *Store) Retire(ctx context.Context, tx *db.Tx, id wechat.AppID) (Publish, error) {
 	var stored row
 	err := s.changeIn(ctx, tx, id, false, func(r *row, m instant) error {
@@ -256,17 +286,18 @@ func (s *Store) instantAt(now time.Time) instant {
 	return instant{Times: s.times, now: now, jumped: s.db.Jumped(s.times.Lease + s.times.Unsettled), spread: s.Spread()}
 }
 
-// lives reports whether a version may be used by this process's clock.
+// lives reports whether v may be used, by this process's clock.
 func (s *Store) lives(v mirror.Versioned) bool {
 	return !v.Secret.IsZero() && s.clock().Before(v.Expires.Add(-s.times.Call))
 }
 
-// version is the newest that this process knows, be it dead, or 0.
+// version returns the newest version that this process knows, even if that token has expired; or 0.
 func (s *Store) version(id wechat.AppID) Version { return Version(s.newest.Version(string(id))) }
 
 func token(v mirror.Versioned) Token { return Token{v.Secret, Version(v.Version), v.Expires} }
 
-// versioned is r's token as the mirror keeps it. A retired one has no secret, and stands there so that older ones go.
+// versioned returns r's token as the mirror stores it. A retired one has no secret; it is stored so
+// that it replaces older ones.
 func (s *Store) versioned(r row) mirror.Versioned {
 	v := mirror.Versioned{Secret: r.access, Version: int64(r.version), Expires: r.expires}
 	if r.access.IsZero() {

@@ -11,16 +11,18 @@ import (
 	"wxplatform/wechat"
 )
 
-// uses are what callers asked for and SQL was not told of yet. A use costs a flag in the process; SQL learns of it once in a while, for only hours and days count.
+// uses holds the uses that SQL was not told of yet. A use sets a flag in memory; SQL is told only
+// every few minutes, because only hours and days matter.
 type uses struct {
 	mu      sync.Mutex
 	flushed time.Time
-	pending map[wechat.AppID]struct{} // what was read from SQL, which need not stay in the process, and what SQL did not take
+	pending map[wechat.AppID]struct{} // uses of tokens read from SQL, and those that SQL failed to store
 }
 
 const usesAtOnce = 500
 
-// note is for what is not kept in the process for sure. Beyond the bound it is forgotten: such a token is asked for on demand.
+// note records uses of tokens that may not stay in memory. Beyond the limit it drops them: such a
+// token is requested on demand.
 func (u *uses) note(ids ...wechat.AppID) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -34,7 +36,7 @@ func (u *uses) note(ids ...wechat.AppID) {
 	}
 }
 
-// take is what was noted, if more than a grain has passed since.
+// take returns and clears what was noted, if more than a grain has passed since it last did.
 func (u *uses) take(now time.Time, grain time.Duration) (noted []wechat.AppID, due bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -46,7 +48,8 @@ func (u *uses) take(now time.Time, grain time.Duration) (noted []wechat.AppID, d
 	return noted, true
 }
 
-// flushUses tells SQL what was used, at most once a grain (five minutes). What SQL does not take is kept for the next time.
+// flushUses writes uses to SQL, at most once per grain (five minutes). If SQL fails, it keeps them
+// for the next time.
 func (s *Store) flushUses(ctx context.Context, now time.Time) error {
 	noted, due := s.uses.take(now, s.times.grain())
 	if !due {
@@ -68,13 +71,13 @@ func (s *Store) flushUses(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// Counts is what a Store did since it was made.
+// Counts is what a Store did since it was created.
 type Counts struct {
-	Answered, Refused, Dead, Unsent, NotAsked, Unknown int64 // asks by their end
-	Lost                                               int64 // claims that somebody else was quicker to make
-	Waited                                             int64 // waits for another's lease
-	Limited                                            int64 // forced refreshes that were not made
-	Insisted                                           int64 // answers that SQL did not take at once
+	Answered, Refused, Dead, Unsent, NotAsked, Unknown int64 // requests by outcome
+	Lost                                               int64 // claims that another process made first
+	Waited                                             int64 // waits for another process's lease
+	Limited                                            int64 // forced refreshes that were not allowed
+	Insisted                                           int64 // answers that SQL did not store at once
 }
 
 type counters struct {
@@ -84,7 +87,7 @@ type counters struct {
 
 func (c *counters) count(how outcome) { c.asks[how].Add(1) }
 
-// Counts is a copy of the counters, for metrics.
+// Counts returns a copy of the counters, for metrics.
 func (s *Store) Counts() Counts {
 	c := &s.counters
 	return Counts{
