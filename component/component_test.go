@@ -35,7 +35,8 @@ func TestATicketThatAnotherReplicaGotIsUsedAtOnce(t *testing.T) {
 	})
 }
 
-// A ticket is pushed every ten minutes, and whoever gets it while SQL is away may be gone when it is wanted.
+// A ticket is pushed every ten minutes, and whoever gets it while SQL is away may be gone when it
+// is wanted.
 func TestATicketThatSQLCannotTakeIsInRedis(t *testing.T) {
 	ring, server := dbtest.Ring(t), miniredis.RunT(t)
 	d := dbtest.SQLite(t)
@@ -79,7 +80,8 @@ func TestATimeThatATicketCannotHaveCountsAsNow(t *testing.T) {
 	}
 }
 
-// An older build stored a ticket's time as WeChat had sent it: one in milliseconds is newer than every ticket to come.
+// An older build stored a ticket's time as WeChat had sent it: one in milliseconds is newer than
+// every ticket to come.
 func TestATicketStoredAheadOfItsTimeIsReplaced(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		ring, received := dbtest.Ring(t), time.Now().Add(-time.Minute)

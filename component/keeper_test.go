@@ -43,7 +43,8 @@ func (p *pushing) nudged() int {
 	return p.nudges
 }
 
-// WeChat stops pushing without a word. That is said, and WeChat asked to go on, once in ten minutes; meanwhile the last ticket is good for twelve hours.
+// WeChat stops pushing without a word. That is said, and WeChat asked to go on, once in ten
+// minutes; meanwhile the last ticket is good for twelve hours.
 func TestATicketThatIsMissingIsAskedForAndTheLastOneIsUsed(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		wx := &pushing{}

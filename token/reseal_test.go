@@ -11,7 +11,8 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// rotating is a platform whose rows are sealed under an old key, by replicas that have been given a newer one since.
+// rotating is a platform whose rows are sealed under an old key, by replicas that have been given a
+// newer one since.
 func rotating(t *testing.T, p *platform) (old, both *seal.Ring, work func()) {
 	t.Helper()
 	oldKey, youngKey := seal.NewKey(), seal.NewKey()

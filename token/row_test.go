@@ -8,7 +8,9 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// history drives one row by hand, as its holders do, at seconds after the start. Every history of docs/design.md, "Custody" is a test here: it ends with the newest token stored, or with a suspect row that is refreshed once more, alone.
+// history drives one row by hand, as its holders do, at seconds after the start. Every history of
+// docs/design.md, "Custody" is a test here: it ends with the newest token stored, or with a suspect
+// row that is refreshed once more, alone.
 type history struct {
 	t *testing.T
 	r row
@@ -54,7 +56,8 @@ func (h *history) spare(name string) {
 	}
 }
 
-// suspectUntil says that the row is refreshed once more at that second and no sooner, and that this ends the suspicion.
+// suspectUntil says that the row is refreshed once more at that second and no sooner, and that this
+// ends the suspicion.
 func (h *history) suspectUntil(seconds float64) {
 	h.t.Helper()
 	if r := h.r; r.wanted(at(seconds - 1)) {

@@ -10,7 +10,8 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// world is a WeChat and a row between which holders stall, die, and lose answers. Only the clocks are simulated: the rules are those that serve.
+// world is a WeChat and a row between which holders stall, die, and lose answers. Only the clocks
+// are simulated: the rules are those that serve.
 type world struct {
 	r       row
 	now     time.Time
@@ -40,7 +41,8 @@ func (w *world) claim(*rapid.T) {
 	w.asks = append(w.asks, &asking{claim: w.r.claim(w.m(), w.r.version)})
 }
 
-// send is within the lease for one who may die; one who is paused for longer lives to see his answer.
+// send is within the lease for one who may die; one who is paused for longer lives to see his
+// answer.
 func (w *world) send(t *rapid.T) {
 	a := w.pick(t, func(a *asking) bool { return a.sent.IsZero() && !a.gone })
 	if a != nil {
@@ -114,7 +116,8 @@ func (w *world) lose(t *rapid.T) {
 	}
 }
 
-// kill is only of those whose lease has not ended: a later one was paused, and then killed, which nobody can know of.
+// kill is only of those whose lease has not ended: a later one was paused, and then killed, which
+// nobody can know of.
 func (w *world) kill(t *rapid.T) {
 	a := w.pick(t, func(a *asking) bool { return !a.gone && !a.exchange && w.now.Sub(a.claim.at) < 4*time.Second })
 	if a == nil {
@@ -188,7 +191,8 @@ func (w *world) quiet() {
 	}
 }
 
-// TestTheNewestTokenIsStoredWhateverHappens holds the invariants I1, I2 and I4 of custody over random histories.
+// TestTheNewestTokenIsStoredWhateverHappens holds the invariants I1, I2 and I4 of custody over
+// random histories.
 func TestTheNewestTokenIsStoredWhateverHappens(t *testing.T) {
 	for range 20 {
 		rapid.Check(t, anything)

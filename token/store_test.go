@@ -248,7 +248,8 @@ func TestAVanishedHolderIsFoundByAKeeper(t *testing.T) {
 	})
 }
 
-// The first history of custody, with two processes: A stalls while B takes over, WeChat serves B and then A, and A stores first.
+// The first history of custody, with two processes: A stalls while B takes over, WeChat serves B
+// and then A, and A stores first.
 func TestAStallsBTakesOverAndANewerTokenIsNotLost(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		a, b, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
@@ -773,7 +774,8 @@ func TestUsesThatSQLDidNotTakeAreWrittenLater(t *testing.T) {
 	}
 }
 
-// Where replicas run on while an older dump is restored, as with a failover to a standby that lags behind, they know what the row has lost.
+// Where replicas run on while an older dump is restored, as with a failover to a standby that lags
+// behind, they know what the row has lost.
 func TestARowOfAnOlderDumpIsSuspectOnceItsTokenIsUsed(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
@@ -811,7 +813,8 @@ func TestTheMostUrgentComesFirst(t *testing.T) {
 	})
 }
 
-// An owner with very many due rows delays nobody, and within an owner what expires first comes first.
+// An owner with very many due rows delays nobody, and within an owner what expires first comes
+// first.
 func TestNobodyWaitsForAnothersMany(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s := p.replica(Authorizer)
@@ -1031,7 +1034,8 @@ type platform struct {
 	first  *db.DB
 }
 
-// each runs test on SQLite with an in-process Redis, and on PostgreSQL and the real Redis together, where they are.
+// each runs test on SQLite with an in-process Redis, and on PostgreSQL and the real Redis together,
+// where they are.
 func each(t *testing.T, test func(t *testing.T, p *platform)) {
 	t.Helper()
 	t.Parallel()
