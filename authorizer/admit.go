@@ -8,24 +8,25 @@ import (
 	"wxplatform/wechat"
 )
 
-// Need is what an API asks of a caller and of an account.
+// Need is what an API requires of its caller and of the account.
 type Need struct {
 	Scope    tenant.Scope
 	AnyOf    []wechat.PermissionSet // one of these must be granted; none means any authorization will do
 	Official bool                   // an Official Account or a service account; whether it must be verified is WeChat's to judge
 }
 
-// Admitted is an authorizer for which a caller may make one kind of call.
+// Admitted is an authorizer that a caller was admitted to, for one kind of call.
 type Admitted struct {
 	Authorizer
 	need Need
 }
 
-// Admit is every check of who may do this for whom, in the order of docs/design.md, "HTTP surface", made before a body
-// is read: tenant.ErrInsufficientScope, tenant.ErrSuspended, ErrUnknown, ErrRevoked, ErrReauthorize,
-// *PermissionError, ErrNotEligible or ErrUnread, the last three in an *AccountError. Before one of
-// those is answered the profile is read again, at most once a minute an authorizer, for WeChat's
-// events get lost. A caller that comes while it is read waits for that.
+// Admit checks whether the caller may make a call for the account, in the order of docs/design.md,
+// "Admission", before a body is read. It fails with tenant.ErrInsufficientScope,
+// tenant.ErrSuspended, ErrUnknown, ErrRevoked, ErrReauthorize, or with *PermissionError,
+// ErrNotEligible or ErrUnread inside an *AccountError. Before one of the last three it reads the
+// profile again, at most once a minute per account, because events of WeChat get lost. Callers that
+// arrive during that reading wait for it.
 func (r *Registry) Admit(ctx context.Context, caller tenant.Caller, id wechat.AppID, need Need) (Admitted, error) {
 	if err := caller.May(need.Scope); err != nil {
 		return Admitted{}, err
@@ -55,8 +56,9 @@ func (r *Registry) admitAfresh(ctx context.Context, a Authorizer, need Need) (Ad
 	return Admitted{a, need}, a.about(err)
 }
 
-// metBy says what a lacks, or nil. What was not read is not known to be lacking: a profile that was
-// never read is ErrUnread, and where nobody knows which sets were granted WeChat is asked.
+// metBy returns what a lacks, or nil. Unknown is not lacking: an account whose profile was never
+// read is ErrUnread, and where it is not known which sets were granted, the call goes out and
+// WeChat decides.
 func (n Need) metBy(a Authorizer) error {
 	granted := a.PermissionSets.HasAny(n.AnyOf)
 	switch {

@@ -16,9 +16,9 @@ type Assignment struct {
 	Tenant tenant.ID
 }
 
-// Assign binds authorizers that belong to no tenant, some in each transaction. It returns those that it
-// refused: unknown ones and those of other tenants, which only Move moves. One that belongs to the
-// tenant already is not refused. It may be repeated.
+// Assign binds authorizers that belong to no tenant, some in each transaction. It returns those
+// that it refused: unknown ones and those of other tenants, which only Move moves. One that belongs
+// to the tenant already is not refused. It may be repeated.
 func (r *Registry) Assign(ctx context.Context, by tenant.Actor, some []Assignment) (refused []Assignment, err error) {
 	var these []Assignment // of one transaction
 	begin := func(tx *db.Tx) error {

@@ -1,4 +1,5 @@
-// Package authorizer is for whom we act: the accounts that authorized the component, their profiles, who may act for them, and calls with their access token.
+// Package authorizer stores the merchants' accounts and calls WeChat with their access tokens. It
+// knows who may act for an account and what the merchant granted, and keeps the tokens fresh.
 package authorizer
 
 import (
@@ -16,7 +17,7 @@ import (
 	"wxplatform/wechat"
 )
 
-// What a caller may meet before WeChat is asked.
+// Errors that callers get before WeChat is asked, or instead of its refusal.
 var (
 	ErrUnknown     = errors.New("no such authorizer")                            // also another tenant's
 	ErrRevoked     = errors.New("merchant withdrew the authorization")           // docs/design.md, "Absent is not unknown"
@@ -27,7 +28,7 @@ var (
 	ErrUnread      = errors.New("profile could not be read from WeChat")         // and without it nobody knows what is allowed
 )
 
-// PermissionError says that the merchant granted none of the permission sets that an API needs.
+// PermissionError means that the merchant granted none of the permission sets that an API requires.
 type PermissionError struct {
 	RequiredAnyOf []wechat.PermissionSet
 	Granted       wechat.PermissionSets
@@ -39,23 +40,23 @@ func (e *PermissionError) Error() string {
 	return fmt.Sprintf("merchant granted [%s], needed is one of [%s]", e.Granted, wechat.PermissionSets(e.RequiredAnyOf))
 }
 
-// Unwrap gives WeChat's refusal.
+// Unwrap returns WeChat's refusal.
 func (e *PermissionError) Unwrap() error { return e.Wire }
 
-// AccountError is an error that has to do with what an account is, and with what is known of that.
+// AccountError adds what is known of the account to an error about what the account is.
 type AccountError struct {
 	Granted  wechat.PermissionSets // nil where it is not known
 	Verified bool
 	Err      error
 }
 
-// Error is that of the error inside.
+// Error returns the text of the inner error.
 func (e *AccountError) Error() string { return e.Err.Error() }
 
-// Unwrap gives the error inside.
+// Unwrap returns the inner error.
 func (e *AccountError) Unwrap() error { return e.Err }
 
-// about tells with err what is known of a.
+// about adds to err what is known of a.
 func (a Authorizer) about(err error) error {
 	if err == nil {
 		return nil
@@ -63,10 +64,10 @@ func (a Authorizer) about(err error) error {
 	return &AccountError{Granted: a.PermissionSets, Verified: a.Verified(), Err: err}
 }
 
-// Kind is what sort of account an authorizer is.
+// Kind is the kind of an account.
 type Kind string
 
-// The kinds of account. Unread means that the profile was not read yet.
+// The kinds of account. Unread means that the profile was never read.
 const (
 	Unread      Kind = ""
 	Official    Kind = "official"
@@ -74,10 +75,10 @@ const (
 	MiniProgram Kind = "miniprogram"
 )
 
-// State is how an authorizer is.
+// State is the state of an authorizer.
 type State string
 
-// The states. Only Reauthorize and Revoked keep calls from WeChat.
+// The states. Only Reauthorize and Revoked block calls.
 const (
 	Healthy     State = "healthy"
 	Degraded    State = "degraded"
@@ -86,7 +87,8 @@ const (
 	Quota       State = "quota"
 )
 
-// Profile is what api_get_authorizer_info tells of an account (docs/wechat.md, "Profile of an authorizer").
+// Profile is what api_get_authorizer_info says about an account (docs/wechat.md, "Profile of an
+// authorizer").
 type Profile struct {
 	UserName       wechat.UserName
 	Alias          string // its WeChat id; may be empty
@@ -116,7 +118,7 @@ type Authorizer struct {
 // Verified reports whether WeChat verified the account.
 func (a Authorizer) Verified() bool { return a.Kind != Unread && a.VerifyType >= 0 }
 
-// usable says why no call can be made for a, or nil.
+// usable returns why no call can be made for a, or nil.
 func (a Authorizer) usable() error {
 	switch a.State {
 	case Revoked:
@@ -142,8 +144,8 @@ type Registry struct {
 	counted  counted
 }
 
-// New keeps the authorizers of d; tokens keeps their tokens, and limiter says when WeChat may be asked
-// for one.
+// New keeps the authorizers of d; tokens keeps their tokens, and limiter says when WeChat may be
+// asked for one.
 func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store, limiter *quota.Limiter, client *wechat.Client) *Registry {
 	rows, calls := table{d}, api{c, limiter, client}
 	return &Registry{
@@ -155,7 +157,8 @@ func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store
 	}
 }
 
-// Get is owner's authorizer, or ErrUnknown, also where it is another tenant's; db.ErrUnavailable where nobody knows.
+// Get returns owner's authorizer. It fails with ErrUnknown, also for another tenant's, or with
+// db.ErrUnavailable where neither SQL nor a cache can tell.
 func (r *Registry) Get(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
 	a, err := r.facts.Get(ctx, string(owner)+"/"+string(id), func(ctx context.Context) (Authorizer, error) { return r.table.load(ctx, owner, id) })
 	if err == nil && (a.Tenant != owner || a.AppID != id) {
@@ -164,7 +167,8 @@ func (r *Registry) Get(ctx context.Context, owner tenant.ID, id wechat.AppID) (A
 	return a, err
 }
 
-// List is up to limit of owner's authorizers behind after, in the order of their appids.
+// List returns up to limit of owner's authorizers whose appid is greater than after, in the order
+// of their appids.
 func (r *Registry) List(ctx context.Context, owner tenant.ID, after wechat.AppID, limit int) ([]Authorizer, error) {
 	all, err := r.table.list(ctx, owner, after, limit)
 	if err != nil {
@@ -173,22 +177,25 @@ func (r *Registry) List(ctx context.Context, owner tenant.ID, after wechat.AppID
 	return all, nil
 }
 
-// Find is the authorizer id, whosever it is: for the operator and for WeChat's own messages, never for a tenant. It fails with ErrUnknown.
+// Find returns the authorizer id of any tenant. It is for the operator and for WeChat's own
+// messages, never for a tenant. It fails with ErrUnknown.
 func (r *Registry) Find(ctx context.Context, id wechat.AppID) (Authorizer, error) {
 	return r.table.find(ctx, r.db, id)
 }
 
-// All is up to limit authorizers behind after, whosever they are: for the operator.
+// All returns up to limit authorizers of any tenant whose appid is greater than after. It is for
+// the operator.
 func (r *Registry) All(ctx context.Context, after wechat.AppID, limit int) ([]Authorizer, error) {
 	return r.table.all(ctx, after, limit)
 }
 
-// InState is All of those in one state.
+// InState is All for one state.
 func (r *Registry) InState(ctx context.Context, state State, after wechat.AppID, limit int) ([]Authorizer, error) {
 	return r.table.allInState(ctx, state, after, limit)
 }
 
-// Move binds the authorizer id to another tenant, or to nobody (""): the operator's decision alone. It fails with ErrUnknown.
+// Move binds the authorizer id to another tenant, or to none (""). Only the operator may do that;
+// by is recorded. It fails with ErrUnknown.
 func (r *Registry) Move(ctx context.Context, by tenant.Actor, id wechat.AppID, to tenant.ID) error {
 	return r.db.Tx(ctx, func(tx *db.Tx) error {
 		tx.Changed()

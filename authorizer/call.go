@@ -9,11 +9,11 @@ import (
 	"wxplatform/wechat"
 )
 
-// Call sends call with the authorizer's access token, and with a newer one where WeChat rejects that:
-// a call that was rejected was not executed. A rejected token is the caller's only when none newer can
-// be had. It fails with an error of the wire as it is, or with ErrRejected, ErrUnconfirmed,
-// ErrReauthorize, *PermissionError or ErrNotEligible where the refusal means that, or with why there
-// is no token.
+// Call sends a call with the authorizer's access token. Where WeChat rejects the token, and so has
+// not executed the call, Call repeats it with a newer one; a caller sees the rejection only when no
+// newer token can be had. It fails with an error of package wechat, with ErrRejected,
+// ErrUnconfirmed, ErrReauthorize, *PermissionError or ErrNotEligible where WeChat's refusal means
+// that, or with ErrNoToken.
 func (r *Registry) Call(ctx context.Context, a Admitted, call wechat.Call) (wechat.Answer, error) {
 	with, err := r.token(ctx, a.AppID)
 	if err != nil {
@@ -37,12 +37,12 @@ func (r *Registry) Call(ctx context.Context, a Admitted, call wechat.Call) (wech
 	return answer, r.meaning(ctx, a, with.Version, err)
 }
 
-// newerTokens is how many are tried behind the first: the row may have one that is newer than the
-// process's and dead all the same, and the next is asked for.
+// newerTokens is how many newer tokens are tried: the stored one may be newer than this process's
+// and rejected too, and then WeChat is asked for one.
 const newerTokens = 2
 
-// outdated reports whether a newer token may do better: this one was rejected, or WeChat says that
-// the account may not and there is a newer token, so that it may have authorized anew meanwhile.
+// outdated reports whether a newer token may do better: WeChat rejected this one, or it refused the
+// account and a newer token is stored, so that the merchant may have authorized again meanwhile.
 func (r *Registry) outdated(ctx context.Context, id wechat.AppID, called token.Version, err error) bool {
 	switch wechat.Refused(err) {
 	case wechat.Unauthorized, wechat.NotAuthorized, wechat.NotGranted:
@@ -52,7 +52,7 @@ func (r *Registry) outdated(ctx context.Context, id wechat.AppID, called token.V
 	return wechat.IsRejectedToken(err)
 }
 
-// withoutNewer says what it means that a call was refused and there is no newer token to try.
+// withoutNewer returns what a refused call means where there is no newer token to try.
 func (r *Registry) withoutNewer(ctx context.Context, a Admitted, called token.Version, refusal, getting error) error {
 	switch {
 	case !wechat.IsRejectedToken(refusal):
@@ -68,13 +68,14 @@ func (a api) send(ctx context.Context, with token.Token, call wechat.Call) (wech
 	return a.wechat.Do(ctx, call)
 }
 
-// meaning says what WeChat's answer to a call tells about the authorizer, after that was noted (docs/design.md, "Whose fault").
+// meaning notes what WeChat's answer to a call says about the authorizer, and returns the error for
+// the caller (docs/design.md, "Whose fault").
 func (r *Registry) meaning(ctx context.Context, a Admitted, called token.Version, err error) error {
 	switch wechat.Refused(err) {
 	case wechat.NotAuthorized:
-		return errors.Join(ErrUnconfirmed, r.states.note(ctx, a.AppID, judgeCall(err), called), err)
+		return errors.Join(ErrUnconfirmed, r.states.note(ctx, a.AppID, effectOfCall(err), called), err)
 	case wechat.PasswordChanged:
-		return errors.Join(ErrReauthorize, r.states.note(ctx, a.AppID, judgeCall(err), called), err)
+		return errors.Join(ErrReauthorize, r.states.note(ctx, a.AppID, effectOfCall(err), called), err)
 	case wechat.NotGranted, wechat.Unauthorized:
 		fresh, _ := r.profiles.reread(ctx, a.Authorizer)
 		return fresh.about(a.need.refused(fresh, err))
@@ -82,9 +83,9 @@ func (r *Registry) meaning(ctx context.Context, a Admitted, called token.Version
 	return err
 }
 
-// refused says why WeChat refuses a call that was admitted, as far as the profile tells: 61007 is a
-// missing permission set; 48001 is that too, or an account that is not verified, or something that
-// nobody can tell.
+// refused says why WeChat refused a call that was admitted, as far as the profile tells: 61007
+// means that a permission set is missing; 48001 means that too, or an unverified account, or cannot
+// be explained.
 func (n Need) refused(a Authorizer, err error) error {
 	switch {
 	case wechat.Refused(err) == wechat.NotGranted, len(a.PermissionSets) > 0 && !a.PermissionSets.HasAny(n.AnyOf):

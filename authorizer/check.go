@@ -20,10 +20,11 @@ const (
 	unreadEvery   = 10 * time.Minute
 )
 
-// When WeChat contradicts a withdrawal it is asked again after these: its pages do not learn of it at once.
+// When WeChat contradicts a withdrawal it is asked again after these times, because its servers do
+// not all know of a withdrawal at once.
 var askAgain = []time.Duration{time.Minute, 10 * time.Minute}
 
-// checks is the queue's table of the accounts whose authorization WeChat is asked about.
+// checks is the queue of accounts whose authorization WeChat is asked about.
 type checks struct{ *Registry }
 
 func (k keeper) checkQueue() *queue.Queue[check] {
@@ -54,7 +55,7 @@ func (q checks) Finish(ctx context.Context, c check) error {
 	return err
 }
 
-// Postpone counts how often WeChat contradicted.
+// Postpone counts how often WeChat contradicted the withdrawal.
 func (q checks) Postpone(ctx context.Context, c check, again time.Duration) error {
 	now, err := db.Now(ctx, q.db)
 	if err != nil {
@@ -64,7 +65,8 @@ func (q checks) Postpone(ctx context.Context, c check, again time.Duration) erro
 	return err
 }
 
-// Work asks WeChat whether c is authorized. 61003 revokes, unless the merchant authorized while we asked. Where WeChat does not say, the lease's end is the next try.
+// Work asks WeChat whether the account is authorized. 61003 revokes it, unless the merchant
+// authorized meanwhile. Where WeChat gives no answer, the next try is when the lease ends.
 func (q checks) Work(ctx context.Context, c check) (again time.Duration, err error) {
 	again, err = q.check(ctx, c)
 	if err != nil {
@@ -91,7 +93,8 @@ func (q checks) check(ctx context.Context, c check) (again time.Duration, err er
 	return 0, err
 }
 
-// revoke also ends the check, and does nothing where another process took that meanwhile.
+// revoke marks the account as revoked and ends the check. It does nothing where another process
+// took the check or a newer token was stored.
 func (s states) revoke(ctx context.Context, c check, read token.Version) error {
 	publish := func(context.Context) {}
 	err := s.change(ctx, c.AppID, func(tx *db.Tx, is condition, now time.Time) (condition, error) {
@@ -117,7 +120,8 @@ func (s states) revoke(ctx context.Context, c check, read token.Version) error {
 	return err
 }
 
-// readUnread reads the profiles of those that have none: found in WeChat's list, or authorized while it could not be read.
+// readUnread reads the profiles of accounts that have none: those found in WeChat's list, or
+// authorized while the profile could not be read.
 func (k keeper) readUnread(ctx context.Context) error {
 	if p, _ := k.quota.Paused(ctx); quota.IsPlatformFault(p.Code) {
 		return nil

@@ -24,7 +24,7 @@ func (r *Registry) RunQueues(ctx context.Context, report func(error)) {
 	keeper{r}.attemptQueue().Once(ctx, report)
 }
 
-func (r *Registry) MendDue(ctx context.Context) error { return keeper{r}.mendDue(ctx) }
+func (r *Registry) RecoverDue(ctx context.Context) error { return keeper{r}.recoverDue(ctx) }
 
 func (r *Registry) Component() *component.Component { return r.component }
 

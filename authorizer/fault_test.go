@@ -35,23 +35,23 @@ func TestWhoseFaultAFailedAskIs(t *testing.T) {
 	now := time.Now()
 	for name, c := range map[string]struct {
 		err  error
-		want verdict
+		want effect
 	}{
-		"61023":       {code(t, 61023), verdict{state: Degraded, seek: true}},
-		"61003":       {code(t, 61003), verdict{state: Degraded, doubt: true}},
-		"42007":       {code(t, 42007), verdict{state: Reauthorize}},
-		"45009":       {code(t, 45009), verdict{state: Quota}},
-		"45011":       {code(t, 45011), verdict{state: Quota}},
-		"48001":       {code(t, 48001), verdict{state: Degraded}},
-		"-1":          {code(t, -1), verdict{state: Degraded}},
-		"HTML":        {answered(t, "<html>"), verdict{state: Degraded}},
-		"unreachable": {answered(t, ""), verdict{state: Degraded}},
-		"61004 alone": {fmt.Errorf("%w: %w", ErrAlone, code(t, 61004)), verdict{state: Degraded}},
-		"40001 alone": {fmt.Errorf("%w: %w", ErrAlone, code(t, 40001)), verdict{state: Degraded}},
-		"for all":     {fmt.Errorf("%w: %w: %w", token.ErrNotAsked, errForAll, code(t, 61004)), verdict{}},
-		"undecided":   {fmt.Errorf("%w: %w", token.ErrNotAsked, code(t, 61004)), verdict{}},
+		"61023":       {code(t, 61023), effect{state: Degraded, seek: true}},
+		"61003":       {code(t, 61003), effect{state: Degraded, doubt: true}},
+		"42007":       {code(t, 42007), effect{state: Reauthorize}},
+		"45009":       {code(t, 45009), effect{state: Quota}},
+		"45011":       {code(t, 45011), effect{state: Quota}},
+		"48001":       {code(t, 48001), effect{state: Degraded}},
+		"-1":          {code(t, -1), effect{state: Degraded}},
+		"HTML":        {answered(t, "<html>"), effect{state: Degraded}},
+		"unreachable": {answered(t, ""), effect{state: Degraded}},
+		"61004 alone": {fmt.Errorf("%w: %w", ErrAlone, code(t, 61004)), effect{state: Degraded}},
+		"40001 alone": {fmt.Errorf("%w: %w", ErrAlone, code(t, 40001)), effect{state: Degraded}},
+		"for all":     {fmt.Errorf("%w: %w: %w", token.ErrNotAsked, errForAll, code(t, 61004)), effect{}},
+		"undecided":   {fmt.Errorf("%w: %w", token.ErrNotAsked, code(t, 61004)), effect{}},
 	} {
-		got := judgeAsk(&token.Failure{Err: asAskError(c.err, now, 0)})
+		got := effectOfRefresh(&token.Failure{Err: asAskError(c.err, now, 0)})
 		if (got.state == "") != (got.reason == "") {
 			t.Errorf("%s: got %+v, want a state with a reason", name, got)
 		}
@@ -63,8 +63,8 @@ func TestWhoseFaultAFailedAskIs(t *testing.T) {
 }
 
 func TestOnlyTwoRefusalsOfACallSaySomethingOfTheAuthorizer(t *testing.T) {
-	for n, want := range map[int]verdict{61003: {doubt: true}, 42007: passwordChanged, 45009: {}, 45011: {}, 48001: {}, 61007: {}, 61004: {}, 40001: {}, 61023: {}, -1: {}} {
-		if got := judgeCall(code(t, n)); got != want {
+	for n, want := range map[int]effect{61003: {doubt: true}, 42007: passwordChanged, 45009: {}, 45011: {}, 48001: {}, 61007: {}, 61004: {}, 40001: {}, 61023: {}, -1: {}} {
+		if got := effectOfCall(code(t, n)); got != want {
 			t.Errorf("%d: got %+v, want %+v", n, got, want)
 		}
 	}

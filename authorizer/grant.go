@@ -21,9 +21,9 @@ type Grant struct {
 	Inviter        tenant.ID             // whose pending invitation the code came by; "" where none may bind
 }
 
-// Read takes what an answer of api_query_auth gives, which WeChat gives only once: the appid and the
-// tokens count whatever the rest of it looks like. Tokens are missing where the account has no API.
-// It returns the member that is missing without which nobody knows whose the tokens are, or "".
+// Read reads an answer of api_query_auth, which WeChat gives only once. The appid and the tokens
+// count whatever the rest looks like; an account without API permission has no tokens. It returns
+// the member whose absence makes the answer useless, or "".
 func (g *Grant) Read(answer wechat.Object) (lacks string) {
 	info, _ := answer.Object("authorization_info")
 	id, ok := info.AppID("authorizer_appid")
@@ -38,14 +38,16 @@ func (g *Grant) Read(answer wechat.Object) (lacks string) {
 	return ""
 }
 
-// Granted is what became of a grant.
+// Granted is the result of a grant.
 type Granted struct {
 	Bound   tenant.ID // whose the authorizer is now; "" is nobody's
 	Publish token.Publish
 }
 
-// Grant stores g in the caller's transaction: tokens always, for refusing what WeChat gave would kill those we hold; the binding to a tenant only where there is none that lasts (docs/design.md, "Whose merchant").
-// After the commit the caller runs Publish, which shares the token.
+// Grant stores g in the caller's transaction. Tokens are always stored, because refusing them would
+// kill the stored ones. The tenant is set only where the account belongs to none, or withdrew
+// (docs/design.md, "Whose merchant"). After the commit the caller runs Publish, which shares the
+// token.
 func (r *Registry) Grant(ctx context.Context, tx *db.Tx, g Grant) (Granted, error) {
 	now, err := tx.Now(ctx)
 	if err != nil {
@@ -70,7 +72,7 @@ func (r *Registry) Grant(ctx context.Context, tx *db.Tx, g Grant) (Granted, erro
 	return Granted{a.Tenant, publish}, r.states.seekMissing(ctx, tx, a.AppID)
 }
 
-// seekMissing has WeChat's list looked through for a refresh token that an exchange did not give.
+// seekMissing seeks a refresh token in WeChat's list where the exchange gave none.
 func (s states) seekMissing(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
 	if has, err := s.tokens.HasRefresh(ctx, tx, id); err != nil || has {
 		return err
@@ -85,9 +87,9 @@ func (s states) seekIn(ctx context.Context, tx *db.Tx, id wechat.AppID, reason s
 	})
 }
 
-// Contradict takes, in the caller's transaction, that WeChat named two accounts for one auth code.
-// Nobody knows whose the tokens are, so both accounts are kept, nobody's where they are new, and
-// WeChat's list is looked through for the refresh tokens of both.
+// Contradict notes, in the caller's transaction, that WeChat named two accounts for one auth code.
+// It is not known whose the tokens are, so both accounts are kept, without a tenant where they are
+// new, and their refresh tokens are sought in WeChat's list.
 func (r *Registry) Contradict(ctx context.Context, tx *db.Tx, ids ...wechat.AppID) error {
 	now, err := tx.Now(ctx)
 	if err != nil {
@@ -104,8 +106,8 @@ func (r *Registry) Contradict(ctx context.Context, tx *db.Tx, ids ...wechat.AppI
 	return nil
 }
 
-// Unbind takes an account from its tenant if it was not known before the time given: an exchange that
-// is no longer believed bound it. It is for the operator to bind again.
+// Unbind takes an account from its tenant if it became known at or after knownSince: the exchange
+// that bound it is no longer believed. The operator may bind it again.
 func (r *Registry) Unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, knownSince time.Time) error {
 	tx.Changed()
 	unbound, err := r.table.unbind(ctx, tx, id, knownSince)
@@ -115,7 +117,8 @@ func (r *Registry) Unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, known
 	return r.tokens.SetOwner(ctx, tx, id, "")
 }
 
-// granted is a after g. A binding lasts until the merchant withdraws; then an invitation of any tenant binds anew.
+// granted returns a after g. An account belongs to its tenant until the merchant withdraws; then an
+// invitation of any tenant binds it.
 func (a Authorizer) granted(g Grant, now time.Time) Authorizer {
 	if a.State == Revoked {
 		a.Tenant = ""

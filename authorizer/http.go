@@ -15,14 +15,14 @@ import (
 	"wxplatform/wechat"
 )
 
-// Handler serves the routes of this package, and admits requests to every route below
+// Handler serves the routes of this package, and admits the requests to every route below
 // /v1/authorizers/{appid}.
 type Handler struct {
 	Authorizers *Registry
 	Gate        tenant.Gate
 }
 
-// Routes adds them to e.
+// Routes adds the routes to e.
 func (h *Handler) Routes(e *echo.Echo) {
 	e.GET("/v1/authorizers", h.list)
 	e.GET("/v1/authorizers/:appid", h.show)
@@ -95,7 +95,7 @@ type pageView struct {
 	Next        string `json:"next,omitempty"` // the after of the next page
 }
 
-// One more than asked for is read, to know whether there is a next page.
+// One more than the page is read, to know whether there is a next page.
 func (h *Handler) page(ctx context.Context, owner tenant.ID, after wechat.AppID, limit int) (pageView, error) {
 	all, err := h.Authorizers.List(ctx, owner, after, limit+1)
 	if err != nil {
@@ -136,7 +136,7 @@ func (h *Handler) show(c echo.Context) error {
 	return c.JSON(http.StatusOK, views[0])
 }
 
-// View is how an authorizer is shown, to its tenant and to the operator. It has no token.
+// View is an authorizer as its tenant and the operator see it. It contains no token.
 type View struct {
 	AppID          wechat.AppID          `json:"appid"`
 	Tenant         tenant.ID             `json:"tenant"`
@@ -157,12 +157,12 @@ type View struct {
 	ProfileAt      *time.Time            `json:"profile_at"`
 }
 
-// view shows a, but for the health of its token.
+// view returns the view of a, without the health of its token.
 func (a Authorizer) view() View {
 	v := View{
 		AppID: a.AppID, Tenant: a.Tenant, NickName: a.NickName, Alias: a.Alias, UserName: a.UserName, PrincipalName: a.PrincipalName,
 		Kind: a.Kind, Verified: a.Verified(), PermissionSets: a.PermissionSets, State: a.State, Reason: a.Reason, Since: a.Since.UTC(),
-		AuthorizedAt: moment(a.AuthorizedAt), ProfileAt: moment(a.ProfileAt),
+		AuthorizedAt: orNil(a.AuthorizedAt), ProfileAt: orNil(a.ProfileAt),
 	}
 	if a.State.blocks() {
 		v.NextStep = NextStep
@@ -170,7 +170,7 @@ func (a Authorizer) view() View {
 	return v
 }
 
-func moment(t time.Time) *time.Time {
+func orNil(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}

@@ -16,16 +16,16 @@ import (
 )
 
 const (
-	round     = 2 * time.Second
-	atOnce    = 8 // checks, and attempts, at the same time
-	mendEvery = 10 * time.Minute
+	round        = 2 * time.Second
+	atOnce       = 8 // checks, and attempts, at the same time
+	recoverEvery = 10 * time.Minute
 )
 
-// keeper is the work on authorizers that no caller waits for.
+// keeper does the work on authorizers that no caller waits for.
 type keeper struct{ *Registry }
 
-// Run keeps the authorizers until ctx ends: it renews the tokens that are due, and beside that finds out about those that are in doubt.
-// report is told what went wrong; a later round tries again.
+// Run renews due tokens and works off checks, attempts and unread profiles until ctx ends. report
+// gets each error; a later round tries again.
 func (r *Registry) Run(ctx context.Context, report func(error)) error {
 	ctx = db.Background(ctx)
 	reporting := func(err error) {
@@ -44,11 +44,11 @@ func (r *Registry) Run(ctx context.Context, report func(error)) error {
 	running.Go(func() error { return k.checkQueue().Run(ctx, report) })
 	running.Go(func() error { return k.attemptQueue().Run(ctx, report) })
 	running.Go(func() error { every(ctx, round, func() { reporting(k.readUnread(ctx)) }); return nil })
-	running.Go(func() error { every(ctx, mendEvery, func() { reporting(k.mendDue(ctx)) }); return nil })
+	running.Go(func() error { every(ctx, recoverEvery, func() { reporting(k.recoverDue(ctx)) }); return nil })
 	return running.Wait()
 }
 
-// askQuota reads WeChat's quota if it is this replica's turn. Where WeChat does not tell it, nothing
+// askQuota reads WeChat's quota if it is this replica's turn. If WeChat does not tell it, nothing
 // changes.
 func (k keeper) askQuota(ctx context.Context) {
 	if !k.quota.TakeReading(ctx) {
@@ -59,7 +59,7 @@ func (k keeper) askQuota(ctx context.Context) {
 	}
 }
 
-// every acts at once and then each d, until ctx ends.
+// every acts immediately and then every d, until ctx ends.
 func every(ctx context.Context, d time.Duration, act func()) {
 	ticker := time.NewTicker(d)
 	defer ticker.Stop()
@@ -72,13 +72,13 @@ func every(ctx context.Context, d time.Duration, act func()) {
 	}
 }
 
-// tier is which tokens are renewed, and whether the budget allows it.
+// tier is a class of tokens to renew, and whether the budget allows it.
 type tier struct {
 	list func(ctx context.Context, n int) ([]wechat.AppID, error)
 	may  func() bool
 }
 
-// renewAllDue renews what is due of the tokens in use, and when nothing of that is left, what is due of the warm ones.
+// renewAllDue renews due tokens that are in use, and when none is left, due tokens that are warm.
 func (k keeper) renewAllDue(ctx context.Context, p *quota.Pace, report func(error)) error {
 	for _, t := range []tier{{k.tokens.Due, k.quota.MayRenew}, {k.tokens.Warm, k.quota.MayRenewWarm}} {
 		if done, err := k.renewTier(ctx, t, p, report); err != nil || !done {
@@ -88,7 +88,8 @@ func (k keeper) renewAllDue(ctx context.Context, p *quota.Pace, report func(erro
 	return nil
 }
 
-// renewTier goes on until a batch was not full, and then is done, or until most of one failed. Every replica lists the same rows, so each goes through its batch in an order of its own.
+// renewTier renews batch after batch. It is done when a batch was not full, and gives up when most
+// of one failed. Every replica lists the same rows, so each shuffles its batch.
 func (k keeper) renewTier(ctx context.Context, t tier, p *quota.Pace, report func(error)) (done bool, err error) {
 	for ctx.Err() == nil {
 		if !t.may() {
@@ -112,7 +113,8 @@ func (k keeper) renewTier(ctx context.Context, t tier, p *quota.Pace, report fun
 	return false, nil
 }
 
-// renewDue renews what is due, stride by stride, until the budget or a pause ends it. Without a component token nothing can be renewed, and in a pause only a probe may.
+// renewDue renews stride by stride until the budget is used up or a pause begins. Without a
+// component token nothing can be renewed; during a pause only a probe may be sent.
 func (k keeper) renewDue(ctx context.Context, due []wechat.AppID, t tier, p *quota.Pace, report func(error)) (renewed int, err error) {
 	for len(due) > 0 && ctx.Err() == nil && t.may() {
 		if _, paused := k.quota.Paused(ctx); paused {
@@ -129,7 +131,7 @@ func (k keeper) renewDue(ctx context.Context, due []wechat.AppID, t tier, p *quo
 	return renewed, nil
 }
 
-// renewSome renews some, so many at once.
+// renewSome renews some tokens, atOnce at a time, and returns how many succeeded.
 func (k keeper) renewSome(ctx context.Context, some []wechat.AppID, atOnce int, report func(error)) int {
 	var count atomic.Int64
 	group := errgroup.Group{}
@@ -161,7 +163,7 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// probeDue asks for one that is due, if it is time to see whether the pause is over.
+// probeDue requests one due token if it is time to probe whether the pause is over.
 func (k keeper) probeDue(ctx context.Context, due []wechat.AppID) error {
 	for _, id := range due {
 		_, err := k.renew(ctx, id)

@@ -77,9 +77,9 @@ func (c condition) difference(known, exchanged, news bool, begun time.Time) Diff
 	return Same
 }
 
-// Offer keeps a listed refresh token that is another one as the spare, and has it tried if the row's
-// own is refused: it overwrites nothing (docs/design.md, "Whose fault"). It returns false where the
-// token is known already.
+// Offer keeps a listed refresh token that is another one as the spare, and has it tried if the
+// row's own is refused: it overwrites nothing (docs/design.md, "Whose fault"). It returns false
+// where the token is known already.
 func (r *Registry) Offer(ctx context.Context, id wechat.AppID, refresh seal.Secret) (taken bool, err error) {
 	err = r.states.change(ctx, id, func(tx *db.Tx, c condition, _ time.Time) (condition, error) {
 		var err error
@@ -91,9 +91,9 @@ func (r *Registry) Offer(ctx context.Context, id wechat.AppID, refresh seal.Secr
 	return taken && err == nil, err
 }
 
-// EndSearch notes that a walk found no other refresh token for id than the one that was refused. That
-// counts only if that token is still the stored one and the walk began after the refusal; otherwise it
-// returns false and changes nothing.
+// EndSearch notes that a walk found no other refresh token for id than the one that was refused.
+// That counts only if that token is still the stored one and the walk began after the refusal;
+// otherwise it returns false and changes nothing.
 func (r *Registry) EndSearch(ctx context.Context, id wechat.AppID, begun time.Time) (ended bool, err error) {
 	err = r.states.change(ctx, id, func(tx *db.Tx, c condition, now time.Time) (condition, error) {
 		version, err := r.tokens.Version(ctx, tx, id)
@@ -107,8 +107,8 @@ func (r *Registry) EndSearch(ctx context.Context, id wechat.AppID, begun time.Ti
 	return ended && err == nil, err
 }
 
-// Adopt keeps accounts that WeChat lists and that are not stored. They belong to no tenant, and their
-// refresh token is used soon. adopted is told after each transaction which ones were kept.
+// Adopt keeps accounts that WeChat lists and that are not stored. They belong to no tenant, and
+// their refresh token is used soon. adopted is told after each transaction which ones were kept.
 func (r *Registry) Adopt(ctx context.Context, listed []Listing, adopted func([]Listing)) error {
 	var now time.Time
 	begin := func(tx *db.Tx) (err error) { now, err = tx.Now(ctx); return err }
@@ -126,9 +126,9 @@ func (r *Registry) Adopt(ctx context.Context, listed []Listing, adopted func([]L
 }
 
 // Return takes an account that withdrew, and that a walk found in the list again, as a new
-// authorization without an event, if WeChat says that it is authorized. It belongs to no tenant then:
-// the withdrawal freed it. It returns false where WeChat says no, or where the account changed
-// meanwhile. It fails with an error of package wechat or db.ErrUnavailable.
+// authorization without an event, if WeChat says that it is authorized. It belongs to no tenant
+// then: the withdrawal freed it. It returns false where WeChat says no, or where the account
+// changed meanwhile. It fails with an error of package wechat or db.ErrUnavailable.
 func (r *Registry) Return(ctx context.Context, one Listing, begun time.Time) (returned bool, err error) {
 	before, err := r.table.condition(ctx, one.AppID)
 	if err != nil || before.State != Revoked || !before.Since.Before(begun) {
@@ -169,9 +169,9 @@ func (l lastListed) missing(begun time.Time) bool {
 	return l.state != Revoked && l.listed.Before(begun) && l.authorized.Before(begun) && l.created.Before(begun)
 }
 
-// NotListed returns those of the next limit accounts behind after that a whole walk, begun at begun and
-// marked with MarkListed, did not see. next is where the following page begins, "" after the last one.
-// That an account is not listed changes nothing by itself: Withdrawn has WeChat asked.
+// NotListed returns those of the next limit accounts behind after that a whole walk, begun at begun
+// and marked with MarkListed, did not see. next is where the following page begins, "" after the
+// last one. That an account is not listed changes nothing by itself: Withdrawn has WeChat asked.
 func (r *Registry) NotListed(ctx context.Context, begun time.Time, after wechat.AppID, limit int) (missing []wechat.AppID, next wechat.AppID, err error) {
 	some, err := r.table.whenListed(ctx, after, limit)
 	if err != nil {
@@ -199,14 +199,14 @@ func (r *Registry) Sought(ctx context.Context, most int) ([]wechat.AppID, error)
 	return r.table.sought(ctx, most)
 }
 
-// NotFound has WeChat asked about accounts that were sought before a whole walk began and that it did
-// not see. They are sought again later.
+// NotFound has WeChat asked about accounts that were sought before a whole walk began and that it
+// did not see. They are sought again later.
 func (r *Registry) NotFound(ctx context.Context, begun time.Time) error {
 	return r.table.notFound(ctx, begun)
 }
 
-// ListPage reads the page of WeChat's list that begins behind offset entries. WeChat may list fewer at
-// once than it is asked for.
+// ListPage reads the page of WeChat's list that begins behind offset entries. WeChat may list fewer
+// at once than it is asked for.
 func (r *Registry) ListPage(ctx context.Context, offset int) (ListPage, error) {
 	return r.api.listPage(ctx, offset)
 }

@@ -149,7 +149,7 @@ func TestWhatBlocksCallsIsAnnouncedAndNothingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, c := range []struct {
-			v         verdict
+			v         effect
 			announced bool
 		}{{busy, false}, {quotaUsedUp, false}, {dead, false}, {passwordChanged, true}, {passwordChanged, false}} {
 			before := d.Changes()
@@ -177,7 +177,7 @@ func TestARecoveryThatNobodyNotedIsFound(t *testing.T) {
 		if err := r.states.note(ctx, id, passwordChanged, version); err != nil {
 			t.Fatal(err)
 		}
-		if err := (keeper{r}).mendDue(ctx); err != nil {
+		if err := (keeper{r}).recoverDue(ctx); err != nil {
 			t.Fatal(err)
 		}
 		r.is(t, Reauthorize)
@@ -185,7 +185,7 @@ func TestARecoveryThatNobodyNotedIsFound(t *testing.T) {
 		if err != nil || renewed.Version <= version {
 			t.Fatalf("got version %d after %d, %v, want a newer one, that the process which got it did not live to note", renewed.Version, version, err)
 		}
-		if err := (keeper{r}).mendDue(ctx); err != nil {
+		if err := (keeper{r}).recoverDue(ctx); err != nil {
 			t.Fatal(err)
 		}
 		r.is(t, Healthy)

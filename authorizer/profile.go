@@ -20,7 +20,7 @@ const (
 	afterAuthorization = time.Minute            // how long WeChat may still say 61003 of a new authorization (docs/wechat.md, "Profile of an authorizer")
 )
 
-// profiles reads accounts' profiles from WeChat and keeps them.
+// profiles reads accounts' profiles from WeChat and stores them.
 type profiles struct {
 	db       *db.DB
 	table    table
@@ -28,9 +28,9 @@ type profiles struct {
 	readings *mirror.Flights[wechat.AppID, struct{}] // one reading of an account is shared by all who want it
 }
 
-// reread reads a's profile from WeChat again and answers a as it is then, or as it was where the
-// minute's one reading is spent or fails. All who want it of one authorizer share a reading, and a
-// first one that another replica or a keeper has begun is waited for.
+// reread reads a's profile from WeChat again and returns a as it is then. It returns a unchanged
+// where this minute's reading is used up or fails. All callers share one reading of an account, and
+// wait for a first reading that another replica has begun.
 func (p *profiles) reread(ctx context.Context, a Authorizer) (Authorizer, error) {
 	_, err := p.readings.Do(ctx, a.AppID, func(ctx context.Context) (struct{}, error) { return struct{}{}, p.readOnce(ctx, a) })
 	fresh, finding := p.table.find(ctx, p.db, a.AppID)
@@ -57,7 +57,7 @@ func (p *profiles) readOnce(ctx context.Context, a Authorizer) error {
 	return nil
 }
 
-// awaitReading waits until another's first reading of a profile is stored, or has had its time.
+// awaitReading waits until another process's first reading is stored, or until its time is over.
 func (p *profiles) awaitReading(ctx context.Context, id wechat.AppID) error {
 	for {
 		under, err := p.table.readingUnderWay(ctx, id)
@@ -72,7 +72,7 @@ func (p *profiles) awaitReading(ctx context.Context, id wechat.AppID) error {
 	}
 }
 
-// readNew also lets other replicas know that a first reading is under way.
+// readNew also tells other replicas that a first reading is under way.
 func (p *profiles) readNew(ctx context.Context, id wechat.AppID) error {
 	if err := p.table.markReading(ctx, id); err != nil {
 		return fmt.Errorf("profile of %s: %w", id, err)
@@ -112,7 +112,8 @@ func (p Profile) equal(other Profile) bool {
 	return reflect.DeepEqual(p, other)
 }
 
-// doubt has the authorization of id asked about: WeChat said 61003 or told that the merchant withdrew. Only api_get_authorizer_info decides (docs/design.md, "Absent is not unknown").
+// doubt schedules a check of the authorization of id, because WeChat answered 61003 or announced a
+// withdrawal. Only api_get_authorizer_info decides (docs/design.md, "Absent is not unknown").
 func (s states) doubt(ctx context.Context, id wechat.AppID) error {
 	if err := s.table.scheduleCheck(ctx, id); err != nil {
 		return fmt.Errorf("note the doubt about %s: %w", id, err)
@@ -120,26 +121,27 @@ func (s states) doubt(ctx context.Context, id wechat.AppID) error {
 	return nil
 }
 
-// ReadProfile reads the profile of id from WeChat and stores what the answer tells. It fails with an
-// error of package wechat or db.ErrUnavailable; what was stored is kept then.
+// ReadProfile reads the profile of id from WeChat and stores what the answer tells. It fails with
+// an error of package wechat or db.ErrUnavailable; what was stored is kept then.
 func (r *Registry) ReadProfile(ctx context.Context, id wechat.AppID) error {
 	return r.profiles.read(ctx, id)
 }
 
-// ReadNewProfile is ReadProfile for an account that has just authorized: callers that need its profile
-// meanwhile wait for this reading.
+// ReadNewProfile is ReadProfile for an account that has just authorized: callers that need its
+// profile meanwhile wait for this reading.
 func (r *Registry) ReadNewProfile(ctx context.Context, id wechat.AppID) error {
 	return r.profiles.readNew(ctx, id)
 }
 
-// Withdrawn takes WeChat's word that the merchant withdrew as a reason to ask; events come late, twice and out of order.
+// Withdrawn schedules a check because WeChat announced that the merchant withdrew. The announcement
+// itself decides nothing: events come late, twice and out of order.
 func (r *Registry) Withdrawn(ctx context.Context, id wechat.AppID) error {
 	return r.states.doubt(ctx, id)
 }
 
-// Ensure reads the profile of id again and gets it a new access token, whatever failed a moment ago:
-// for the operator, who asks for it because WeChat rejects the one there is. It fails with
-// token.ErrLimited where that was done too often lately.
+// Ensure reads the profile of id and gets a new access token, whatever failed recently. It is for
+// the operator, where WeChat rejects the stored token. It fails with token.ErrLimited where that
+// was done too often recently.
 func (r *Registry) Ensure(ctx context.Context, id wechat.AppID) error {
 	if err := r.profiles.read(ctx, id); err != nil {
 		return err
@@ -155,7 +157,7 @@ func (r *Registry) Ensure(ctx context.Context, id wechat.AppID) error {
 	return err
 }
 
-// Profile is what WeChat says of id now; nothing is stored.
+// Profile returns what WeChat says about id now. Nothing is stored.
 func (r *Registry) Profile(ctx context.Context, id wechat.AppID) (Profile, error) {
 	answer, err := r.api.readProfile(ctx, id)
 	return Profile{}.with(answer), err

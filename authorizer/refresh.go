@@ -19,8 +19,8 @@ import (
 // WeChat's refusal where that is the reason.
 var ErrNoToken = errors.New("no access token for now")
 
-// ErrComponentRejected means that WeChat rejects even the newest component token, or that it rejected
-// too many recently to get another one.
+// ErrComponentRejected means that WeChat rejects even the newest component token, or that it
+// rejected too many recently to get another one.
 var ErrComponentRejected = errors.New("WeChat rejects even the newest component token")
 
 // ErrAlone means that WeChat refuses the access token of this one account with a code that could be
@@ -47,8 +47,8 @@ func (r *Registry) replace(ctx context.Context, id wechat.AppID, bad token.Versi
 	return got, orNoToken(err)
 }
 
-// renew refreshes the access token of id if it is due and no other process is doing so. asked reports
-// whether WeChat was asked.
+// renew refreshes the access token of id if it is due and no other process is doing so. asked
+// reports whether WeChat was asked.
 func (r *Registry) renew(ctx context.Context, id wechat.AppID) (asked bool, err error) {
 	request := &refreshing{r: r, id: id}
 	if err := r.tokens.Renew(ctx, id, request); err != nil {
@@ -71,8 +71,8 @@ type refreshing struct {
 	sent      atomic.Bool
 }
 
-// Prepare gets the permit to ask and the component token. After a Send for which WeChat rejected the
-// component token it replaces that.
+// Prepare gets the permit to ask and the component token. After a Send for which WeChat rejected
+// the component token it replaces that.
 func (q *refreshing) Prepare(ctx context.Context) (err error) {
 	if q.rejected != nil {
 		return q.replaceComponentToken(ctx)
@@ -145,7 +145,7 @@ func (a api) whose(ctx context.Context, with token.Token, refusal error) error {
 func (q *refreshing) Conclude(ctx context.Context, err error) error {
 	noting := errors.Join(q.noteForAll(ctx, err), q.noteForThis(ctx, err))
 	if err == nil {
-		return nil // a recovery that could not be noted is found later, by mendDue
+		return nil // a recovery that could not be noted is found later, by recoverDue
 	}
 	return errors.Join(err, noting)
 }
@@ -170,11 +170,11 @@ func (q *refreshing) noteForThis(ctx context.Context, err error) error {
 	case !errors.As(err, &failure):
 		return nil // SQL did not take the failure: the next ask shows what it means
 	}
-	return q.r.states.note(ctx, q.id, judgeAsk(err), failure.Version)
+	return q.r.states.note(ctx, q.id, effectOfRefresh(err), failure.Version)
 }
 
-// orNoToken hides how an ask ended whose outcome is unknown: it was not the caller's request, of which
-// nothing was sent.
+// orNoToken hides how an ask ended whose outcome is unknown: it was not the caller's request, of
+// which nothing was sent.
 func orNoToken(err error) error {
 	switch {
 	case err == nil:

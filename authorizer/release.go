@@ -8,7 +8,8 @@ import (
 	"wxplatform/wechat"
 )
 
-// SendText sends a custom message (docs/wechat.md, "Custom messages") for id on the platform's own account: WeChat's release test wants one. No tenant gets here.
+// SendText sends a custom message (docs/wechat.md, "Custom messages") for id on the platform's own
+// account. WeChat's release test requires it; tenants cannot reach it.
 func (r *Registry) SendText(ctx context.Context, id wechat.AppID, to wechat.OpenID, text string) error {
 	with, err := r.token(ctx, id)
 	if err != nil {

@@ -298,7 +298,7 @@ func (w *world) checker(r *process) {
 func (w *world) checkRound(ctx context.Context, r *process) {
 	report := func(err error) { w.tell(ctx, r, err) }
 	r.reg.RunQueues(ctx, report)
-	if err := r.reg.MendDue(ctx); err != nil {
+	if err := r.reg.RecoverDue(ctx); err != nil {
 		report(err)
 	}
 }

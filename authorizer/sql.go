@@ -33,7 +33,8 @@ func orUnknown(err error) error {
 	return err
 }
 
-// One statement for what nobody has and for what another tenant has: neither can be told from the other.
+// load uses one statement for accounts that do not exist and for other tenants' accounts, so that
+// neither can be told from the other.
 func (t table) load(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
 	if !id.Plausible() {
 		return Authorizer{}, ErrUnknown // a stranger's path can hold anything, also what no SQL can
@@ -90,7 +91,7 @@ var lockAuthorizer = db.Text{
 	Postgres: `SELECT appid FROM authorizers WHERE appid = $1 FOR UPDATE`,
 }
 
-// lock holds the row until the transaction ends, and makes it where there is none.
+// lock locks the row until the transaction ends, and creates it where there is none.
 func (t table) lock(ctx context.Context, tx *db.Tx, id wechat.AppID, now time.Time) (Authorizer, error) {
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO authorizers (appid, created_at, since)
@@ -102,7 +103,7 @@ func (t table) lock(ctx context.Context, tx *db.Tx, id wechat.AppID, now time.Ti
 	return t.findLocked(ctx, tx, id)
 }
 
-// findLocked holds the row until the transaction ends. It fails with ErrUnknown.
+// findLocked locks the row until the transaction ends. It fails with ErrUnknown.
 func (t table) findLocked(ctx context.Context, tx *db.Tx, id wechat.AppID) (Authorizer, error) {
 	if _, err := db.One(ctx, tx, db.Value[string], t.db.For(lockAuthorizer), string(id)); err != nil {
 		return Authorizer{}, orUnknown(err)
@@ -135,7 +136,7 @@ func (t table) saveGrant(ctx context.Context, tx *db.Tx, a Authorizer) error {
 	return err
 }
 
-// The first reading does not count as the minute's one.
+// saveProfile does not count a first reading as the minute's one.
 func (t table) saveProfile(ctx context.Context, tx *db.Tx, id wechat.AppID, p Profile, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE authorizers
@@ -146,7 +147,7 @@ func (t table) saveProfile(ctx context.Context, tx *db.Tx, id wechat.AppID, p Pr
 	return err
 }
 
-// mayRead takes the right to read the profile, which is there again after a time.
+// mayRead takes the right to read the profile, which is available again after a time.
 func (t table) mayRead(ctx context.Context, id wechat.AppID, again time.Duration) (bool, error) {
 	now, err := db.Now(ctx, t.db)
 	if err != nil {
@@ -159,7 +160,7 @@ func (t table) mayRead(ctx context.Context, id wechat.AppID, again time.Duration
 	return rows > 0, err
 }
 
-// markReading lets others know that a first reading is under way.
+// markReading tells other replicas that a first reading is under way.
 func (t table) markReading(ctx context.Context, id wechat.AppID) error {
 	now, err := db.Now(ctx, t.db)
 	if err != nil {
@@ -172,8 +173,8 @@ func (t table) markReading(ctx context.Context, id wechat.AppID) error {
 	return err
 }
 
-// readingUnderWay reports whether somebody who took the right to read a profile may not have stored
-// it yet.
+// readingUnderWay reports whether a process that took the right to read a profile may not have
+// stored it yet.
 func (t table) readingUnderWay(ctx context.Context, id wechat.AppID) (bool, error) {
 	now, err := db.Now(ctx, t.db)
 	if err != nil {
@@ -187,7 +188,7 @@ func (t table) readingUnderWay(ctx context.Context, id wechat.AppID) (bool, erro
 	return len(found) > 0, err
 }
 
-// unverified is how many accounts WeChat says are not verified, of those that calls can be made for.
+// unverified counts the accounts that WeChat says are not verified, of those that can be called.
 func (t table) unverified(ctx context.Context) (int64, error) {
 	return db.One(ctx, t.db, db.Value[int64], `
 		SELECT COUNT(*)
@@ -232,7 +233,7 @@ func (t table) saveCondition(ctx context.Context, tx *db.Tx, id wechat.AppID, c 
 	return err
 }
 
-// inState is up to limit of those in a state, behind after in the order of their appids.
+// inState returns up to limit accounts in a state whose appid is greater than after.
 func (t table) inState(ctx context.Context, state State, after wechat.AppID, limit int) ([]conditioned, error) {
 	return db.All(ctx, t.db, readConditioned, `
 		SELECT state, reason, since, attempt_at, sought_at, seek_at, noted_version, appid
@@ -267,7 +268,7 @@ func readStateCount(scan db.Scan) (stateCount, error) {
 	return one, err
 }
 
-// countStates reads the index on the state alone.
+// countStates reads only the index on the state.
 func (t table) countStates(ctx context.Context) ([]stateCount, error) {
 	return db.All(ctx, t.db, readStateCount, `
 		SELECT state, COUNT(*)
@@ -275,7 +276,8 @@ func (t table) countStates(ctx context.Context) ([]stateCount, error) {
 		GROUP BY state`)
 }
 
-// scheduleCheck has the account's authorization asked about, at the earliest a minute after the last authorization. A check that is scheduled already stays.
+// scheduleCheck schedules a check of the authorization, at the earliest a minute after the last
+// authorization. A scheduled check stays.
 func (t table) scheduleCheck(ctx context.Context, id wechat.AppID) error {
 	now, err := db.Now(ctx, t.db)
 	if err != nil {
@@ -288,7 +290,7 @@ func (t table) scheduleCheck(ctx context.Context, id wechat.AppID) error {
 	return err
 }
 
-// A check is one account to ask about.
+// check is one account whose authorization is checked.
 type check struct {
 	AppID wechat.AppID
 	At    int64
@@ -310,7 +312,8 @@ func (t table) dueChecks(ctx context.Context, now time.Time, most int) ([]check,
 		LIMIT $2`, db.Millis(now), most)
 }
 
-// reschedule moves a check that still stands where it was found; false says that another replica has it.
+// reschedule moves a check that is still where it was found. It returns false where another replica
+// has it.
 func (t table) reschedule(ctx context.Context, q db.Querier, c check, to time.Time, done int) (bool, error) {
 	rows, err := db.Exec(ctx, q, `
 		UPDATE authorizers
@@ -319,7 +322,8 @@ func (t table) reschedule(ctx context.Context, q db.Querier, c check, to time.Ti
 	return rows > 0, err
 }
 
-// unread are some whose profile was never read, those first that were not tried for longest. One that has just authorized is left to whoever exchanged its code.
+// unread returns some accounts whose profile was never read, those first that were tried longest
+// ago. An account that has just authorized is left to the process that exchanged its code.
 func (t table) unread(ctx context.Context, now time.Time, most int) ([]wechat.AppID, error) {
 	return db.All(ctx, t.db, db.Value[wechat.AppID], `
 		SELECT appid
@@ -365,7 +369,7 @@ const selectConditioned = `
 		SELECT state, reason, since, attempt_at, sought_at, seek_at, noted_version, appid
 		FROM authorizers`
 
-// conditions are those of the ids that there are.
+// conditions returns the conditions of those ids that exist.
 func (t table) conditions(ctx context.Context, ids []wechat.AppID) (map[wechat.AppID]condition, error) {
 	list, err := json.Marshal(ids)
 	if err != nil {
@@ -425,7 +429,8 @@ func (t table) whenListed(ctx context.Context, after wechat.AppID, limit int) ([
 		LIMIT $2`, string(after), limit)
 }
 
-// bindFree binds one that is nobody's; false says that it is another tenant's, or unknown.
+// bindFree binds an account without a tenant. It returns false where it is another tenant's, or
+// unknown.
 func (t table) bindFree(ctx context.Context, tx *db.Tx, id wechat.AppID, to tenant.ID) (bool, error) {
 	rows, err := db.Exec(ctx, tx, `
 		UPDATE authorizers

@@ -19,7 +19,9 @@ const (
 // NextStep is what a tenant does about an authorizer that is Reauthorize or Revoked.
 const NextStep = "Make an invitation for this appid (POST /v1/invitations) and have the merchant follow it."
 
-// condition is how an authorizer is and what is under way about it. Its methods are the rules of docs/design.md, "Whose fault", as functions of it and the time; they neither read nor send anything.
+// condition is the state of an authorizer and what is under way for it. Its methods are the rules
+// of docs/design.md, "Whose fault", as functions of the condition and the time; they read and send
+// nothing.
 type condition struct {
 	State   State
 	Reason  string
@@ -30,8 +32,9 @@ type condition struct {
 	Version token.Version // of its token when this was noted: a newer one was got since
 }
 
-// failed is c after a failed ask that means v. Only a success or the merchant ends Reauthorize, and only the merchant ends Revoked.
-func (c condition) failed(v verdict, version token.Version, now time.Time) condition {
+// failed returns c after a failed request with the given effect. Only a success or the merchant
+// ends Reauthorize, and only the merchant ends Revoked.
+func (c condition) failed(v effect, version token.Version, now time.Time) condition {
 	if v.state == "" || c.State == Revoked || c.State == Reauthorize {
 		return c
 	}
@@ -52,7 +55,7 @@ func (c condition) failed(v verdict, version token.Version, now time.Time) condi
 	return c
 }
 
-// succeeded is c after its token was got.
+// succeeded returns c after a token was got.
 func (c condition) succeeded(now time.Time) condition {
 	if c.State == Revoked || c.State == Healthy {
 		return c
@@ -60,7 +63,7 @@ func (c condition) succeeded(now time.Time) condition {
 	return condition{State: Healthy, Since: now}
 }
 
-// withdrawn is c after WeChat confirmed that the merchant withdrew.
+// withdrawn returns c after WeChat confirmed that the merchant withdrew.
 func (c condition) withdrawn(now time.Time) condition {
 	if c.State == Revoked {
 		return c
@@ -68,18 +71,19 @@ func (c condition) withdrawn(now time.Time) condition {
 	return condition{State: Revoked, Reason: "61003: the merchant withdrew the authorization", Since: now}
 }
 
-// offered is c after another refresh token was found: it is to be tried, and nothing is looked for any more.
+// offered returns c after another refresh token was found: it is tried, and the search is over.
 func (c condition) offered() condition {
 	c.Sought, c.Seek = time.Time{}, time.Time{}
 	return c
 }
 
-// seeking is c after something has shown that another refresh token must be looked for.
+// seeking returns c after it turned out that another refresh token is needed.
 func (c condition) seeking(reason string, version token.Version, now time.Time) condition {
-	return c.failed(verdict{state: Degraded, reason: reason, seek: true}, version, now)
+	return c.failed(effect{state: Degraded, reason: reason, seek: true}, version, now)
 }
 
-// listed is c after a walk that began at begun showed no other refresh token than the one refused. A walk that began before the refusal says nothing about it.
+// listed returns c after a walk that began at begun found no other refresh token than the refused
+// one. A walk that began before the refusal proves nothing.
 func (c condition) listed(begun time.Time, version token.Version, now time.Time) condition {
 	if c.Sought.IsZero() || !c.Sought.Before(begun) || c.Version != version {
 		return c
@@ -88,20 +92,21 @@ func (c condition) listed(begun time.Time, version token.Version, now time.Time)
 	if !strings.HasPrefix(c.Reason, "61023") {
 		reason = "WeChat gave no refresh token and lists none"
 	}
-	return c.offered().failed(verdict{state: Reauthorize, reason: reason}, version, now)
+	return c.offered().failed(effect{state: Reauthorize, reason: reason}, version, now)
 }
 
-// blocks reports whether calls for such an authorizer are refused before WeChat is asked.
+// blocks reports whether calls are refused in this state before WeChat is asked.
 func (s State) blocks() bool { return s == Reauthorize || s == Revoked }
 
-// states changes how authorizers are.
+// states changes the states of authorizers.
 type states struct {
 	db     *db.DB
 	table  table
 	tokens *token.Store
 }
 
-// change locks the condition of id, has it changed, and saves it. What decides whether calls are allowed raises the change counter. It fails with ErrUnknown.
+// change locks the condition of id, applies the rule to it, and saves the result. A change that
+// blocks or unblocks calls is announced to all replicas. It fails with ErrUnknown.
 func (s states) change(ctx context.Context, id wechat.AppID, rule func(tx *db.Tx, c condition, now time.Time) (condition, error)) error {
 	return s.db.Tx(ctx, func(tx *db.Tx) error { return s.changeIn(ctx, tx, id, rule) })
 }
@@ -140,7 +145,8 @@ func (s states) recovered(ctx context.Context, id wechat.AppID) error {
 	return nil
 }
 
-// attempts is the queue's table of those whose merchant must authorize again. They are tried once a day: WeChat may have changed its mind.
+// attempts is the queue of accounts whose merchant must authorize again. They are tried once a day,
+// because WeChat may have changed its mind.
 type attempts struct{ *Registry }
 
 func (k keeper) attemptQueue() *queue.Queue[wechat.AppID] {
@@ -155,7 +161,7 @@ func (q attempts) Due(ctx context.Context, most int) ([]wechat.AppID, error) {
 	return q.table.dueAttempts(ctx, now, most)
 }
 
-// Lease takes the whole day's attempt.
+// Lease uses up the day's attempt.
 func (q attempts) Lease(ctx context.Context, id wechat.AppID) (_ wechat.AppID, mine bool, err error) {
 	err = q.states.change(ctx, id, func(_ *db.Tx, c condition, now time.Time) (condition, error) {
 		mine = !c.Attempt.IsZero() && !c.Attempt.After(now)
@@ -178,20 +184,21 @@ func (q attempts) Work(ctx context.Context, id wechat.AppID) (again time.Duratio
 	return 0, err
 }
 
-// Finish and Postpone change nothing: a success ended the attempts already, and a failure is tried again tomorrow.
+// Finish does nothing: a success has ended the attempts.
 func (q attempts) Finish(context.Context, wechat.AppID) error { return nil }
 
 func (q attempts) Postpone(context.Context, wechat.AppID, time.Duration) error { return nil }
 
-// mendDue finds those that recovered without that being noted: a process died between the two.
-func (k keeper) mendDue(ctx context.Context) error {
+// recoverDue finds accounts that recovered without a note, because the process died between the
+// two.
+func (k keeper) recoverDue(ctx context.Context) error {
 	for _, state := range []State{Degraded, Quota, Reauthorize} {
 		for after := wechat.AppID(""); ; {
 			some, err := k.table.inState(ctx, state, after, pageMost)
 			if err != nil {
 				return err
 			}
-			if err := k.mend(ctx, some); err != nil {
+			if err := k.recoverSome(ctx, some); err != nil {
 				return err
 			}
 			if len(some) < pageMost {
@@ -203,7 +210,7 @@ func (k keeper) mendDue(ctx context.Context) error {
 	return nil
 }
 
-func (k keeper) mend(ctx context.Context, some []conditioned) error {
+func (k keeper) recoverSome(ctx context.Context, some []conditioned) error {
 	ids := make([]wechat.AppID, len(some))
 	for i, one := range some {
 		ids[i] = one.id
@@ -222,7 +229,7 @@ func (k keeper) mend(ctx context.Context, some []conditioned) error {
 	return nil
 }
 
-// conditioned is an authorizer's condition with its appid.
+// conditioned is a condition with its appid.
 type conditioned struct {
 	id wechat.AppID
 	condition

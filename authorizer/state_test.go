@@ -8,9 +8,9 @@ import (
 )
 
 var (
-	dead        = verdict{state: Degraded, reason: "61023", seek: true}
-	busy        = verdict{state: Degraded, reason: "busy"}
-	quotaUsedUp = verdict{state: Quota, reason: "45009"}
+	dead        = effect{state: Degraded, reason: "61023", seek: true}
+	busy        = effect{state: Degraded, reason: "busy"}
+	quotaUsedUp = effect{state: Quota, reason: "45009"}
 )
 
 func at(s int) time.Time { return time.Unix(int64(s), 0) }
@@ -76,7 +76,7 @@ func TestOnlyAWalkBegunAfterTheRefusalSaysSomething(t *testing.T) {
 
 func TestOnlyASuccessOrTheMerchantEndsAReauthorization(t *testing.T) {
 	c := healthy.failed(passwordChanged, 7, at(10))
-	for _, v := range []verdict{dead, busy, quotaUsedUp, passwordChanged, {}} {
+	for _, v := range []effect{dead, busy, quotaUsedUp, passwordChanged, {}} {
 		if got := c.failed(v, 8, at(20)); got != c {
 			t.Errorf("%+v: got %+v, want it kept", v, got)
 		}

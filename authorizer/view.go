@@ -17,14 +17,14 @@ import (
 
 const countedFor = 15 * time.Second
 
-// counted is the last count, kept for a while so that scraping metrics costs nothing.
+// counted caches the last count for a while, so that scraping metrics costs nothing.
 type counted struct {
 	mu     sync.Mutex
 	at     time.Time
 	states map[State]int64
 }
 
-// Count is how many authorizers are in each state, at most some seconds old.
+// Count returns how many authorizers are in each state. It may be some seconds old.
 func (r *Registry) Count(ctx context.Context) (map[State]int64, error) {
 	r.counted.mu.Lock()
 	defer r.counted.mu.Unlock()
@@ -46,7 +46,9 @@ func (r *Registry) Count(ctx context.Context) (map[State]int64, error) {
 // Unverified returns how many accounts WeChat says are not verified, of those that can be called.
 func (r *Registry) Unverified(ctx context.Context) (int64, error) { return r.table.unverified(ctx) }
 
-// current is owner's authorizer as SQL has it now, also where what is cached for calls may be older: a state that blocks no call is not announced. While SQL is away it is the last known.
+// current returns owner's authorizer as SQL has it now. The cache that serves calls may be older,
+// because states that block no call are not announced. While SQL is unavailable it returns the
+// cached one.
 func (r *Registry) current(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
 	a, err := r.table.load(ctx, owner, id)
 	if errors.Is(err, db.ErrUnavailable) {
@@ -55,7 +57,8 @@ func (r *Registry) current(ctx context.Context, owner tenant.ID, id wechat.AppID
 	return a, err
 }
 
-// Views shows all, with the health of their tokens, which is left out while SQL is away.
+// Views returns the views of all, with the health of their tokens, which is left out while SQL is
+// unavailable.
 func (r *Registry) Views(ctx context.Context, all []Authorizer) ([]View, error) {
 	ids := make([]wechat.AppID, len(all))
 	for i, a := range all {
@@ -79,13 +82,14 @@ func (r *Registry) Views(ctx context.Context, all []Authorizer) ([]View, error) 
 	return views, nil
 }
 
-// TokenView is how an access token is; never the token.
+// TokenView is the health of an access token. It never contains the token.
 type TokenView struct {
 	State   token.Freshness `json:"state"`
 	Expires *time.Time      `json:"expires_at"`
 }
 
-// nextWalk is when another walk through WeChat's list may begin; zero where none of all waits for one.
+// nextWalk returns when the next walk through WeChat's list may begin, or the zero time where no
+// account waits for one.
 func (r *Registry) nextWalk(ctx context.Context, all []Authorizer) (time.Time, error) {
 	if !slices.ContainsFunc(all, func(a Authorizer) bool { return !a.Seek.IsZero() }) {
 		return time.Time{}, nil
@@ -97,11 +101,13 @@ func (v *View) addHealth(a Authorizer, h token.Health, walk time.Time) {
 	if h.Freshness == "" {
 		h.Freshness = token.Missing
 	}
-	v.Token = &TokenView{h.Freshness, moment(h.Expires)}
-	v.NextAttempt = moment(a.nextAttempt(h, walk))
+	v.Token = &TokenView{h.Freshness, orNil(h.Expires)}
+	v.NextAttempt = orNil(a.nextAttempt(h, walk))
 }
 
-// nextAttempt is when we try next to get a token, by ourselves; zero where nothing is wrong, or only the merchant can help. What is looked for in WeChat's list waits for the next walk.
+// nextAttempt returns when the platform next tries to get a token on its own. It is zero where
+// nothing is wrong or only the merchant can help. What is sought in WeChat's list waits for the
+// next walk.
 func (a Authorizer) nextAttempt(h token.Health, walk time.Time) time.Time {
 	next := time.Time{}
 	if a.State == Healthy || a.State == Revoked {

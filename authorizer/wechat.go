@@ -24,8 +24,9 @@ type api struct {
 // RefreshPath is the API that gives an authorizer's access token for its refresh token.
 const RefreshPath = "/cgi-bin/component/api_authorizer_token"
 
-// requestToken asks for an access token of id with the component token (docs/wechat.md, "Refresh of an
-// access token"). The refresh token of the answer is returned even where the access token is missing.
+// requestToken asks for an access token of id with the component token (docs/wechat.md, "Refresh of
+// an access token"). The refresh token of the answer is returned even where the access token is
+// missing.
 func (a api) requestToken(ctx context.Context, with token.Token, id wechat.AppID, refresh seal.Secret) (answer token.Answer, err error) {
 	_, err = a.component.Send(ctx, with, wechat.Call{
 		Method: http.MethodPost,
@@ -52,8 +53,8 @@ func (a api) requestToken(ctx context.Context, with token.Token, id wechat.AppID
 	return answer, err
 }
 
-// readProfile asks api_get_authorizer_info (docs/wechat.md, "Profile of an authorizer"). Its answer has authorizer_info;
-// what else it tells is Profile.with's to read.
+// readProfile calls api_get_authorizer_info (docs/wechat.md, "Profile of an authorizer"). The
+// answer must have authorizer_info; Profile.with reads the rest.
 func (a api) readProfile(ctx context.Context, id wechat.AppID) (wechat.Object, error) {
 	var answer wechat.Object
 	_, err := a.component.Call(ctx, wechat.Call{
@@ -78,8 +79,8 @@ func (a api) readProfile(ctx context.Context, id wechat.AppID) (wechat.Object, e
 	return answer, nil
 }
 
-// with is p after an answer of api_get_authorizer_info. What the answer does not tell stays as it
-// was.
+// with returns p after an answer of api_get_authorizer_info. What the answer does not say stays as
+// it was.
 func (p Profile) with(answer wechat.Object) Profile {
 	info, _ := answer.Object("authorizer_info")
 	take(info, "user_name", &p.UserName)
@@ -108,10 +109,10 @@ func takeInt(o wechat.Object, name string, into *int) {
 	}
 }
 
-// kind is the kind of account that info tells of. The presence of MiniProgramInfo is WeChat's own
-// test for a mini program, for the numbers of service types overlap; one that is empty or broken says
-// nothing. A mini program stays one where that member is missing: an account never changes into one of
-// another kind.
+// kind returns the kind of account that info describes. The presence of MiniProgramInfo is WeChat's
+// own test for a mini program, because the numbers of service types overlap; an empty or broken one
+// says nothing. A mini program stays one where that member is missing, because accounts never
+// change their kind.
 func (p Profile) kind(info wechat.Object) Kind {
 	program, ok := info.Object("MiniProgramInfo")
 	service, _ := info.Object("service_type_info")
@@ -127,13 +128,14 @@ func (p Profile) kind(info wechat.Object) Kind {
 	return p.Kind
 }
 
-// ErrNotListed says that api_get_authorizer_list has no refresh token for an account. By itself that changes nothing.
+// ErrNotListed means that api_get_authorizer_list has no refresh token for an account. By itself
+// that changes nothing.
 var ErrNotListed = errors.New("WeChat lists no refresh token for the account")
 
-// listPage is the most that WeChat lists at once (docs/wechat.md, "List of authorizers").
-const listPage = 500
+// listedAtOnce is the most that WeChat lists at once (docs/wechat.md, "List of authorizers").
+const listedAtOnce = 500
 
-// ListedToken returns the refresh token that WeChat lists for id, or ErrNotListed.
+// ListedToken returns the refresh token that WeChat lists for id. It fails with ErrNotListed.
 func (r *Registry) ListedToken(ctx context.Context, id wechat.AppID) (seal.Secret, error) {
 	for seen := 0; ; {
 		page, err := r.api.listPage(ctx, seen)
@@ -159,9 +161,9 @@ type ListPage struct {
 	Total   int64 // of all pages, by WeChat's count; negative where it did not say
 }
 
-// Last reports whether this page, which ends behind seen entries, is the last one. That is for
-// WeChat's count to say, and where more was seen than it counts, for an empty page. An empty page
-// before that is errListCut: an account that was not seen on such a walk may still be listed.
+// Last reports whether this page, which ends behind seen entries, is the last one. WeChat's count
+// decides, or an empty page where more entries were seen than it counts. An empty page before the
+// count is reached fails with an error: an account that was not seen may still be listed.
 func (p ListPage) Last(seen int) (bool, error) {
 	if p.Len == 0 && (p.Total < 0 || int64(seen) < p.Total) {
 		return true, fmt.Errorf("%w: %d entries, of %d by its own count", errListCut, seen, p.Total)
@@ -169,17 +171,17 @@ func (p ListPage) Last(seen int) (bool, error) {
 	return p.Len == 0 || int64(seen) == p.Total, nil
 }
 
-// errListCut says that WeChat's list ended before its end.
+// errListCut means that WeChat's list ended early.
 var errListCut = errors.New("WeChat's list ended early")
 
-// ListPage reads the page that begins behind as many entries. WeChat may list fewer at once than it
-// is asked for.
+// listPage reads the page that begins behind offset entries. WeChat may return fewer entries than
+// requested.
 func (a api) listPage(ctx context.Context, offset int) (ListPage, error) {
 	var page ListPage
 	_, err := a.component.Call(ctx, wechat.Call{
 		Method: http.MethodPost,
 		Path:   "/cgi-bin/component/api_get_authorizer_list",
-		Body:   wechat.JSON(map[string]any{"component_appid": a.component.AppID, "offset": offset, "count": listPage}),
+		Body:   wechat.JSON(map[string]any{"component_appid": a.component.AppID, "offset": offset, "count": listedAtOnce}),
 		Read: func(o wechat.Object) (lacks string) {
 			list, ok := o.List("list")
 			if !ok {
@@ -209,7 +211,8 @@ func listings(list wechat.List) []Listing {
 // QuotaPath is the API that tells how much of a quota is used.
 const QuotaPath = "/cgi-bin/openapi/quota/get"
 
-// readQuota asks what WeChat's own quota for access tokens is, and how much of it is used up (docs/wechat.md, "Quota calls"). It is 0 where WeChat tells none.
+// readQuota asks for WeChat's quota for access tokens and how much of it is used (docs/wechat.md,
+// "Quota calls"). Both are 0 where WeChat does not tell.
 func (a api) readQuota(ctx context.Context) (limit, used int64, err error) {
 	with, err := a.component.Token(ctx)
 	if err != nil {
