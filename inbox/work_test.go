@@ -101,7 +101,7 @@ func leased(t *testing.T, b *Inbox, e event) (event, bool) {
 	return e, ok
 }
 
-// What is listed is what may be worked, or events that have to wait would keep others from being
+// Due lists what mayWork allows. Otherwise events that have to wait could keep others from being
 // listed.
 func TestTheListIsWhatMayBeWorked(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
@@ -161,7 +161,58 @@ func compare(a, b string) int {
 	return 1
 }
 
-// Three replicas work off what is there as fast as they can.
+// turns checks that of each account one event is handled at a time, in the order they came.
+type turns struct {
+	t    *testing.T
+	ring *seal.Ring
+
+	mu     sync.Mutex
+	atWork map[wechat.AppID]bool
+	done   map[wechat.AppID]int
+}
+
+// work handles events as fast as it can, until none is left.
+func (w *turns) work(b *Inbox) {
+	ctx := context.Background()
+	for {
+		some, err := events{b}.Due(ctx, 3)
+		if err != nil || len(some) == 0 {
+			if n, _ := b.Waiting(ctx); n == 0 || err != nil {
+				return
+			}
+			continue
+		}
+		for _, e := range some {
+			e, ok, err := events{b}.Lease(ctx, e)
+			if err != nil {
+				w.t.Error(err)
+			}
+			if !ok {
+				continue
+			}
+			w.handle(e)
+			if err := (events{b}).Finish(ctx, e); err != nil {
+				w.t.Error(err)
+			}
+		}
+	}
+}
+
+func (w *turns) handle(e event) {
+	body, _ := w.ring.Open(e.sealed, place(e.hash)...)
+	w.mu.Lock()
+	if want := fmt.Sprintf("%s %d", e.account, w.done[e.account]); body.Reveal() != want || w.atWork[e.account] {
+		w.t.Errorf("got %q at work, want %q alone", body.Reveal(), want)
+	}
+	w.atWork[e.account] = true
+	w.mu.Unlock()
+	time.Sleep(time.Millisecond)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.atWork[e.account] = false
+	w.done[e.account]++
+}
+
 func TestNoReplicaWorksAnEventOutOfTurn(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		ring, began := dbtest.Ring(t), time.Now().Add(-time.Hour)
@@ -177,51 +228,15 @@ func TestNoReplicaWorksAnEventOutOfTurn(t *testing.T) {
 			}
 		}
 		d.Clock = nil
-		var mu sync.Mutex
-		atWork, done := map[wechat.AppID]bool{}, map[wechat.AppID]int{}
-		work := func(b *Inbox) {
-			for {
-				some, err := events{b}.Due(context.Background(), 3)
-				if err != nil || len(some) == 0 {
-					if n, _ := b.Waiting(context.Background()); n == 0 || err != nil {
-						return
-					}
-					continue
-				}
-				for _, e := range some {
-					e, ok, err := events{b}.Lease(context.Background(), e)
-					if err != nil {
-						t.Error(err)
-					}
-					if !ok {
-						continue
-					}
-					body, _ := ring.Open(e.sealed, place(e.hash)...)
-					mu.Lock()
-					if want := fmt.Sprintf("%s %d", e.account, done[e.account]); body.Reveal() != want || atWork[e.account] {
-						t.Errorf("got %q at work, want %q alone", body.Reveal(), want)
-					}
-					atWork[e.account] = true
-					mu.Unlock()
-					time.Sleep(time.Millisecond)
-					mu.Lock()
-					atWork[e.account] = false
-					done[e.account]++
-					mu.Unlock()
-					if err := (events{b}).Finish(context.Background(), e); err != nil {
-						t.Error(err)
-					}
-				}
-			}
-		}
+		w := &turns{t: t, ring: ring, atWork: map[wechat.AppID]bool{}, done: map[wechat.AppID]int{}}
 		var all sync.WaitGroup
 		for range 3 {
-			all.Go(func() { work(replica(d, ring)) })
+			all.Go(func() { w.work(replica(d, ring)) })
 		}
 		all.Wait()
 		for _, account := range accounts {
-			if done[account] != each {
-				t.Errorf("got %d events of %s worked, want %d", done[account], account, each)
+			if w.done[account] != each {
+				t.Errorf("got %d events of %s handled, want %d", w.done[account], account, each)
 			}
 		}
 	})
@@ -270,7 +285,7 @@ func TestALateWorkerEndsNothingThatAnotherTook(t *testing.T) {
 	})
 }
 
-// A replica of the version before stores events without an account. They wait for no other one.
+// A replica of an older version stores events without an account. They wait for no other event.
 func TestAnEventOfTheVersionBeforeIsWorked(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		b := replica(d, dbtest.Ring(t))

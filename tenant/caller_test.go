@@ -112,7 +112,7 @@ func TestAnOutageIsNeverAnInvalidToken(t *testing.T) {
 	}
 }
 
-func TestWhoWasSeenIsServedWhileSQLIsAway(t *testing.T) {
+func TestAKnownCallerIsServedWhileSQLIsDown(t *testing.T) {
 	w := newWorld(t)
 	seen := w.token()
 	w.accepts(seen)
@@ -121,7 +121,7 @@ func TestWhoWasSeenIsServedWhileSQLIsAway(t *testing.T) {
 	w.accepts(w.token())
 }
 
-func TestAnUnknownKidIsNoInvalidTokenWhileSQLIsAway(t *testing.T) {
+func TestAnUnknownKidIsNotInvalidWhileSQLIsDown(t *testing.T) {
 	p := newPen(newWorld(t))
 	p.accepts(p.write(nil, nil))
 	must(t, p.db.Close())
@@ -176,7 +176,7 @@ func TestMayNamesTheScopeThatIsMissing(t *testing.T) {
 	wantErr(t, err, ErrInsufficientScope)
 }
 
-func TestNoScopeIsEveryScopeOfAnUnknownName(t *testing.T) {
+func TestEveryDoesNotHaveAScopeThatDoesNotExist(t *testing.T) {
 	if (Caller{Scopes: Every}).May("later:write") == nil {
 		t.Error("got an unknown scope granted")
 	}

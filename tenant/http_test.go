@@ -131,7 +131,7 @@ func TestTheScopesAskedForAreTheScopesGiven(t *testing.T) {
 	}
 }
 
-func TestWhoeverIsNotTheClientIsRefusedAlike(t *testing.T) {
+func TestEveryWrongClientIsRefusedInTheSameWay(t *testing.T) {
 	s := newSite(newWorld(t))
 	ghost := ClientID(newID("c", idLength))
 	revoked, revokedSecret, err := s.CreateClient(t.Context(), tester, s.tenant.ID, "old", NewScopes(KFSessionRead))

@@ -17,7 +17,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// pen writes JWTs with the world's own signing key, good ones unless something is changed.
+// pen writes JWTs with the world's own signing key. They are valid unless a test changes something.
 type pen struct {
 	*world
 	kid     KeyID
@@ -42,7 +42,7 @@ func newPen(w *world) *pen {
 	}
 }
 
-// write makes the JWT; a value of nil takes a member away.
+// write makes a JWT with some members changed; a value of nil removes a member.
 func (p *pen) write(header, claims map[string]any) string {
 	return p.sign(with(p.header, header), with(p.claims, claims))
 }

@@ -110,8 +110,7 @@ func TestAnOldKeyIsPublishedUntilItsLastJWTHasExpired(t *testing.T) {
 	}
 }
 
-// A JWT that claims to be younger than its key's end was forged with a key that leaked after it was
-// put away.
+// A JWT whose iat is after its key ended was forged with a key that leaked later.
 func TestAKeyThatHasEndedVerifiesNothing(t *testing.T) {
 	w := newWorld(t)
 	p := newPen(w)
@@ -199,7 +198,7 @@ func TestAnUnknownKeyIsNotRevoked(t *testing.T) {
 	wantErr(t, w.RevokeKey(t.Context(), tester, "nobodys1"), ErrUnknownKey)
 }
 
-// laggard is a process that does not know of the key with which another has signed since.
+// laggard is a process that does not yet know a key with which another process signs.
 func laggard(t *testing.T) (w *world, young string) {
 	t.Helper()
 	w = newWorld(t)
@@ -241,7 +240,7 @@ func TestStrangeKidsReadTheKeysOnceASecond(t *testing.T) {
 	}
 }
 
-func TestAStrangeKidHoldsUpNobodyAndNotItselfForLong(t *testing.T) {
+func TestAnUnknownKidDelaysNoOtherCallAndItselfOnlyBriefly(t *testing.T) {
 	w := newWorld(t)
 	p := newPen(w)
 	good := p.write(nil, nil)
@@ -297,7 +296,7 @@ func TestAKeySetComesBackFromJSONAsItWas(t *testing.T) {
 	})
 }
 
-// Whatever is rotated and revoked, and whenever: somebody signs, and what a good key signed is good
+// However keys are rotated and revoked, some key signs, and what a valid key signed stays valid
 // until it expires.
 func TestSomebodyAlwaysSignsAndNoGoodKeysJWTIsLost(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
