@@ -34,7 +34,7 @@ comments: ## list whole-line Go comments over 100 characters
 	@git ls-files -z '*.go' | LC_ALL=C xargs -0 awk '/^[ \t]*\/\// { line = $$0; gsub(/[\200-\277]/, "", line); \
 		if (length(line) > 100) { print FILENAME ":" FNR ": comment over 100 characters"; wide = 1 } } END { exit wide }'
 
-lint: ## gofmt, vet, staticcheck and go mod tidy: what CI checks besides the tests
+lint: comments ## gofmt, vet, staticcheck and go mod tidy: what CI checks besides the tests
 	@test -z "$$(gofmt -l .)" || { gofmt -l . ; echo "gofmt would change these files"; exit 1; }
 	go vet ./...
 	go vet -tags failpoints ./internal/failpoint ./cmd/platform ./faults

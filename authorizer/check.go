@@ -28,7 +28,7 @@ var askAgain = []time.Duration{time.Minute, 10 * time.Minute}
 type checks struct{ *Registry }
 
 func (k keeper) checkQueue() *queue.Queue[check] {
-	return queue.New(checks{k.Registry}, atOnce, round, checkPatience)
+	return queue.New(checks(k), atOnce, round, checkPatience)
 }
 
 func (q checks) Due(ctx context.Context, most int) ([]check, error) {

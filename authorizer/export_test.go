@@ -8,8 +8,8 @@ import (
 	"wxplatform/wechat"
 )
 
-// The simulation is an external test, because it also runs package reconcile, which is above this one.
-// These are the steps of a keeper that it takes one by one.
+// The simulation is an external test, because it also runs package reconcile, which is above this
+// one. These are the steps of a keeper that it takes one by one.
 
 const ID = id
 

@@ -13,7 +13,8 @@ import (
 	"wxplatform/wechat"
 )
 
-// answered is the error of a call that WeChat, or something on the way to it, answers with the body given; without one the connection is refused.
+// answered is the error of a call that WeChat, or something on the way to it, answers with the body
+// given; without one the connection is refused.
 func answered(t *testing.T, body string) error {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) }))

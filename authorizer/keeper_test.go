@@ -207,7 +207,8 @@ func TestWeChatsOwnQuotaIsTheBudgetWhereTheOperatorGaveNone(t *testing.T) {
 	})
 }
 
-// However many renewals wait for WeChat and for the database, whoever waits for a token gets it as fast as ever.
+// However many renewals wait for WeChat and for the database, whoever waits for a token gets it as
+// fast as ever.
 func TestCallersGoBeforeRenewals(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		k := keep(t, d)
@@ -236,7 +237,8 @@ func TestCallersGoBeforeRenewals(t *testing.T) {
 	})
 }
 
-// While a keeper has as much under way as it ever has and WeChat answers none of it, two thirds of the connections to WeChat are the callers'.
+// While a keeper has as much under way as it ever has and WeChat answers none of it, two thirds of
+// the connections to WeChat are the callers'.
 func TestAKeeperHasAThirdOfWeChatsConnectionsAtMost(t *testing.T) {
 	const callers = 340 // of 512
 	k := keep(t, dbtest.SQLite(t))

@@ -15,7 +15,8 @@ import (
 	"wxplatform/internal/testenv"
 )
 
-// mutant is the code without one guard. What the simulation finds then says what the guard is for, and that the simulation sees it.
+// mutant is the code without one guard. What the simulation finds then says what the guard is for,
+// and that the simulation sees it.
 type mutant struct{ guard, file, old, new string }
 
 var mutants = []mutant{
@@ -74,7 +75,9 @@ func (m mutant) source() ([]byte, error) {
 	return bytes.Replace(text, []byte(m.old), []byte(m.new), 1), nil
 }
 
-// TestMutants takes away each guard whose name MUTANT matches, and prints what that does as a row of docs/custody.md: how many of MUTANTS histories broke an invariant, and which test of the guard's package goes red. Without MUTANTS it does nothing.
+// TestMutants takes away each guard whose name MUTANT matches, and prints what that does as a row
+// of docs/custody.md: how many of MUTANTS histories broke an invariant, and which test of the
+// guard's package goes red. Without MUTANTS it does nothing.
 func TestMutants(t *testing.T) {
 	n := setting(t, "MUTANTS", 0)
 	which := regexp.MustCompile(testenv.Get("MUTANT"))

@@ -77,7 +77,8 @@ func (w *world) check() {
 	}
 }
 
-// claimed says that nobody had the row, and that nobody asks again at once after an ask that failed. A row of an older dump that is behind what was issued since may be taken from its holder.
+// claimed says that nobody had the row, and that nobody asks again at once after an ask that
+// failed. A row of an older dump that is behind what was issued since may be taken from its holder.
 func (w *world) claimed(before seen, at time.Time) {
 	if before.fence >= w.issued && at.Before(before.lease) && before.lease.Sub(at) <= token.DefaultTimes().Lease {
 		w.fail("I5: claimed while somebody else had it for %v", before.lease.Sub(at))
@@ -87,7 +88,8 @@ func (w *world) claimed(before seen, at time.Time) {
 	}
 }
 
-// stored says that no result of a call that was sent before an exchange is stored over the exchange.
+// stored says that no result of a call that was sent before an exchange is stored over the
+// exchange.
 func (w *world) stored(now seen) {
 	sent := w.wx.sent[now.access]
 	if !w.wx.exchange[now.access] && sent < now.exchanges {
@@ -98,7 +100,8 @@ func (w *world) stored(now seen) {
 	}
 }
 
-// quiet ends all trouble: what is under way ends, keepers do their work, and callers are served, before that or after it; then the invariants hold.
+// quiet ends all trouble: what is under way ends, keepers do their work, and callers are served,
+// before that or after it; then the invariants hold.
 func (w *world) quiet() {
 	w.note("all trouble ends")
 	calm := w.odds.calm
@@ -131,7 +134,8 @@ func (w *world) quiet() {
 	w.healthy()
 }
 
-// healthy says how the authorizer is in the end. One whose last ask failed is degraded until a caller or, with less haste, a keeper asks again.
+// healthy says how the authorizer is in the end. One whose last ask failed is degraded until a
+// caller or, with less haste, a keeper asks again.
 func (w *world) healthy() {
 	switch s := w.seen; {
 	case w.violation != "":
@@ -145,7 +149,8 @@ func (w *world) healthy() {
 	}
 }
 
-// serveAll has a caller on each replica, who must be served soon. Before the keepers did anything a token may have to be replaced for him; after them, it must be there.
+// serveAll has a caller on each replica, who must be served soon. Before the keepers did anything a
+// token may have to be replaced for him; after them, it must be there.
 func (w *world) serveAll() {
 	refused := w.wx.refused
 	for _, r := range w.replicas {
@@ -157,7 +162,8 @@ func (w *world) serveAll() {
 	}
 }
 
-// keepAll has keepers, walkers and checkers at work until there is nothing more to do, or for some hours.
+// keepAll has keepers, walkers and checkers at work until there is nothing more to do, or for some
+// hours.
 func (w *world) keepAll() {
 	for round := 0; round < 40 && w.violation == "" && (round < len(w.replicas) || !w.done()); round++ {
 		w.round(round)
@@ -200,7 +206,8 @@ func (w *world) finishOne(g *gate) {
 	}
 }
 
-// serve is a caller on r who may have to wait for a back-off or for a pause of this replica, or until another refresh may be forced, and not for more.
+// serve is a caller on r who may have to wait for a back-off or for a pause of this replica, or
+// until another refresh may be forced, and not for more.
 func (w *world) serve(r *process) {
 	w.spawn(r, "last caller", func(ctx context.Context) {
 		var err error

@@ -17,7 +17,8 @@ import (
 	"wxplatform/wechat"
 )
 
-// odds are what a history may meet, and how often. Each history has its own few troubles, so that no trouble hides another.
+// odds are what a history may meet, and how often. Each history has its own few troubles, so that
+// no trouble hides another.
 type odds struct {
 	calm                                bool // nothing but trouble of Redis
 	sql, redis, cut, late               float64
@@ -447,7 +448,8 @@ func (w *world) dumpOrRestore() {
 	w.seen, w.restored = w.look(), true
 }
 
-// merchant does, or WeChat for him, what only an authorization undoes. Or an event says so that is not true.
+// merchant does, or WeChat for him, what only an authorization undoes. Or an event says so that is
+// not true.
 func (w *world) merchant() {
 	switch n := w.rng.IntN(4); {
 	case n == 0 && !w.wx.withdrawn:
@@ -474,7 +476,8 @@ func (w *world) passSome() {
 	w.pass(d)
 }
 
-// pass lets time go by. What was sent is acted on within a minute of its call's beginning, or never.
+// pass lets time go by. What was sent is acted on within a minute of its call's beginning, or
+// never.
 func (w *world) pass(d time.Duration) {
 	for _, q := range slices.Clone(w.wx.requests) {
 		if w.passed()+d < q.until {

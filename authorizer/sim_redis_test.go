@@ -11,7 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// shelf is the Redis of a history: what mirror's commands do to it, in the place of a server. The script itself is tested against servers, in internal/mirror.
+// shelf is the Redis of a history: what mirror's commands do to it, in the place of a server. The
+// script itself is tested against servers, in internal/mirror.
 type shelf struct {
 	w      *world
 	down   bool

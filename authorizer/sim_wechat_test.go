@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// weChat is the WeChat of a history. The newest access token lives, the one before it for the overlap; refresh tokens stay, or rotate.
+// weChat is the WeChat of a history. The newest access token lives, the one before it for the
+// overlap; refresh tokens stay, or rotate.
 type weChat struct {
 	w        *world
 	overlap  time.Duration
@@ -133,7 +134,8 @@ func (r *process) send(ctx context.Context, request []byte) (status int, body st
 	return r.await(ctx, q)
 }
 
-// await is the answer of q, or that it did not come in time. A process that stood still meanwhile may find both.
+// await is the answer of q, or that it did not come in time. A process that stood still meanwhile
+// may find both.
 func (r *process) await(ctx context.Context, q *request) (status int, body string, left bool, err error) {
 	g := r.enter(ctx, &gate{kind: atAnswer, what: "answer of " + q.String(), q: q})
 	if g == nil {
@@ -272,7 +274,8 @@ func (x *weChat) give(q *request, exchange bool) string {
 	return access
 }
 
-// redeem is an authorization. One that ended gets a refresh token of its own, and so does every one that rotates.
+// redeem is an authorization. One that ended gets a refresh token of its own, and so does every one
+// that rotates.
 func (x *weChat) redeem(q *request) string {
 	code, _ := q.body["authorization_code"].(string)
 	if x.used[code] {

@@ -22,8 +22,9 @@ import (
 	"wxplatform/wechat"
 )
 
-// world is one history: some replicas of the code that serves before one database, one Redis and one WeChat. All that leaves a replica waits at a gate,
-// and of all that wait one goes on at a time, chosen by the seed. Between two choices everything has come to rest, and time stands still.
+// world is one history: some replicas of the code that serves before one database, one Redis and
+// one WeChat. All that leaves a replica waits at a gate, and of all that wait one goes on at a
+// time, chosen by the seed. Between two choices everything has come to rest, and time stands still.
 type world struct {
 	t     *testing.T
 	seed  uint64
@@ -73,7 +74,8 @@ func (w *world) note(format string, args ...any) {
 	w.trace = append(w.trace, w.line(format, args))
 }
 
-// tell writes down how what was begun ended. Several end at once, in no order, so they stand in that of their names.
+// tell writes down how what was begun ended. Several end at once, in no order, so they stand in
+// that of their names.
 func (w *world) tell(ctx context.Context, r *process, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

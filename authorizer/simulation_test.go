@@ -19,8 +19,9 @@ import (
 	"wxplatform/migrations"
 )
 
-// TestSimulation replays seeded histories of the code that serves and holds the invariants of custody over each (docs/custody.md).
-// SIMULATE says how many; SIMULATE_SEED which is the first, else a long run begins where none has been. A single one shows its trace.
+// TestSimulation replays seeded histories of the code that serves and holds the invariants of
+// custody over each (docs/custody.md). SIMULATE says how many; SIMULATE_SEED which is the first,
+// else a long run begins where none has been. A single one shows its trace.
 func TestSimulation(t *testing.T) {
 	n := setting(t, "SIMULATE", 0)
 	first := setting(t, "SIMULATE_SEED", 1)
@@ -104,7 +105,8 @@ func simulate(t *testing.T, first uint64, n int) (*tally, []*world) {
 	return total, broken
 }
 
-// bubble replays some histories in one bubble of time, before one database in memory. It hands back those that broke an invariant.
+// bubble replays some histories in one bubble of time, before one database in memory. It hands back
+// those that broke an invariant.
 func bubble(t *testing.T, from, to uint64) (counts *tally, broken []*world) {
 	counts = &tally{faults: map[string]int{}}
 	synctest.Test(t, func(t *testing.T) {
@@ -144,7 +146,8 @@ func (w *world) report(t *testing.T) {
 	}
 }
 
-// TestASeedIsAHistory says that the same seed gives the same history, step by step, whatever went before it in its bubble.
+// TestASeedIsAHistory says that the same seed gives the same history, step by step, whatever went
+// before it in its bubble.
 func TestASeedIsAHistory(t *testing.T) {
 	first, again := traces(t, 1, 150), traces(t, 31, 150)
 	if len(again) < 100 {

@@ -150,7 +150,7 @@ func (s states) recovered(ctx context.Context, id wechat.AppID) error {
 type attempts struct{ *Registry }
 
 func (k keeper) attemptQueue() *queue.Queue[wechat.AppID] {
-	return queue.New(attempts{k.Registry}, atOnce, round, checkPatience)
+	return queue.New(attempts(k), atOnce, round, checkPatience)
 }
 
 func (q attempts) Due(ctx context.Context, most int) ([]wechat.AppID, error) {

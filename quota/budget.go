@@ -33,8 +33,8 @@ func (b budget) forRenewals() float64 { return 0.8 * float64(b.limit) }
 // ahead reports whether tokens in use may be renewed ahead of time.
 func (b budget) ahead() bool { return b.limit == 0 || float64(b.used) < b.forRenewals() }
 
-// warm reports whether tokens that nobody used for a day may be renewed: only while the share of the
-// budget that is used is below the share of the day that has passed.
+// warm reports whether tokens that nobody used for a day may be renewed: only while the share of
+// the budget that is used is below the share of the day that has passed.
 func (b budget) warm(now time.Time) bool {
 	passed := now.Sub(wechat.Day(now)).Hours() / 24
 	return b.limit == 0 || float64(b.used) < b.forRenewals()*passed
@@ -50,8 +50,9 @@ type day struct {
 	readSent int64 // sent when the quota was read
 }
 
-// budget is the operator's limit with our own count, or else WeChat's quota with WeChat's count. The
-// two are not mixed, because it is not known whether WeChat counts per component or per account.
+// budget is the operator's limit with our own count, or else WeChat's quota with WeChat's count.
+// The two are not mixed, because it is not known whether WeChat counts per component or per
+// account.
 func (d day) budget(limit int64) budget {
 	switch {
 	case limit > 0:
@@ -146,9 +147,9 @@ func (l *Limiter) Count(ctx context.Context) error {
 	return err
 }
 
-// TakeReading reports whether the caller should read WeChat's quota now and pass it to SetQuota: the
-// operator set no budget, a reading is due, and no other replica has taken it. Where the reading
-// fails nothing changes, and the next one is due in ten minutes.
+// TakeReading reports whether the caller should read WeChat's quota now and pass it to SetQuota:
+// the operator set no budget, a reading is due, and no other replica has taken it. Where the
+// reading fails nothing changes, and the next one is due in ten minutes.
 func (l *Limiter) TakeReading(ctx context.Context) bool {
 	d, now := l.usage.today(), time.Now()
 	if _, paused := l.Paused(ctx); paused || l.Budget > 0 || d.begun.IsZero() || !d.quotaDue(now) {

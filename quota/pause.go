@@ -52,10 +52,10 @@ func quotaPause(code wechat.Code, now time.Time) Pause {
 }
 
 // pauses are the pauses that this replica knows. The shared one is for a quota: it is stored in SQL
-// and holds for all replicas. The local one is for a fault of the platform: it may be caused by this
-// replica's address, which the others do not share, while a wrong secret or ticket already stops
-// the component token, whose row all replicas share.
-// Refusals are counted per replica, so n replicas send at most five useless requests each.
+// and holds for all replicas. The local one is for a fault of the platform: it may be caused by
+// this replica's address, which the others do not share, while a wrong secret or ticket already
+// stops the component token, whose row all replicas share. Refusals are counted per replica, so n
+// replicas send at most five useless requests each.
 type pauses struct {
 	mu       sync.Mutex
 	local    Pause
@@ -160,8 +160,8 @@ func (l *Limiter) pause(ctx context.Context, now time.Time) Pause {
 	return l.pauses.current(now)
 }
 
-// Permit is the right to send one request for an access token. During a pause it is a probe: the one
-// request that is let through now and then. Each Permit is handed to Done once.
+// Permit is the right to send one request for an access token. During a pause it is a probe: the
+// one request that is let through now and then. Each Permit is handed to Done once.
 type Permit struct{ probe Pause }
 
 // IsProbe reports whether the permit was given during a pause.
@@ -197,8 +197,8 @@ type Result struct {
 	Code     wechat.Code // WeChat's refusal, 0 where there is none
 }
 
-// Done takes the result of a request. An answer to a probe ends the pause, a probe that was not sent
-// is given back, and a refusal may begin a pause. It fails where SQL cannot store that.
+// Done takes the result of a request. An answer to a probe ends the pause, a probe that was not
+// sent is given back, and a refusal may begin a pause. It fails where SQL cannot store that.
 func (l *Limiter) Done(ctx context.Context, p Permit, r Result) error {
 	now := time.Now()
 	switch {

@@ -91,7 +91,8 @@ func (l *Limiter) addSent(ctx context.Context, begun time.Time, sent int64) erro
 	return err
 }
 
-// takeReading takes the right to read WeChat's quota. It returns false where another replica has it.
+// takeReading takes the right to read WeChat's quota. It returns false where another replica has
+// it.
 func (l *Limiter) takeReading(ctx context.Context, d day, now time.Time) (bool, error) {
 	rows, err := db.Exec(ctx, l.db, `
 		UPDATE refresh_days

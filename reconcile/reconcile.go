@@ -1,6 +1,6 @@
-// Package reconcile walks through WeChat's list of authorizers and compares it with the stored ones: it
-// keeps accounts that are not stored, finds refresh tokens that are sought, and has WeChat asked about
-// accounts that it no longer lists. It deletes nothing.
+// Package reconcile walks through WeChat's list of authorizers and compares it with the stored
+// ones: it keeps accounts that are not stored, finds refresh tokens that are sought, and has WeChat
+// asked about accounts that it no longer lists. It deletes nothing.
 package reconcile
 
 import (
@@ -20,8 +20,8 @@ const (
 	missingPage = 2000
 )
 
-// Service walks through WeChat's list. It is safe for concurrent use; of all replicas one walks at a
-// time.
+// Service walks through WeChat's list. It is safe for concurrent use; of all replicas one walks at
+// a time.
 type Service struct {
 	authorizers *authorizer.Registry
 	schedule    *walk.Schedule
@@ -79,9 +79,9 @@ func unlessTaken(err error) error {
 	return err
 }
 
-// Reconcile walks through the whole list now, for the operator. It may be repeated, also after it was
-// cut off. progress is told after each page. It fails with walk.ErrUnderWay while another walk is under
-// way. A slow or unavailable database delays it, and fails it only after some minutes.
+// Reconcile walks through the whole list now, for the operator. It may be repeated, also after it
+// was cut off. progress is told after each page. It fails with walk.ErrUnderWay while another walk
+// is under way. A slow or unavailable database delays it, and fails it only after some minutes.
 func (s *Service) Reconcile(ctx context.Context, progress func(Report)) (Report, error) {
 	return s.reconcile(ctx, walk.Command, progress)
 }

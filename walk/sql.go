@@ -23,7 +23,8 @@ var lockState = db.Text{
 	Postgres: selectState + ` FOR UPDATE`,
 }
 
-// load reads the state without a lock. In a new database the first daily reconciliation is a day away.
+// load reads the state without a lock. In a new database the first daily reconciliation is a day
+// away.
 func (s *Schedule) load(ctx context.Context, now time.Time) (state, error) {
 	is, err := db.One(ctx, s.db, readState, selectState)
 	if errors.Is(err, db.ErrNone) {

@@ -1,5 +1,5 @@
-// Package walk schedules walks through WeChat's list of authorizers: one at a time over all replicas,
-// and no more often than is useful.
+// Package walk schedules walks through WeChat's list of authorizers: one at a time over all
+// replicas, and no more often than is useful.
 package walk
 
 import (
@@ -105,8 +105,8 @@ func (s *Schedule) Begin(ctx context.Context, why Purpose) (begun time.Time, err
 	return begun, err
 }
 
-// Hold renews the lease, so that a walk whose process stood still is over when another one has begun.
-// It fails with ErrOvertaken.
+// Hold renews the lease, so that a walk whose process stood still is over when another one has
+// begun. It fails with ErrOvertaken.
 func (s *Schedule) Hold(ctx context.Context, begun time.Time) error {
 	now, err := db.Now(ctx, s.db)
 	if err != nil {
