@@ -14,15 +14,18 @@ import (
 // table is the rows of the authorizers in SQL.
 type table struct{ db *db.DB }
 
-func readAuthorizer(scan db.Scan) (Authorizer, error) {
-	var a Authorizer
+// selectAuthorizer and readAuthorizer name the columns of an authorizer in the same order.
+const selectAuthorizer = `
+		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
+		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
+		FROM authorizers`
+
+func readAuthorizer(scan db.Scan) (a Authorizer, err error) {
 	var sets string
-	var profileAt, since, attempt, seek, authorizedAt, createdAt int64
-	err := scan(&a.AppID, &a.Tenant, &a.UserName, &a.Alias, &a.NickName, &a.PrincipalName, &a.Kind, &a.VerifyType, &a.AccountStatus,
-		&sets, &profileAt, &a.State, &a.Reason, &since, &attempt, &seek, &authorizedAt, &createdAt)
+	err = scan(&a.AppID, &a.Tenant, &a.UserName, &a.Alias, &a.NickName, &a.PrincipalName, &a.Kind, &a.VerifyType, &a.AccountStatus,
+		&sets, (*db.Stamp)(&a.ProfileAt), &a.State, &a.Reason, (*db.Stamp)(&a.Since), (*db.Stamp)(&a.Attempt), (*db.Stamp)(&a.Seek),
+		(*db.Stamp)(&a.AuthorizedAt), (*db.Stamp)(&a.CreatedAt))
 	a.PermissionSets = wechat.ParsePermissionSets(sets)
-	a.Attempt, a.Seek = db.Time(attempt), db.Time(seek)
-	a.ProfileAt, a.Since, a.AuthorizedAt, a.CreatedAt = db.Time(profileAt), db.Time(since), db.Time(authorizedAt), db.Time(createdAt)
 	return a, err
 }
 
@@ -39,49 +42,34 @@ func (t table) load(ctx context.Context, owner tenant.ID, id wechat.AppID) (Auth
 	if !id.Plausible() {
 		return Authorizer{}, ErrUnknown // a stranger's path can hold anything, also what no SQL can
 	}
-	a, err := db.One(ctx, t.db, readAuthorizer, `
-		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
-		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
-		FROM authorizers
+	a, err := db.One(ctx, t.db, readAuthorizer, selectAuthorizer+`
 		WHERE tenant = $1 AND appid = $2 AND tenant <> ''`, string(owner), string(id))
 	return a, orUnknown(err)
 }
 
 func (t table) list(ctx context.Context, owner tenant.ID, after wechat.AppID, limit int) ([]Authorizer, error) {
-	return db.All(ctx, t.db, readAuthorizer, `
-		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
-		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
-		FROM authorizers
+	return db.All(ctx, t.db, readAuthorizer, selectAuthorizer+`
 		WHERE tenant = $1 AND appid > $2 AND tenant <> ''
 		ORDER BY appid
 		LIMIT $3`, string(owner), string(after), limit)
 }
 
 func (t table) all(ctx context.Context, after wechat.AppID, limit int) ([]Authorizer, error) {
-	return db.All(ctx, t.db, readAuthorizer, `
-		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
-		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
-		FROM authorizers
+	return db.All(ctx, t.db, readAuthorizer, selectAuthorizer+`
 		WHERE appid > $1
 		ORDER BY appid
 		LIMIT $2`, string(after), limit)
 }
 
 func (t table) allInState(ctx context.Context, state State, after wechat.AppID, limit int) ([]Authorizer, error) {
-	return db.All(ctx, t.db, readAuthorizer, `
-		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
-		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
-		FROM authorizers
+	return db.All(ctx, t.db, readAuthorizer, selectAuthorizer+`
 		WHERE state = $1 AND appid > $2
 		ORDER BY appid
 		LIMIT $3`, string(state), string(after), limit)
 }
 
 func (t table) find(ctx context.Context, q db.Querier, id wechat.AppID) (Authorizer, error) {
-	a, err := db.One(ctx, q, readAuthorizer, `
-		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
-		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
-		FROM authorizers
+	a, err := db.One(ctx, q, readAuthorizer, selectAuthorizer+`
 		WHERE appid = $1`, string(id))
 	return a, orUnknown(err)
 }
@@ -96,7 +84,7 @@ func (t table) lock(ctx context.Context, tx *db.Tx, id wechat.AppID, now time.Ti
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO authorizers (appid, created_at, since)
 		VALUES ($1, $2, $2)
-		ON CONFLICT (appid) DO NOTHING`, string(id), db.Millis(now))
+		ON CONFLICT (appid) DO NOTHING`, string(id), db.Stamp(now))
 	if err != nil {
 		return Authorizer{}, err
 	}
@@ -123,7 +111,7 @@ func (t table) unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, knownSinc
 	rows, err := db.Exec(ctx, tx, `
 		UPDATE authorizers
 		SET tenant = ''
-		WHERE appid = $1 AND created_at >= $2`, string(id), db.Millis(knownSince))
+		WHERE appid = $1 AND created_at >= $2`, string(id), db.Stamp(knownSince))
 	return rows > 0, err
 }
 
@@ -132,7 +120,7 @@ func (t table) saveGrant(ctx context.Context, tx *db.Tx, a Authorizer) error {
 		UPDATE authorizers
 		SET tenant = $2, permission_sets = $3, state = $4, reason = $5, since = $6, authorized_at = $7, noted_version = 0, attempt_at = 0, sought_at = 0, seek_at = 0
 		WHERE appid = $1`,
-		string(a.AppID), string(a.Tenant), a.PermissionSets.String(), string(a.State), a.Reason, db.Millis(a.Since), db.Millis(a.AuthorizedAt))
+		string(a.AppID), string(a.Tenant), a.PermissionSets.String(), string(a.State), a.Reason, db.Stamp(a.Since), db.Stamp(a.AuthorizedAt))
 	return err
 }
 
@@ -143,7 +131,7 @@ func (t table) saveProfile(ctx context.Context, tx *db.Tx, id wechat.AppID, p Pr
 		SET user_name = $2, alias = $3, nick_name = $4, principal_name = $5, kind = $6, verify_type = $7, account_status = $8, permission_sets = $9,
 		    profile_tried_at = CASE WHEN profile_at = 0 THEN 0 ELSE profile_tried_at END, profile_at = $10
 		WHERE appid = $1`,
-		string(id), string(p.UserName), p.Alias, p.NickName, p.PrincipalName, string(p.Kind), p.VerifyType, p.AccountStatus, p.PermissionSets.String(), db.Millis(now))
+		string(id), string(p.UserName), p.Alias, p.NickName, p.PrincipalName, string(p.Kind), p.VerifyType, p.AccountStatus, p.PermissionSets.String(), db.Stamp(now))
 	return err
 }
 
@@ -156,7 +144,7 @@ func (t table) mayRead(ctx context.Context, id wechat.AppID, again time.Duration
 	rows, err := db.Exec(ctx, t.db, `
 		UPDATE authorizers
 		SET profile_tried_at = $2
-		WHERE appid = $1 AND (profile_tried_at <= $3 OR profile_tried_at > $2)`, string(id), db.Millis(now), db.Millis(now.Add(-again)))
+		WHERE appid = $1 AND (profile_tried_at <= $3 OR profile_tried_at > $2)`, string(id), db.Stamp(now), db.Stamp(now.Add(-again)))
 	return rows > 0, err
 }
 
@@ -169,7 +157,7 @@ func (t table) markReading(ctx context.Context, id wechat.AppID) error {
 	_, err = db.Exec(ctx, t.db, `
 		UPDATE authorizers
 		SET profile_tried_at = $2
-		WHERE appid = $1 AND profile_at = 0`, string(id), db.Millis(now))
+		WHERE appid = $1 AND profile_at = 0`, string(id), db.Stamp(now))
 	return err
 }
 
@@ -184,7 +172,7 @@ func (t table) readingUnderWay(ctx context.Context, id wechat.AppID) (bool, erro
 		SELECT appid
 		FROM authorizers
 		WHERE appid = $1 AND profile_at = 0 AND profile_tried_at > $2 AND profile_tried_at <= $3`,
-		string(id), db.Millis(now.Add(-readingTakes)), db.Millis(now))
+		string(id), db.Stamp(now.Add(-readingTakes)), db.Stamp(now))
 	return len(found) > 0, err
 }
 
@@ -206,11 +194,8 @@ const selectCondition = `
 		FROM authorizers
 		WHERE appid = $1`
 
-func readCondition(scan db.Scan) (condition, error) {
-	var c condition
-	var since, attempt, sought, seek int64
-	err := scan(&c.State, &c.Reason, &since, &attempt, &sought, &seek, &c.Version)
-	c.Since, c.Attempt, c.Sought, c.Seek = db.Time(since), db.Time(attempt), db.Time(sought), db.Time(seek)
+func readCondition(scan db.Scan) (c condition, err error) {
+	err = scan(&c.State, &c.Reason, (*db.Stamp)(&c.Since), (*db.Stamp)(&c.Attempt), (*db.Stamp)(&c.Sought), (*db.Stamp)(&c.Seek), &c.Version)
 	return c, err
 }
 
@@ -229,7 +214,7 @@ func (t table) saveCondition(ctx context.Context, tx *db.Tx, id wechat.AppID, c 
 		UPDATE authorizers
 		SET state = $2, reason = $3, since = $4, attempt_at = $5, sought_at = $6, seek_at = $7, noted_version = $8
 		WHERE appid = $1`,
-		string(id), string(c.State), c.Reason, db.Millis(c.Since), db.Millis(c.Attempt), db.Millis(c.Sought), db.Millis(c.Seek), c.Version)
+		string(id), string(c.State), c.Reason, db.Stamp(c.Since), db.Stamp(c.Attempt), db.Stamp(c.Sought), db.Stamp(c.Seek), c.Version)
 	return err
 }
 
@@ -254,7 +239,7 @@ func (t table) dueAttempts(ctx context.Context, now time.Time, most int) ([]wech
 		FROM authorizers
 		WHERE attempt_at > 0 AND attempt_at <= $1
 		ORDER BY attempt_at, appid
-		LIMIT $2`, db.Millis(now), most)
+		LIMIT $2`, db.Stamp(now), most)
 }
 
 type stateCount struct {
@@ -286,7 +271,7 @@ func (t table) scheduleCheck(ctx context.Context, id wechat.AppID) error {
 	_, err = db.Exec(ctx, t.db, `
 		UPDATE authorizers
 		SET check_at = CASE WHEN authorized_at + $3 > $2 THEN authorized_at + $3 ELSE $2 END, checks = 0
-		WHERE appid = $1 AND check_at = 0 AND state <> 'revoked'`, string(id), db.Millis(now), afterAuthorization.Milliseconds())
+		WHERE appid = $1 AND check_at = 0 AND state <> 'revoked'`, string(id), db.Stamp(now), afterAuthorization.Milliseconds())
 	return err
 }
 
@@ -309,7 +294,7 @@ func (t table) dueChecks(ctx context.Context, now time.Time, most int) ([]check,
 		FROM authorizers
 		WHERE check_at > 0 AND check_at <= $1
 		ORDER BY check_at, appid
-		LIMIT $2`, db.Millis(now), most)
+		LIMIT $2`, db.Stamp(now), most)
 }
 
 // reschedule moves a check that is still where it was found. It returns false where another replica
@@ -318,7 +303,7 @@ func (t table) reschedule(ctx context.Context, q db.Querier, c check, to time.Ti
 	rows, err := db.Exec(ctx, q, `
 		UPDATE authorizers
 		SET check_at = $3, checks = $4
-		WHERE appid = $1 AND check_at = $2`, string(c.AppID), c.At, db.Millis(to), done)
+		WHERE appid = $1 AND check_at = $2`, string(c.AppID), c.At, db.Stamp(to), done)
 	return rows > 0, err
 }
 
@@ -330,7 +315,7 @@ func (t table) unread(ctx context.Context, now time.Time, most int) ([]wechat.Ap
 		FROM authorizers
 		WHERE profile_at = 0 AND profile_tried_at <= $1 AND authorized_at <= $2 AND state <> 'revoked'
 		ORDER BY profile_tried_at, appid
-		LIMIT $3`, db.Millis(now.Add(-unreadEvery)), db.Millis(now.Add(-afterAuthorization)), most)
+		LIMIT $3`, db.Stamp(now.Add(-unreadEvery)), db.Stamp(now.Add(-afterAuthorization)), most)
 }
 
 func (t table) sought(ctx context.Context, most int) ([]wechat.AppID, error) {
@@ -412,11 +397,8 @@ func (t table) markListed(ctx context.Context, listed []Listing, begun time.Time
 	})
 }
 
-func readLastListed(scan db.Scan) (lastListed, error) {
-	var one lastListed
-	var listed, authorized, created int64
-	err := scan(&one.id, &one.state, &listed, &authorized, &created)
-	one.listed, one.authorized, one.created = db.Time(listed), db.Time(authorized), db.Time(created)
+func readLastListed(scan db.Scan) (one lastListed, err error) {
+	err = scan(&one.id, &one.state, (*db.Stamp)(&one.listed), (*db.Stamp)(&one.authorized), (*db.Stamp)(&one.created))
 	return one, err
 }
 

@@ -8,11 +8,8 @@ import (
 	"wxplatform/internal/db"
 )
 
-func readPause(scan db.Scan) (Pause, error) {
-	var p Pause
-	var since, until, probe int64
-	err := scan(&p.Code, &since, &until, &probe)
-	p.Since, p.Until, p.probe = db.Time(since), db.Time(until), db.Time(probe)
+func readPause(scan db.Scan) (p Pause, err error) {
+	err = scan(&p.Code, (*db.Stamp)(&p.Since), (*db.Stamp)(&p.Until), (*db.Stamp)(&p.probe))
 	return p, err
 }
 
@@ -34,7 +31,7 @@ func (l *Limiter) savePause(ctx context.Context, p Pause) error {
 		VALUES (1, $1, $2, $3, $4)
 		ON CONFLICT (one) DO UPDATE
 		SET code = excluded.code, since = excluded.since, until_at = excluded.until_at, probe_at = excluded.probe_at
-		WHERE pauses.until_at < excluded.until_at`, int(p.Code), db.Millis(p.Since), db.Millis(p.Until), db.Millis(p.probe))
+		WHERE pauses.until_at < excluded.until_at`, int(p.Code), db.Stamp(p.Since), db.Stamp(p.Until), db.Stamp(p.probe))
 	return err
 }
 
@@ -43,7 +40,7 @@ func (l *Limiter) moveProbe(ctx context.Context, p Pause, to time.Time) (bool, e
 	rows, err := db.Exec(ctx, l.db, `
 		UPDATE pauses
 		SET probe_at = $3
-		WHERE one = 1 AND since = $1 AND probe_at = $2`, db.Millis(p.Since), db.Millis(p.probe), db.Millis(to))
+		WHERE one = 1 AND since = $1 AND probe_at = $2`, db.Stamp(p.Since), db.Stamp(p.probe), db.Stamp(to))
 	return rows > 0, err
 }
 
@@ -51,22 +48,19 @@ func (l *Limiter) returnProbe(ctx context.Context, p Pause) error {
 	_, err := db.Exec(ctx, l.db, `
 		UPDATE pauses
 		SET probe_at = $2
-		WHERE one = 1 AND since = $1`, db.Millis(p.Since), db.Millis(p.probe))
+		WHERE one = 1 AND since = $1`, db.Stamp(p.Since), db.Stamp(p.probe))
 	return err
 }
 
 func (l *Limiter) deletePause(ctx context.Context, p Pause) error {
 	_, err := db.Exec(ctx, l.db, `
 		DELETE FROM pauses
-		WHERE one = 1 AND since = $1`, db.Millis(p.Since))
+		WHERE one = 1 AND since = $1`, db.Stamp(p.Since))
 	return err
 }
 
-func readDay(scan db.Scan) (day, error) {
-	var d day
-	var begun, read int64
-	err := scan(&begun, &d.sent, &d.quota, &d.used, &read, &d.readSent)
-	d.begun, d.read = db.Time(begun), db.Time(read)
+func readDay(scan db.Scan) (d day, err error) {
+	err = scan((*db.Stamp)(&d.begun), &d.sent, &d.quota, &d.used, (*db.Stamp)(&d.read), &d.readSent)
 	return d, err
 }
 
@@ -75,7 +69,7 @@ func (l *Limiter) loadDay(ctx context.Context, begun time.Time) (day, error) {
 	d, err := db.One(ctx, l.db, readDay, `
 		SELECT day, sent, quota, quota_used, asked_at, asked_sent
 		FROM refresh_days
-		WHERE day = $1`, db.Millis(begun))
+		WHERE day = $1`, db.Stamp(begun))
 	if errors.Is(err, db.ErrNone) {
 		return day{begun: begun}, nil
 	}
@@ -87,7 +81,7 @@ func (l *Limiter) addSent(ctx context.Context, begun time.Time, sent int64) erro
 		INSERT INTO refresh_days (day, sent)
 		VALUES ($1, $2)
 		ON CONFLICT (day) DO UPDATE
-		SET sent = refresh_days.sent + excluded.sent`, db.Millis(begun), sent)
+		SET sent = refresh_days.sent + excluded.sent`, db.Stamp(begun), sent)
 	return err
 }
 
@@ -97,7 +91,7 @@ func (l *Limiter) takeReading(ctx context.Context, d day, now time.Time) (bool, 
 	rows, err := db.Exec(ctx, l.db, `
 		UPDATE refresh_days
 		SET asked_at = $3, asked_sent = sent
-		WHERE day = $1 AND asked_at = $2`, db.Millis(d.begun), db.Millis(d.read), db.Millis(now))
+		WHERE day = $1 AND asked_at = $2`, db.Stamp(d.begun), db.Stamp(d.read), db.Stamp(now))
 	return rows > 0, err
 }
 
@@ -105,13 +99,13 @@ func (l *Limiter) saveQuota(ctx context.Context, begun time.Time, quota, used in
 	_, err := db.Exec(ctx, l.db, `
 		UPDATE refresh_days
 		SET quota = $2, quota_used = $3
-		WHERE day = $1`, db.Millis(begun), quota, used)
+		WHERE day = $1`, db.Stamp(begun), quota, used)
 	return err
 }
 
 func (l *Limiter) deleteDays(ctx context.Context, before time.Time) error {
 	_, err := db.Exec(ctx, l.db, `
 		DELETE FROM refresh_days
-		WHERE day < $1`, db.Millis(before))
+		WHERE day < $1`, db.Stamp(before))
 	return err
 }
