@@ -70,7 +70,7 @@ func (h *Handler) list(c echo.Context) error {
 	}
 	after := wechat.AppID(query.Get("after"))
 	if after != "" && !after.Plausible() {
-		return &strict.Fault{Field: "after", Why: "is no appid"}
+		return &strict.Fault{Field: "after", Why: "is not a valid appid"}
 	}
 	page, err := h.page(c.Request().Context(), caller.Tenant, after, limit)
 	if err != nil {

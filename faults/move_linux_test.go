@@ -81,7 +81,7 @@ func (w *world) couldServe(urls ...string) (n int) {
 		switch {
 		case err == nil:
 			n++
-		case !strings.Contains(said, "was cut off") && !strings.Contains(said, "was moved to another one"):
+		case !strings.Contains(said, "was interrupted") && !strings.Contains(said, "was moved to another one"):
 			w.t.Errorf("a database that does not serve says: %s", said)
 		}
 	}

@@ -182,7 +182,7 @@ func wechatUnnamed(t *testing.T, m *machine) string {
 	got := w.crowd(54, w.ids...).all()
 	w.onlyRetryable(got)
 	for _, r := range w.replicas {
-		if said, err := r.ready(); err != nil || got.served > 0 || !strings.Contains(said, "WeChat is not to be reached") {
+		if said, err := r.ready(); err != nil || got.served > 0 || !strings.Contains(said, "WeChat has been unreachable") {
 			t.Errorf("%s; /readyz says %s, %v", got, said, err)
 		}
 	}
