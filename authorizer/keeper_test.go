@@ -192,7 +192,7 @@ func TestWeChatsOwnQuotaIsTheBudgetWhereTheOperatorGaveNone(t *testing.T) {
 		if got, err := k.quota.Usage(ctx); err != nil || got != (quota.Usage{Limit: 500, Used: 500}) || k.asks.Load() != 0 {
 			t.Errorf("got %+v, %v and %d renewals, want WeChat's numbers and none", got, err, k.asks.Load())
 		}
-		k.told.Store(0) // which is no number to go by
+		k.told.Store(0) // 0 is not a limit
 		if _, err := db.Exec(ctx, d, `UPDATE refresh_days SET asked_at = 1, quota = 0`); err != nil {
 			t.Fatal(err)
 		}
