@@ -17,13 +17,25 @@ import (
 // Pub/sub usually tells it sooner.
 const rereadEvery = time.Second
 
-// flightKey names work that is done once for several callers. Callers with different needs do not
-// share, because a token for one may be of no use to the other; the row decides between them.
+// flightKey names work that is done once for several callers. Whoever needs a token shares one
+// flight per row, whatever version it knows: two flights would lock the row in turn, and a process
+// that stands still between them would keep the lock. Callers whose version WeChat rejected share
+// with those who name the same version, because another answer may be of no use to them.
 type flightKey struct {
-	id     wechat.AppID
-	need   need
-	reread bool
+	id   wechat.AppID
+	task task
+	bad  Version // for replacing
 }
+
+type task int
+
+const (
+	getting task = iota
+	replacing
+	renewing
+	rereading
+	storing
+)
 
 // failure is the last failed request of this process: its fence and its error.
 type failure struct {
@@ -31,10 +43,10 @@ type failure struct {
 	err   error
 }
 
-// obtain makes one attempt to meet a need, which all callers with that need share.
-func (s *Store) obtain(ctx context.Context, id wechat.AppID, n need, asker Asker) (Token, error) {
-	return s.flights.Do(ctx, flightKey{id: id, need: n}, func(ctx context.Context) (Token, error) {
-		got, err := s.meet(ctx, id, n, asker)
+// obtain makes one attempt to meet a need, which all callers with the same key share.
+func (s *Store) obtain(ctx context.Context, key flightKey, n need, asker Asker) (Token, error) {
+	return s.flights.Do(ctx, key, func(ctx context.Context) (Token, error) {
+		got, err := s.meet(ctx, key.id, n, asker)
 		return got, asker.Conclude(ctx, err)
 	})
 }
@@ -299,7 +311,7 @@ func (s *Store) settle(ctx context.Context, id wechat.AppID, c claim, a Answer) 
 // mirror is closed it tries once more.
 func (s *Store) storeLater(ctx context.Context, id wechat.AppID, c claim, a Answer) {
 	s.counters.insisted.Add(1)
-	s.storing.Start(ctx, flightKey{id: id, need: need{newerThan: c.fence}}, func(ctx context.Context) (Token, error) {
+	s.storing.Start(ctx, flightKey{id, storing, c.fence}, func(ctx context.Context) (Token, error) {
 		for {
 			select {
 			case <-time.After(rereadEvery):
@@ -358,7 +370,7 @@ func (s *Store) fits(v mirror.Versioned, n need) bool {
 
 // reread starts a read of the row while callers go on with what is known.
 func (s *Store) reread(id wechat.AppID) {
-	s.flights.Start(context.Background(), flightKey{id: id, reread: true}, func(ctx context.Context) (Token, error) {
+	s.flights.Start(context.Background(), flightKey{id: id, task: rereading}, func(ctx context.Context) (Token, error) {
 		r, err := s.look(ctx, id)
 		if errors.Is(err, db.ErrUnavailable) && ctx.Err() == nil {
 			s.mirror.SQLFailed()

@@ -194,7 +194,7 @@ func (s *Store) Get(ctx context.Context, id wechat.AppID, asker Asker) (Token, e
 	if known, ok := s.Known(id); ok {
 		return known, nil
 	}
-	return s.obtain(ctx, id, need{newerThan: s.version(id)}, asker)
+	return s.obtain(ctx, flightKey{id: id, task: getting}, need{newerThan: s.version(id)}, asker)
 }
 
 // Replace returns a token newer than bad, which WeChat rejected: one that is known already, or one
@@ -203,13 +203,13 @@ func (s *Store) Replace(ctx context.Context, id wechat.AppID, bad Version, asker
 	if known, ok := s.Known(id); ok && known.Version > bad {
 		return known, nil
 	}
-	return s.obtain(ctx, id, need{newerThan: max(bad, s.version(id)), rejected: true}, asker)
+	return s.obtain(ctx, flightKey{id, replacing, bad}, need{newerThan: max(bad, s.version(id)), rejected: true}, asker)
 }
 
 // Renew requests a new token if id is still due and no other process holds the row. Callers use the
 // old token meanwhile. It fails with the asker's error, or with db.ErrUnavailable.
 func (s *Store) Renew(ctx context.Context, id wechat.AppID, asker Asker) error {
-	_, err := s.obtain(ctx, id, need{ahead: true}, asker)
+	_, err := s.obtain(ctx, flightKey{id: id, task: renewing}, need{ahead: true}, asker)
 	return err
 }
 
