@@ -51,15 +51,19 @@ func (s *Store) obtain(ctx context.Context, key flightKey, n need, asker Asker) 
 	})
 }
 
-// meet takes steps until one of them meets the need or fails.
+// meet takes steps until one of them meets the need or fails. One claim that took too long is
+// repeated: usually this process stood still, and SQL answers.
 func (s *Store) meet(ctx context.Context, id wechat.AppID, n need, asker Asker) (Token, error) {
 	if known, ok := s.knownWithoutSQL(ctx, id, n); ok {
 		return known, nil
 	}
+	repeated := false
 	for ctx.Err() == nil {
 		got, err := s.step(ctx, id, n, asker)
 		switch {
 		case errors.Is(err, ErrAgain):
+		case errors.Is(err, errTooLate) && !repeated:
+			repeated = true
 		case errors.Is(err, db.ErrUnavailable) && !n.ahead:
 			return s.withoutSQL(ctx, id, n, err)
 		default:

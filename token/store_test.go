@@ -943,6 +943,29 @@ func TestAClaimThatTookTooLongSendsNothing(t *testing.T) {
 	})
 }
 
+func TestAClaimThatTookTooLongIsRepeatedOnce(t *testing.T) {
+	each(t, func(t *testing.T, p *platform) {
+		s, wx := p.replica(Authorizer), &fakeWeChat{}
+		bad := p.grant(s, wx)
+		fits := s.times.Lease
+		s.times.Lease = s.times.Call // no claim is quick enough for that
+		if _, err := s.Replace(t.Context(), id, bad, wx); !errors.Is(err, errTooLate) {
+			t.Errorf("got %v where every claim takes too long, want errTooLate", err)
+		}
+		wx.asked(t, 0)
+		late := 0
+		_, err := s.Replace(t.Context(), id, bad, preparing{wx, func() {
+			if late++; late == 2 {
+				s.times.Lease = fits
+			}
+		}})
+		if err != nil || late != 2 {
+			t.Errorf("got %v after %d claims, want a token by the second", err, late)
+		}
+		wx.asked(t, 1)
+	})
+}
+
 func TestAnAnswerWithoutATokenIsNoAnswer(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
@@ -1241,6 +1264,17 @@ func (a asks) Prepare(context.Context) error { return nil }
 func (a asks) Send(ctx context.Context, refresh seal.Secret) (Answer, error) { return a(ctx, refresh) }
 
 func (a asks) Conclude(_ context.Context, err error) error { return err }
+
+// preparing calls prepare before each claim.
+type preparing struct {
+	Asker
+	prepare func()
+}
+
+func (p preparing) Prepare(ctx context.Context) error {
+	p.prepare()
+	return p.Asker.Prepare(ctx)
+}
 
 func failing(err error) asks {
 	return func(context.Context, seal.Secret) (Answer, error) { return Answer{}, err }
