@@ -52,6 +52,7 @@ var leaves = map[string][]string{
 	"internal/requestlog": {},
 	"internal/socket":     {},
 	"internal/strict":     {},
+	"internal/bucket":     {},
 	"internal/arch":       {},
 	"internal/dbtest":     {"internal/db", "internal/seal", "internal/testenv", "migrations"},
 	"internal/testenv":    {},
