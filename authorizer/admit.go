@@ -12,7 +12,7 @@ import (
 type Need struct {
 	Scope    tenant.Scope
 	AnyOf    []wechat.PermissionSet // one of these must be granted; none means any authorization will do
-	Official bool                   // an Official Account or a service account; whether it must be verified is WeChat's to judge
+	Official bool                   // an Official Account or a service account; not a mini program; WeChat decides whether it must be verified
 }
 
 // Admitted is an authorizer that a caller was admitted to, for one kind of call.
@@ -56,9 +56,9 @@ func (r *Registry) admitAfresh(ctx context.Context, a Authorizer, need Need) (Ad
 	return Admitted{a, need}, a.about(err)
 }
 
-// metBy returns what a lacks, or nil. Unknown is not lacking: an account whose profile was never
-// read is ErrUnread, and where it is not known which sets were granted, the call goes out and
-// WeChat decides.
+// metBy returns what a lacks, or nil. What is not known is not lacking: if the profile was never
+// read, it returns ErrUnread, and if it is not known which sets were granted, nil, so that WeChat
+// decides.
 func (n Need) metBy(a Authorizer) error {
 	granted := a.PermissionSets.HasAny(n.AnyOf)
 	switch {

@@ -1,5 +1,10 @@
 // Package authorizer stores the merchants' accounts and calls WeChat with their access tokens. It
 // knows who may act for an account and what the merchant granted, and keeps the tokens fresh.
+//
+// Packages that offer an API of WeChat's (session) call Admit and then Call. While SQL is
+// unavailable both still work for accounts that this process or Redis knows, until their access
+// tokens expire (docs/design.md, "Redis or SQL down"); everything that changes or lists accounts
+// fails with db.ErrUnavailable.
 package authorizer
 
 import (
@@ -19,20 +24,20 @@ import (
 
 // Errors that callers get before WeChat is asked, or instead of its refusal.
 var (
-	ErrUnknown     = errors.New("no such authorizer")                            // also another tenant's
-	ErrRevoked     = errors.New("merchant withdrew the authorization")           // docs/design.md, "Absent is not unknown"
-	ErrReauthorize = errors.New("merchant must authorize again")                 // likewise
-	ErrNotEligible = errors.New("account is a mini program or not verified")     // for APIs that mini programs have not, or by WeChat's word
-	ErrRejected    = errors.New("WeChat rejects even the newest access token")   // after one replacement
+	ErrUnknown     = errors.New("no such authorizer")                            // or it is another tenant's
+	ErrRevoked     = errors.New("merchant withdrew the authorization")           // see docs/design.md, "Absent is not unknown"
+	ErrReauthorize = errors.New("merchant must authorize again")                 // see docs/design.md, "Absent is not unknown"
+	ErrNotEligible = errors.New("account is a mini program or not verified")     // so it cannot use this API
+	ErrRejected    = errors.New("WeChat rejects even the newest access token")   // after the token was replaced
 	ErrUnconfirmed = errors.New("WeChat says not authorized, not confirmed yet") // 61003, until api_get_authorizer_info has said so too
-	ErrUnread      = errors.New("profile could not be read from WeChat")         // and without it nobody knows what is allowed
+	ErrUnread      = errors.New("profile could not be read from WeChat")         // so nobody knows what is allowed
 )
 
 // PermissionError means that the merchant granted none of the permission sets that an API requires.
 type PermissionError struct {
 	RequiredAnyOf []wechat.PermissionSet
 	Granted       wechat.PermissionSets
-	Wire          error // WeChat's refusal, nil where it was not asked
+	Refusal       error // WeChat's, or nil if WeChat was not asked
 }
 
 // Error names the sets.
@@ -41,11 +46,11 @@ func (e *PermissionError) Error() string {
 }
 
 // Unwrap returns WeChat's refusal.
-func (e *PermissionError) Unwrap() error { return e.Wire }
+func (e *PermissionError) Unwrap() error { return e.Refusal }
 
 // AccountError adds what is known of the account to an error about what the account is.
 type AccountError struct {
-	Granted  wechat.PermissionSets // nil where it is not known
+	Granted  wechat.PermissionSets // nil if it is not known
 	Verified bool
 	Err      error
 }
@@ -96,22 +101,22 @@ type Profile struct {
 	PrincipalName  string // the firm behind it
 	Kind           Kind
 	VerifyType     int // -1 is not verified
-	AccountStatus  int // 1 normal, 14 cancelled, 16 banned, 18 warned, 19 frozen; 0 where it did not say
+	AccountStatus  int // 1 normal, 14 cancelled, 16 banned, 18 warned, 19 frozen; 0 if WeChat did not say
 	PermissionSets wechat.PermissionSets
 }
 
 // Authorizer is an account that authorized the component.
 type Authorizer struct {
 	AppID  wechat.AppID
-	Tenant tenant.ID // "" while it is nobody's
+	Tenant tenant.ID // "" while no tenant owns it
 	Profile
-	ProfileAt    time.Time // when the profile was read last; zero is never
+	ProfileAt    time.Time // when the profile was last read; zero if it never was
 	State        State
-	Reason       string
-	Since        time.Time // in this state
-	Attempt      time.Time // when it is tried again; zero where that is the token's own matter
-	Seek         time.Time // when another refresh token is looked for; zero where none is
-	AuthorizedAt time.Time // when the merchant authorized last
+	Reason       string    // why it is in this state, for people
+	Since        time.Time // when this state began
+	Attempt      time.Time // when a refresh is tried next; zero if the token's row decides that (token.Health.Retry)
+	Seek         time.Time // when WeChat's list is searched for another refresh token; zero if that is not needed
+	AuthorizedAt time.Time // when the merchant last authorized
 	CreatedAt    time.Time
 }
 
@@ -132,7 +137,7 @@ func (a Authorizer) usable() error {
 // Registry keeps the authorizers. It is safe for concurrent use.
 type Registry struct {
 	db        *db.DB
-	facts     *mirror.Facts[Authorizer]
+	facts     *mirror.Facts[Authorizer] // caches rows of SQL, by tenant and appid
 	component *component.Component
 	tokens    *token.Store
 	quota     *quota.Limiter
@@ -144,8 +149,8 @@ type Registry struct {
 	counted  counted
 }
 
-// New keeps the authorizers of d; tokens keeps their tokens, and limiter says when WeChat may be
-// asked for one.
+// New makes a Registry of the authorizers in d, whose rows it caches in m. tokens keeps their
+// tokens, and limiter decides when WeChat may be asked for one.
 func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store, limiter *quota.Limiter, client *wechat.Client) *Registry {
 	rows, calls := table{d}, api{c, limiter, client}
 	return &Registry{
@@ -157,12 +162,12 @@ func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store
 	}
 }
 
-// Get returns owner's authorizer. It fails with ErrUnknown, also for another tenant's, or with
-// db.ErrUnavailable where neither SQL nor a cache can tell.
+// Get returns owner's authorizer, from the cache if nothing has changed. It fails with ErrUnknown,
+// also for another tenant's, or with db.ErrUnavailable if neither SQL nor a cache knows it.
 func (r *Registry) Get(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
 	a, err := r.facts.Get(ctx, string(owner)+"/"+string(id), func(ctx context.Context) (Authorizer, error) { return r.table.load(ctx, owner, id) })
 	if err == nil && (a.Tenant != owner || a.AppID != id) {
-		return Authorizer{}, ErrUnknown // a cache must never be what separates tenants
+		return Authorizer{}, ErrUnknown // tenants are separated here too, even if the cache is wrong
 	}
 	return a, err
 }
@@ -194,8 +199,8 @@ func (r *Registry) InState(ctx context.Context, state State, after wechat.AppID,
 	return r.table.allInState(ctx, state, after, limit)
 }
 
-// Move binds the authorizer id to another tenant, or to none (""). Only the operator may do that;
-// by is recorded. It fails with ErrUnknown.
+// Move gives the authorizer id to another tenant, or to none (""). Only the operator may do that;
+// by says who. It fails with ErrUnknown.
 func (r *Registry) Move(ctx context.Context, by tenant.Actor, id wechat.AppID, to tenant.ID) error {
 	return r.db.Tx(ctx, func(tx *db.Tx) error {
 		tx.Changed()

@@ -9,11 +9,11 @@ import (
 	"wxplatform/wechat"
 )
 
-// Call sends a call with the authorizer's access token. Where WeChat rejects the token, and so has
-// not executed the call, Call repeats it with a newer one; a caller sees the rejection only when no
-// newer token can be had. It fails with an error of package wechat, with ErrRejected,
-// ErrUnconfirmed, ErrReauthorize, *PermissionError or ErrNotEligible where WeChat's refusal means
-// that, or with ErrNoToken.
+// Call sends a call with the authorizer's access token. If WeChat rejects the token, it has not
+// executed the call, and Call repeats it with a newer token. The caller sees the rejection only if
+// there is no newer token. Call fails with an error of package wechat, with ErrNoToken, or with
+// ErrRejected, ErrUnconfirmed, ErrReauthorize, *PermissionError or ErrNotEligible if WeChat's
+// refusal means that.
 func (r *Registry) Call(ctx context.Context, a Admitted, call wechat.Call) (wechat.Answer, error) {
 	with, err := r.token(ctx, a.AppID)
 	if err != nil {
@@ -37,12 +37,13 @@ func (r *Registry) Call(ctx context.Context, a Admitted, call wechat.Call) (wech
 	return answer, r.meaning(ctx, a, with.Version, err)
 }
 
-// newerTokens is how many newer tokens are tried: the stored one may be newer than this process's
-// and rejected too, and then WeChat is asked for one.
+// newerTokens is how many newer tokens are tried: first the stored one, if it is newer than this
+// process's, and if WeChat rejects that too, a new one from WeChat.
 const newerTokens = 2
 
-// outdated reports whether a newer token may do better: WeChat rejected this one, or it refused the
-// account and a newer token is stored, so that the merchant may have authorized again meanwhile.
+// outdated reports whether the call may succeed with a newer token: WeChat rejected this one, or it
+// refused the account and a newer token is stored, so that the merchant may have authorized again
+// meanwhile.
 func (r *Registry) outdated(ctx context.Context, id wechat.AppID, called token.Version, err error) bool {
 	switch wechat.Refused(err) {
 	case wechat.Unauthorized, wechat.NotAuthorized, wechat.NotGranted:
@@ -52,7 +53,7 @@ func (r *Registry) outdated(ctx context.Context, id wechat.AppID, called token.V
 	return wechat.IsRejectedToken(err)
 }
 
-// withoutNewer returns what a refused call means where there is no newer token to try.
+// withoutNewer returns what a refused call means if there is no newer token to try.
 func (r *Registry) withoutNewer(ctx context.Context, a Admitted, called token.Version, refusal, getting error) error {
 	switch {
 	case !wechat.IsRejectedToken(refusal):

@@ -151,8 +151,8 @@ type View struct {
 	Reason         string                `json:"reason,omitempty"`
 	NextStep       string                `json:"next_step,omitempty"` // what the tenant does about it
 	Since          time.Time             `json:"since"`
-	NextAttempt    *time.Time            `json:"next_attempt"` // when we try next to put it right by ourselves
-	Token          *TokenView            `json:"token"`        // null while that is not known
+	NextAttempt    *time.Time            `json:"next_attempt"` // when the platform next tries to get a token on its own
+	Token          *TokenView            `json:"token"`        // null while SQL is unavailable
 	AuthorizedAt   *time.Time            `json:"authorized_at"`
 	ProfileAt      *time.Time            `json:"profile_at"`
 }

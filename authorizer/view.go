@@ -24,7 +24,7 @@ type counted struct {
 	states map[State]int64
 }
 
-// Count returns how many authorizers are in each state. It may be some seconds old.
+// Count returns how many authorizers are in each state. The counts may be some seconds old.
 func (r *Registry) Count(ctx context.Context) (map[State]int64, error) {
 	r.counted.mu.Lock()
 	defer r.counted.mu.Unlock()
@@ -88,7 +88,7 @@ type TokenView struct {
 	Expires *time.Time      `json:"expires_at"`
 }
 
-// nextWalk returns when the next walk through WeChat's list may begin, or the zero time where no
+// nextWalk returns when the next walk through WeChat's list may begin, or the zero time if no
 // account waits for one.
 func (r *Registry) nextWalk(ctx context.Context, all []Authorizer) (time.Time, error) {
 	if !slices.ContainsFunc(all, func(a Authorizer) bool { return !a.Seek.IsZero() }) {
@@ -105,9 +105,9 @@ func (v *View) addHealth(a Authorizer, h token.Health, walk time.Time) {
 	v.NextAttempt = orNil(a.nextAttempt(h, walk))
 }
 
-// nextAttempt returns when the platform next tries to get a token on its own. It is zero where
-// nothing is wrong or only the merchant can help. What is sought in WeChat's list waits for the
-// next walk.
+// nextAttempt returns when the platform next tries to get a token on its own. It is zero if nothing
+// is wrong or only the merchant can help. An account that waits for another refresh token waits for
+// the next walk through WeChat's list.
 func (a Authorizer) nextAttempt(h token.Health, walk time.Time) time.Time {
 	next := time.Time{}
 	if a.State == Healthy || a.State == Revoked {

@@ -1,4 +1,7 @@
 // Package session opens, reads and closes the customer-service sessions of merchants' accounts.
+//
+// It stores nothing: WeChat keeps the sessions. While SQL or Redis is unavailable it works as long
+// as package authorizer can admit the caller and has a token.
 package session
 
 import (
@@ -24,7 +27,7 @@ var (
 	ErrServedByAnother = errors.New("another kf account is serving the customer")
 )
 
-// granting are the permission sets of which any one allows the session calls (docs/wechat.md,
+// granting are the permission sets that allow the session calls; one is enough (docs/wechat.md,
 // "Customer-service sessions").
 var granting = []wechat.PermissionSet{1, 6, 100, 101}
 
@@ -131,7 +134,7 @@ func (s *Service) look(ctx context.Context, a authorizer.Admitted, p Pair, sent 
 	if !at.IsZero() {
 		at = at.Add(-time.Since(sent)) // when it was sent, by WeChat's clock
 	}
-	return now.became(sameAgent(a.Profile, p.KFAccount, now.KFAccount), at)
+	return now.became(sameKFAccount(a.Profile, p.KFAccount, now.KFAccount), at)
 }
 
 // became says what became of the session that a kf account had when a close was sent at the given
@@ -156,10 +159,10 @@ func (s Session) became(same bool, sent time.Time) (finding, error) {
 	return stillOpen, nil
 }
 
-// sameAgent reports whether two names mean the same kf account of the account with this profile.
-// WeChat names it prefix@alias or prefix@gh_…, in either case of letters (docs/wechat.md,
+// sameKFAccount reports whether two names mean the same kf account of the account with this
+// profile. WeChat names it prefix@alias or prefix@gh_…, in either case of letters (docs/wechat.md,
 // "Customer-service calls").
-func sameAgent(of authorizer.Profile, one, other wechat.KFAccount) bool {
+func sameKFAccount(of authorizer.Profile, one, other wechat.KFAccount) bool {
 	prefix, suffix, _ := strings.Cut(string(one), "@")
 	otherPrefix, otherSuffix, _ := strings.Cut(string(other), "@")
 	return strings.EqualFold(prefix, otherPrefix) &&

@@ -53,7 +53,7 @@ func TestAKFAccountHasTwoNames(t *testing.T) {
 		{"kf2001@TestShop", "kf2001@", authorizer.Profile{Alias: "TestShop"}, false},
 		{"kf2001", "kf2001@gh_1a2b3c4d5e6f", authorizer.Profile{UserName: "gh_1a2b3c4d5e6f"}, false},
 	} {
-		if got := sameAgent(c.of, c.one, c.other); got != c.same {
+		if got := sameKFAccount(c.of, c.one, c.other); got != c.same {
 			t.Errorf("%s and %s: got the same %v, want %v", c.one, c.other, got, c.same)
 		}
 	}
