@@ -18,8 +18,8 @@ import (
 	"wxplatform/wechat"
 )
 
-// ErrNotAuthentic says that WeChat did not make a push for this component, or not now. Such a push
-// changes nothing.
+// ErrNotAuthentic says that a push is not WeChat's, is for another component, or has a wrong
+// timestamp. Such a push changes nothing.
 var ErrNotAuthentic = errors.New("push is not authentic")
 
 // ErrClock says that a push is authentic except for its timestamp, which is more than ten minutes
@@ -35,7 +35,7 @@ type Inbox struct {
 	appid       wechat.AppID
 	envelope    *wechat.Envelope
 	db          *db.DB
-	ring        *seal.Ring
+	ring        *seal.Ring // encrypts the stored events
 	component   *component.Component
 	invitations *invitation.Service
 	authorizers *authorizer.Registry
@@ -187,7 +187,7 @@ func (n notice) created() time.Time {
 
 // Component receives a push to the authorization-event URL. It keeps a ticket at once, and stores
 // every other event sealed, to be handled later. It fails with ErrNotAuthentic, or with
-// db.ErrUnavailable if the event could not be stored, and WeChat must push it again.
+// db.ErrUnavailable if the event could not be stored: WeChat must not be told success then.
 func (b *Inbox) Component(ctx context.Context, p wechat.Push) error {
 	message, err := b.open(p)
 	if err != nil {
@@ -261,8 +261,8 @@ func (b *Inbox) Message(ctx context.Context, path wechat.AppID, p wechat.Push) (
 	return success, nil
 }
 
-// success is the answer that WeChat expects to a push. It repeats a push that is answered
-// otherwise, and raises an alarm (docs/wechat.md, "Component verify ticket").
+// success is the answer that WeChat expects to a push. If it gets another one it repeats a message,
+// and raises an alarm for an event (docs/wechat.md, "Component verify ticket").
 var success = []byte("success")
 
 // handle does what a stored push asks for. If it fails, it is tried again.

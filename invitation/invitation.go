@@ -27,7 +27,8 @@ var (
 	ErrUnknown = errors.New("no such invitation")
 	// ErrEnded says that an invitation is no longer pending.
 	ErrEnded = errors.New("invitation is no longer pending")
-	// ErrCode says that WeChat refused an auth code that was not sent before, so no answer was lost.
+	// ErrCode says that WeChat refused an auth code the first time that it was sent, so no earlier
+	// answer can have been lost.
 	ErrCode = errors.New("WeChat does not know this auth code")
 	// ErrAnswerLost says that the code was exchanged and the answer lost. WeChat's event names the
 	// account, and then the account's tokens can be found.
@@ -79,7 +80,7 @@ type Invitation struct {
 	PermissionSets wechat.PermissionSets
 	State          string // the tenant's own text, handed back to it
 	Status         Status
-	Bound          wechat.AppID // the account that was authorized
+	Bound          wechat.AppID // the account that the merchant authorized; "" while none was
 	Created        time.Time
 	Expires        time.Time
 	lease          time.Time // until when one of its codes is being exchanged
@@ -93,8 +94,9 @@ func (i Invitation) at(now time.Time) Invitation {
 	return i
 }
 
-// Service makes invitations and exchanges the auth codes that merchants bring back. It is safe for
-// concurrent use.
+// Service makes invitations and exchanges the auth codes that merchants bring back. While SQL is
+// unavailable its methods fail with db.ErrUnavailable: no code is sent to WeChat whose result could
+// not be stored. It is safe for concurrent use.
 type Service struct {
 	db          *db.DB
 	tenants     *tenant.Registry

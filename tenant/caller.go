@@ -54,9 +54,9 @@ func (r *Registry) AuthenticateToken(ctx context.Context, token string) (Caller,
 	if len(token) > longestJWT {
 		return Caller{}, fmt.Errorf("%w: too long", ErrInvalidToken)
 	}
-	var room [LongestComfortable]byte // spares the heap a copy of each token
-	name := sha256.Sum256(append(room[:0], token...))
-	proven, hit := r.verified.Get(name)
+	var room [LongestComfortable]byte // so that a JWT of usual length is hashed without an allocation
+	hash := sha256.Sum256(append(room[:0], token...))
+	proven, hit := r.verified.Get(hash)
 	if !hit {
 		var err error
 		if proven, err = r.verify(ctx, token); err != nil {
@@ -65,7 +65,7 @@ func (r *Registry) AuthenticateToken(ctx context.Context, token string) (Caller,
 	}
 	caller, err := r.current(ctx, proven)
 	if err == nil && !hit {
-		r.verified.Set(name, proven)
+		r.verified.Set(hash, proven)
 	}
 	return caller, err
 }

@@ -1,8 +1,10 @@
 // Package tenant stores tenants and their clients, gives clients JWTs, and authenticates the calls
 // that present one. It also keeps the keys that sign the JWTs.
 //
-// Tenants, clients and signing keys are read through the mirror. So every replica obeys a
-// suspension or revocation within a second, and an outage of SQL is never taken for one.
+// Tenants, clients and signing keys are read through package mirror, which caches them in the
+// process and in Redis. So every replica obeys a suspension or revocation within a second. While
+// SQL is unavailable, what was read before is used; what was not fails with db.ErrUnavailable,
+// never as unknown or revoked.
 package tenant
 
 import (
@@ -48,7 +50,8 @@ var (
 // ID names a tenant. It has 12 characters, like a ClientID, because both are in every JWT.
 type ID string
 
-// Tenant is a user of the platform: it owns authorizers, and its clients call the API.
+// Tenant is a customer of the platform's operator: it owns authorizers, and its clients call the
+// API.
 type Tenant struct {
 	ID        ID
 	Name      string
@@ -68,7 +71,7 @@ type Registry struct {
 	tenants  *mirror.Facts[Tenant]
 	clients  *mirror.Facts[credential]
 	keys     *keyring
-	verified *mirror.Local[[32]byte, proof]
+	verified *mirror.Local[[32]byte, proof] // JWTs whose signature was checked, by their hash
 }
 
 // How many of each a process caches.
@@ -126,7 +129,8 @@ func (r *Registry) ShowTenant(ctx context.Context, id ID) (Tenant, error) {
 	return selectTenant(ctx, r.db, id)
 }
 
-// Tenant reads a tenant through the mirror, or fails with ErrUnknownTenant.
+// Tenant returns a tenant from the cache, or from SQL if something changed. It fails with
+// ErrUnknownTenant, or with db.ErrUnavailable if neither knows it.
 func (r *Registry) Tenant(ctx context.Context, id ID) (Tenant, error) {
 	return r.tenants.Get(ctx, string(id), func(ctx context.Context) (Tenant, error) { return selectTenant(ctx, r.db, id) })
 }
@@ -148,8 +152,8 @@ func (r *Registry) Resume(ctx context.Context, by Actor, id ID) error {
 	return r.change(ctx, by, id, func(tx *db.Tx) error { return resumeTenant(ctx, tx, id) })
 }
 
-// change runs work in a transaction, and then has the mirror read the tenant. by is for the audit
-// trail, which this transaction is to write.
+// change runs work in a transaction, and then reads the tenant, which writes it to Redis. The actor
+// will be used by an audit trail, which this transaction will write.
 func (r *Registry) change(ctx context.Context, _ Actor, id ID, work func(*db.Tx) error) error {
 	err := r.db.Tx(ctx, func(tx *db.Tx) error {
 		tx.Changed()
@@ -158,8 +162,8 @@ func (r *Registry) change(ctx context.Context, _ Actor, id ID, work func(*db.Tx)
 	if err != nil {
 		return fmt.Errorf("change tenant %s: %w", id, err)
 	}
-	// Reading it writes it to Redis, for replicas that cannot reach SQL. The change is committed, so a
-	// failure here undoes nothing.
+	// Redis has it for replicas that cannot reach SQL. The change is committed, so a failure here
+	// undoes nothing.
 	_, _ = r.Tenant(ctx, id)
 	return nil
 }
