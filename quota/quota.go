@@ -1,5 +1,8 @@
 // Package quota decides whether WeChat may be asked for an access token now: it keeps the pauses
 // that WeChat's refusals begin, the day's budget of refreshes, and the pace of renewals.
+//
+// Package authorizer calls it around each request for an access token. While SQL is unavailable the
+// last known pause and counts hold, and what this replica sent is counted later.
 package quota
 
 import (

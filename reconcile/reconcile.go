@@ -1,6 +1,9 @@
-// Package reconcile walks through WeChat's list of authorizers and compares it with the stored
-// ones: it keeps accounts that are not stored, finds refresh tokens that are sought, and has WeChat
-// asked about accounts that it no longer lists. It deletes nothing.
+// Package reconcile reads WeChat's list of authorizers and compares it with the stored ones. It
+// stores accounts that are missing here and refresh tokens that differ, and has package authorizer
+// ask WeChat about accounts that WeChat no longer lists. It deletes nothing.
+//
+// serve calls Run; the operator's command calls Reconcile. While SQL or WeChat is unavailable a
+// reading fails or waits, and a later one begins again.
 package reconcile
 
 import (
@@ -15,13 +18,12 @@ import (
 )
 
 const (
-	round       = 3 * time.Second
-	seekAtOnce  = 10_000
-	missingPage = 2000
+	round       = 3 * time.Second // how often Run looks whether a reading is due
+	seekAtOnce  = 10_000          // accounts for which a refresh token is sought, in one reading
+	missingPage = 2000            // accounts that WeChat no longer lists, read at once from SQL
 )
 
-// Service walks through WeChat's list. It is safe for concurrent use; of all replicas one walks at
-// a time.
+// Service reads WeChat's list. It is safe for concurrent use; one replica reads at a time.
 type Service struct {
 	authorizers *authorizer.Registry
 	schedule    *walk.Schedule
@@ -32,8 +34,8 @@ func New(d *db.DB, authorizers *authorizer.Registry) *Service {
 	return &Service{authorizers, walk.NewSchedule(d)}
 }
 
-// Run walks when a walk is due, until ctx ends. report is told what went wrong; a later round tries
-// again.
+// Run reads the list whenever that is due (see WalkDue), until ctx ends. It passes errors to report
+// and tries again in a later round.
 func (s *Service) Run(ctx context.Context, report func(error)) error {
 	ctx = db.Background(ctx)
 	ticker := time.NewTicker(round)
@@ -50,8 +52,8 @@ func (s *Service) Run(ctx context.Context, report func(error)) error {
 	}
 }
 
-// WalkDue walks once if a day has passed since the last reconciliation, or if a refresh token is
-// sought and the last walk was ten minutes ago.
+// WalkDue reads the list once if the whole list was last compared a day ago, or if some account
+// needs another refresh token and the list was last read ten minutes ago.
 func (s *Service) WalkDue(ctx context.Context) error {
 	due, err := s.schedule.Due(ctx, walk.Reconcile)
 	if err != nil {
@@ -71,7 +73,7 @@ func (s *Service) WalkDue(ctx context.Context) error {
 	return unlessTaken(s.seek(ctx, sought))
 }
 
-// unlessTaken passes over that another replica was quicker.
+// unlessTaken returns err, or nil if err says that another replica was quicker.
 func unlessTaken(err error) error {
 	if errors.Is(err, walk.ErrNotDue) || errors.Is(err, walk.ErrUnderWay) {
 		return nil
@@ -79,7 +81,7 @@ func unlessTaken(err error) error {
 	return err
 }
 
-// Reconcile walks through the whole list now, for the operator. It may be repeated, also after it
+// Reconcile compares the whole list now, for the operator. It may be repeated, also after it
 // was cut off. progress is told after each page. It fails with walk.ErrUnderWay while another walk
 // is under way. A slow or unavailable database delays it, and fails it only after some minutes.
 func (s *Service) Reconcile(ctx context.Context, progress func(Report)) (Report, error) {
@@ -142,8 +144,8 @@ func (w *walking) missing(ctx context.Context) error {
 	}
 }
 
-// seek walks until all sought accounts were seen. Those that the whole list does not have are asked
-// about: only 61003 from api_get_authorizer_info says that they withdrew.
+// seek reads the list until it has seen all sought accounts. WeChat is then asked about those that
+// the whole list lacks: only 61003 from api_get_authorizer_info says that they withdrew.
 func (s *Service) seek(ctx context.Context, sought []wechat.AppID) error {
 	w, err := s.begin(ctx, walk.Seek)
 	if err != nil {

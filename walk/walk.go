@@ -1,5 +1,8 @@
-// Package walk schedules walks through WeChat's list of authorizers: one at a time over all
-// replicas, and no more often than is useful.
+// Package walk decides when WeChat's list of authorizers may be read. A walk is one reading of the
+// list, page by page. One runs at a time over all replicas, and no more often than is useful.
+//
+// Package reconcile asks it before it reads the list. The schedule is in SQL: while that is
+// unavailable no walk begins, and a running one cannot renew its lease.
 package walk
 
 import (
@@ -19,7 +22,7 @@ const (
 var (
 	// ErrUnderWay means that a walk is under way, on this replica or another.
 	ErrUnderWay = errors.New("WeChat's list is already being read")
-	// ErrNotDue means that it is too early for a walk of this purpose.
+	// ErrNotDue means that it is too early for a walk with this purpose.
 	ErrNotDue = errors.New("no walk is due")
 	// ErrOvertaken means that a walk took so long that its lease ended and another one has begun.
 	ErrOvertaken = errors.New("the walk took so long that another one has begun")
@@ -44,8 +47,8 @@ func NewSchedule(d *db.DB) *Schedule { return &Schedule{d} }
 // state is what SQL keeps of the walks.
 type state struct {
 	begun      time.Time // the last walk
-	ended      time.Time // the last walk that came to the end of the list, or of what was sought
-	lease      time.Time
+	ended      time.Time // when the last complete walk ended: at the end of the list, or when everything sought was found
+	lease      time.Time // until when the running walk holds the list
 	reconciled time.Time // when the last completed reconciliation began
 }
 
@@ -105,8 +108,8 @@ func (s *Schedule) Begin(ctx context.Context, why Purpose) (begun time.Time, err
 	return begun, err
 }
 
-// Hold renews the lease, so that a walk whose process stood still is over when another one has
-// begun. It fails with ErrOvertaken.
+// Hold renews the lease of the walk that began at begun. It fails with ErrOvertaken if the lease
+// ended and another walk has begun meanwhile.
 func (s *Schedule) Hold(ctx context.Context, begun time.Time) error {
 	now, err := db.Now(ctx, s.db)
 	if err != nil {
