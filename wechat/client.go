@@ -1,8 +1,10 @@
 // Package wechat talks to WeChat's open platform: it sends calls and reads their answers, decrypts
 // and encrypts pushes, and names WeChat's error codes and ids.
 //
-// It knows no API and stores nothing. Answers and pushes are read tolerantly, field by field,
-// because real ones differ from WeChat's documents.
+// It contains no API of WeChat's: the packages component, authorizer, session and inbox describe
+// theirs as a Call. It stores nothing, so it does not need SQL or Redis. If WeChat is unreachable,
+// a call fails within CallPatience, and the error says whether WeChat may have acted. Answers and
+// pushes are read tolerantly, field by field, because real ones differ from WeChat's documents.
 package wechat
 
 import (
@@ -32,12 +34,12 @@ const (
 )
 
 // Client sends calls to WeChat over connections that it keeps. It is safe for concurrent use. It
-// follows no redirect, because a redirect would carry the token in its Referer, and sends no header
-// fields of its caller's.
+// follows no redirect, because a redirect would carry the token in its Referer, and sends only the
+// header fields that HTTP needs.
 type Client struct {
 	host     *host
-	fault    error // why host is nil
-	send     func(ctx context.Context, request []byte, how delivery) (a answer, left bool, err error)
+	fault    error                                                                                    // why host is nil
+	send     func(ctx context.Context, request []byte, how delivery) (a answer, left bool, err error) // host.send, except in the simulation
 	observer Observer
 }
 
@@ -173,7 +175,7 @@ func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
 }
 
 func codeOf(err error) Code {
-	if e := wire(err); e != nil {
+	if e := asError(err); e != nil {
 		return e.Code
 	}
 	return 0
@@ -250,8 +252,8 @@ func (c *Client) read(call Call, a Answer) error {
 	if len(a.Body) > answerLimit {
 		return unknownOutcome(call, "answer too large")
 	}
-	o, is := parseObject(a.Body, "", c.observer.oddIn(call.Path))
-	if is && call.Once && call.Read(o) == "" {
+	o, isObject := parseObject(a.Body, "", c.observer.oddIn(call.Path))
+	if isObject && call.Once && call.Read(o) == "" {
 		return nil
 	}
 	if a.Status != http.StatusOK {
@@ -262,18 +264,18 @@ func (c *Client) read(call Call, a Answer) error {
 		msg, _ := o.Text("errmsg")
 		return answered(call.Path, Code(code), msg)
 	}
-	return lacking(call, o, is, stated)
+	return lacking(call, o, isObject, stated)
 }
 
 // lacking returns an error if something required is missing in an answer that is not a refusal.
-func lacking(call Call, o Object, is, stated bool) error {
+func lacking(call Call, o Object, isObject, stated bool) error {
 	switch {
 	case call.Explicit && !(stated && o.Whole()):
 		o.Odd("errcode", OddMissing)
 		return unknownOutcome(call, "the answer does not say errcode 0")
 	case call.Read == nil:
 		return nil
-	case !is:
+	case !isObject:
 		return unknownOutcome(call, "the answer is not a JSON object")
 	}
 	if lacks := call.Read(o); lacks != "" {

@@ -72,7 +72,7 @@ func (e *Error) Unwrap() error { return e.cause }
 
 // Refusal returns the *Error in err if WeChat definitely refused the call, or nil.
 func Refusal(err error) *Error {
-	if e := wire(err); e != nil && e.result == refused {
+	if e := asError(err); e != nil && e.result == refused {
 		return e
 	}
 	return nil
@@ -88,14 +88,14 @@ func Refused(err error) Code {
 
 // NotSent reports whether the call failed before a byte of it left this machine.
 func NotSent(err error) bool {
-	e := wire(err)
+	e := asError(err)
 	return e != nil && e.result == notSent
 }
 
 // MayHaveActed reports whether WeChat may have done what the call asked although it failed: a
 // time-out or a lost connection after the first byte, -1, 61450, a 5xx, an unreadable answer.
 func MayHaveActed(err error) bool {
-	e := wire(err)
+	e := asError(err)
 	return e != nil && e.result == unknown
 }
 
@@ -109,7 +109,8 @@ func IsRejectedToken(err error) bool {
 	return false
 }
 
-func wire(err error) *Error {
+// asError returns the *Error in err, or nil.
+func asError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {
 		return e

@@ -18,8 +18,8 @@ const (
 	SingleUse = 10 * time.Minute
 )
 
-// host sends requests to one host over HTTP/1.1, in the caller's goroutine. net/http's Transport
-// has two more goroutines per connection, and waking them costs about a third of a call
+// host sends requests to one host, WeChat's, over HTTP/1.1, in the caller's goroutine. net/http's
+// Transport has two more goroutines per connection, and waking them costs about a third of a call
 // (docs/performance.md). Answers are still parsed by net/http.
 //
 // HTTP/1.1 matches an answer to a request only by their order. One surplus answer from a faulty
@@ -46,7 +46,7 @@ type host struct {
 
 	tenants, component pool
 	idle               idle         // kept connections, for tenants' calls only
-	waryUntil          atomic.Int64 // Unix milliseconds; until then each connection is used once
+	onceUntil          atomic.Int64 // Unix milliseconds; see usesOnce
 }
 
 // pool limits and dials the connections for one kind of calls, so that neither kind waits for the
@@ -71,9 +71,9 @@ func newHost(base *url.URL, surplus func(found SurplusBytes)) (*host, error) {
 	default:
 		return nil, errors.New("the base URL is neither http nor https")
 	}
-	for _, l := range []*pool{&h.tenants, &h.component} {
-		l.open = make(chan struct{}, mostConnections)
-		l.ahead.open(h)
+	for _, p := range []*pool{&h.tenants, &h.component} {
+		p.open = make(chan struct{}, mostConnections)
+		p.ahead.open(h)
 	}
 	return h, nil
 }
@@ -82,30 +82,30 @@ func newHost(base *url.URL, surplus func(found SurplusBytes)) (*host, error) {
 // found a short time ago.
 func (h *host) delivery(call Call) delivery {
 	own := call.As != AccessToken
-	return delivery{component: own, once: own || h.wary(), repeatable: call.Repeatable}
+	return delivery{component: own, once: own || h.usesOnce(), repeatable: call.Repeatable}
 }
 
 // send sends a request and reads the answer, within ctx. It sends it a second time only if it is
 // repeatable and its kept connection turned out to be useless. If it fails, left says whether a
 // byte of the request may have left this machine.
 func (h *host) send(ctx context.Context, request []byte, how delivery) (a answer, left bool, err error) {
-	l := &h.tenants
+	from := &h.tenants
 	if how.component {
-		l = &h.component
+		from = &h.component
 	}
 	select {
-	case l.open <- struct{}{}:
-		defer func() { <-l.open }()
+	case from.open <- struct{}{}:
+		defer func() { <-from.open }()
 	case <-ctx.Done():
 		return answer{}, false, fmt.Errorf("wait for a connection: %w", context.Cause(ctx))
 	}
 	take := h.take
 	for {
-		c, err := take(ctx, l, how)
+		c, err := take(ctx, from, how)
 		if err != nil {
 			return answer{}, left, err
 		}
-		a, sent, err := h.converse(ctx, c, request, how)
+		a, sent, err := h.sendOn(ctx, c, request, how)
 		left = left || sent
 		if err == nil { // another call may have c already
 			return a, left, nil
@@ -120,8 +120,8 @@ func (h *host) send(ctx context.Context, request []byte, how delivery) (a answer
 	}
 }
 
-// converse sends the request on c, and then keeps or closes c.
-func (h *host) converse(ctx context.Context, c *connection, request []byte, how delivery) (a answer, left bool, err error) {
+// sendOn sends the request on c and reads the answer, and then keeps or closes c.
+func (h *host) sendOn(ctx context.Context, c *connection, request []byte, how delivery) (a answer, left bool, err error) {
 	a, left, err = c.converse(ctx, request)
 	if a.surplus || errors.Is(err, errSurplus) {
 		h.found(SurplusAnswered)
@@ -129,7 +129,7 @@ func (h *host) converse(ctx context.Context, c *connection, request []byte, how 
 	switch {
 	case err != nil:
 		c.abort()
-	case a.last || how.once || h.wary():
+	case a.last || how.once || h.usesOnce():
 		_ = c.Close()
 	default:
 		h.idle.put(c)
@@ -138,17 +138,17 @@ func (h *host) converse(ctx context.Context, c *connection, request []byte, how 
 }
 
 // take returns an open connection: a kept one, one that was dialled ahead, or a new one.
-func (h *host) take(ctx context.Context, l *pool, how delivery) (*connection, error) {
-	next := func() *connection { return h.idle.take(len(l.open)) }
+func (h *host) take(ctx context.Context, from *pool, how delivery) (*connection, error) {
+	next := func() *connection { return h.idle.take(len(from.open)) }
 	if how.once {
-		next = l.ahead.take
+		next = from.ahead.take
 	}
-	if c := h.standing(next); c != nil {
+	if c := h.usable(next); c != nil {
 		return c, nil
 	}
 	c, err := h.dial(ctx)
 	if err != nil && !how.once && ctx.Err() == nil {
-		if c := h.standing(h.idle.first); c != nil { // better one that has not settled than none
+		if c := h.usable(h.idle.first); c != nil { // it has not settled, but there is no other
 			return c, nil
 		}
 	}
@@ -160,8 +160,8 @@ func (h *host) fresh(ctx context.Context, _ *pool, _ delivery) (*connection, err
 	return h.dial(ctx)
 }
 
-// standing returns the next connection that the host has neither closed nor written to, or nil.
-func (h *host) standing(next func() *connection) *connection {
+// usable returns the next connection that WeChat's side has neither closed nor written to, or nil.
+func (h *host) usable(next func() *connection) *connection {
 	for c := next(); c != nil; c = next() {
 		switch c.inspect() {
 		case silent:
@@ -176,13 +176,14 @@ func (h *host) standing(next func() *connection) *connection {
 
 // found notes surplus bytes: from now on, and for SingleUse, each connection is used once.
 func (h *host) found(where SurplusBytes) {
-	h.waryUntil.Store(time.Now().Add(SingleUse).UnixMilli())
+	h.onceUntil.Store(time.Now().Add(SingleUse).UnixMilli())
 	h.idle.close()
 	h.surplus(where)
 }
 
-func (h *host) wary() bool {
-	until := h.waryUntil.Load()
+// usesOnce reports whether each connection is used once, because surplus bytes were found recently.
+func (h *host) usesOnce() bool {
+	until := h.onceUntil.Load()
 	return until > 0 && time.Now().UnixMilli() < until
 }
 

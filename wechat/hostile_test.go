@@ -317,7 +317,7 @@ func tryConduct(t *testing.T, scheme string, conduct conduct, surplus, fails boo
 	var got crowd
 	got.callers(client, callers, calls, func() {
 		if rand.IntN(20) == 0 {
-			client.host.waryUntil.Store(0) // otherwise only the first connections would be kept
+			client.host.onceUntil.Store(0) // otherwise only the first connections would be kept
 		}
 	})
 	lates = late.Load() // each of which may cost a call

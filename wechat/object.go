@@ -200,7 +200,8 @@ func (o Object) List(name string) (List, bool) {
 // PermissionSets returns the sets that a merchant granted, in the form of WeChat's func_info
 // ({"funcscope_category":{"id":1}}). A bad entry is skipped, and then all is false. A list without
 // a readable entry says nothing: an account that authorized the component has granted something,
-// and WeChat sometimes sends an empty list even so (docs/wechat.md, "Permission sets").
+// and WeChat sometimes sends an empty list even so (docs/wechat.md, "Profile of an
+// authorizer").
 func (o Object) PermissionSets(name string) (sets PermissionSets, all bool) {
 	list, _ := o.List(name)
 	for _, entry := range list.Objects {

@@ -14,12 +14,12 @@ import (
 // Sim simulates WeChat for one component. It is an http.Handler that serves WeChat's API, the
 // consent pages and, under /_sim/, its own control API. It is safe for concurrent use.
 type Sim struct {
-	config     Config // as given to New; what can change is below
-	codes      mint
+	config     Config    // as given to New; what can change is below
+	codes      mint      // encodes and decodes tokens and codes
 	started    time.Time // by its own clock
 	apis       map[string]endpoint
-	client     *http.Client
-	agedClient *http.Client // speaks HTTP/1.0
+	client     *http.Client // pushes
+	agedClient *http.Client // pushes over HTTP/1.0
 	control    http.Handler
 	life       context.Context // ends with Close
 	end        context.CancelFunc
@@ -36,23 +36,23 @@ type Sim struct {
 	ticketsStopped bool
 	random         *rand.Rand
 
-	componentTokens chain
-	componentMeter  meter
-	lastNumber      uint64 // of tokens and codes
-	oddAnswers      uint64
+	componentTokens chain  // the newest component token and those that it replaced
+	componentMeter  meter  // counts the component's calls, for its quotas
+	lastNumber      uint64 // of the tokens and codes issued so far
+	oddAnswers      uint64 // how many answers were made odd, with Behaviour.Field
 	oddPushes       uint64
 	preAuthCodes    shelf[preAuth]
 	authCodes       shelf[auth]
 
-	accounts   []*account // by place; nil is a synthetic account that was not used yet
-	places     map[wechat.AppID]uint32
-	synthetic  []uint32 // the places of the synthetic accounts
-	authorized []uint32 // places, in the order of api_get_authorizer_list
+	accounts   []*account              // by place; nil is a synthetic account that was not used yet
+	places     map[wechat.AppID]uint32 // the index of each account in accounts
+	synthetic  []uint32                // the places of the synthetic accounts
+	authorized []uint32                // places, in the order of api_get_authorizer_list
 
-	queues     map[wechat.AppID]*accountQueue
-	queued     int
-	idle       chan struct{} // closed when the last queue is empty
-	held       map[wechat.AppID][]*push
+	queues     map[wechat.AppID]*accountQueue // pushes to come
+	queued     int                            // how many pushes are in queues
+	idle       chan struct{}                  // closed when the last queue is empty
+	held       map[wechat.AppID][]*push       // pushes that a fault holds back
 	lastMsgID  uint64
 	pushFaults []*PushFault
 	faults     []*Fault
