@@ -1,5 +1,8 @@
 // Command platform serves a multi-tenant proxy for WeChat's third-party platform, and has the
 // operator's commands for it. `platform --help` lists them.
+//
+// serve and the commands need the database to start. A running serve goes on without the database,
+// Redis or WeChat as docs/design.md, "Redis or SQL down" describes.
 package main
 
 import (
@@ -86,7 +89,7 @@ func fail(s shell, err error) int {
 	return 1
 }
 
-// errSilent fails a command that has already printed why.
+// errSilent makes a command fail that has already printed why.
 var errSilent = errors.New("failed")
 
 type helpCmd struct {

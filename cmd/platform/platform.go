@@ -69,8 +69,9 @@ type platform struct {
 // stores are the token stores, which metrics, doctor and reseal read, too.
 type stores struct{ component, authorizer *token.Store }
 
-// wire opens what c names and wires the packages, from the bottom up. The caller closes the
-// platform.
+// wire opens the database and Redis and makes the packages' values, from the bottom up
+// (docs/design.md, "Packages"). It fails if the database is unreachable; Redis may be down. The
+// caller closes the platform.
 func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
 	p := &platform{log: log, metrics: prometheus.NewRegistry(), ring: c.ring}
 	if err := p.open(ctx, c); err != nil {
@@ -204,8 +205,8 @@ func (p *platform) prepare(ctx context.Context) error {
 	return p.component.Refresh(ctx)
 }
 
-// keep starts the background loops. They outlive the servers, so that requests in flight still get
-// fresh tokens.
+// keep starts the background loops, which log what fails and try again. They outlive the servers,
+// so that requests in flight still get fresh tokens.
 func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
 	report := func(who string) func(error) {
 		return func(err error) {
@@ -219,7 +220,7 @@ func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
 	keepers.Go(func() error { return p.mirror.Run(ctx) })
 	keepers.Go(func() error { return p.component.Run(ctx, report("component")) })
 	keepers.Go(func() error { return p.authorizers.Run(ctx, report("authorizer")) })
-	keepers.Go(func() error { return p.reconciling.Run(ctx, report("authorizer")) })
+	keepers.Go(func() error { return p.reconciling.Run(ctx, report("reconcile")) })
 	keepers.Go(func() error { return p.inbox.Run(ctx, report("inbox")) })
 	keepers.Go(func() error { return p.watch(ctx) })
 }

@@ -64,11 +64,11 @@ var ownRules = []problemRule{
 		title: "The caller disconnected before the answer"}},
 
 	{is(tenant.ErrNoToken, tenant.ErrInvalidToken), problemType{status: 401, slug: "invalid-token",
-		title: "The access token is missing or invalid"}},
+		title: "The JWT is missing or invalid"}},
 	{is(tenant.ErrTokenExpired), problemType{status: 401, slug: "token-expired",
-		title: "The access token has expired"}},
+		title: "The JWT has expired"}},
 	{is(tenant.ErrInsufficientScope), problemType{status: 403, slug: "insufficient-scope",
-		title: "The access token lacks the required scope"}},
+		title: "The JWT lacks the required scope"}},
 	{is(tenant.ErrSuspended), problemType{status: 403, slug: "tenant-suspended",
 		title: "The tenant is suspended"}},
 
