@@ -25,7 +25,7 @@ import (
 
 // bench is one run.
 type bench struct {
-	core        string // on which the measured programs run
+	core        string // the CPU core on which the measured programs run
 	binaries    string // a folder with platform and bareproxy, and with what a run leaves behind
 	script      string
 	rounds      int
@@ -91,7 +91,7 @@ func (b *bench) run(ctx context.Context, out io.Writer) (err error) {
 			return err
 		}
 	}
-	for _, step := range []func(context.Context) error{b.startBare, b.startPlatform, b.admit, b.startOther, b.warmUp} {
+	for _, step := range []func(context.Context) error{b.startBare, b.startPlatform, b.prepare, b.startOther, b.warmUp} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -187,8 +187,8 @@ func (b *bench) start(ctx context.Context, name, address string, env []string, c
 	return p, nil
 }
 
-// admit gives the platform a ticket, a tenant and an authorizer.
-func (b *bench) admit(ctx context.Context) error {
+// prepare gives the platform a ticket, a tenant and an authorizer.
+func (b *bench) prepare(ctx context.Context) error {
 	b.sim.PushTicket()
 	if err := b.sim.Settle(ctx); err != nil {
 		return err

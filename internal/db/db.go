@@ -1,6 +1,10 @@
 // Package db runs SQL on PostgreSQL (through pgx) or on SQLite. All access to the database goes
 // through it; statements are in each package's sql.go, in the dialect that both engines share. It
-// owns the table meta: the component that the database belongs to, and the change counter.
+// owns the tables meta (the component that the database belongs to, and the change counter) and
+// sealing_keys.
+//
+// Every function that needs the database fails with ErrUnavailable while it is unreachable, and
+// waits for it at most as long as patience says. Callers decide what still works then.
 package db
 
 import (
@@ -42,8 +46,8 @@ const (
 type DB struct {
 	// Clock replaces the database's clock, in tests only. Nil means the database's own.
 	Clock func() time.Time
-	// Own replaces this process's clock, which nobody sets, in tests that replace Clock. Nil means
-	// time.Now.
+	// Own replaces this process's own clock, with which the database's is compared, in tests that
+	// replace Clock. Nil means time.Now.
 	Own func() time.Time
 	// Gate decides what happens to each statement outside a transaction, and to each transaction,
 	// for which text is "": in the simulation only. Nil means that everything is carried out.
@@ -51,12 +55,12 @@ type DB struct {
 
 	pool       *sql.DB
 	engine     engine
-	losses     *losses
-	id         string
+	losses     *losses       // when a connection was last found dead
+	id         string        // made with the database; prefixes every key in Redis
 	writing    chan struct{} // SQLite has one writer, so this process's writers queue here instead of polling the file's lock
 	background chan struct{} // has an element per connection that background work uses
-	changes    atomic.Int64
-	jumps      jumps
+	changes    atomic.Int64  // see Changes
+	jumps      jumps         // finds out whether the database's clock was set
 }
 
 // Text is a statement that differs between the engines.
@@ -125,7 +129,7 @@ func (d *DB) For(t Text) string {
 // Exec runs a statement and returns how many rows it changed. It is never repeated: if its
 // connection ends, nobody knows whether it was carried out.
 func Exec(ctx context.Context, q Querier, text string, args ...any) (int64, error) {
-	if err := holdable(args); err != nil {
+	if err := storable(args); err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -159,7 +163,7 @@ func One[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text
 // All reads every row with read. The statement must limit their number. Outside a transaction it is
 // repeated once if its connection ends.
 func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text string, args ...any) ([]T, error) {
-	if err := holdable(args); err != nil {
+	if err := storable(args); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -176,9 +180,9 @@ func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text
 	return all, err
 }
 
-// holdable refuses what SQL cannot store before SQL sees it. PostgreSQL's error for such a text
+// storable refuses what SQL cannot store before SQL sees it. PostgreSQL's error for such a text
 // looks like an outage, and no request may cause one of those.
-func holdable(args []any) error {
+func storable(args []any) error {
 	for _, arg := range args {
 		if s, is := arg.(Stamp); is {
 			if _, err := s.Value(); err != nil {

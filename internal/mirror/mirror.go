@@ -1,5 +1,7 @@
-// Package mirror caches what SQL holds in the process and in Redis: sealed, versioned, newest wins,
-// kept fresh by the change counter and pub/sub.
+// Package mirror caches rows of SQL twice: in the process, and encrypted in Redis for all replicas.
+// Facts are rows that decide what is allowed; Newest are tokens and the ticket, of which the
+// largest version wins. The change counter in SQL and pub/sub say when something must be read
+// again. The packages component, authorizer, tenant and token read through it.
 //
 // It is filled from SQL, and from Redis only while SQL is unavailable; when SQL is back, everything
 // is read again. Redis is never needed: if it is down, slow, read-only or flushed, callers wait a
@@ -32,7 +34,8 @@ const (
 	rereadEvery = 20 * time.Minute
 )
 
-// Mirror is a process's view of SQL and its connection to Redis. It is safe for concurrent use.
+// Mirror knows whether SQL answers and what has changed there, and holds the connection to Redis.
+// It is safe for concurrent use.
 type Mirror struct {
 	db    *db.DB
 	ring  *seal.Ring
@@ -46,8 +49,8 @@ type Mirror struct {
 	polling          sync.Mutex
 	own              atomic.Int64 // db.Changes() before the last poll that succeeded
 	counter          atomic.Int64 // the change counter at the last poll
-	epoch            atomic.Int64 // raised when facts have to be read again
-	generation       atomic.Int64 // raised when news about tokens may have been missed
+	epoch            atomic.Int64 // raised when all Facts have to be read again
+	generation       atomic.Int64 // raised when a newer token may have been missed, so that Newest must be read again
 	unavailableUntil atomic.Int64 // Unix nanoseconds, 0 while SQL answers
 
 	mu     sync.Mutex

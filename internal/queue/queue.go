@@ -57,8 +57,8 @@ func (q *Queue[R]) Wake() {
 }
 
 // Run works on rows until ctx ends, and then waits for those in flight. It passes errors to report,
-// and tries again later. A row whose work is slow occupies one of the places and delays no other
-// row.
+// such as db.ErrUnavailable, and tries again at the next interval. A row whose work is slow
+// occupies one of the places and delays no other row.
 func (q *Queue[R]) Run(ctx context.Context, report func(error)) error {
 	var working errgroup.Group
 	ticker := time.NewTicker(q.every)
@@ -104,7 +104,7 @@ func (q *Queue[R]) start(ctx context.Context, working *errgroup.Group, report fu
 		}
 		q.busy.Add(1)
 		working.Go(func() error {
-			reporting(q.workOff(ctx, leased))
+			reporting(q.process(ctx, leased))
 			q.busy.Add(-1)
 			q.Wake() // for the next row
 			return nil
@@ -112,8 +112,8 @@ func (q *Queue[R]) start(ctx context.Context, working *errgroup.Group, report fu
 	}
 }
 
-// workOff works on one row. It stores the result even if ctx ended meanwhile.
-func (q *Queue[R]) workOff(ctx context.Context, leased R) error {
+// process works on one row. It stores the result even if ctx ended meanwhile.
+func (q *Queue[R]) process(ctx context.Context, leased R) error {
 	working, cancel := context.WithTimeout(ctx, q.patience)
 	defer cancel()
 	again, err := q.table.Work(working, leased)

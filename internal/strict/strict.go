@@ -27,7 +27,7 @@ var ErrTooLarge = errors.New("body over 64 KiB")
 // is read as JSON.
 var ErrContentType = errors.New("content type is not application/json")
 
-// Fault says which field is wrong and why. Field is "" if it is the whole.
+// Fault says which field is wrong and why. Field is "" if it is the whole body or query.
 type Fault struct {
 	Field, Why string
 	foreign    bool // Field is the caller's own text, perhaps a secret in the wrong place: for the response, never for a log

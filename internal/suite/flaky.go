@@ -38,9 +38,9 @@ type flakes struct {
 	bad  int // runs in which something failed
 }
 
-// hunt runs every package's tests again and again next to busy loops, and reports which test failed
-// in which run. ROUNDS is how often, ONLY a regular expression for packages.
-func hunt(ctx context.Context) (ok bool, err error) {
+// findFlaky runs every package's tests again and again next to busy loops, and reports which test
+// failed in which run. ROUNDS is how often, ONLY a regular expression for packages.
+func findFlaky(ctx context.Context) (ok bool, err error) {
 	const dir = "out/flaky"
 	if err := emptied(dir); err != nil {
 		return false, err

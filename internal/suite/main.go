@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string) (ok bool, err error) {
 	case "test":
 		return testAll(ctx)
 	case "flaky":
-		return hunt(ctx)
+		return findFlaky(ctx)
 	}
 	return false, errors.New(usage)
 }

@@ -69,7 +69,7 @@ func (r *results) goTest(ctx context.Context, dir string, args ...string) error 
 	return err
 }
 
-// clean reports whether nothing has failed, so that go's exit status is news.
+// clean reports whether no package has failed. Then a failure of the go command has another cause.
 func (r *results) clean() bool {
 	for _, p := range r.packages {
 		if p.outcome != "pass" && p.outcome != "skip" {
