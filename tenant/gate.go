@@ -14,7 +14,8 @@ import (
 type Gate struct {
 	Tenants *Registry
 	// Query names the query parameter that carries the JWT. If it is "", the JWT is a bearer token
-	// in the Authorization header. Nothing but the named place is read.
+	// in the Authorization header. Nothing but the named place is read, but two Authorization headers
+	// are refused in either case.
 	Query string
 }
 
@@ -43,7 +44,12 @@ func (g Gate) Tenant(r *http.Request, need Scope) (Caller, error) {
 	return caller, caller.May(need)
 }
 
+// authenticate refuses a second Authorization header: a proxy in front may check one, and the
+// platform would believe the other.
 func (g Gate) authenticate(r *http.Request) (Caller, error) {
+	if len(r.Header["Authorization"]) > 1 {
+		return Caller{}, fmt.Errorf("%w: the Authorization header is given twice", ErrInvalidToken)
+	}
 	if g.Query == "" {
 		return g.Tenants.Authenticate(r.Context(), r.Header.Get("Authorization"))
 	}

@@ -42,6 +42,20 @@ func TestAGateReadsTheJWTFromItsOwnSourceAlone(t *testing.T) {
 	}
 }
 
+func TestASecondAuthorizationHeaderIsRefused(t *testing.T) {
+	w := newWorld(t)
+	jwt := w.token()
+	for name, second := range map[string]string{"the same": "Bearer " + jwt, "another": "Bearer garbage", "empty": "", "Basic": "Basic YTpi"} {
+		for _, gate := range []Gate{{Tenants: w.Registry}, {Tenants: w.Registry, Query: "access_token"}} {
+			r := httptest.NewRequest("GET", "/x?access_token="+jwt, nil)
+			r.Header["Authorization"] = []string{"Bearer " + jwt, second}
+			if _, err := gate.Caller(r); !errors.Is(err, ErrInvalidToken) {
+				t.Errorf("%s, gate %+v: got %v, want ErrInvalidToken", name, gate.Query, err)
+			}
+		}
+	}
+}
+
 func TestAJWTForOneAccountIsForNoOther(t *testing.T) {
 	p := newPen(newWorld(t))
 	const shop, other = "wx00000000000000aa", "wx00000000000000bb"
