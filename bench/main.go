@@ -136,6 +136,9 @@ func (b *bench) configure(ctx context.Context) (func() error, error) {
 		"PLATFORM_SEALING_KEYS=" + seal.NewKey(), "PLATFORM_DATABASE_URL=" + database, "PLATFORM_REDIS_URL=" + redis,
 		"PLATFORM_WECHAT_URL=" + b.upstream, "PLATFORM_WECHAT_CONSENT_URL=" + b.upstream,
 	}
+	if b.profile != "" {
+		b.settings = append(b.settings, "PLATFORM_PPROF=on")
+	}
 	return drop, nil
 }
 

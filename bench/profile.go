@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// takeProfile has the platform write a CPU profile during one more round, if a file was named for
+// takeProfile has the platform, which runs with PLATFORM_PPROF=on, write a CPU profile during one more round, if a file was named for
 // it.
 func (b *bench) takeProfile(ctx context.Context) error {
 	if b.profile == "" {

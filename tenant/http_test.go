@@ -31,7 +31,7 @@ type site struct {
 
 func newSite(w *world) *site {
 	s := &site{world: w, echo: echo.New(), log: &bytes.Buffer{}}
-	l := got(requestlog.New(slog.New(slog.NewJSONHandler(s.log, nil)), prometheus.NewRegistry()))(w.t)
+	l := got(requestlog.New(slog.New(slog.NewJSONHandler(s.log, nil)), prometheus.NewRegistry(), nil))(w.t)
 	s.echo.Use(l.Middleware)
 	w.Routes(s.echo)
 	return s

@@ -49,12 +49,16 @@ func TestEverySourceOfTheCredentialGoesWithEveryAnswerer(t *testing.T) {
 	for source := range sources {
 		for name := range answerers {
 			path, bad := "/"+source+"/"+name+"/", map[string]problemType{}
+			twice := false
 			send := func(appid, jwt string) *httptest.ResponseRecorder {
 				r := httptest.NewRequest("GET", path+appid+"?openid=o1", nil)
 				if jwt != "" && source == "header" {
 					r.Header.Set("Authorization", "Bearer "+jwt)
 				} else if jwt != "" {
 					r.URL.RawQuery += "&access_token=" + jwt
+				}
+				if twice {
+					r.Header["Authorization"] = []string{"Bearer " + w.jwt, "Bearer " + w.jwt}
 				}
 				answer := httptest.NewRecorder()
 				e.ServeHTTP(answer, r)
@@ -65,9 +69,11 @@ func TestEverySourceOfTheCredentialGoesWithEveryAnswerer(t *testing.T) {
 			}
 			bad["none"] = problemOf(tenant.ErrNoToken)
 			bad["garbage"] = problemOf(tenant.ErrInvalidToken)
+			bad["two headers"] = problemOf(tenant.ErrInvalidToken)
 			bad["another account"] = problemOf(authorizer.ErrUnknown)
 			for what, want := range bad {
 				jwt, appid := w.jwt, string(service)
+				twice = what == "two headers"
 				switch what {
 				case "none":
 					jwt = ""

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"wxplatform/internal/address"
 	"wxplatform/internal/seal"
 	"wxplatform/wechat"
 )
@@ -27,7 +28,9 @@ type setting struct {
 
 var settings = []setting{
 	{"PLATFORM_LISTEN", ":8080", false, "public listener: tenants, WeChat, merchants' browsers"},
-	{"PLATFORM_PRIVATE_LISTEN", "127.0.0.1:9090", false, "operations listener: /healthz /readyz /metrics /debug/pprof"},
+	{"PLATFORM_PRIVATE_LISTEN", "127.0.0.1:9090", false, "operations listener: /healthz /readyz /metrics"},
+	{"PLATFORM_TRUSTED_PROXIES", "", false, "addresses and CIDR prefixes of the reverse proxies whose X-Forwarded-For is believed, comma-separated; if empty, none is"},
+	{"PLATFORM_PPROF", "off", false, "on or off; on serves Go's profiles at /debug/pprof on the operations listener"},
 	{"PLATFORM_PUBLIC_URL", "", true, "public URL of the public listener: issuer of JWTs, base of callback and invitation URLs; scheme and host, no path"},
 	{"PLATFORM_COMPONENT_APPID", "", true, "the component's appid, as in WeChat's console"},
 	{"PLATFORM_COMPONENT_SECRET", "", true, "the component's secret"},
@@ -52,7 +55,8 @@ type config struct {
 	sealingKeys           seal.Secret
 	databaseURL, redisURL seal.Secret
 	wechatURL, consentURL string
-	releaseTest           bool
+	releaseTest, pprof    bool
+	proxies               address.Proxies
 	refreshBudget         int64 // 0: none was given
 	envelope              *wechat.Envelope
 	ring                  *seal.Ring
@@ -126,6 +130,8 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 		wechatURL: e.url("PLATFORM_WECHAT_URL", values), consentURL: e.url("PLATFORM_WECHAT_CONSENT_URL", values),
 	}
 	c.releaseTest = e.onOff("PLATFORM_RELEASE_TEST", values)
+	c.proxies = e.proxies("PLATFORM_TRUSTED_PROXIES", values)
+	c.pprof = e.onOff("PLATFORM_PPROF", values)
 	c.refreshBudget = e.positive("PLATFORM_REFRESH_BUDGET", values)
 	c.build(e, need)
 	if len(e.faults) > 0 {
@@ -195,6 +201,14 @@ func (e *environment) positive(name string, values map[string]string) int64 {
 		e.fault("%s is not a number above 0", name)
 	}
 	return n
+}
+
+func (e *environment) proxies(name string, values map[string]string) address.Proxies {
+	all, err := address.ParseProxies(list(values[name]))
+	if err != nil {
+		e.fault("%s: %w", name, err)
+	}
+	return all
 }
 
 // list splits a value at commas and spaces.

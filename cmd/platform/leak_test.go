@@ -65,7 +65,7 @@ func TestNoSecretShowsAnywhere(t *testing.T) {
 	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "platform.db")
-		w := newWorld(t, "sqlite:"+file, "")
+		w := newWorldWith(t, map[string]string{"PLATFORM_DATABASE_URL": "sqlite:" + file, "PLATFORM_PPROF": "on"})
 		secrets := w.liveThrough()
 		for _, name := range []string{file, file + "-wal"} {
 			text, err := os.ReadFile(name)
@@ -79,7 +79,7 @@ func TestNoSecretShowsAnywhere(t *testing.T) {
 		return
 	}
 	t.Run("postgres", func(t *testing.T) {
-		w := newWorld(t, dbtest.PostgresURL(t), testenv.Get("TEST_REDIS_URL"))
+		w := newWorldWith(t, map[string]string{"PLATFORM_DATABASE_URL": dbtest.PostgresURL(t), "PLATFORM_REDIS_URL": testenv.Get("TEST_REDIS_URL"), "PLATFORM_PPROF": "on"})
 		secrets := w.liveThrough()
 		for _, table := range []string{"meta", "tenants", "clients", "signing_keys", "tokens", "tickets", "authorizers", "invitations", "invitation_secrets", "exchanges", "events"} {
 			rows, err := db.All(anyContext, w.platform.db, db.Value[string], `SELECT CAST(t AS TEXT) FROM `+table+` t`)

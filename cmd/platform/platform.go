@@ -57,6 +57,7 @@ type platform struct {
 	sessions    *session.Service
 	inbox       *inbox.Inbox
 
+	pprof    bool          // /debug/pprof is served
 	drain    time.Duration // drainTime, except in tests
 	stopping atomic.Bool   // SIGTERM came
 	tokens   stores
@@ -73,12 +74,12 @@ type stores struct{ component, authorizer *token.Store }
 // (docs/design.md, "Packages"). It fails if the database is unreachable; Redis may be down. The
 // caller closes the platform.
 func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
-	p := &platform{log: log, metrics: prometheus.NewRegistry(), ring: c.ring}
+	p := &platform{log: log, metrics: prometheus.NewRegistry(), ring: c.ring, pprof: c.pprof}
 	if err := p.open(ctx, c); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
 	var err error
-	if p.requests, err = requestlog.New(log, p.metrics); err != nil {
+	if p.requests, err = requestlog.New(log, p.metrics, c.proxies); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
 	if err := p.wireTokens(c); err != nil {

@@ -56,6 +56,12 @@ func (l *locked) String() string {
 	return l.buf.String()
 }
 
+func (l *locked) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf.Reset()
+}
+
 // engines runs test once for each database engine, and once with the simulator's field deviations.
 func engines(t *testing.T, test func(*world)) {
 	t.Helper()

@@ -11,7 +11,8 @@ import (
 // allocation.
 type record struct {
 	context.Context
-	id string
+	id      string
+	address string
 
 	mu    sync.Mutex
 	attrs []slog.Attr
@@ -41,6 +42,15 @@ func newRecord(ctx context.Context) *record {
 func ID(ctx context.Context) string {
 	if r, ok := ctx.Value(recordKey{}).(*record); ok {
 		return r.id
+	}
+	return ""
+}
+
+// Address returns the IP address of the caller of the request that ctx belongs to, as text: the
+// connection's other end, or what a trusted proxy says. It is "" if there is none.
+func Address(ctx context.Context) string {
+	if r, ok := ctx.Value(recordKey{}).(*record); ok {
+		return r.address
 	}
 	return ""
 }

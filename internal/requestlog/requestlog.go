@@ -1,6 +1,7 @@
 // Package requestlog gives each request an id, a log line and a place in the metrics, and turns a
 // handler's panic into an error. Handlers add fields to the line with Add. Nothing that a caller
-// sent reaches the line or the metrics: no URL, query, header or body, only which route matched.
+// sent reaches the line or the metrics: no URL, query, header or body, only which route matched and
+// the caller's address.
 package requestlog
 
 import (
@@ -12,6 +13,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"wxplatform/internal/address"
 )
 
 // Header is the response header field with the request's id. The same field of a request is
@@ -23,18 +26,20 @@ const Unmatched = "unmatched"
 
 // Log writes the lines and records the durations. It is safe for concurrent use.
 type Log struct {
-	logger *slog.Logger
-	took   *prometheus.HistogramVec
+	logger  *slog.Logger
+	took    *prometheus.HistogramVec
+	proxies address.Proxies
 }
 
-// New registers the histogram wxplatform_http_request_duration_seconds.
-func New(logger *slog.Logger, metrics prometheus.Registerer) (*Log, error) {
+// New registers the histogram wxplatform_http_request_duration_seconds. A caller's address is what
+// proxies say that it is.
+func New(logger *slog.Logger, metrics prometheus.Registerer, proxies address.Proxies) (*Log, error) {
 	took := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "wxplatform_http_request_duration_seconds",
 		Help:    "How long requests took to answer, by the route's pattern, method and class of status.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 	}, []string{"route", "method", "status"})
-	return &Log{logger: logger, took: took}, metrics.Register(took)
+	return &Log{logger, took, proxies}, metrics.Register(took)
 }
 
 // Middleware must be the outermost one (the first in Echo.Use). It passes errors to Echo's error
@@ -43,6 +48,7 @@ func (l *Log) Middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		began := time.Now()
 		r := newRecord(c.Request().Context())
+		r.address = l.proxies.Caller(c.Request())
 		c.SetRequest(c.Request().WithContext(r))
 		c.Response().Header().Set(Header, r.id)
 		aborted := true
@@ -89,6 +95,7 @@ func (l *Log) write(c echo.Context, r *record, took time.Duration, aborted bool)
 	l.took.WithLabelValues(route, method, class(response.Status)).Observe(took.Seconds())
 	r.add(
 		slog.String("request_id", r.id),
+		slog.String("address", r.address),
 		slog.String("method", method),
 		slog.String("route", route),
 		slog.Int("status", response.Status),

@@ -18,6 +18,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"wxplatform/internal/address"
 	"wxplatform/internal/requestlog"
 )
 
@@ -30,10 +31,14 @@ type server struct {
 	metrics *prometheus.Registry
 }
 
-func newServer(t testing.TB) *server {
+func newServer(t testing.TB, trusted ...string) *server {
 	t.Helper()
+	proxies, err := address.ParseProxies(trusted)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &server{Echo: echo.New(), log: &bytes.Buffer{}, metrics: prometheus.NewRegistry()}
-	l, err := requestlog.New(slog.New(slog.NewJSONHandler(s.log, nil)), s.metrics)
+	l, err := requestlog.New(slog.New(slog.NewJSONHandler(s.log, nil)), s.metrics, proxies)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,6 +132,26 @@ func TestTheIDIsOursWhateverTheCallerSends(t *testing.T) {
 	}
 	if again := s.get("/").Header().Get("Request-Id"); again == id {
 		t.Error("got the same id twice")
+	}
+}
+
+func TestTheCallersAddressIsOnTheLineAndInTheContext(t *testing.T) {
+	for _, c := range []struct {
+		trusted []string
+		want    string
+	}{{nil, "192.0.2.1"}, {[]string{"10.0.0.0/8"}, "192.0.2.1"}, {[]string{"192.0.2.1"}, "203.0.113.5"}} {
+		s := newServer(t, c.trusted...)
+		s.GET("/", func(c echo.Context) error { return c.String(http.StatusOK, requestlog.Address(c.Request().Context())) })
+		r := httptest.NewRequest(http.MethodGet, "/", nil) // from 192.0.2.1
+		r.Header.Set("X-Forwarded-For", canary+", 203.0.113.5")
+		if answer := s.do(r); answer.Body.String() != c.want {
+			t.Errorf("trusting %q: got %q, want %s", c.trusted, answer.Body, c.want)
+		}
+		want(t, s.line(t), "address", c.want)
+		mustNotHold(t, s.log.String(), canary)
+	}
+	if got := requestlog.Address(context.Background()); got != "" {
+		t.Errorf("got %q without a request, want nothing", got)
 	}
 }
 
@@ -348,10 +373,10 @@ func TestDurationsAreCountedByRouteMethodAndClass(t *testing.T) {
 
 func TestTwoLogsDoNotShareARegistry(t *testing.T) {
 	metrics := prometheus.NewRegistry()
-	if _, err := requestlog.New(slog.Default(), metrics); err != nil {
+	if _, err := requestlog.New(slog.Default(), metrics, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := requestlog.New(slog.Default(), metrics); err == nil {
+	if _, err := requestlog.New(slog.Default(), metrics, nil); err == nil {
 		t.Error("got two histograms of one name, want an error")
 	}
 }
@@ -391,7 +416,7 @@ func mustNotHold(t *testing.T, text, secret string) {
 
 // The difference between the two is the cost of the middleware.
 func BenchmarkRequest(b *testing.B) {
-	l, err := requestlog.New(slog.New(slog.NewJSONHandler(io.Discard, nil)), prometheus.NewRegistry())
+	l, err := requestlog.New(slog.New(slog.NewJSONHandler(io.Discard, nil)), prometheus.NewRegistry(), nil)
 	if err != nil {
 		b.Fatal(err)
 	}
