@@ -152,7 +152,7 @@ type Registry struct {
 // New makes a Registry of the authorizers in d, whose rows it caches in m. tokens keeps their
 // tokens, and limiter decides when WeChat may be asked for one.
 func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store, limiter *quota.Limiter, client *wechat.Client) *Registry {
-	rows, calls := table{d}, api{c, limiter, client}
+	rows, calls := table{d}, api{c, client}
 	return &Registry{
 		db: d, facts: mirror.NewFacts[Authorizer](m, "authorizer", 200_000), component: c, tokens: tokens, quota: limiter,
 		table:    rows,

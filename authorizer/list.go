@@ -45,21 +45,21 @@ func (r *Registry) Compare(ctx context.Context, begun time.Time, listed []Listin
 	if err != nil {
 		return nil, err
 	}
-	news, err := r.tokens.News(ctx, refresh)
+	lacks, err := r.tokens.NotStored(ctx, refresh)
 	if err != nil {
 		return nil, err
 	}
 	differences := make(map[wechat.AppID]Difference, len(listed))
 	for id, token := range refresh {
 		c, known := stored[id]
-		differences[id] = c.difference(known, !token.IsZero(), news[id], begun)
+		differences[id] = c.difference(known, !token.IsZero(), lacks[id], begun)
 	}
 	return differences, nil
 }
 
-// difference compares a stored condition, if there is one, with a listing, which may have a refresh
-// token, and that token may be another one.
-func (c condition) difference(known, exchanged, news bool, begun time.Time) Difference {
+// difference compares a stored condition, if there is one (known), with a listing, which may have a
+// refresh token (exchanged) that is not stored (another).
+func (c condition) difference(known, exchanged, another bool, begun time.Time) Difference {
 	switch {
 	case !known && !exchanged:
 		return NotExchanged
@@ -69,7 +69,7 @@ func (c condition) difference(known, exchanged, news bool, begun time.Time) Diff
 		return Returned
 	case c.State == Revoked:
 		return Same
-	case news:
+	case another:
 		return OtherToken
 	case c.listed(begun, c.Version, begun) != c:
 		return SameToken
@@ -77,16 +77,16 @@ func (c condition) difference(known, exchanged, news bool, begun time.Time) Diff
 	return Same
 }
 
-// Offer keeps a listed refresh token that is another one as the spare, and has it tried if the
+// AddSpare keeps a listed refresh token that is another one as the spare, and has it tried if the
 // row's own is refused: it overwrites nothing (docs/design.md, "Whose fault"). It returns false
 // where the token is known already.
-func (r *Registry) Offer(ctx context.Context, id wechat.AppID, refresh seal.Secret) (taken bool, err error) {
+func (r *Registry) AddSpare(ctx context.Context, id wechat.AppID, refresh seal.Secret) (taken bool, err error) {
 	err = r.states.change(ctx, id, func(tx *db.Tx, c condition, _ time.Time) (condition, error) {
 		var err error
-		if taken, err = r.tokens.Spare(ctx, tx, id, refresh); err != nil || !taken {
+		if taken, err = r.tokens.AddSpare(ctx, tx, id, refresh); err != nil || !taken {
 			return c, err
 		}
-		return c.offered(), nil
+		return c.withoutSearch(), nil
 	})
 	return taken && err == nil, err
 }
@@ -116,7 +116,7 @@ func (r *Registry) Adopt(ctx context.Context, listed []Listing, adopted func([]L
 		if _, err := r.table.lock(ctx, tx, one.AppID, now); err != nil {
 			return err
 		}
-		_, err := r.tokens.Spare(ctx, tx, one.AppID, one.Refresh)
+		_, err := r.tokens.AddSpare(ctx, tx, one.AppID, one.Refresh)
 		return err
 	}
 	if err := db.InBites(ctx, r.db, listed, begin, keep, adopted); err != nil {

@@ -146,7 +146,7 @@ func (r *Registry) Ensure(ctx context.Context, id wechat.AppID) error {
 	if err := r.profiles.read(ctx, id); err != nil {
 		return err
 	}
-	if err := r.tokens.Hasten(ctx, id); err != nil {
+	if err := r.tokens.ClearBackOff(ctx, id); err != nil {
 		return err
 	}
 	stored, err := r.tokens.Version(ctx, r.db, id)

@@ -104,21 +104,30 @@ func (q *refreshing) replaceComponentToken(ctx context.Context) error {
 
 // Send asks for the access token. Where WeChat's refusal may be the component's fault, it finds out
 // whether it is.
-func (q *refreshing) Send(ctx context.Context, refresh seal.Secret) (token.Answer, error) {
+func (q *refreshing) Send(ctx context.Context, refresh seal.Secret) (answer token.Answer, err error) {
 	q.sent.Store(true)
-	answer, err := q.r.api.requestToken(ctx, q.with, q.id, refresh)
-	if !quota.IsPlatformFault(wechat.Refused(err)) {
-		return answer, asAskError(err, time.Now(), rand.Float64())
+	_, err = q.r.api.wechat.Do(ctx, q.r.api.tokenRequest(q.id, q.with, refresh, &answer))
+	if !wechat.NotSent(err) {
+		q.r.quota.Sent()
 	}
-	err = q.r.api.whose(ctx, q.with, err)
+	if quota.IsPlatformFault(wechat.Refused(err)) {
+		return answer, q.blame(ctx, err)
+	}
+	return answer, asAskError(err, time.Now(), rand.Float64())
+}
+
+// blame finds out whose fault a refusal is. If it is the component token's, the next Prepare
+// replaces that, once.
+func (q *refreshing) blame(ctx context.Context, refusal error) error {
+	err := q.r.api.whose(ctx, q.with, refusal)
 	switch {
 	case !errors.Is(err, errForAll) || !component.RejectsToken(err):
-		return answer, err
+		return err
 	case q.replaced:
-		return answer, fmt.Errorf("%w: %w", ErrComponentRejected, err)
+		return fmt.Errorf("%w: %w", ErrComponentRejected, err)
 	}
 	q.rejected = err
-	return answer, fmt.Errorf("%w: %w", token.ErrAgain, err)
+	return fmt.Errorf("%w: %w", token.ErrRetry, err)
 }
 
 // whose finds out whose fault it is that WeChat refused an account's access token with a code that

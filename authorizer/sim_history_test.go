@@ -206,7 +206,7 @@ func (w *world) actsOf(r *process) []act {
 // holds reports whether r is about to ask, has asked, or is about to store what it was given.
 func (w *world) holds(r *process) bool {
 	return slices.ContainsFunc(w.open(), func(g *gate) bool {
-		return g.r == r && (g.kind == atConnect || g.kind == atAnswer || g.kind == atAnswered || g.what == "transaction of token.(*Store).settle")
+		return g.r == r && (g.kind == atConnect || g.kind == atAnswer || g.kind == atAnswered || g.what == "transaction of token.(*attempt).settle")
 	})
 }
 

@@ -71,8 +71,9 @@ func (c condition) withdrawn(now time.Time) condition {
 	return condition{State: Revoked, Reason: "61003: the merchant withdrew the authorization", Since: now}
 }
 
-// offered returns c after another refresh token was found: it is tried, and the search is over.
-func (c condition) offered() condition {
+// withoutSearch returns c after another refresh token was found: it is tried, and the search is
+// over.
+func (c condition) withoutSearch() condition {
 	c.Sought, c.Seek = time.Time{}, time.Time{}
 	return c
 }
@@ -92,7 +93,7 @@ func (c condition) listed(begun time.Time, version token.Version, now time.Time)
 	if !strings.HasPrefix(c.Reason, "61023") {
 		reason = "WeChat gave no refresh token and lists none"
 	}
-	return c.offered().failed(effect{state: Reauthorize, reason: reason}, version, now)
+	return c.withoutSearch().failed(effect{state: Reauthorize, reason: reason}, version, now)
 }
 
 // blocks reports whether calls are refused in this state before WeChat is asked.

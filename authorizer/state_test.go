@@ -48,7 +48,7 @@ func TestTheFirstRefusalIsTheOneThatAWalkMustFollow(t *testing.T) {
 	if again := c.failed(busy, 7, at(20)); again != c {
 		t.Errorf("got %+v, want the reason kept", again)
 	}
-	if c = c.offered(); !c.Sought.IsZero() || !c.Seek.IsZero() || c.State != Degraded {
+	if c = c.withoutSearch(); !c.Sought.IsZero() || !c.Seek.IsZero() || c.State != Degraded {
 		t.Errorf("got %+v, want nothing looked for, and the state kept until a success", c)
 	}
 	if c = c.failed(dead, 7, at(30)); c.Sought != at(30) || c.Since != at(10) {
@@ -62,7 +62,7 @@ func TestOnlyAWalkBegunAfterTheRefusalSaysSomething(t *testing.T) {
 		"begun before":                    c.listed(at(9), 7, at(60)),
 		"begun in the same millisecond":   c.listed(at(10), 7, at(60)),
 		"the token is another one by now": c.listed(at(11), 8, at(60)),
-		"nothing was looked for":          c.offered().listed(at(11), 7, at(60)).failed(dead, 7, at(10)),
+		"nothing was looked for":          c.withoutSearch().listed(at(11), 7, at(60)).failed(dead, 7, at(10)),
 	} {
 		if got != c {
 			t.Errorf("%s: got %+v, want nothing concluded", name, got)

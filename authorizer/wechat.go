@@ -9,7 +9,6 @@ import (
 
 	"wxplatform/component"
 	"wxplatform/internal/seal"
-	"wxplatform/quota"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
@@ -17,20 +16,21 @@ import (
 // api is what this package asks WeChat for itself.
 type api struct {
 	component *component.Component
-	quota     *quota.Limiter
 	wechat    *wechat.Client
 }
 
 // RefreshPath is the API that gives an authorizer's access token for its refresh token.
 const RefreshPath = "/cgi-bin/component/api_authorizer_token"
 
-// requestToken asks for an access token of id with the component token (docs/wechat.md, "Refresh of
-// an access token"). The refresh token of the answer is returned even where the access token is
-// missing.
-func (a api) requestToken(ctx context.Context, with token.Token, id wechat.AppID, refresh seal.Secret) (answer token.Answer, err error) {
-	_, err = a.component.Send(ctx, with, wechat.Call{
+// tokenRequest returns the call that asks for an access token of id with the component token with
+// (docs/wechat.md, "Refresh of an access token"). It reads the refresh token into answer even where
+// the access token is missing.
+func (a api) tokenRequest(id wechat.AppID, with token.Token, refresh seal.Secret, answer *token.Answer) wechat.Call {
+	return wechat.Call{
 		Method: http.MethodPost,
 		Path:   RefreshPath,
+		As:     wechat.ComponentToken,
+		Token:  with.Access,
 		Body: wechat.JSON(map[string]string{
 			"component_appid":          string(a.component.AppID),
 			"authorizer_appid":         string(id),
@@ -46,11 +46,7 @@ func (a api) requestToken(ctx context.Context, with token.Token, id wechat.AppID
 			}
 			return ""
 		},
-	})
-	if !wechat.NotSent(err) {
-		a.quota.Sent()
 	}
-	return answer, err
 }
 
 // readProfile calls api_get_authorizer_info (docs/wechat.md, "Profile of an authorizer"). The

@@ -156,8 +156,7 @@ func (c *Component) lookForTicket(ctx context.Context) {
 	}
 }
 
-// Send sends call with the given component token, once.
-func (c *Component) Send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Answer, error) {
+func (c *Component) send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Answer, error) {
 	call.As, call.Token = wechat.ComponentToken, with.Access
 	return c.wechat.Do(ctx, call)
 }
@@ -169,7 +168,7 @@ func (c *Component) Call(ctx context.Context, call wechat.Call) (wechat.Answer, 
 	if err != nil {
 		return wechat.Answer{}, fmt.Errorf("component token: %w", err)
 	}
-	answer, err := c.Send(ctx, with, call)
+	answer, err := c.send(ctx, with, call)
 	if !RejectsToken(err) {
 		return answer, err
 	}
@@ -177,7 +176,7 @@ func (c *Component) Call(ctx context.Context, call wechat.Call) (wechat.Answer, 
 	if replacing != nil {
 		return wechat.Answer{}, fmt.Errorf("replace the component token: %w", replacing)
 	}
-	return c.Send(ctx, with, call)
+	return c.send(ctx, with, call)
 }
 
 // RejectsToken reports whether WeChat refused a component call because of the component token.

@@ -125,7 +125,7 @@ func (w *walking) act(ctx context.Context, one authorizer.Listing, is authorizer
 		found, err = w.authorizers.Return(ctx, one, w.begun)
 	case authorizer.OtherToken:
 		finding = Offered
-		found, err = w.authorizers.Offer(ctx, one.AppID, one.Refresh)
+		found, err = w.authorizers.AddSpare(ctx, one.AppID, one.Refresh)
 	case authorizer.SameToken:
 		finding = Ended
 		found, err = w.authorizers.EndSearch(ctx, one.AppID, w.begun)

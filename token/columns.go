@@ -24,10 +24,10 @@ type column struct {
 
 // columns returns every column that custody reads and writes, each with its field of to. A column
 // comes after the id, because the place of a sealed one contains it.
-func (s *Store) columns(to *stored) []column {
+func (t table) columns(to *stored) []column {
 	r := &to.row
 	secret := func(name string, field *seal.Secret) column {
-		return column{name, sealed{s, name, &to.id, field}}
+		return column{name, sealed{t, name, &to.id, field}}
 	}
 	return []column{
 		{"id", &to.id},
@@ -57,9 +57,9 @@ func (s *Store) columns(to *stored) []column {
 
 // fields returns the fields of to in the order of columns, for Scan and for the arguments of a
 // statement.
-func (s *Store) fields(to *stored) []any {
+func (t table) fields(to *stored) []any {
 	var all []any
-	for _, c := range s.columns(to) {
+	for _, c := range t.columns(to) {
 		all = append(all, c.field)
 	}
 	return all
@@ -69,7 +69,7 @@ func (s *Store) fields(to *stored) []any {
 // the argument at its place in columns.
 var selected, assigned = func() (string, string) {
 	var names, values []string
-	for i, c := range (&Store{}).columns(&stored{}) {
+	for i, c := range (table{}).columns(&stored{}) {
 		names = append(names, c.name)
 		if c.name != "id" {
 			values = append(values, fmt.Sprintf("%s = $%d", c.name, i+1))
@@ -78,15 +78,15 @@ var selected, assigned = func() (string, string) {
 	return strings.Join(names, ", "), strings.Join(values, ", ")
 }()
 
-func (s *Store) scan(scan db.Scan) (to stored, err error) {
-	err = scan(s.fields(&to)...)
+func (t table) scan(scan db.Scan) (to stored, err error) {
+	err = scan(t.fields(&to)...)
 	return to, err
 }
 
 // sealed reads and writes a secret that SQL stores sealed. It cannot be opened in another column or
 // row.
 type sealed struct {
-	store  *Store
+	table  table
 	column string
 	id     *wechat.AppID
 	secret *seal.Secret
@@ -98,7 +98,7 @@ func (f sealed) Scan(value any) error {
 	if !ok {
 		return fmt.Errorf("a sealed column must be a BYTEA, not %T", value)
 	}
-	opened, err := f.store.ring.Open(bytes, f.place()...)
+	opened, err := f.table.ring.Open(bytes, f.place()...)
 	if err == nil {
 		*f.secret = opened
 	}
@@ -107,10 +107,10 @@ func (f sealed) Scan(value any) error {
 
 // Value seals the secret.
 func (f sealed) Value() (driver.Value, error) {
-	return f.store.ring.Seal(*f.secret, f.place()...), nil
+	return f.table.ring.Seal(*f.secret, f.place()...), nil
 }
 
-func (f sealed) place() seal.Place { return f.store.sealedTable().Place(f.column, string(*f.id)) }
+func (f sealed) place() seal.Place { return f.table.sealedTable().Place(f.column, string(*f.id)) }
 
 // flag is a bool as SQL stores it: a BIGINT, 0 or 1.
 type flag bool

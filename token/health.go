@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
-	"wxplatform/internal/seal"
 	"wxplatform/wechat"
 )
 
@@ -57,7 +56,7 @@ func (s *Store) Health(ctx context.Context, ids []wechat.AppID) (map[wechat.AppI
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.loadMany(ctx, ids)
+	rows, err := s.table.loadMany(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -66,32 +65,4 @@ func (s *Store) Health(ctx context.Context, ids []wechat.AppID) (map[wechat.AppI
 		all[one.id] = one.row.health(now, s.times)
 	}
 	return all, nil
-}
-
-// News reports for each of WeChat's listed refresh tokens whether the row lacks it, so that Spare
-// may take it. It reads without a lock. The token of an id without a row is news.
-func (s *Store) News(ctx context.Context, listed map[wechat.AppID]seal.Secret) (map[wechat.AppID]bool, error) {
-	ids, news := make([]wechat.AppID, 0, len(listed)), make(map[wechat.AppID]bool, len(listed))
-	for id, refresh := range listed {
-		ids = append(ids, id)
-		news[id] = !refresh.IsZero()
-	}
-	rows, err := s.loadMany(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	for _, one := range rows {
-		refresh := listed[one.id]
-		news[one.id] = news[one.id] && !refresh.Equal(one.row.refresh) && !refresh.Equal(one.row.spare)
-	}
-	return news, nil
-}
-
-// Hasten allows a request for id at once, whatever failed before: for the operator. It fails with
-// ErrUnknown.
-func (s *Store) Hasten(ctx context.Context, id wechat.AppID) error {
-	return s.change(ctx, id, func(r *row, m instant) error {
-		r.hasten(m)
-		return nil
-	})
 }

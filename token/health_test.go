@@ -45,7 +45,7 @@ func TestABarHoldsForCallersAndKeepersUntilItsTime(t *testing.T) {
 		}
 	}
 	offered := h.r
-	offered.offer(seal.NewSecret("listed"), at(7300))
+	offered.addSpare(seal.NewSecret("listed"), at(7300))
 	if offered.wanted(at(7300)) {
 		t.Error("got a refresh token of the list to end the bar, want the quota's end to")
 	}
@@ -55,7 +55,7 @@ func TestABarHoldsForCallersAndKeepersUntilItsTime(t *testing.T) {
 		t.Error("got a bar that lasts longer because the clock was set back")
 	}
 	eager := h.r
-	eager.hasten(at(7300))
+	eager.clearBackOff(at(7300))
 	if !eager.wanted(at(7300)) || eager.decide(need{newerThan: eager.version}, at(7300).now, at(7300)) != claimable {
 		t.Error("got it still barred, want the operator to be obeyed")
 	}
@@ -111,7 +111,7 @@ func TestWhatCannotBePreparedClaimsNothing(t *testing.T) {
 		if got, err := fresh.Get(t.Context(), id, asker); err != nil || got.Version != version || asker.prepared.Load() != 0 {
 			t.Errorf("got %v, %v after %d preparations, want the stored token and none", got, err, asker.prepared.Load())
 		}
-		before, err := s.load(t.Context(), id)
+		before, err := s.table.load(t.Context(), id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +121,7 @@ func TestWhatCannotBePreparedClaimsNothing(t *testing.T) {
 		if err := fresh.Renew(t.Context(), id, asker); !errors.Is(err, asker.unprepared) {
 			t.Errorf("got %v for a renewal, want the reason", err)
 		}
-		if after, err := s.load(t.Context(), id); err != nil || after.fence != before.fence || asker.sent.Load() != 0 {
+		if after, err := s.table.load(t.Context(), id); err != nil || after.fence != before.fence || asker.sent.Load() != 0 {
 			t.Errorf("got %d requests and fence %d after %d, %v, want nothing claimed", asker.sent.Load(), after.fence, before.fence, err)
 		}
 	})
@@ -155,7 +155,7 @@ func TestARequestThatIsToBeSentAgainCountsAsNoFailure(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		version := p.grant(s, wx)
-		asker := &counting{fakeWeChat: wx, again: fmt.Errorf("%w: the component token was rejected", ErrAgain)}
+		asker := &counting{fakeWeChat: wx, again: fmt.Errorf("%w: the component token was rejected", ErrRetry)}
 		got, err := s.Replace(t.Context(), id, version, asker)
 		if err != nil || got.Version <= version {
 			t.Errorf("got %v, %v, want a newer token", got, err)
@@ -173,7 +173,7 @@ func TestNewsIsWhatTheRowDoesNotHave(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
-		stored, err := s.load(t.Context(), id)
+		stored, err := s.table.load(t.Context(), id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +181,7 @@ func TestNewsIsWhatTheRowDoesNotHave(t *testing.T) {
 			refresh seal.Secret
 			want    bool
 		}{"its own": {stored.refresh, false}, "another": {seal.NewSecret("another"), true}, "none": {seal.Secret{}, false}} {
-			news, err := s.News(t.Context(), map[wechat.AppID]seal.Secret{id: c.refresh, "wx00000000000000ee": seal.NewSecret("x")})
+			news, err := s.NotStored(t.Context(), map[wechat.AppID]seal.Secret{id: c.refresh, "wx00000000000000ee": seal.NewSecret("x")})
 			if err != nil || news[id] != c.want || !news["wx00000000000000ee"] {
 				t.Errorf("%s: got %v, %v, want %v, and a stranger's to be news", name, news, err, c.want)
 			}
@@ -214,7 +214,7 @@ func TestAFailureNamesTheVersionThatWasStored(t *testing.T) {
 		if _, err := s.Replace(t.Context(), id, version, asks(ask)); !errors.Is(err, ErrBackOff) || sent != 1 {
 			t.Errorf("got %v and %d asks, want nothing before the time", err, sent)
 		}
-		if err := s.Hasten(t.Context(), id); err != nil {
+		if err := s.ClearBackOff(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Replace(t.Context(), id, version, asks(ask)); errors.Is(err, ErrBackOff) || sent != 2 {

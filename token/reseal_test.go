@@ -37,7 +37,7 @@ func TestARowRefreshedBetweenReadAndWriteWins(t *testing.T) {
 		bad := p.grant(s, wx)
 		rotate()
 		resealer := p.replica(Authorizer)
-		table := resealer.sealedTable()
+		table := resealer.table.sealedTable()
 		rows, err := table.Read(t.Context(), resealer.db, "", 10)
 		if err != nil || len(rows) != 1 {
 			t.Fatalf("got %d rows, %v, want the one", len(rows), err)
@@ -74,7 +74,7 @@ func TestResealingGoesOnUnderRefreshesAndLosesNone(t *testing.T) {
 		bad := p.grant(before, wx)
 		for i := range 40 {
 			p.exec(`INSERT INTO tokens (kind, id, access, refresh, spare) VALUES ($1, $2, $3, $4, $5)`, Authorizer, fmt.Sprintf("wx%016x", i+1000),
-				[]byte{}, before.ring.Seal(seal.NewSecret("r"), "other place: stuck for ever"), []byte{})
+				[]byte{}, before.table.ring.Seal(seal.NewSecret("r"), "other place: stuck for ever"), []byte{})
 		}
 		rotate()
 		after := p.replica(Authorizer)

@@ -45,23 +45,22 @@ const (
 	tick            = time.Millisecond // the resolution of the database's clock
 )
 
-// A token called within lately (half a life) is in steady use. One called within idle (12 lives) is
-// in use. One called within cold (84 lives) is warm: it is renewed if the budget allows. With a
-// life of two hours these are an hour, a day and a week.
-func (t Times) lately() time.Duration { return t.Life / 2 }
-func (t Times) idle() time.Duration   { return 12 * t.Life }
-func (t Times) cold() time.Duration   { return 84 * t.Life }
+// A token that was called within steadyUse (half a life) is in steady use, within inUse (12 lives)
+// in use, and within warmUse (84 lives) warm: it is renewed if the budget allows. With a life of
+// two hours these are an hour, a day and a week.
+func (t Times) steadyUse() time.Duration { return t.Life / 2 }
+func (t Times) inUse() time.Duration     { return 12 * t.Life }
+func (t Times) warmUse() time.Duration   { return 84 * t.Life }
 
-// late is how long before its expiry a token in use should already have been renewed, whatever its
-// jitter.
-func (t Times) late() time.Duration { return t.Life * 5 / 24 }
+// overdue is how long before its expiry a token in use should already have been renewed, whatever
+// its jitter.
+func (t Times) overdue() time.Duration { return t.Life * 5 / 24 }
 
-// brief is the shortest life that is believed. A token with a shorter one would be replaced with
-// every call.
-func (t Times) brief() time.Duration { return t.Life / 120 }
+// shortLife limits short lives. A token with a shorter one would be replaced with every call.
+func (t Times) shortLife() time.Duration { return t.Life / 120 }
 
-// grain is how precisely uses are recorded.
-func (t Times) grain() time.Duration { return t.Life / 24 }
+// useResolution is how precisely uses are recorded.
+func (t Times) useResolution() time.Duration { return t.Life / 24 }
 
 // row is what SQL stores of one token. Its methods are all the rules of custody. They depend only
 // on the row and an instant, and do no I/O.
@@ -102,12 +101,12 @@ type instant struct {
 
 // claim is what a holder gets from a row.
 type claim struct {
-	fence   Version
-	at      time.Time // by the database's clock
-	refresh seal.Secret
-	spare   seal.Secret
-	refused bool // WeChat refused refresh permanently
-	spent   bool // and spare too
+	fence       Version
+	at          time.Time // by the database's clock
+	refresh     seal.Secret
+	spare       seal.Secret
+	refreshDead bool // WeChat refused refresh permanently
+	spareDead   bool // and spare too
 
 	left  time.Duration // how long the old token had to live at the claim
 	inUse bool          // so it should have been renewed ahead of time
@@ -159,14 +158,16 @@ func (r *row) issue(m instant, bad Version) Version {
 // notices a holder that vanished. If the clock was set forward, a request that may still act seems
 // settled. So an unsettled row stays unsettled, and is refreshed once more after this.
 func (r *row) claim(m instant, bad Version) claim {
+	c := claim{at: m.now, refresh: r.refresh, spare: r.spare}
+	c.left, c.inUse = r.left(m)
 	r.endLease(m)
 	if m.jumped && !r.unsettled.IsZero() {
 		r.unsettle(m.settles(), m)
 	}
-	fence := r.issue(m, bad)
+	c.fence = r.issue(m, bad)
 	r.lease = m.now.Add(m.Lease)
 	r.due = r.lease
-	return claim{fence: fence, at: m.now, refresh: r.refresh, spare: r.spare}
+	return c
 }
 
 // endLease ends the lease of a holder that went silent. WeChat may still act on its request, as if
@@ -195,7 +196,7 @@ func (r *row) succeed(c claim, a Answer, m instant) {
 	}
 	late := c.fence != r.fence || !r.held(m)
 	clean := !late && !r.unsettled.After(r.claimed)
-	r.promote(c)
+	r.useSpare(c)
 	if c.fence < r.version {
 		r.keep(a.Refresh, c.fence)
 	} else {
@@ -234,14 +235,15 @@ func (r *row) live(life time.Duration, asked time.Time, m instant) {
 	r.expires = earlier(asked, m.now).Add(life)
 	r.early = r.expires.Add(-part(life, 0.55+0.10*m.spread))
 	r.late = r.expires.Add(-part(life, (2+3*m.spread)/24))
-	if life < m.brief() {
+	if life < m.shortLife() {
 		r.early, r.late = m.now.Add(forcedEach), m.now.Add(forcedEach)
 	}
 }
 
-// brief reports whether the stored token's life was so short that its refreshes count as forced.
-func (r *row) brief(m instant) bool {
-	return r.version == r.fence && !r.access.IsZero() && r.expires.Sub(r.claimed) < m.brief()
+// shortLived reports whether the stored token's life was so short that its refreshes count as
+// forced.
+func (r *row) shortLived(m instant) bool {
+	return r.version == r.fence && !r.access.IsZero() && r.expires.Sub(r.claimed) < m.shortLife()
 }
 
 func part(d time.Duration, share float64) time.Duration {
@@ -259,16 +261,16 @@ func (r *row) keep(refresh seal.Secret, fence Version) bool {
 	return true
 }
 
-// promote replaces a refresh token that WeChat refused permanently by the spare.
-func (r *row) promote(c claim) {
-	if c.killed(r.refresh) && !r.spare.IsZero() {
+// useSpare replaces a refresh token that WeChat refused permanently by the spare.
+func (r *row) useSpare(c claim) {
+	if c.refused(r.refresh) && !r.spare.IsZero() {
 		r.refresh, r.spare, r.spareFence = r.spare, seal.Secret{}, 0
 	}
 }
 
-// killed reports whether WeChat permanently refused refresh under this claim.
-func (c claim) killed(refresh seal.Secret) bool {
-	return c.refused && refresh.Equal(c.refresh) || c.spent && refresh.Equal(c.spare)
+// refused reports whether WeChat permanently refused refresh under this claim.
+func (c claim) refused(refresh seal.Secret) bool {
+	return c.refreshDead && refresh.Equal(c.refresh) || c.spareDead && refresh.Equal(c.spare)
 }
 
 func (r *row) release(c claim) {
@@ -280,7 +282,7 @@ func (r *row) release(c claim) {
 // left returns how long the row's token still lives, and whether it is in use, so that a keeper
 // should renew it.
 func (r *row) left(m instant) (time.Duration, bool) {
-	return r.expires.Sub(m.now), !r.access.IsZero() && m.now.Sub(r.used) < m.idle()
+	return r.expires.Sub(m.now), !r.access.IsZero() && m.now.Sub(r.used) < m.inUse()
 }
 
 // fail applies a request that got no answer. It reports whether the row has a refresh token that
@@ -290,10 +292,10 @@ func (r *row) fail(c claim, how outcome, m instant) (another bool) {
 		r.unsettle(m.now.Add(m.Unsettled), m)
 	}
 	if how == dead {
-		c.refused, c.spent = true, true
+		c.refreshDead, c.spareDead = true, true
 	}
-	r.promote(c)
-	if another = how == dead && !c.killed(r.refresh); another {
+	r.useSpare(c)
+	if another = how == dead && !c.refused(r.refresh); another {
 		how = notAsked
 	}
 	last := c.fence == r.fence
@@ -316,8 +318,8 @@ func (r *row) bar(c claim, until time.Time, m instant) {
 	r.schedule(m)
 }
 
-// hasten allows a request for the row at once, whatever failed before.
-func (r *row) hasten(m instant) {
+// clearBackOff allows a request for the row at once, whatever failed before.
+func (r *row) clearBackOff(m instant) {
 	r.retry, r.barred = time.Time{}, time.Time{}
 	if r.failures > 0 && !r.due.IsZero() {
 		r.due = earlier(r.due, m.now)
@@ -332,11 +334,11 @@ func (r *row) hasten(m instant) {
 func (r *row) rest(how outcome, m instant) time.Duration {
 	switch {
 	case how == dead:
-		return wait(m.lately(), r.failures, m.idle())
+		return wait(m.steadyUse(), r.failures, m.inUse())
 	case r.next(m).IsZero(), r.onlyWarm(m):
-		return m.idle()
+		return m.inUse()
 	}
-	return part(wait(firstRest, r.failures, min(longestRest, m.grain())), 0.5+m.spread)
+	return part(wait(firstRest, r.failures, min(longestRest, m.useResolution())), 0.5+m.spread)
 }
 
 // wait returns first, doubled with each failure after the first, up to most.
@@ -358,9 +360,9 @@ func (r *row) next(m instant) time.Time {
 		return r.unsettled
 	case r.access.IsZero():
 		return m.now
-	case m.now.Sub(r.used) < m.lately()+m.grain():
+	case m.now.Sub(r.used) < m.steadyUse()+m.useResolution():
 		return r.early
-	case m.now.Sub(r.used) < m.cold():
+	case m.now.Sub(r.used) < m.warmUse():
 		return r.late
 	default:
 		return time.Time{}
@@ -370,7 +372,7 @@ func (r *row) next(m instant) time.Time {
 // onlyWarm reports whether next is set only for a warm token, which nobody called for a day.
 func (r *row) onlyWarm(m instant) bool {
 	unused := m.now.Sub(r.used)
-	return r.lease.IsZero() && r.unsettled.IsZero() && !r.access.IsZero() && m.idle() <= unused && unused < m.cold()
+	return r.lease.IsZero() && r.unsettled.IsZero() && !r.access.IsZero() && m.inUse() <= unused && unused < m.warmUse()
 }
 
 // schedule sets when keepers look at the row. After a failure they do so when its rest is over, and
@@ -386,10 +388,10 @@ func (r *row) schedule(m instant) {
 	r.due, r.warm = next, !next.IsZero() && r.failures == 0 && r.onlyWarm(m)
 }
 
-// renews reports whether a keeper should renew the row now. A brief token counts against the
+// renews reports whether a keeper should renew the row now. A short-lived token counts against the
 // allowance of forced refreshes.
 func (r *row) renews(m instant) bool {
-	return r.wanted(m) && (!r.brief(m) || r.force(r.version, m))
+	return r.wanted(m) && (!r.shortLived(m) || r.force(r.version, m))
 }
 
 // wanted reports whether a keeper should claim the row now. It first corrects a due time that was
@@ -432,7 +434,7 @@ func (r *row) serves(n need, clock time.Time, t Times) bool {
 }
 
 // decide returns what a caller with the given clock gets. It counts a forced refresh: that of a
-// token that is still alive by the database's clock, or that was brief from the start.
+// token that is still alive by the database's clock, or that was short-lived from the start.
 func (r *row) decide(n need, clock time.Time, m instant) decision {
 	switch {
 	case r.serves(n, clock, m.Times):
@@ -443,7 +445,7 @@ func (r *row) decide(n need, clock time.Time, m instant) decision {
 		return busy
 	case m.now.Before(r.retry), m.now.Before(r.barred):
 		return backingOff
-	case (r.alive(m.now, m.Times) || r.brief(m)) && !r.force(max(n.newerThan, r.version), m):
+	case (r.alive(m.now, m.Times) || r.shortLived(m)) && !r.force(max(n.newerThan, r.version), m):
 		return limited
 	default:
 		return claimable
@@ -499,11 +501,12 @@ func (r *row) grant(a Answer, sent time.Time, m instant) {
 	r.schedule(m)
 }
 
-// offer takes a refresh token from WeChat's list. It overwrites nothing and makes the row suspect.
-// It reports false if the row has this token already, or has a spare. If there is no access token,
-// no caller waits for the row, and a whole list may come at once: the request is made within a
-// life, not all at the same time. A bar stays: a used-up quota holds for every refresh token.
-func (r *row) offer(refresh seal.Secret, m instant) bool {
+// addSpare takes a refresh token from WeChat's list. It overwrites nothing and makes the row
+// suspect. It reports false if the row has this token already, or has a spare. If there is no
+// access token, no caller waits for the row, and a whole list may come at once: the request is made
+// within a life, not all at the same time. A bar stays: a used-up quota holds for every refresh
+// token.
+func (r *row) addSpare(refresh seal.Secret, m instant) bool {
 	if r.refresh.IsZero() && !refresh.IsZero() {
 		r.refresh = refresh
 	} else if !r.keep(refresh, 0) {

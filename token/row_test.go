@@ -425,9 +425,9 @@ func TestATokenExpiresFromWhenItWasAskedFor(t *testing.T) {
 
 func TestTheSpareIsTriedInThePlaceOfADeadToken(t *testing.T) {
 	h := granted(t)
-	h.r.offer(seal.NewSecret("refresh listed"), at(0))
+	h.r.addSpare(seal.NewSecret("refresh listed"), at(0))
 	c := h.claim(1)
-	c.refused = true
+	c.refreshDead = true
 	h.r.succeed(c, answer("A"), at(2))
 	h.stored("A")
 	if got := h.r.refresh.Reveal(); got != "refresh A" {
@@ -437,14 +437,14 @@ func TestTheSpareIsTriedInThePlaceOfADeadToken(t *testing.T) {
 
 func TestASpareThatIsDeadTooTakesThePlaceOfTheFirst(t *testing.T) {
 	h := granted(t)
-	h.r.offer(seal.NewSecret("refresh listed"), at(0))
+	h.r.addSpare(seal.NewSecret("refresh listed"), at(0))
 	c := h.claim(1)
-	c.refused = true
+	c.refreshDead = true
 	h.r.fail(c, dead, at(2))
 	if got := h.r.refresh.Reveal(); got != "refresh listed" || !h.r.spare.IsZero() {
 		t.Errorf("got %q and spare %v, want the newer of the dead ones kept and room for another", got, !h.r.spare.IsZero())
 	}
-	if h.r.offer(seal.NewSecret("refresh listed"), at(3)) {
+	if h.r.addSpare(seal.NewSecret("refresh listed"), at(3)) {
 		t.Error("got the dead token taken for news, want it refused")
 	}
 }
@@ -489,7 +489,7 @@ func TestADeadTokenIsKeptAndAnotherTriedAtOnce(t *testing.T) {
 	if r := h.r; r.wanted(at(86400)) || !r.wanted(at(86402)) {
 		t.Error("got the sixth refusal followed by other than a day's rest")
 	}
-	if !h.r.offer(seal.NewSecret("refresh listed"), at(10)) || !h.r.wanted(at(11)) {
+	if !h.r.addSpare(seal.NewSecret("refresh listed"), at(10)) || !h.r.wanted(at(11)) {
 		t.Error("got the listed one left, want it tried at once")
 	}
 }
@@ -499,7 +499,7 @@ func TestAListedTokenOverwritesNothing(t *testing.T) {
 	a, b := h.claim(0), h.claim(13)
 	h.r.succeed(b, answer("B"), at(14))
 	h.r.succeed(a, answer("A"), at(15))
-	if h.r.offer(seal.NewSecret("refresh listed"), at(16)) {
+	if h.r.addSpare(seal.NewSecret("refresh listed"), at(16)) {
 		t.Error("got the spare of a late success overwritten by an older list, want it kept")
 	}
 	h.spare("A")
@@ -508,10 +508,10 @@ func TestAListedTokenOverwritesNothing(t *testing.T) {
 
 func TestAListedTokenMakesTheRowSuspect(t *testing.T) {
 	h := granted(t)
-	if !h.r.offer(seal.NewSecret("refresh listed"), at(0)) {
+	if !h.r.addSpare(seal.NewSecret("refresh listed"), at(0)) {
 		t.Error("got false, want it taken")
 	}
-	if h.r.offer(seal.NewSecret("refresh first"), at(0)) || h.r.offer(seal.NewSecret("refresh listed"), at(0)) || h.r.offer(seal.Secret{}, at(0)) {
+	if h.r.addSpare(seal.NewSecret("refresh first"), at(0)) || h.r.addSpare(seal.NewSecret("refresh listed"), at(0)) || h.r.addSpare(seal.Secret{}, at(0)) {
 		t.Error("got what is known, or nothing, taken for news")
 	}
 	h.stored("first")
@@ -520,7 +520,7 @@ func TestAListedTokenMakesTheRowSuspect(t *testing.T) {
 
 func TestAListedTokenFillsAnEmptyRow(t *testing.T) {
 	var r row
-	if !r.offer(seal.NewSecret("refresh listed"), at(0)) || !r.wanted(at(1)) {
+	if !r.addSpare(seal.NewSecret("refresh listed"), at(0)) || !r.wanted(at(1)) {
 		t.Errorf("got %+v, want it due with the listed token", r)
 	}
 }
@@ -757,7 +757,7 @@ func TestAnImportIsNotAskedForAllAtOnce(t *testing.T) {
 	for i := range 100 {
 		m, r := at(0), row{}
 		m.spread = float64(i) / 100
-		r.offer(seal.NewSecret("refresh listed"), m)
+		r.addSpare(seal.NewSecret("refresh listed"), m)
 		if i == 0 {
 			first = r.due
 		}

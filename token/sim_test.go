@@ -64,12 +64,12 @@ func (w *world) serve(t *rapid.T) {
 
 func (w *world) act(a *asking) {
 	if !a.exchange && !w.takes(a.claim.refresh) {
-		a.claim.refused = true
+		a.claim.refreshDead = true
 		if !w.takes(a.claim.spare) {
 			w.drop(a)
 			if !a.gone {
 				w.r.fail(a.claim, dead, w.m())
-				w.r.offer(seal.NewSecret(w.refresh), w.m()) // as WeChat lists it: three that overlapped may leave neither token alive
+				w.r.addSpare(seal.NewSecret(w.refresh), w.m()) // as WeChat lists it: three that overlapped may leave neither token alive
 			}
 			return
 		}

@@ -8,53 +8,33 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
+	"wxplatform/internal/seal"
 	"wxplatform/wechat"
 )
 
-// change loads and locks the row, applies work, and saves the row if it changed, all in one
-// transaction.
-func (s *Store) change(ctx context.Context, id wechat.AppID, work func(*row, instant) error) error {
-	return s.db.Tx(ctx, func(tx *db.Tx) error { return s.changeIn(ctx, tx, id, s.kind == Component, work) })
+// table is the rows of one kind in the table tokens.
+type table struct {
+	kind Kind
+	db   *db.DB
+	ring *seal.Ring
 }
 
-// changeIn is change in the caller's transaction. If there is no row, it creates one or fails with
-// ErrUnknown.
-func (s *Store) changeIn(ctx context.Context, tx *db.Tx, id wechat.AppID, create bool, work func(*row, instant) error) error {
-	r, err := s.lock(ctx, tx, id, create)
-	if err != nil {
-		return err
-	}
-	now, err := tx.Now(ctx)
-	if err != nil {
-		return err
-	}
-	m := s.instantAt(now)
-	m.known = s.version(id)
-	before := r
-	r.repair(m)
-	if err := work(&r, m); err != nil {
-		return err
-	}
-	if r == before {
-		return nil
-	}
-	return s.save(ctx, tx, id, r)
-}
-
-func (s *Store) lock(ctx context.Context, tx *db.Tx, id wechat.AppID, create bool) (row, error) {
+// lock loads the row and locks it until the transaction ends. If there is no row, it creates one or
+// fails with ErrUnknown.
+func (t table) lock(ctx context.Context, tx *db.Tx, id wechat.AppID, create bool) (row, error) {
 	if create {
-		if err := s.create(ctx, tx, id); err != nil {
+		if err := t.create(ctx, tx, id); err != nil {
 			return row{}, err
 		}
 	}
-	return s.one(ctx, tx, s.db.For(lockRow), id)
+	return t.one(ctx, tx, t.db.For(lockRow), id)
 }
 
-func (s *Store) create(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
+func (t table) create(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO tokens (kind, id, access, refresh, spare)
 		VALUES ($1, $2, $3, $3, $3)
-		ON CONFLICT (kind, id) DO NOTHING`, s.kind, id, []byte{})
+		ON CONFLICT (kind, id) DO NOTHING`, t.kind, id, []byte{})
 	return err
 }
 
@@ -71,16 +51,16 @@ var lockRow = db.Text{
 
 // load reads the row without a lock. If there is none, the component's is empty, and for an
 // authorizer it fails with ErrUnknown.
-func (s *Store) load(ctx context.Context, id wechat.AppID) (row, error) {
-	r, err := s.one(ctx, s.db, selectRow, id)
-	if errors.Is(err, ErrUnknown) && s.kind == Component {
+func (t table) load(ctx context.Context, id wechat.AppID) (row, error) {
+	r, err := t.one(ctx, t.db, selectRow, id)
+	if errors.Is(err, ErrUnknown) && t.kind == Component {
 		return row{}, nil
 	}
 	return r, err
 }
 
-func (s *Store) one(ctx context.Context, q db.Querier, text string, id wechat.AppID) (row, error) {
-	found, err := db.One(ctx, q, s.scan, text, s.kind, id)
+func (t table) one(ctx context.Context, q db.Querier, text string, id wechat.AppID) (row, error) {
+	found, err := db.One(ctx, q, t.scan, text, t.kind, id)
 	if errors.Is(err, db.ErrNone) {
 		return row{}, ErrUnknown
 	}
@@ -98,7 +78,7 @@ var selectMany = `
 		WHERE kind = $1`
 
 // loadMany reads the rows of ids, without a lock. It skips ids that have no row.
-func (s *Store) loadMany(ctx context.Context, ids []wechat.AppID) ([]stored, error) {
+func (t table) loadMany(ctx context.Context, ids []wechat.AppID) ([]stored, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -106,46 +86,44 @@ func (s *Store) loadMany(ctx context.Context, ids []wechat.AppID) ([]stored, err
 	if err != nil {
 		return nil, err
 	}
-	return db.All(ctx, s.db, s.scan, s.db.For(selectRows), s.kind, string(list))
+	return db.All(ctx, t.db, t.scan, t.db.For(selectRows), t.kind, string(list))
 }
 
 // updateRow has the kind after the columns.
 var updateRow = fmt.Sprintf(`
 		UPDATE tokens
 		SET %s
-		WHERE id = $1 AND kind = $%d`, assigned, len((&Store{}).fields(&stored{}))+1)
+		WHERE id = $1 AND kind = $%d`, assigned, len((table{}).fields(&stored{}))+1)
 
-func (s *Store) save(ctx context.Context, tx *db.Tx, id wechat.AppID, r row) error {
-	_, err := db.Exec(ctx, tx, updateRow, append(s.fields(&stored{id, r}), s.kind)...)
+func (t table) save(ctx context.Context, tx *db.Tx, id wechat.AppID, r row) error {
+	_, err := db.Exec(ctx, tx, updateRow, append(t.fields(&stored{id, r}), t.kind)...)
 	return err
 }
 
-// SetOwner records the owner of id, in the transaction that decides it. If there is no row it does
-// nothing: a grant is followed by SetOwner in the same transaction.
-func (s *Store) SetOwner(ctx context.Context, q db.Querier, id wechat.AppID, owner Owner) error {
+func (t table) setOwner(ctx context.Context, q db.Querier, id wechat.AppID, owner Owner) error {
 	_, err := db.Exec(ctx, q, `
 		UPDATE tokens
 		SET owner = $3
-		WHERE kind = $1 AND id = $2 AND owner <> $3`, s.kind, id, owner)
+		WHERE kind = $1 AND id = $2 AND owner <> $3`, t.kind, id, owner)
 	return err
 }
 
-// rankedMost is how many due rows listDue ranks, the longest due first, and rankedLeast is how many
+// rankedMost is how many due rows due ranks, the longest due first, and rankedLeast is how many
 // if that failed, perhaps by taking too long. PostgreSQL ranks a million in two to three seconds.
 const (
 	rankedMost  = 1_000_000
 	rankedLeast = 100_000
 )
 
-// listDue lists rows by urgency, fairly: each owner's first row comes before any owner's second.
+// due lists rows by urgency, fairly: each owner's first row comes before any owner's second.
 // First come, in turn, rows whose token may be dead and rows that should have been renewed by now;
 // then rows that are renewed ahead of time; last rows without a token, which nobody can lose. Among
 // equals the one that expires first comes first.
 //
 // It reads only the index of due rows, so its cost depends on how many are due.
-func (s *Store) listDue(ctx context.Context, now time.Time, warm bool, n int) (ids []wechat.AppID, err error) {
+func (t table) due(ctx context.Context, now time.Time, late time.Duration, warm bool, n int) (ids []wechat.AppID, err error) {
 	for _, most := range []int{rankedMost, rankedLeast} {
-		ids, err = db.All(ctx, s.db, db.Value[wechat.AppID], `
+		ids, err = db.All(ctx, t.db, db.Value[wechat.AppID], `
 		SELECT id
 		FROM (
 			SELECT id, class, expires_at, ROW_NUMBER() OVER (PARTITION BY class, owner ORDER BY expires_at, id) AS place
@@ -157,7 +135,7 @@ func (s *Store) listDue(ctx context.Context, now time.Time, warm bool, n int) (i
 				ORDER BY due
 				LIMIT $5) AS due_rows) AS placed
 		ORDER BY CASE WHEN class <= 1 THEN 0 ELSE class END, place, class, expires_at, id
-		LIMIT $6`, s.kind, flag(warm), db.Stamp(now), db.Stamp(now.Add(s.times.late())), most, n)
+		LIMIT $6`, t.kind, flag(warm), db.Stamp(now), db.Stamp(now.Add(late)), most, n)
 		if err == nil || ctx.Err() != nil {
 			break
 		}
@@ -165,35 +143,18 @@ func (s *Store) listDue(ctx context.Context, now time.Time, warm bool, n int) (i
 	return ids, err
 }
 
-// repairSuspects repairs suspect rows that are due later than possible because the clock was set
-// back. Nobody else looks at them before they are due. It finds them in the index of suspect rows,
-// and checks each again under its lock: if this process was paused since it read the time, a row
-// that became suspect meanwhile looks like one of them.
-func (s *Store) repairSuspects(ctx context.Context, m instant) error {
-	ids, err := db.All(ctx, s.db, db.Value[wechat.AppID], `
+// suspects returns up to limit suspect rows that settle after a time. It reads their index.
+func (t table) suspects(ctx context.Context, after time.Time, limit int) ([]wechat.AppID, error) {
+	return db.All(ctx, t.db, db.Value[wechat.AppID], `
 		SELECT id
 		FROM tokens
 		WHERE kind = $1 AND unsettled_until > 0 AND unsettled_until > $2 AND retired_at = 0
-		LIMIT $3`, s.kind, db.Stamp(m.settles()), repairsAtOnce)
-	return errors.Join(err, s.repair(ctx, ids))
+		LIMIT $3`, t.kind, db.Stamp(after), limit)
 }
 
-const repairsAtOnce = 500
-
-// repair repairs rows that no caller asks for.
-func (s *Store) repair(ctx context.Context, ids []wechat.AppID) (err error) {
-	for _, id := range ids {
-		err = errors.Join(err, s.change(ctx, id, func(r *row, m instant) error {
-			r.schedule(m)
-			return nil
-		}))
-	}
-	return err
-}
-
-// touch records uses. A token that seemed to be out of use becomes due at its early time, which may
-// have passed.
-var touch = db.Text{
+// touchRows has the ids as the keys of a JSON object. A token that seemed to be out of use becomes
+// due at its early time, which may have passed.
+var touchRows = db.Text{
 	SQLite: `
 		UPDATE tokens
 		SET used_at = $1, warm = 0,
@@ -208,24 +169,16 @@ var touch = db.Text{
 		WHERE kind = $2 AND retired_at = 0 AND id IN (SELECT json_object_keys(CAST($3 AS json)))`,
 }
 
-// noteUse records that tokens were used, by their ids, with the versions that this process knows.
-func (s *Store) noteUse(ctx context.Context, now time.Time, used map[wechat.AppID]Version) error {
-	list, err := json.Marshal(used)
-	if err != nil {
-		return err
-	}
+// touch records uses. known lists the ids in JSON, with the versions that this process knows.
+func (t table) touch(ctx context.Context, now time.Time, known string) error {
 	// In a transaction PostgreSQL can run this again if two replicas lock rows in another order.
-	err = s.db.Tx(ctx, func(tx *db.Tx) error {
-		_, err := db.Exec(ctx, tx, s.db.For(touch), db.Stamp(now), s.kind, string(list))
+	return t.db.Tx(ctx, func(tx *db.Tx) error {
+		_, err := db.Exec(ctx, tx, t.db.For(touchRows), db.Stamp(now), t.kind, known)
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	return s.repairRestored(ctx, string(list))
 }
 
-// selectRestored finds rows that never issued a version that this process knows.
+// selectRestored finds the rows that never issued a version that this process knows.
 var selectRestored = db.Text{
 	SQLite: `
 		SELECT tokens.id
@@ -237,78 +190,43 @@ var selectRestored = db.Text{
 		WHERE kind = $1 AND tokens.id = known.key AND fence < CAST(known.value AS BIGINT)`,
 }
 
-// repairRestored repairs rows that were restored from an older dump.
-func (s *Store) repairRestored(ctx context.Context, known string) error {
-	ids, err := db.All(ctx, s.db, db.Value[wechat.AppID], s.db.For(selectRestored), s.kind, known)
-	return errors.Join(err, s.repair(ctx, ids))
+// restored returns the rows that were restored from an older dump, of those that known lists.
+func (t table) restored(ctx context.Context, known string) ([]wechat.AppID, error) {
+	return db.All(ctx, t.db, db.Value[wechat.AppID], t.db.For(selectRestored), t.kind, known)
 }
 
-// Version returns the version stored for id, or 0 if there is none. Each refresh, grant and
-// retirement changes it.
-func (s *Store) Version(ctx context.Context, q db.Querier, id wechat.AppID) (Version, error) {
-	v, err := db.One(ctx, q, db.Value[Version], `SELECT version FROM tokens WHERE kind = $1 AND id = $2`, s.kind, id)
+// version returns the version stored for id, or 0 if there is none.
+func (t table) version(ctx context.Context, q db.Querier, id wechat.AppID) (Version, error) {
+	v, err := db.One(ctx, q, db.Value[Version], `SELECT version FROM tokens WHERE kind = $1 AND id = $2`, t.kind, id)
 	if errors.Is(err, db.ErrNone) {
 		return 0, nil
 	}
 	return v, err
 }
 
-// HasRefresh reports whether a refresh token is stored for id.
-func (s *Store) HasRefresh(ctx context.Context, q db.Querier, id wechat.AppID) (bool, error) {
+func (t table) hasRefresh(ctx context.Context, q db.Querier, id wechat.AppID) (bool, error) {
 	n, err := db.One(ctx, q, db.Value[int64], `
 		SELECT COUNT(*)
 		FROM tokens
-		WHERE kind = $1 AND id = $2 AND LENGTH(refresh) > 0`, s.kind, id)
+		WHERE kind = $1 AND id = $2 AND LENGTH(refresh) > 0`, t.kind, id)
 	return n > 0, err
 }
 
-// Reseal seals a page of the tokens with the newest sealing key. A row that is refreshed meanwhile
-// stays as the refresh saved it.
-func (s *Store) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
-	return s.db.Reseal(ctx, s.ring, s.sealedTable(), page)
-}
-
-var sealedColumns = []string{"access", "refresh", "spare"}
-
-func (s *Store) sealedTable() db.SealedTable {
-	return db.SealedTable{Name: "tokens", Kind: string(s.kind), Key: "id", Columns: sealedColumns}
-}
-
-// Backlog counts the work that waits for keepers. Both counts stop at BacklogMost.
-type Backlog struct {
-	Due          int
-	DueFor       time.Duration // how long the row due longest has waited
-	Suspects     int           // rows whose token may not be the newest, and that keepers look at soon
-	SuspectsPast time.Duration // how long the first of them could have been refreshed; negative: none can yet
-}
-
-// BacklogMost limits the cost of reading a large backlog.
-const BacklogMost = 10_000
-
-// soon is how long keepers may leave a suspect row alone for Backlog to count it. One that waits
-// longer has another problem: its refresh token is dead, or its quota is used up.
-const soon = 10 * time.Minute
-
-// Backlog reads the indexes of due and of suspect rows, for metrics.
-func (s *Store) Backlog(ctx context.Context) (Backlog, error) {
-	now, err := db.Now(ctx, s.db)
-	if err != nil {
-		return Backlog{}, err
+// sealedColumns are the columns whose fields are sealed.
+var sealedColumns = func() (names []string) {
+	for _, c := range (table{}).columns(&stored{}) {
+		if _, is := c.field.(sealed); is {
+			names = append(names, c.name)
+		}
 	}
-	due, err := db.One(ctx, s.db, readOldest, `
-		SELECT COUNT(*), COALESCE(MIN(due), 0)
-		FROM (SELECT due FROM tokens WHERE kind = $1 AND warm = 0 AND due > 0 AND due <= $2 ORDER BY due LIMIT $3) AS oldest`,
-		s.kind, db.Stamp(now), BacklogMost)
-	if err != nil {
-		return Backlog{}, err
-	}
-	suspect, err := db.One(ctx, s.db, readOldest, `
-		SELECT COUNT(*), COALESCE(MIN(unsettled_until), 0)
-		FROM (SELECT unsettled_until FROM tokens WHERE kind = $1 AND unsettled_until > 0 AND retired_at = 0 AND due > 0 AND due <= $2 ORDER BY unsettled_until LIMIT $3) AS oldest`,
-		s.kind, db.Stamp(now.Add(soon)), BacklogMost)
-	return Backlog{Due: due.count, DueFor: due.age(now), Suspects: suspect.count, SuspectsPast: suspect.age(now)}, err
+	return names
+}()
+
+func (t table) sealedTable() db.SealedTable {
+	return db.SealedTable{Name: "tokens", Kind: string(t.kind), Key: "id", Columns: sealedColumns}
 }
 
+// oldest is how many rows a reading of an index found, and the time of the first.
 type oldest struct {
 	count int
 	at    time.Time
@@ -325,4 +243,20 @@ func (o oldest) age(now time.Time) time.Duration {
 		return 0
 	}
 	return now.Sub(o.at)
+}
+
+// oldestDue counts the due rows that keepers must renew, up to limit.
+func (t table) oldestDue(ctx context.Context, now time.Time, limit int) (oldest, error) {
+	return db.One(ctx, t.db, readOldest, `
+		SELECT COUNT(*), COALESCE(MIN(due), 0)
+		FROM (SELECT due FROM tokens WHERE kind = $1 AND warm = 0 AND due > 0 AND due <= $2 ORDER BY due LIMIT $3) AS oldest`,
+		t.kind, db.Stamp(now), limit)
+}
+
+// oldestSuspect counts the suspect rows that are due by a time, up to limit.
+func (t table) oldestSuspect(ctx context.Context, due time.Time, limit int) (oldest, error) {
+	return db.One(ctx, t.db, readOldest, `
+		SELECT COUNT(*), COALESCE(MIN(unsettled_until), 0)
+		FROM (SELECT unsettled_until FROM tokens WHERE kind = $1 AND unsettled_until > 0 AND retired_at = 0 AND due > 0 AND due <= $2 ORDER BY unsettled_until LIMIT $3) AS oldest`,
+		t.kind, db.Stamp(due), limit)
 }

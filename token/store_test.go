@@ -589,7 +589,7 @@ func TestSQLsReturnDropsNothingNewer(t *testing.T) {
 		p.grant(s, wx)
 		newer := mirror.Versioned{Secret: seal.NewSecret("access newer"), Version: int64(p.now().Add(time.Hour).UnixMilli()), Expires: p.now().Add(time.Hour)}
 		s.newest.Put(t.Context(), string(id), newer)
-		if _, err := s.look(t.Context(), id); err != nil {
+		if _, err := s.read(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
 		got, err := s.Get(t.Context(), id, wx)
@@ -935,7 +935,7 @@ func TestAClaimThatTookTooLongSendsNothing(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
-		_, err := s.send(t.Context(), seal.Secret{}, time.Now().Add(-s.times.Lease+s.times.Call-time.Millisecond), wx)
+		_, err := (&attempt{Store: s, asker: wx}).send(t.Context(), seal.Secret{}, time.Now().Add(-s.times.Lease+s.times.Call-time.Millisecond))
 		if !errors.Is(err, ErrNotAsked) || !errors.Is(err, db.ErrUnavailable) {
 			t.Errorf("got %v, want nothing sent", err)
 		}
@@ -1151,7 +1151,7 @@ func (p *platform) retire(s *Store, id wechat.AppID) {
 
 func (p *platform) spare(s *Store, refresh string) (taken bool, err error) {
 	err = s.db.Tx(p.t.Context(), func(tx *db.Tx) error {
-		taken, err = s.Spare(p.t.Context(), tx, id, seal.NewSecret(refresh))
+		taken, err = s.AddSpare(p.t.Context(), tx, id, seal.NewSecret(refresh))
 		return err
 	})
 	return taken, err
@@ -1167,7 +1167,7 @@ func (p *platform) vanish(s *Store) {
 
 func (p *platform) suspect(s *Store, want bool) {
 	p.t.Helper()
-	r, err := s.load(p.t.Context(), id)
+	r, err := s.table.load(p.t.Context(), id)
 	if err != nil || !r.unsettled.IsZero() != want {
 		p.t.Errorf("got suspect %v, %v, want %v", !r.unsettled.IsZero(), err, want)
 	}
@@ -1202,7 +1202,7 @@ func (p *platform) renewed(s *Store, wx *fakeWeChat) {
 
 func (p *platform) newestStored(s *Store, wx *fakeWeChat) {
 	p.t.Helper()
-	r, err := s.load(p.t.Context(), id)
+	r, err := s.table.load(p.t.Context(), id)
 	if want := wx.newest(); err != nil || r.access.Reveal() != want {
 		p.t.Errorf("got %q, %v stored, want %q", r.access.Reveal(), err, want)
 	}
@@ -1397,7 +1397,7 @@ func TestARefreshTokenThatCameWithoutAnAccessTokenIsTriedWhenTheOldOneIsRefused(
 		if _, err := s.Replace(t.Context(), id, bad, asks(halves)); err == nil {
 			t.Fatal("got a token, want none in half an answer")
 		}
-		if err := s.Hasten(t.Context(), id); err != nil {
+		if err := s.ClearBackOff(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
 		var tried []string

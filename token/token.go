@@ -9,7 +9,9 @@ package token
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"wxplatform/internal/db"
@@ -30,17 +32,17 @@ var (
 	// WeChat refused something else in the request, such as the component token. An Asker's Send
 	// wraps it around such an error. The caller gets the error, no failure is counted, and the row
 	// may be asked for again at once.
-	ErrNotAsked = errors.New("nothing was decided about the token")
-	// ErrAgain means that the request can be repeated at once: the next Prepare replaces what was
+	ErrNotAsked = errors.New("the failure says nothing about the token")
+	// ErrRetry means that the request can be repeated at once: the next Prepare replaces what was
 	// refused, or the row has another refresh token to try. The row stays as it is. Callers never
 	// get this error.
-	ErrAgain = errors.New("to be asked again")
+	ErrRetry = errors.New("retry at once")
 	// ErrLimited means that a rejected token is not replaced, because this token was replaced too
 	// often recently.
 	ErrLimited = errors.New("too many forced refreshes")
 	// ErrBackOff means that the last request failed a moment ago and is not repeated yet. It wraps
 	// that request's error if this process made the request.
-	ErrBackOff = errors.New("the last ask failed a moment ago")
+	ErrBackOff = errors.New("the last request failed a moment ago")
 )
 
 // NotBefore is a failure after which a retry is useless until a time. An Asker's Send wraps it
@@ -113,7 +115,7 @@ type Asker interface {
 
 	// Send sends one request with the refresh token, which is empty for the component, within the
 	// context's deadline. Its errors are those of package wechat, which may wrap ErrDead, ErrNotAsked,
-	// ErrAgain or *NotBefore; after any other error WeChat is assumed to have acted.
+	// ErrRetry or *NotBefore; after any other error WeChat is assumed to have acted.
 	Send(ctx context.Context, refresh seal.Secret) (Answer, error)
 
 	// Conclude is called once, last, also where nothing was prepared or sent. err is how the attempt
@@ -137,13 +139,13 @@ type Store struct {
 
 	kind  Kind
 	db    *db.DB
-	ring  *seal.Ring
+	table table
 	times Times
 	clock func() time.Time // this process's clock; replaced in tests only
 
 	mirror   *mirror.Mirror
 	newest   *mirror.Newest
-	failures *mirror.Local[wechat.AppID, failure] // the last failed request that this process made
+	failures failures
 	flights  *mirror.Flights[flightKey, Token]
 	storing  *mirror.Flights[flightKey, Token]
 	uses     uses
@@ -163,12 +165,12 @@ func New(kind Kind, d *db.DB, m *mirror.Mirror, ring *seal.Ring, times Times) (*
 		Spread:   rand.Float64,
 		kind:     kind,
 		db:       d,
-		ring:     ring,
+		table:    table{kind, d, ring},
 		times:    times,
 		clock:    m.Now,
 		mirror:   m,
 		newest:   mirror.NewNewest(m, string(kind), entries),
-		failures: mirror.NewLocal[wechat.AppID, failure](10_000),
+		failures: failures{mirror.NewLocal[wechat.AppID, failure](10_000)},
 		flights:  mirror.NewFlights[flightKey, Token](m, times.patience()),
 		storing:  mirror.NewFlights[flightKey, Token](m, 0),
 	}, nil
@@ -194,7 +196,8 @@ func (s *Store) Get(ctx context.Context, id wechat.AppID, asker Asker) (Token, e
 	if known, ok := s.Known(id); ok {
 		return known, nil
 	}
-	return s.obtain(ctx, flightKey{id: id, task: getting}, need{newerThan: s.version(id)}, asker)
+	n := need{newerThan: s.version(id)}
+	return s.flights.Do(ctx, flightKey{id: id, task: getting}, (&attempt{Store: s, id: id, need: n, asker: asker}).meet)
 }
 
 // Replace returns a token newer than bad, which WeChat rejected: one that is known already, or one
@@ -203,40 +206,16 @@ func (s *Store) Replace(ctx context.Context, id wechat.AppID, bad Version, asker
 	if known, ok := s.Known(id); ok && known.Version > bad {
 		return known, nil
 	}
-	return s.obtain(ctx, flightKey{id, replacing, bad}, need{newerThan: max(bad, s.version(id)), rejected: true}, asker)
+	n := need{newerThan: max(bad, s.version(id)), rejected: true}
+	return s.flights.Do(ctx, flightKey{id, replacing, bad}, (&attempt{Store: s, id: id, need: n, asker: asker}).meet)
 }
 
 // Renew requests a new token if id is still due and no other process holds the row. Callers use the
 // old token meanwhile. It fails with the asker's error, or with db.ErrUnavailable.
 func (s *Store) Renew(ctx context.Context, id wechat.AppID, asker Asker) error {
-	_, err := s.obtain(ctx, flightKey{id: id, task: renewing}, need{ahead: true}, asker)
+	n := need{ahead: true}
+	_, err := s.flights.Do(ctx, flightKey{id: id, task: renewing}, (&attempt{Store: s, id: id, need: n, asker: asker}).meet)
 	return err
-}
-
-// Due lists up to n ids that a keeper should Renew, the most urgent first, and fairly between their
-// owners. It claims nothing. From time to time it first records which tokens were used.
-func (s *Store) Due(ctx context.Context, n int) ([]wechat.AppID, error) {
-	now, err := db.Now(ctx, s.db)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.flushUses(ctx, now); err != nil {
-		return nil, err
-	}
-	if err := s.repairSuspects(ctx, s.instantAt(now)); err != nil {
-		return nil, err
-	}
-	return s.listDue(ctx, now, false, n)
-}
-
-// Warm lists up to n ids as Due does, of tokens used within a week but not within a day: a keeper
-// may Renew them if nothing is more urgent and the budget allows it.
-func (s *Store) Warm(ctx context.Context, n int) ([]wechat.AppID, error) {
-	now, err := db.Now(ctx, s.db)
-	if err != nil {
-		return nil, err
-	}
-	return s.listDue(ctx, now, true, n)
 }
 
 // Grant stores the answer to an exchange, in the caller's transaction. sent is when the exchange
@@ -252,11 +231,11 @@ func (s *Store) Grant(ctx context.Context, tx *db.Tx, id wechat.AppID, sent time
 	return s.publish(id, stored), err
 }
 
-// Spare stores a refresh token from WeChat's list as the spare, which is tried when WeChat refuses
-// the row's own. It reports false if the row has this token already, or has a spare.
-func (s *Store) Spare(ctx context.Context, tx *db.Tx, id wechat.AppID, refresh seal.Secret) (taken bool, err error) {
+// AddSpare stores a refresh token from WeChat's list as the spare, which is tried when WeChat
+// refuses the row's own. It reports false if the row has this token already, or has a spare.
+func (s *Store) AddSpare(ctx context.Context, tx *db.Tx, id wechat.AppID, refresh seal.Secret) (taken bool, err error) {
 	err = s.changeIn(ctx, tx, id, true, func(r *row, m instant) error {
-		taken = r.offer(refresh, m)
+		taken = r.addSpare(refresh, m)
 		return nil
 	})
 	return taken, err
@@ -278,6 +257,86 @@ func (s *Store) Retire(ctx context.Context, tx *db.Tx, id wechat.AppID) (Publish
 	return s.publish(id, stored), err
 }
 
+// NotStored reports for each of WeChat's listed refresh tokens whether the row lacks it, so that
+// AddSpare may take it. It reads without a lock. The token of an id without a row is not stored.
+func (s *Store) NotStored(ctx context.Context, listed map[wechat.AppID]seal.Secret) (map[wechat.AppID]bool, error) {
+	lacks := make(map[wechat.AppID]bool, len(listed))
+	for id, refresh := range listed {
+		lacks[id] = !refresh.IsZero()
+	}
+	rows, err := s.table.loadMany(ctx, slices.Collect(maps.Keys(listed)))
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range rows {
+		refresh := listed[one.id]
+		lacks[one.id] = lacks[one.id] && !refresh.Equal(one.row.refresh) && !refresh.Equal(one.row.spare)
+	}
+	return lacks, nil
+}
+
+// ClearBackOff allows a request for id at once, whatever failed before: for the operator. It fails
+// with ErrUnknown.
+func (s *Store) ClearBackOff(ctx context.Context, id wechat.AppID) error {
+	return s.change(ctx, id, func(r *row, m instant) error {
+		r.clearBackOff(m)
+		return nil
+	})
+}
+
+// SetOwner records the owner of id, in the transaction that decides it. If there is no row it does
+// nothing: a grant is followed by SetOwner in the same transaction.
+func (s *Store) SetOwner(ctx context.Context, q db.Querier, id wechat.AppID, owner Owner) error {
+	return s.table.setOwner(ctx, q, id, owner)
+}
+
+// Version returns the version stored for id, or 0 if there is none. Each refresh, grant and
+// retirement changes it.
+func (s *Store) Version(ctx context.Context, q db.Querier, id wechat.AppID) (Version, error) {
+	return s.table.version(ctx, q, id)
+}
+
+// HasRefresh reports whether a refresh token is stored for id.
+func (s *Store) HasRefresh(ctx context.Context, q db.Querier, id wechat.AppID) (bool, error) {
+	return s.table.hasRefresh(ctx, q, id)
+}
+
+// Reseal seals a page of the tokens with the newest sealing key. A row that is refreshed meanwhile
+// stays as the refresh saved it.
+func (s *Store) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
+	return s.db.Reseal(ctx, s.table.ring, s.table.sealedTable(), page)
+}
+
+// change loads and locks the row, applies work, and saves the row if it changed, all in one
+// transaction.
+func (s *Store) change(ctx context.Context, id wechat.AppID, work func(*row, instant) error) error {
+	return s.db.Tx(ctx, func(tx *db.Tx) error { return s.changeIn(ctx, tx, id, s.kind == Component, work) })
+}
+
+// changeIn is change in the caller's transaction. If there is no row, it creates one or fails with
+// ErrUnknown.
+func (s *Store) changeIn(ctx context.Context, tx *db.Tx, id wechat.AppID, create bool, work func(*row, instant) error) error {
+	r, err := s.table.lock(ctx, tx, id, create)
+	if err != nil {
+		return err
+	}
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return err
+	}
+	m := s.instantAt(now)
+	m.known = s.version(id)
+	before := r
+	r.repair(m)
+	if err := work(&r, m); err != nil {
+		return err
+	}
+	if r == before {
+		return nil
+	}
+	return s.table.save(ctx, tx, id, r)
+}
+
 func (s *Store) publish(id wechat.AppID, stored row) Publish {
 	return func(ctx context.Context) { s.newest.Put(ctx, string(id), s.versioned(stored)) }
 }
@@ -293,6 +352,33 @@ func (s *Store) lives(v mirror.Versioned) bool {
 
 // version returns the newest version that this process knows, even if that token has expired; or 0.
 func (s *Store) version(id wechat.AppID) Version { return Version(s.newest.Version(string(id))) }
+
+func (s *Store) fits(v mirror.Versioned, n need) bool {
+	return Version(v.Version) > n.newerThan && s.lives(v)
+}
+
+// read reads the row without a lock and keeps its token in memory.
+func (s *Store) read(ctx context.Context, id wechat.AppID) (row, error) {
+	generation := s.newest.Generation()
+	r, err := s.table.load(ctx, id)
+	if err == nil && r.version > 0 {
+		s.newest.Filled(ctx, string(id), s.versioned(r), generation)
+	}
+	return r, err
+}
+
+// reread starts a read of the row while callers go on with what is known.
+func (s *Store) reread(id wechat.AppID) {
+	s.flights.Start(context.Background(), flightKey{id: id, task: rereading}, func(ctx context.Context) (Token, error) {
+		r, err := s.read(ctx, id)
+		if errors.Is(err, db.ErrUnavailable) && ctx.Err() == nil {
+			s.mirror.SQLFailed()
+		}
+		return r.token(), err
+	})
+}
+
+func (r *row) token() Token { return Token{r.access, r.version, r.expires} }
 
 func token(v mirror.Versioned) Token { return Token{v.Secret, Version(v.Version), v.Expires} }
 

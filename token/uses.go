@@ -1,21 +1,19 @@
 package token
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"wxplatform/wechat"
 )
 
-// uses holds the uses that SQL was not told of yet. A use sets a flag in memory; SQL is told only
+// uses holds the uses that are not in SQL yet. A use sets a flag in memory. SQL is written only
 // every few minutes, because only hours and days matter.
 type uses struct {
 	mu      sync.Mutex
-	flushed time.Time
+	taken   time.Time
 	pending map[wechat.AppID]struct{} // uses of tokens read from SQL, and those that SQL failed to store
 }
 
@@ -36,70 +34,14 @@ func (u *uses) note(ids ...wechat.AppID) {
 	}
 }
 
-// take returns and clears what was noted, if more than a grain has passed since it last did.
-func (u *uses) take(now time.Time, grain time.Duration) (noted []wechat.AppID, due bool) {
+// take returns and clears what was noted, if enough time has passed since it last did.
+func (u *uses) take(now time.Time, every time.Duration) (noted []wechat.AppID, due bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if age := now.Sub(u.flushed); 0 <= age && age < grain {
+	if age := now.Sub(u.taken); 0 <= age && age < every {
 		return nil, false
 	}
 	noted = slices.Collect(maps.Keys(u.pending))
-	u.flushed, u.pending = now, nil
+	u.taken, u.pending = now, nil
 	return noted, true
-}
-
-// flushUses writes uses to SQL, at most once per grain (five minutes). If SQL fails, it keeps them
-// for the next time.
-func (s *Store) flushUses(ctx context.Context, now time.Time) error {
-	noted, due := s.uses.take(now, s.times.grain())
-	if !due {
-		return nil
-	}
-	for _, id := range s.newest.TakeUsed() {
-		noted = append(noted, wechat.AppID(id))
-	}
-	for some := range slices.Chunk(noted, usesAtOnce) {
-		used := make(map[wechat.AppID]Version, len(some))
-		for _, id := range some {
-			used[id] = s.version(id)
-		}
-		if err := s.noteUse(ctx, now, used); err != nil {
-			s.uses.note(noted...)
-			return err
-		}
-	}
-	return nil
-}
-
-// Counts is what a Store did since it was created.
-type Counts struct {
-	Answered, Refused, Dead, Unsent, NotAsked, Unknown int64 // requests by outcome
-	Lost                                               int64 // claims that another process made first
-	Waited                                             int64 // waits for another process's lease
-	Limited                                            int64 // forced refreshes that were not allowed
-	Insisted                                           int64 // answers that SQL did not store at once
-}
-
-type counters struct {
-	asks                            [unknown + 1]atomic.Int64
-	lost, waited, limited, insisted atomic.Int64
-}
-
-func (c *counters) count(how outcome) { c.asks[how].Add(1) }
-
-// Counts returns a copy of the counters, for metrics.
-func (s *Store) Counts() Counts {
-	c := &s.counters
-	return Counts{
-		Answered: c.asks[answered].Load(),
-		Refused:  c.asks[refused].Load(),
-		Dead:     c.asks[dead].Load(),
-		Unsent:   c.asks[unsent].Load(),
-		NotAsked: c.asks[notAsked].Load(),
-		Unknown:  c.asks[unknown].Load(),
-		Lost:     c.lost.Load(),
-		Waited:   c.waited.Load(),
-		Limited:  c.limited.Load(),
-		Insisted: c.insisted.Load(),
-	}
 }

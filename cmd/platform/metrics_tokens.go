@@ -51,5 +51,5 @@ func (p *platform) countRefreshes(kind token.Kind, store *token.Store) {
 		count("wxplatform_token_lease_conflicts_total", "Leases that another process took first (lost), and waits for another's lease (waited).", prometheus.Labels{"how": how}, value)
 	}
 	count("wxplatform_token_forced_limited_total", "Rejected tokens that were not replaced, because they had been replaced too often.", prometheus.Labels{}, func(c token.Counts) int64 { return c.Limited })
-	count("wxplatform_token_stored_late_total", "Answers of WeChat that SQL did not store at the first attempt; they are retried until it does.", prometheus.Labels{}, func(c token.Counts) int64 { return c.Insisted })
+	count("wxplatform_token_stored_late_total", "Answers of WeChat that SQL did not store at the first attempt; they are retried until it does.", prometheus.Labels{}, func(c token.Counts) int64 { return c.StoredLate })
 }
