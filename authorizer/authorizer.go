@@ -134,6 +134,9 @@ func (a Authorizer) usable() error {
 	return nil
 }
 
+// cached is how many authorizers a process caches.
+const cached = 200_000
+
 // Registry keeps the authorizers. It is safe for concurrent use.
 type Registry struct {
 	db        *db.DB
@@ -154,7 +157,7 @@ type Registry struct {
 func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store, limiter *quota.Limiter, client *wechat.Client) *Registry {
 	rows, calls := table{d}, api{c, client}
 	return &Registry{
-		db: d, facts: mirror.NewFacts[Authorizer](m, "authorizer", 200_000), component: c, tokens: tokens, quota: limiter,
+		db: d, facts: mirror.NewFacts[Authorizer](m, "authorizer", cached), component: c, tokens: tokens, quota: limiter,
 		table:    rows,
 		states:   states{d, rows, tokens},
 		api:      calls,

@@ -40,8 +40,8 @@ type scale struct {
 	times    token.Times
 	server   int // the process id of PostgreSQL
 	redis    string
-	starts   []started
-	samples  []sample
+	starts   []started // the results of the starts so far
+	samples  []sample  // taken while the platform runs
 	callers  callers
 	took     []took
 }

@@ -36,7 +36,7 @@ var settings = []setting{
 	{"PLATFORM_COMPONENT_SECRET", "", true, "the component's secret"},
 	{"PLATFORM_COMPONENT_TOKEN", "", true, "the token that signs pushes; one or two, newest first, comma-separated"},
 	{"PLATFORM_COMPONENT_AES_KEY", "", true, "the EncodingAESKey of pushes, 43 characters; one or two, newest first, comma-separated"},
-	{"PLATFORM_SEALING_KEYS", "", true, "base64 32-byte keys that seal SQL and Redis, comma-separated, newest first; `platform keygen` prints one"},
+	{"PLATFORM_SEALING_KEYS", "", true, "keys that encrypt secrets in SQL and Redis, base64 of 32 bytes, comma-separated, newest first; `platform keygen` prints one"},
 	{"PLATFORM_DATABASE_URL", "sqlite:platform.db", false, "sqlite:FILE or postgres://…"},
 	{"PLATFORM_REDIS_URL", "", false, "redis://… or rediss://…; if empty an in-process Redis, for one replica only"},
 	{"PLATFORM_WECHAT_URL", wechat.DefaultBase, false, "base URL of WeChat's API; the simulator's in tests and the demo"},
