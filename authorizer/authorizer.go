@@ -17,6 +17,7 @@ import (
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
 	"wxplatform/quota"
+	"wxplatform/share"
 	"wxplatform/tenant"
 	"wxplatform/token"
 	"wxplatform/wechat"
@@ -150,6 +151,7 @@ type Registry struct {
 	api      api
 	profiles *profiles
 	counted  counted
+	slots    *share.Slots // one for each call of a tenant's in flight
 }
 
 // New makes a Registry of the authorizers in d, whose rows it caches in m. tokens keeps their
@@ -162,6 +164,7 @@ func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store
 		states:   states{d, rows, tokens},
 		api:      calls,
 		profiles: &profiles{db: d, table: rows, api: calls, readings: mirror.NewFlights[wechat.AppID, struct{}](m, 2*readingTakes)},
+		slots:    share.New(wechat.MostConnections),
 	}
 }
 

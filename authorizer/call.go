@@ -14,7 +14,8 @@ import (
 // there is no newer token. Call fails with an error of package wechat, with ErrNoToken, or with
 // ErrRejected, ErrUnconfirmed, ErrReauthorize, *PermissionError or ErrNotEligible if WeChat's
 // refusal means that.
-func (r *Registry) Call(ctx context.Context, a Admitted, call wechat.Call) (wechat.Answer, error) {
+func (t Turn) Call(ctx context.Context, call wechat.Call) (wechat.Answer, error) {
+	r, a := t.registry, t.Admitted
 	with, err := r.token(ctx, a.AppID)
 	if err != nil {
 		return wechat.Answer{}, r.whyNoToken(ctx, a.AppID, err)

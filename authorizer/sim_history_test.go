@@ -264,7 +264,12 @@ func (w *world) caller(r *process) {
 }
 
 func (r *process) call(ctx context.Context) (wechat.Answer, error) {
-	return r.reg.Call(ctx, authorizer.Admitted{Authorizer: authorizer.Authorizer{AppID: id}}, wechat.Call{Method: http.MethodGet, Path: "/cgi-bin/merchant"})
+	turn, err := r.reg.Begin(ctx, authorizer.Admitted{Authorizer: authorizer.Authorizer{AppID: id}})
+	if err != nil {
+		return wechat.Answer{}, err
+	}
+	defer turn.End()
+	return turn.Call(ctx, wechat.Call{Method: http.MethodGet, Path: "/cgi-bin/merchant"})
 }
 
 func (w *world) keeper(r *process) {

@@ -59,16 +59,21 @@ func New(authorizers *authorizer.Registry) *Service { return &Service{authorizer
 
 // Close ends the session between a kf account and a customer. If WeChat's answer is lost, Close
 // finds out with getsession what happened, and sends the close once more only if the same session
-// is still open. It fails with WeChat's refusal, ErrUnknownOutcome, ErrStillOpen or
-// ErrServedByAnother.
+// is still open. It fails like authorizer.Registry.Begin and authorizer.Turn.Call, and with
+// ErrUnknownOutcome, ErrStillOpen or ErrServedByAnother.
 func (s *Service) Close(ctx context.Context, a authorizer.Admitted, p Pair) (Outcome, error) {
-	sent := time.Now()
-	_, err := s.authorizers.Call(ctx, a, closeSession(p))
-	failpoint.Hit("session", "sent")
-	if wechat.MayHaveActed(err) {
-		return s.settle(ctx, a, p, sent)
-	}
+	t, err := s.authorizers.Begin(ctx, a)
 	if err != nil {
+		return 0, err
+	}
+	defer t.End()
+	sent := time.Now()
+	_, err = t.Call(ctx, closeSession(p))
+	failpoint.Hit("session", "sent")
+	switch {
+	case wechat.MayHaveActed(err):
+		return settle(ctx, t, p, sent)
+	case err != nil:
 		return 0, fmt.Errorf("close a session of %s: %w", a.AppID, err)
 	}
 	return Closed, nil
@@ -76,23 +81,23 @@ func (s *Service) Close(ctx context.Context, a authorizer.Admitted, p Pair) (Out
 
 // settle finds out what became of a close whose answer was lost, and sends it once more if the same
 // session is still open.
-func (s *Service) settle(ctx context.Context, a authorizer.Admitted, p Pair, sent time.Time) (Outcome, error) {
-	found, err := s.look(ctx, a, p, sent)
+func settle(ctx context.Context, t authorizer.Turn, p Pair, sent time.Time) (Outcome, error) {
+	found, err := look(ctx, t, p, sent)
 	if err != nil {
 		return 0, err
 	}
 	if found == ended {
 		return Inferred, nil
 	}
-	_, err = s.authorizers.Call(ctx, a, closeSession(p))
+	_, err = t.Call(ctx, closeSession(p))
 	next, err := settled(err)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("close a session of %s again: %w", a.AppID, err)
+		return 0, fmt.Errorf("close a session of %s again: %w", t.AppID, err)
 	case next != 0:
 		return next, nil
 	}
-	found, err = s.look(ctx, a, p, sent)
+	found, err = look(ctx, t, p, sent)
 	if err != nil {
 		return 0, err
 	}
@@ -126,15 +131,15 @@ const (
 
 // look asks WeChat what became of the session of p, whose close was sent at the given time of this
 // process. It fails with ErrUnknownOutcome or ErrServedByAnother.
-func (s *Service) look(ctx context.Context, a authorizer.Admitted, p Pair, sent time.Time) (finding, error) {
-	now, at, err := s.current(ctx, a, p.OpenID)
+func look(ctx context.Context, t authorizer.Turn, p Pair, sent time.Time) (finding, error) {
+	now, at, err := current(ctx, t, p.OpenID)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
 	if !at.IsZero() {
 		at = at.Add(-time.Since(sent)) // when it was sent, by WeChat's clock
 	}
-	return now.became(sameKFAccount(a.Profile, p.KFAccount, now.KFAccount), at)
+	return now.became(sameKFAccount(t.Profile, p.KFAccount, now.KFAccount), at)
 }
 
 // became says what became of the session that a kf account had when a close was sent at the given
@@ -176,12 +181,18 @@ func names(of authorizer.Profile, suffix string) bool {
 
 // Create opens a session between a kf account and a customer. If WeChat's answer is lost, Create
 // sends it once more, which is harmless: WeChat answers ok for a session that these two have
-// already (docs/wechat.md, "Customer-service sessions"). It fails like authorizer.Registry.Call.
+// already (docs/wechat.md, "Customer-service sessions"). It fails like
+// authorizer.Registry.Begin and authorizer.Turn.Call.
 func (s *Service) Create(ctx context.Context, a authorizer.Admitted, p Pair) error {
-	_, err := s.authorizers.Call(ctx, a, createSession(p))
+	t, err := s.authorizers.Begin(ctx, a)
+	if err != nil {
+		return err
+	}
+	defer t.End()
+	_, err = t.Call(ctx, createSession(p))
 	if wechat.MayHaveActed(err) {
 		err = again(err, func() error {
-			_, err := s.authorizers.Call(ctx, a, createSession(p))
+			_, err := t.Call(ctx, createSession(p))
 			return err
 		})
 	}

@@ -39,7 +39,7 @@ var firstSession = time.Date(2011, 1, 1, 0, 0, 0, 0, time.UTC)
 // current reads the session of a customer, and WeChat's clock when it answered. If nobody serves
 // the customer, the answer's kf_account is "" and its createtime is 0 or absent (docs/wechat.md,
 // "Customer-service sessions"). An answer without a kf_account says nothing, so it is an error.
-func (s *Service) current(ctx context.Context, a authorizer.Admitted, customer wechat.OpenID) (Session, time.Time, error) {
+func current(ctx context.Context, t authorizer.Turn, customer wechat.OpenID) (Session, time.Time, error) {
 	var now Session
 	call := getSession(customer)
 	call.Read = func(o wechat.Object) (lacks string) {
@@ -50,9 +50,9 @@ func (s *Service) current(ctx context.Context, a authorizer.Admitted, customer w
 		now = Session{wechat.KFAccount(kf), created(o)}
 		return ""
 	}
-	answer, err := s.authorizers.Call(ctx, a, call)
+	answer, err := t.Call(ctx, call)
 	if err != nil {
-		return Session{}, time.Time{}, fmt.Errorf("session of a customer of %s: %w", a.AppID, err)
+		return Session{}, time.Time{}, fmt.Errorf("session of a customer of %s: %w", t.AppID, err)
 	}
 	return now, answer.Date(), nil
 }
@@ -99,6 +99,11 @@ var tokenMembers = []string{
 // read sends a call that only reads, and returns the answer as it came. If the answer lacks the
 // given member, or has one that belongs to another call, the outcome is unknown.
 func (s *Service) read(ctx context.Context, a authorizer.Admitted, call wechat.Call, member string) (json.RawMessage, error) {
+	t, err := s.authorizers.Begin(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	defer t.End()
 	call.Method, call.Repeatable = http.MethodGet, true
 	var clean json.RawMessage
 	call.Read = func(o wechat.Object) (lacks string) {
@@ -108,7 +113,7 @@ func (s *Service) read(ctx context.Context, a authorizer.Admitted, call wechat.C
 		clean = o.JSON()
 		return ""
 	}
-	answer, err := s.authorizers.Call(ctx, a, call)
+	answer, err := t.Call(ctx, call)
 	if err != nil {
 		return nil, fmt.Errorf("%s of %s: %w", call.Path, a.AppID, err)
 	}

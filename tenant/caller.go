@@ -20,6 +20,7 @@ type Caller struct {
 	AppID      string // the only account that the JWT may be used for; "" means any of the tenant's
 	Scopes     Scopes
 	Suspended  bool
+	limit      Limit
 }
 
 // MayUse reports whether the JWT may be used for the account appid, if that is the tenant's.
@@ -100,7 +101,7 @@ func (r *Registry) current(ctx context.Context, p proof) (Caller, error) {
 	}
 	return Caller{
 		Tenant: t.ID, TenantName: t.Name, Client: c.ID, AppID: p.appid,
-		Scopes: p.scopes & c.Scopes, Suspended: !t.Suspended.IsZero(),
+		Scopes: p.scopes & c.Scopes, Suspended: !t.Suspended.IsZero(), limit: t.Limit,
 	}, nil
 }
 

@@ -19,7 +19,8 @@ type Gate struct {
 	Query string
 }
 
-// Caller finds the caller of r. It fails like Registry.Authenticate.
+// Caller finds the caller of r and counts the request against its tenant's limit. It fails like
+// Registry.Authenticate, or with a *RateError.
 func (g Gate) Caller(r *http.Request) (Caller, error) {
 	caller, err := g.authenticate(r)
 	if err != nil {
@@ -27,7 +28,7 @@ func (g Gate) Caller(r *http.Request) (Caller, error) {
 	}
 	requestlog.Add(r.Context(), "tenant", string(caller.Tenant))
 	requestlog.Add(r.Context(), "client", string(caller.Client))
-	return caller, nil
+	return caller, g.Tenants.spend(caller.Tenant, caller.limit)
 }
 
 // Tenant finds the caller of r for a route that concerns the whole tenant and needs a scope. It

@@ -17,8 +17,8 @@ type Grant struct {
 }
 
 // Token gives a client a JWT for the scopes named in asked, separated by spaces, or for all scopes
-// of the client if asked is "". It fails with ErrWrongSecret, ErrSuspended, ErrInvalidScope, or
-// db.ErrUnavailable if that cannot be decided.
+// of the client if asked is "". It fails with ErrWrongSecret, a *RateError, ErrSuspended,
+// ErrInvalidScope, or db.ErrUnavailable if that cannot be decided.
 func (r *Registry) Token(ctx context.Context, id ClientID, secret seal.Secret, asked string) (Grant, error) {
 	c, err := r.identify(ctx, id, secret)
 	if err != nil {
@@ -27,6 +27,9 @@ func (r *Registry) Token(ctx context.Context, id ClientID, secret seal.Secret, a
 	t, err := r.Tenant(ctx, c.Tenant)
 	if err != nil {
 		return Grant{}, fmt.Errorf("token of client %s: %w", id, err)
+	}
+	if err := r.spend(t.ID, t.Limit); err != nil {
+		return Grant{}, err
 	}
 	if !t.Suspended.IsZero() {
 		return Grant{}, ErrSuspended

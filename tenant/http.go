@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/labstack/echo/v4"
 
@@ -152,6 +153,10 @@ func answerRefusal(c echo.Context, err error) error {
 		return err
 	}
 	requestlog.Add(c.Request().Context(), "error", err.Error())
+	var rate *RateError
+	if errors.As(err, &rate) {
+		c.Response().Header().Set("Retry-After", strconv.Itoa(rate.Seconds()))
+	}
 	if refused.status == http.StatusUnauthorized {
 		c.Response().Header().Set("WWW-Authenticate", `Basic realm="wxplatform", charset="UTF-8"`)
 	}
@@ -172,6 +177,8 @@ func refusalOf(err error) *refusal {
 		return invalidClient("there is no such client with this secret")
 	case errors.Is(err, ErrSuspended):
 		return &refusal{http.StatusBadRequest, "unauthorized_client", "the tenant is suspended"}
+	case errors.Is(err, ErrRate):
+		return &refusal{http.StatusTooManyRequests, "temporarily_unavailable", "the tenant sends more requests a second than it may"}
 	case errors.Is(err, ErrInvalidScope):
 		return &refusal{http.StatusBadRequest, "invalid_scope", "a scope is unknown, or not one of this client"}
 	case errors.Is(err, db.ErrUnavailable):

@@ -127,7 +127,7 @@ func TestAnOrdinaryPublicURLLeavesTheJWTUnder512Characters(t *testing.T) {
 func TestWhatThePenWritesIsAccepted(t *testing.T) {
 	p := newPen(newWorld(t))
 	caller := p.accepts(p.write(nil, nil))
-	if want := (Caller{p.tenant.ID, "Tea House", p.client.ID, "", NewScopes(KFSessionWrite, KFSessionRead), false}); caller != want {
+	if want := (Caller{p.tenant.ID, "Tea House", p.client.ID, "", NewScopes(KFSessionWrite, KFSessionRead), false, Limit{}}); caller != want {
 		t.Errorf("got %+v, want %+v", caller, want)
 	}
 	p.accepts(p.write(map[string]any{"typ": "application/at+jwt"}, nil))

@@ -47,6 +47,14 @@ func suspendTenant(ctx context.Context, q db.Querier, id ID, at time.Time) error
 	return found(rows, err, ErrUnknownTenant)
 }
 
+func limitTenant(ctx context.Context, q db.Querier, id ID, l Limit) error {
+	rows, err := db.Exec(ctx, q, `
+		UPDATE tenants
+		SET rate = $2, burst = $3
+		WHERE id = $1`, string(id), l.PerSecond, l.Burst)
+	return found(rows, err, ErrUnknownTenant)
+}
+
 func resumeTenant(ctx context.Context, q db.Querier, id ID) error {
 	rows, err := db.Exec(ctx, q, `
 		UPDATE tenants
@@ -55,12 +63,12 @@ func resumeTenant(ctx context.Context, q db.Querier, id ID) error {
 	return found(rows, err, ErrUnknownTenant)
 }
 
-const tenantColumns = `id, name, redirects, created_at, suspended_at`
+const tenantColumns = `id, name, redirects, created_at, suspended_at, rate, burst`
 
 func scanTenant(scan db.Scan) (Tenant, error) {
 	var t Tenant
 	var redirects []byte
-	err := scan(&t.ID, &t.Name, &redirects, (*db.Stamp)(&t.Created), (*db.Stamp)(&t.Suspended))
+	err := scan(&t.ID, &t.Name, &redirects, (*db.Stamp)(&t.Created), (*db.Stamp)(&t.Suspended), &t.Limit.PerSecond, &t.Limit.Burst)
 	if err != nil {
 		return Tenant{}, err
 	}

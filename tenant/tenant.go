@@ -58,13 +58,18 @@ type Tenant struct {
 	Redirects []string // where merchants' browsers may be sent after authorizing; matched exactly
 	Created   time.Time
 	Suspended time.Time // zero if it may call
+	Limit     Limit
 }
 
 // Registry holds tenants, clients and signing keys. It is safe for concurrent use.
 type Registry struct {
 	// Now is the clock for JWTs and keys. Tests replace it before the first use.
 	Now func() time.Time
+	// DefaultLimit is the limit of the tenants that have none of their own. Zero means none. It is set
+	// before the first use.
+	DefaultLimit Limit
 
+	limits   limits
 	db       *db.DB
 	ring     *seal.Ring
 	issuer   string

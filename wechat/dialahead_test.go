@@ -109,7 +109,7 @@ func TestTenantsCallsDoNotDelayRenewals(t *testing.T) {
 	})
 	client := NewClient(base, Observer{})
 	defer client.CloseIdle()
-	for range mostConnections {
+	for range MostConnections {
 		client.host.tenants.open <- struct{}{}
 	}
 	if _, err := client.Do(context.Background(), own()); err != nil {

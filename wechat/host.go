@@ -13,7 +13,9 @@ import (
 )
 
 const (
-	mostConnections = 512 // in use, in each pool
+	// MostConnections is how many connections may be in use for tenants' calls, and as many again for
+	// the component's.
+	MostConnections = 512
 	// SingleUse is how long each connection is used only once after surplus bytes were found.
 	SingleUse = 10 * time.Minute
 )
@@ -72,7 +74,7 @@ func newHost(base *url.URL, surplus func(found SurplusBytes)) (*host, error) {
 		return nil, errors.New("the base URL is neither http nor https")
 	}
 	for _, p := range []*pool{&h.tenants, &h.component} {
-		p.open = make(chan struct{}, mostConnections)
+		p.open = make(chan struct{}, MostConnections)
 		p.ahead.open(h)
 	}
 	return h, nil

@@ -240,7 +240,7 @@ func TestAnAnswerThatTricklesIsNotWaitedForForever(t *testing.T) {
 func TestATimeOutWhileWaitingForAConnectionIsNotSent(t *testing.T) {
 	base, _ := answers(t, func(_ int64, w io.Writer) bool { return true })
 	client := NewClient(base, Observer{})
-	for range mostConnections {
+	for range MostConnections {
 		client.host.tenants.open <- struct{}{}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)

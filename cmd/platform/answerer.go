@@ -58,11 +58,15 @@ type wechatRefusal struct {
 // errcodeOf is what an SDK is told of an error with the problem type p, where WeChat refused with
 // the given code, or 0. An SDK fetches a new token on 40001, so 40001 is kept for a JWT that a new
 // one replaces. WeChat's own refusals keep their code, except those of an authorizer's token, which
-// the SDK does not have. Everything else is the problem's HTTP status, which no code of WeChat's
-// is.
+// the SDK does not have. A tenant that uses more than its share is told what WeChat says to an
+// account that calls too often, because SDKs wait then. Everything else is the problem's HTTP
+// status, which no code of WeChat's is.
 func errcodeOf(p problemType, refused wechat.Code) wechat.Code {
 	if p.status == http.StatusUnauthorized {
 		return wechat.InvalidCredential
+	}
+	if p.slug == tenantLimit.slug {
+		return wechat.MinuteQuota
 	}
 	switch refused {
 	case 0, wechat.InvalidCredential, wechat.InvalidToken, wechat.TokenExpired:

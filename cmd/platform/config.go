@@ -14,6 +14,7 @@ import (
 
 	"wxplatform/internal/address"
 	"wxplatform/internal/seal"
+	"wxplatform/tenant"
 	"wxplatform/wechat"
 )
 
@@ -42,6 +43,7 @@ var settings = []setting{
 	{"PLATFORM_WECHAT_URL", wechat.DefaultBase, false, "base URL of WeChat's API; the simulator's in tests and the demo"},
 	{"PLATFORM_RELEASE_TEST", "on", false, "on or off; on answers WeChat's full-network release test (全网发布接入检测), for WeChat's own test accounts only"},
 	{"PLATFORM_REFRESH_BUDGET", "", false, "the most access tokens that all replicas together may request in a day; if empty, what WeChat's quota/get says, otherwise no limit"},
+	{"PLATFORM_TENANT_RATE", "50000", false, "the most requests a second of one tenant to one replica, over time, and twice as many at once; `platform tenant limit` sets another for one tenant"},
 	{"PLATFORM_WECHAT_CONSENT_URL", "", false, "base URL of WeChat's consent pages for the merchant's browser; if empty, WeChat's own two hosts"},
 }
 
@@ -58,6 +60,7 @@ type config struct {
 	releaseTest, pprof    bool
 	proxies               address.Proxies
 	refreshBudget         int64 // 0: none was given
+	tenantLimit           tenant.Limit
 	envelope              *wechat.Envelope
 	ring                  *seal.Ring
 }
@@ -133,6 +136,11 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 	c.proxies = e.proxies("PLATFORM_TRUSTED_PROXIES", values)
 	c.pprof = e.onOff("PLATFORM_PPROF", values)
 	c.refreshBudget = e.positive("PLATFORM_REFRESH_BUDGET", values)
+	rate := int(e.positive("PLATFORM_TENANT_RATE", values))
+	c.tenantLimit = tenant.Limit{PerSecond: rate, Burst: 2 * rate}
+	if err := c.tenantLimit.Valid(); err != nil {
+		e.fault("PLATFORM_TENANT_RATE: %w", err)
+	}
 	c.build(e, need)
 	if len(e.faults) > 0 {
 		return config{}, fmt.Errorf("configuration (see `platform help config`):\n%w", errors.Join(e.faults...))

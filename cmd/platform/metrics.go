@@ -51,7 +51,7 @@ func (p *platform) measure() {
 	p.measureProblems()
 	p.measurePushes(&p.inbox.Counts)
 	p.measureTokens()
-	p.metrics.MustRegister(&sampled{sample: p.sampleBacklogs})
+	p.metrics.MustRegister(&sampled{sample: p.sampleBacklogs}, usage{p})
 }
 
 // measureHealth registers whether the things that the platform depends on are in order.

@@ -112,6 +112,7 @@ func (p *platform) wirePackages(c config) {
 		Surplus: p.surplus.note,
 	})
 	p.tenants = tenant.New(p.db, p.mirror, c.ring, c.publicURL)
+	p.tenants.DefaultLimit = c.tenantLimit
 	p.component = component.New(c.component, c.secret, p.db, c.ring, p.tokens.component, mirror.NewNewest(p.mirror, "ticket", 1), p.client)
 	p.quota = quota.New(p.db)
 	p.quota.Budget = c.refreshBudget

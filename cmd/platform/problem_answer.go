@@ -15,6 +15,7 @@ import (
 	"wxplatform/internal/strict"
 	"wxplatform/quota"
 	"wxplatform/session"
+	"wxplatform/share"
 	"wxplatform/tenant"
 	"wxplatform/wechat"
 )
@@ -58,6 +59,10 @@ func detail(err error) string {
 		return fmt.Sprintf("the merchant granted [%s]; one of [%s] is needed. Invite the merchant again to add it.", permission.Granted, wechat.PermissionSets(permission.RequiredAnyOf))
 	case errors.Is(err, authorizer.ErrReauthorize), errors.Is(err, authorizer.ErrRevoked):
 		return authorizer.NextStep
+	case errors.Is(err, tenant.ErrRate):
+		return "Send fewer requests a second."
+	case errors.Is(err, share.ErrOver):
+		return "Too many calls of this tenant or this account wait for WeChat. Send the next one when one of them has been answered."
 	case errors.Is(err, session.ErrUnknownOutcome):
 		return "Check with getsession before you retry: a blind retry could close a new session."
 	}
@@ -91,7 +96,9 @@ func headers(h http.Header, r problemType, err error) {
 	case "invalid-token", "token-expired", "insufficient-scope":
 		h.Set(echo.HeaderWWWAuthenticate, challenge(r, err))
 	case "wechat-quota":
-		h.Set(echo.HeaderRetryAfter, strconv.Itoa(retryAfter(err, time.Now())))
+		h.Set(echo.HeaderRetryAfter, strconv.Itoa(quotaResets(err, time.Now())))
+	case tenantLimit.slug:
+		h.Set(echo.HeaderRetryAfter, strconv.Itoa(shareResets(err)))
 	}
 }
 
@@ -109,8 +116,17 @@ func challenge(r problemType, err error) string {
 	return `Bearer realm="wxplatform", error="invalid_token"`
 }
 
-// retryAfter is the number of seconds until the quota is restored.
-func retryAfter(err error, now time.Time) int {
+// shareResets is the number of seconds after which a tenant may try again. When a call in flight
+// ends is not known, so it is one second for a share that is used up.
+func shareResets(err error) int {
+	if rate := (*tenant.RateError)(nil); errors.As(err, &rate) {
+		return rate.Seconds()
+	}
+	return 1
+}
+
+// quotaResets is the number of seconds until the quota is restored.
+func quotaResets(err error, now time.Time) int {
 	until := wechat.Refused(err).Resets(now)
 	if pause := (*quota.PauseError)(nil); errors.As(err, &pause) {
 		until = pause.Until

@@ -17,6 +17,7 @@ import (
 	"wxplatform/invitation"
 	"wxplatform/quota"
 	"wxplatform/session"
+	"wxplatform/share"
 	"wxplatform/tenant"
 	"wxplatform/token"
 	"wxplatform/wechat"
@@ -40,6 +41,8 @@ var (
 		title: "WeChat is unavailable or did not act", retryable: true}
 	misconfigured = problemType{status: 503, slug: "platform-misconfigured",
 		title: "The platform is misconfigured; contact its operator", alarm: true}
+	tenantLimit = problemType{status: 429, slug: "tenant-limit",
+		title: "The tenant or the account uses more than its share", retryable: true}
 	unavailable = problemType{status: 503, slug: "unavailable",
 		title: "Temporarily unavailable", retryable: true}
 )
@@ -71,6 +74,9 @@ var ownRules = []problemRule{
 		title: "The JWT lacks the required scope"}},
 	{is(tenant.ErrSuspended), problemType{status: 403, slug: "tenant-suspended",
 		title: "The tenant is suspended"}},
+
+	{is(tenant.ErrRate, share.ErrOver), tenantLimit},
+	{is(share.ErrFull), unavailable},
 
 	{is(authorizer.ErrUnknown), problemType{status: 404, slug: "unknown-authorizer",
 		title: "No such authorizer"}},

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -14,6 +16,7 @@ type tenantCmd struct {
 	Show    tenantShowCmd    `cmd:"" help:"Show one tenant. 查看租户。"`
 	Suspend tenantSuspendCmd `cmd:"" help:"Refuse a tenant's calls, within a second. 暂停租户。"`
 	Resume  tenantResumeCmd  `cmd:"" help:"Let a suspended tenant call again. 恢复租户。"`
+	Limit   tenantLimitCmd   `cmd:"" help:"Limit a tenant's requests a second, within a second. 限制租户的请求速率。"`
 }
 
 // tenantView is a tenant as the commands print it.
@@ -23,20 +26,37 @@ type tenantView struct {
 	Redirects []string   `json:"redirects"`
 	Created   time.Time  `json:"created_at"`
 	Suspended *time.Time `json:"suspended_at"`
+	Limit     *limitView `json:"limit"` // null is the default, PLATFORM_TENANT_RATE
+}
+
+type limitView struct {
+	PerSecond int `json:"requests_per_second"`
+	Burst     int `json:"burst"`
 }
 
 func viewTenant(t tenant.Tenant) tenantView {
-	return tenantView{t.ID, t.Name, append([]string{}, t.Redirects...), t.Created.UTC(), timeOrNull(t.Suspended)}
+	v := tenantView{t.ID, t.Name, append([]string{}, t.Redirects...), t.Created.UTC(), timeOrNull(t.Suspended), nil}
+	if t.Limit != (tenant.Limit{}) {
+		v.Limit = &limitView{t.Limit.PerSecond, t.Limit.Burst}
+	}
+	return v
+}
+
+func (l *limitView) String() string {
+	if l == nil {
+		return "default"
+	}
+	return fmt.Sprintf("%d/s, burst %d", l.PerSecond, l.Burst)
 }
 
 var tenantTable = table[tenantView]{
-	columns: []string{"TENANT", "NAME", "STATE", "CREATED", "REDIRECTS"},
+	columns: []string{"TENANT", "NAME", "STATE", "LIMIT", "CREATED", "REDIRECTS"},
 	cells: func(v tenantView) []any {
 		state := "active"
 		if v.Suspended != nil {
 			state = "suspended"
 		}
-		return []any{v.ID, v.Name, state, timestamp(v.Created), strings.Join(v.Redirects, " ")}
+		return []any{v.ID, v.Name, state, v.Limit, timestamp(v.Created), strings.Join(v.Redirects, " ")}
 	},
 }
 
@@ -114,4 +134,34 @@ func (c tenantResumeCmd) Run(s shell) error {
 		}
 		return c.showTenant(ctx, s, tenants, c.ID)
 	})
+}
+
+type tenantLimitCmd struct {
+	format
+	ID      tenant.ID `arg:"" help:"The tenant's id. 租户。"`
+	Rate    int       `help:"The most requests a second to one replica, over time. 每个副本每秒最多请求数。" xor:"limit" required:"" placeholder:"N"`
+	Burst   int       `help:"The most requests at once; by default those of two seconds. 突发上限，默认为两秒的请求数。" placeholder:"N"`
+	Default bool      `help:"Return to PLATFORM_TENANT_RATE. 恢复默认。" xor:"limit" required:""`
+}
+
+// Run sets the tenant's limit and prints the tenant.
+func (c tenantLimitCmd) Run(s shell) error {
+	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
+		limit, err := c.limit()
+		if err != nil {
+			return err
+		}
+		if err := tenants.SetLimit(ctx, s.actor("tenant limit"), c.ID, limit); err != nil {
+			return err
+		}
+		return c.showTenant(ctx, s, tenants, c.ID)
+	})
+}
+
+func (c tenantLimitCmd) limit() (tenant.Limit, error) {
+	if c.Default {
+		return tenant.Limit{}, nil
+	}
+	limit := tenant.Limit{PerSecond: c.Rate, Burst: cmp.Or(c.Burst, 2*c.Rate)}
+	return limit, limit.Valid() // a rate of 0 is a mistake and not the default
 }

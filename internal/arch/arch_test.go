@@ -28,8 +28,9 @@ var arrows = map[string][]string{
 	"inbox":            {"invitation", "authorizer", "component", "wechat"},
 	"invitation":       {"authorizer", "component", "tenant", "token", "wechat"}, // token: an exchange's answer is a token.Answer
 	"reconcile":        {"authorizer", "walk", "wechat"},
-	"authorizer":       {"component", "quota", "tenant", "token", "walk", "wechat"},
+	"authorizer":       {"component", "quota", "share", "tenant", "token", "walk", "wechat"},
 	"quota":            {"wechat"},
+	"share":            {},
 	"walk":             {},
 	"component":        {"token", "wechat"},
 	"token":            {"wechat"},
