@@ -66,7 +66,7 @@ func (q checks) Postpone(ctx context.Context, c check, again time.Duration) erro
 }
 
 // Work asks WeChat whether the account is authorized. 61003 revokes it, unless the merchant
-// authorized meanwhile. Where WeChat gives no answer, the next try is when the lease ends.
+// authorized meanwhile. If WeChat gives no answer, the next try is when the lease ends.
 func (q checks) Work(ctx context.Context, c check) (again time.Duration, err error) {
 	again, err = q.check(ctx, c)
 	if err != nil {
@@ -93,7 +93,7 @@ func (q checks) check(ctx context.Context, c check) (again time.Duration, err er
 	return 0, err
 }
 
-// revoke marks the account as revoked and ends the check. It does nothing where another process
+// revoke marks the account as revoked and ends the check. It does nothing if another process
 // took the check or a newer token was stored.
 func (s states) revoke(ctx context.Context, c check, read token.Version) error {
 	publish := func(context.Context) {}

@@ -11,9 +11,8 @@ import (
 	"wxplatform/wechat"
 )
 
-// effect is what a failed request means for an authorizer (docs/design.md, "Whose fault"). When the
-// token is requested again is package token's decision, and package quota's where all accounts are
-// affected.
+// effect is what a failed request means for an authorizer (docs/design.md, "Whose fault"). Package
+// token decides when the token is requested again, and package quota if all accounts are affected.
 type effect struct {
 	state  State // "" leaves it as it is
 	reason string
@@ -28,7 +27,7 @@ func effectOfRefresh(err error) effect {
 	case errors.Is(err, token.ErrNotAsked):
 		return effect{} // not sent, or the platform's own fault: the authorizers stay as they are
 	case errors.Is(err, token.ErrDead):
-		return effect{state: Degraded, reason: "61023: WeChat refuses the refresh token; another one is looked for", seek: true}
+		return effect{state: Degraded, reason: "61023: WeChat refuses the refresh token; the platform is searching for another one", seek: true}
 	case code == wechat.NotAuthorized:
 		return effect{state: Degraded, reason: "61003: WeChat says that it is not authorized; that is being confirmed", doubt: true}
 	case code == wechat.PasswordChanged:

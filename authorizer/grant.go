@@ -15,10 +15,10 @@ import (
 type Grant struct {
 	AppID          wechat.AppID
 	Answer         token.Answer
-	PermissionSets wechat.PermissionSets // empty where WeChat did not say
+	PermissionSets wechat.PermissionSets // empty if WeChat did not say
 	AllSets        bool                  // they are all that was granted
 	Sent           time.Time             // when the exchange was sent, by the database's clock
-	Inviter        tenant.ID             // whose pending invitation the code came by; "" where none may bind
+	Inviter        tenant.ID             // whose pending invitation the code came by; "" if none may bind
 }
 
 // Read reads an answer of api_query_auth, which WeChat gives only once. The appid and the tokens
@@ -45,7 +45,7 @@ type Granted struct {
 }
 
 // Grant stores g in the caller's transaction. Tokens are always stored, because refusing them would
-// kill the stored ones. The tenant is set only where the account belongs to none, or withdrew
+// kill the stored ones. The tenant is set only if the account belongs to none, or withdrew
 // (docs/design.md, "Whose merchant"). After the commit the caller runs Publish, which shares the
 // token.
 func (r *Registry) Grant(ctx context.Context, tx *db.Tx, g Grant) (Granted, error) {
@@ -72,12 +72,12 @@ func (r *Registry) Grant(ctx context.Context, tx *db.Tx, g Grant) (Granted, erro
 	return Granted{a.Tenant, publish}, r.states.seekMissing(ctx, tx, a.AppID)
 }
 
-// seekMissing seeks a refresh token in WeChat's list where the exchange gave none.
+// seekMissing has WeChat's list searched for a refresh token if the exchange gave none.
 func (s states) seekMissing(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
 	if has, err := s.tokens.HasRefresh(ctx, tx, id); err != nil || has {
 		return err
 	}
-	return s.seekIn(ctx, tx, id, "WeChat gave no refresh token; its list is looked through for one")
+	return s.seekIn(ctx, tx, id, "WeChat gave no refresh token; the platform is searching WeChat's list for one")
 }
 
 func (s states) seekIn(ctx context.Context, tx *db.Tx, id wechat.AppID, reason string) error {
@@ -88,8 +88,8 @@ func (s states) seekIn(ctx context.Context, tx *db.Tx, id wechat.AppID, reason s
 }
 
 // Contradict notes, in the caller's transaction, that WeChat named two accounts for one auth code.
-// It is not known whose the tokens are, so both accounts are kept, without a tenant where they are
-// new, and their refresh tokens are sought in WeChat's list.
+// It is not known whose tokens came, so both accounts are stored, without a tenant if they are new,
+// and WeChat's list is searched for their refresh tokens.
 func (r *Registry) Contradict(ctx context.Context, tx *db.Tx, ids ...wechat.AppID) error {
 	now, err := tx.Now(ctx)
 	if err != nil {
@@ -99,7 +99,7 @@ func (r *Registry) Contradict(ctx context.Context, tx *db.Tx, ids ...wechat.AppI
 		if _, err := r.table.lock(ctx, tx, id, now); err != nil {
 			return fmt.Errorf("authorizer %s: %w", id, err)
 		}
-		if err := r.states.seekIn(ctx, tx, id, "WeChat named two accounts for one authorization; its list is looked through for their refresh tokens"); err != nil {
+		if err := r.states.seekIn(ctx, tx, id, "WeChat named two accounts for one authorization; the platform is searching WeChat's list for their refresh tokens"); err != nil {
 			return fmt.Errorf("authorizer %s: %w", id, err)
 		}
 	}
@@ -107,7 +107,7 @@ func (r *Registry) Contradict(ctx context.Context, tx *db.Tx, ids ...wechat.AppI
 }
 
 // Unbind takes an account from its tenant if it became known at or after knownSince: the exchange
-// that bound it is no longer believed. The operator may bind it again.
+// that bound it is no longer trusted. The operator may bind it again.
 func (r *Registry) Unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, knownSince time.Time) error {
 	tx.Changed()
 	unbound, err := r.table.unbind(ctx, tx, id, knownSince)

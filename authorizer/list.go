@@ -11,7 +11,7 @@ import (
 	"wxplatform/wechat"
 )
 
-// seekAgain is how long an account that WeChat's list did not have is not sought again.
+// seekAgain is after how long WeChat's list is searched again for an account that it did not have.
 const seekAgain = time.Hour
 
 // Listing is one entry of WeChat's list of the accounts that authorized the component. Its refresh
@@ -28,10 +28,10 @@ type Difference int
 const (
 	Same         Difference = iota
 	Unknown                 // the account is not stored
-	NotExchanged            // nor is it, and there is no refresh token for it yet
+	NotExchanged            // the account is not stored, and has no refresh token yet
 	Returned                // it withdrew, and WeChat lists it again
-	OtherToken              // its refresh token is another one
-	SameToken               // another refresh token was sought, and the list has none
+	OtherToken              // WeChat lists a refresh token that is not stored
+	SameToken               // another refresh token is needed, and the list has none
 )
 
 // Compare says how each entry of a walk that began at begun differs from what is stored. It changes
@@ -79,7 +79,7 @@ func (c condition) difference(known, exchanged, another bool, begun time.Time) D
 
 // AddSpare keeps a listed refresh token that is another one as the spare, and has it tried if the
 // row's own is refused: it overwrites nothing (docs/design.md, "Whose fault"). It returns false
-// where the token is known already.
+// if the token is known already.
 func (r *Registry) AddSpare(ctx context.Context, id wechat.AppID, refresh seal.Secret) (taken bool, err error) {
 	err = r.states.change(ctx, id, func(tx *db.Tx, c condition, _ time.Time) (condition, error) {
 		var err error
@@ -127,7 +127,7 @@ func (r *Registry) Adopt(ctx context.Context, listed []Listing, adopted func([]L
 
 // Return takes an account that withdrew, and that a walk found in the list again, as a new
 // authorization without an event, if WeChat says that it is authorized. It belongs to no tenant
-// then: the withdrawal freed it. It returns false where WeChat says no, or where the account
+// then: the withdrawal freed it. It returns false if WeChat says no, or if the account
 // changed meanwhile. It fails with an error of package wechat or db.ErrUnavailable.
 func (r *Registry) Return(ctx context.Context, one Listing, begun time.Time) (returned bool, err error) {
 	before, err := r.table.condition(ctx, one.AppID)
@@ -193,14 +193,14 @@ func (r *Registry) MarkListed(ctx context.Context, listed []Listing, begun time.
 	return r.table.markListed(ctx, listed, begun)
 }
 
-// Sought returns some accounts for which another refresh token is sought, if it is time for one of
+// Sought returns some accounts that need another refresh token, if it is time to search for one of
 // them.
 func (r *Registry) Sought(ctx context.Context, most int) ([]wechat.AppID, error) {
 	return r.table.sought(ctx, most)
 }
 
-// NotFound has WeChat asked about accounts that were sought before a whole walk began and that it
-// did not see. They are sought again later.
+// NotFound has WeChat asked about accounts that needed another refresh token before a whole walk
+// began, and that the walk did not see. They are searched for again later.
 func (r *Registry) NotFound(ctx context.Context, begun time.Time) error {
 	return r.table.notFound(ctx, begun)
 }

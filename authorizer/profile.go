@@ -29,7 +29,7 @@ type profiles struct {
 }
 
 // reread reads a's profile from WeChat again and returns a as it is then. It returns a unchanged
-// where this minute's reading is used up or fails. All callers share one reading of an account, and
+// if this minute's reading is used up or fails. All callers share one reading of an account, and
 // wait for a first reading that another replica has begun.
 func (p *profiles) reread(ctx context.Context, a Authorizer) (Authorizer, error) {
 	_, err := p.readings.Do(ctx, a.AppID, func(ctx context.Context) (struct{}, error) { return struct{}{}, p.readOnce(ctx, a) })
@@ -140,7 +140,7 @@ func (r *Registry) Withdrawn(ctx context.Context, id wechat.AppID) error {
 }
 
 // Ensure reads the profile of id and gets a new access token, whatever failed recently. It is for
-// the operator, where WeChat rejects the stored token. It fails with token.ErrLimited where that
+// the operator, if WeChat rejects the stored token. It fails with token.ErrLimited if that
 // was done too often recently.
 func (r *Registry) Ensure(ctx context.Context, id wechat.AppID) error {
 	if err := r.profiles.read(ctx, id); err != nil {

@@ -79,7 +79,7 @@ var lockAuthorizer = db.Text{
 	Postgres: `SELECT appid FROM authorizers WHERE appid = $1 FOR UPDATE`,
 }
 
-// lock locks the row until the transaction ends, and creates it where there is none.
+// lock locks the row until the transaction ends, and creates it if there is none.
 func (t table) lock(ctx context.Context, tx *db.Tx, id wechat.AppID, now time.Time) (Authorizer, error) {
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO authorizers (appid, created_at, since)
@@ -297,7 +297,7 @@ func (t table) dueChecks(ctx context.Context, now time.Time, most int) ([]check,
 		LIMIT $2`, db.Stamp(now), most)
 }
 
-// reschedule moves a check that is still where it was found. It returns false where another replica
+// reschedule moves a check that is still where it was found. It returns false if another replica
 // has it.
 func (t table) reschedule(ctx context.Context, q db.Querier, c check, to time.Time, done int) (bool, error) {
 	rows, err := db.Exec(ctx, q, `
@@ -411,7 +411,7 @@ func (t table) whenListed(ctx context.Context, after wechat.AppID, limit int) ([
 		LIMIT $2`, string(after), limit)
 }
 
-// bindFree binds an account without a tenant. It returns false where it is another tenant's, or
+// bindFree binds an account without a tenant. It returns false if it is another tenant's, or
 // unknown.
 func (t table) bindFree(ctx context.Context, tx *db.Tx, id wechat.AppID, to tenant.ID) (bool, error) {
 	rows, err := db.Exec(ctx, tx, `

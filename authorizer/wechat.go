@@ -23,7 +23,7 @@ type api struct {
 const RefreshPath = "/cgi-bin/component/api_authorizer_token"
 
 // tokenRequest returns the call that asks for an access token of id with the component token with
-// (docs/wechat.md, "Refresh of an access token"). It reads the refresh token into answer even where
+// (docs/wechat.md, "Refresh of an access token"). It reads the refresh token into answer even if
 // the access token is missing.
 func (a api) tokenRequest(id wechat.AppID, with token.Token, refresh seal.Secret, answer *token.Answer) wechat.Call {
 	return wechat.Call{
@@ -107,7 +107,7 @@ func takeInt(o wechat.Object, name string, into *int) {
 
 // kind returns the kind of account that info describes. The presence of MiniProgramInfo is WeChat's
 // own test for a mini program, because the numbers of service types overlap; an empty or broken one
-// says nothing. A mini program stays one where that member is missing, because accounts never
+// says nothing. A mini program stays one if that member is missing, because accounts never
 // change their kind.
 func (p Profile) kind(info wechat.Object) Kind {
 	program, ok := info.Object("MiniProgramInfo")
@@ -154,11 +154,11 @@ func (r *Registry) ListedToken(ctx context.Context, id wechat.AppID) (seal.Secre
 type ListPage struct {
 	Entries []Listing
 	Len     int   // of the page as it came, with the entries that say nothing
-	Total   int64 // of all pages, by WeChat's count; negative where it did not say
+	Total   int64 // of all pages, by WeChat's count; negative if it did not say
 }
 
 // Last reports whether this page, which ends behind seen entries, is the last one. WeChat's count
-// decides, or an empty page where more entries were seen than it counts. An empty page before the
+// decides, or an empty page if more entries were seen than it counts. An empty page before the
 // count is reached fails with an error: an account that was not seen may still be listed.
 func (p ListPage) Last(seen int) (bool, error) {
 	if p.Len == 0 && (p.Total < 0 || int64(seen) < p.Total) {
@@ -208,7 +208,7 @@ func listings(list wechat.List) []Listing {
 const QuotaPath = "/cgi-bin/openapi/quota/get"
 
 // readQuota asks for WeChat's quota for access tokens and how much of it is used (docs/wechat.md,
-// "Quota calls"). Both are 0 where WeChat does not tell.
+// "Quota calls"). Both are 0 if WeChat does not tell.
 func (a api) readQuota(ctx context.Context) (limit, used int64, err error) {
 	with, err := a.component.Token(ctx)
 	if err != nil {

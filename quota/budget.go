@@ -16,7 +16,7 @@ const (
 	CountEvery = 5 * time.Second
 
 	quotaReadEvery  = 10 * time.Minute
-	quotaReadSooner = time.Minute // where a fiftieth of the quota was used since
+	quotaReadSooner = time.Minute // if a fiftieth of the quota was used since
 	daysKept        = 7 * 24 * time.Hour
 )
 
@@ -44,7 +44,7 @@ func (b budget) warm(now time.Time) bool {
 type day struct {
 	begun    time.Time
 	sent     int64 // requests of all replicas
-	quota    int64 // WeChat's own quota, 0 where it told none
+	quota    int64 // WeChat's own quota, 0 if it told none
 	used     int64 // how much of it is used, by WeChat's count
 	read     time.Time
 	readSent int64 // sent when the quota was read
@@ -148,7 +148,7 @@ func (l *Limiter) Count(ctx context.Context) error {
 }
 
 // TakeReading reports whether the caller should read WeChat's quota now and pass it to SetQuota:
-// the operator set no budget, a reading is due, and no other replica has taken it. Where the
+// the operator set no budget, a reading is due, and no other replica has taken it. If the
 // reading fails nothing changes, and the next one is due in ten minutes.
 func (l *Limiter) TakeReading(ctx context.Context) bool {
 	d, now := l.usage.today(), time.Now()

@@ -194,11 +194,11 @@ type Result struct {
 	Sent     bool
 	Served   bool        // WeChat gave a token, or refused this one account and serves the component
 	Platform bool        // WeChat refuses the component itself, as a call of its own has shown
-	Code     wechat.Code // WeChat's refusal, 0 where there is none
+	Code     wechat.Code // WeChat's refusal, 0 if there is none
 }
 
 // Done takes the result of a request. An answer to a probe ends the pause, a probe that was not
-// sent is given back, and a refusal may begin a pause. It fails where SQL cannot store that.
+// sent is given back, and a refusal may begin a pause. It fails if SQL cannot store that.
 func (l *Limiter) Done(ctx context.Context, p Permit, r Result) error {
 	now := time.Now()
 	switch {

@@ -35,7 +35,7 @@ func (l *Limiter) savePause(ctx context.Context, p Pause) error {
 	return err
 }
 
-// moveProbe takes the probe of p. It returns false where another replica was first.
+// moveProbe takes the probe of p. It returns false if another replica was first.
 func (l *Limiter) moveProbe(ctx context.Context, p Pause, to time.Time) (bool, error) {
 	rows, err := db.Exec(ctx, l.db, `
 		UPDATE pauses
@@ -85,7 +85,7 @@ func (l *Limiter) addSent(ctx context.Context, begun time.Time, sent int64) erro
 	return err
 }
 
-// takeReading takes the right to read WeChat's quota. It returns false where another replica has
+// takeReading takes the right to read WeChat's quota. It returns false if another replica has
 // it.
 func (l *Limiter) takeReading(ctx context.Context, d day, now time.Time) (bool, error) {
 	rows, err := db.Exec(ctx, l.db, `

@@ -56,7 +56,7 @@ func (w *walking) pages(ctx context.Context, visit func(authorizer.ListPage) (mo
 	}
 }
 
-// readPage tries a few times where WeChat gave no answer.
+// readPage tries a few times if WeChat gave no answer.
 func (w *walking) readPage(ctx context.Context, offset int) (authorizer.ListPage, error) {
 	for try := 1; ; try++ {
 		page, err := w.authorizers.ListPage(ctx, offset)
@@ -71,7 +71,8 @@ func (w *walking) readPage(ctx context.Context, offset int) (authorizer.ListPage
 	}
 }
 
-// end gives the lease back. After a whole list, sought accounts that were not seen are asked about.
+// end gives the lease back. After a whole list, WeChat is asked about sought accounts that were not
+// seen.
 func (w *walking) end(ctx context.Context, failed error, whole bool) error {
 	ctx = context.WithoutCancel(ctx)
 	if failed != nil {

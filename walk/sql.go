@@ -65,7 +65,7 @@ func (s *Schedule) saveBegun(ctx context.Context, tx *db.Tx, begun, until time.T
 	return err
 }
 
-// renew returns false where another walk has begun.
+// renew returns false if another walk has begun.
 func (s *Schedule) renew(ctx context.Context, begun, until time.Time) (bool, error) {
 	rows, err := db.Exec(ctx, s.db, `
 		UPDATE walks

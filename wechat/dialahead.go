@@ -14,7 +14,7 @@ const (
 )
 
 // dialAhead keeps connections ready that were dialled ahead of the calls that will use them, once
-// each. It keeps as many as were used within a recent second, so none where calls are rare.
+// each. It keeps as many as were used within a recent second, so none if calls are rare.
 type dialAhead struct {
 	host *host
 	ctx  context.Context // of dialling

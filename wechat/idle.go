@@ -54,7 +54,7 @@ func (i *idle) remove(at int) *connection {
 }
 
 // put keeps c for another call. It closes the connection that has been idle longest if that was too
-// long, or if there are too many. Where connections cannot be inspected, none is kept.
+// long, or if there are too many. If connections cannot be inspected, none is kept.
 func (i *idle) put(c *connection) {
 	if !socket.Able {
 		_ = c.Close()

@@ -112,7 +112,7 @@ func (e *checkup) run(s shell) error {
 	return p.close()
 }
 
-// configuration checks the settings. Where they are not complete, it returns those that the
+// configuration checks the settings. If they are not complete, it returns those that the
 // database needs.
 func (e *checkup) configuration(s shell) (c config, complete bool) {
 	do := say("set them in the environment or with NAME_FILE; `platform help config` lists all", "设置环境变量或 NAME_FILE；全部设置见 platform help config")

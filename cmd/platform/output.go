@@ -20,7 +20,7 @@ type table[V any] struct {
 	cells   func(V) []any
 }
 
-// printAll prints views, in JSON as an array. It returns err instead where the views could not be
+// printAll prints views, in JSON as an array. It returns err instead if the views could not be
 // read.
 func (t table[V]) printAll(out io.Writer, f format, views []V, err error) error {
 	switch {
@@ -32,7 +32,7 @@ func (t table[V]) printAll(out io.Writer, f format, views []V, err error) error 
 	return t.printTable(out, views)
 }
 
-// printOne prints one view, in JSON as an object. It returns err instead where the view could not
+// printOne prints one view, in JSON as an object. It returns err instead if the view could not
 // be read.
 func (t table[V]) printOne(out io.Writer, f format, view V, err error) error {
 	switch {
@@ -77,7 +77,7 @@ func viewsOf[T, V any](all []T, view func(T) V) []V {
 	return made
 }
 
-// timestamp is a time in a table: "-" where there is none.
+// timestamp is a time in a table: "-" if there is none.
 func timestamp(t time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -93,7 +93,7 @@ func timestampOrDash(t *time.Time) string {
 	return timestamp(*t)
 }
 
-// timeOrNull is a time in JSON: null where there is none.
+// timeOrNull is a time in JSON: null if there is none.
 func timeOrNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

@@ -186,7 +186,7 @@ func (c resealCmd) show(s shell, view resealView) error {
 	return sealingKeyTable.printTable(s.out, view.Keys)
 }
 
-// advise prints on standard error what the operator does next. It fails where rows do not open.
+// advise prints on standard error what the operator does next. It fails if rows do not open.
 func (c resealCmd) advise(s shell, view resealView) error {
 	if c.printStuck(s, view.Tables) {
 		return errSilent

@@ -12,7 +12,7 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// assemble wires the platform and records its sealing keys in the database. It fails where a key is
+// assemble wires the platform and records its sealing keys in the database. It fails if a key is
 // missing that something in the database may be sealed under. The caller closes the platform.
 func assemble(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
 	p, err := wire(ctx, c, log)
@@ -25,7 +25,7 @@ func assemble(ctx context.Context, c config, log *slog.Logger) (*platform, error
 	return p, nil
 }
 
-// adoptKeys records ring's newest key in the database, and fails where a key is missing.
+// adoptKeys records ring's newest key in the database, and fails if a key is missing.
 func adoptKeys(ctx context.Context, d *db.DB, ring *seal.Ring) error {
 	err := d.AdoptKeys(ctx, ring)
 	if errors.Is(err, db.ErrMissingKey) {

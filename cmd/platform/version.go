@@ -20,8 +20,8 @@ func (c versionCmd) Run(s shell) error {
 
 // version identifies a build.
 type version struct {
-	Module   string `json:"version"`  // the module's, "(devel)" where the build knows none
-	Revision string `json:"revision"` // of Git; "" where the build did not record it, as go run does
+	Module   string `json:"version"`  // the module's, "(devel)" if the build knows none
+	Revision string `json:"revision"` // of Git; "" if the build did not record it, as go run does
 	Time     string `json:"time"`     // of that commit, RFC 3339
 	Modified bool   `json:"modified"` // the source had changes that were not committed
 	Go       string `json:"go"`

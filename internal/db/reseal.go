@@ -81,7 +81,7 @@ func (p Page) next(rows []SealedRow) string {
 // resealing is what has to be written to move the rows of a page to the newest key.
 type resealing struct {
 	rows  []SealedRow
-	fresh [][][]byte // for each row its values under the newest key; nil where nothing has to change
+	fresh [][][]byte // for each row its values under the newest key; nil if nothing has to change
 	stuck []string
 }
 

@@ -63,7 +63,7 @@ func (j *jumps) note(read, at time.Time) {
 }
 
 // drift returns by how much the clocks moved apart since the last reading. The first reading is
-// compared with the own clock: where they differ, the database's may have been set just before.
+// compared with the own clock: if they differ, the database's may have been set just before.
 func (j *jumps) drift(read, at time.Time) time.Duration {
 	if j.at.IsZero() {
 		return read.Sub(at)

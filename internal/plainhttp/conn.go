@@ -82,7 +82,7 @@ func (c *conn) incomplete(n int, err error) []byte {
 }
 
 // unread returns the n bytes that were read, without the blank line that old clients send after
-// the body of a POST: net/http skips it only where it has served the POST itself.
+// the body of a POST: net/http skips it only if it has served the POST itself.
 func (c *conn) unread(n int) []byte {
 	blank := 0
 	for c.posted && blank < min(n, leastRead) && (c.in[blank] == '\r' || c.in[blank] == '\n') {

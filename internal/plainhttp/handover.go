@@ -94,5 +94,5 @@ func (r *replayed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// CloseWrite is called by net/http where it ends a connection before it has read all of a request.
+// CloseWrite is called by net/http when it ends a connection before it has read all of a request.
 func (r *replayed) CloseWrite() error { return r.tcp.CloseWrite() }
