@@ -26,6 +26,8 @@ func effectOfRefresh(err error) effect {
 	switch {
 	case errors.Is(err, token.ErrNotAsked):
 		return effect{} // not sent, or the platform's own fault: the authorizers stay as they are
+	case errors.Is(err, token.ErrUnopened):
+		return effect{state: Degraded, reason: unopened + "; another refresh token is looked for", seek: true}
 	case errors.Is(err, token.ErrDead):
 		return effect{state: Degraded, reason: "61023: WeChat refuses the refresh token; the platform is searching for another one", seek: true}
 	case code == wechat.NotAuthorized:
@@ -43,6 +45,9 @@ func effectOfRefresh(err error) effect {
 	}
 	return effect{state: Degraded, reason: "WeChat was busy, or its answer got lost"}
 }
+
+// unopened begins the reason of an account with a stored token that cannot be decrypted.
+const unopened = "a stored token does not open: it was changed or copied from another account"
 
 var passwordChanged = effect{state: Reauthorize, reason: "42007: the merchant changed the account's password"}
 

@@ -12,6 +12,7 @@ import (
 
 	"wxplatform/internal/db"
 	"wxplatform/quota"
+	"wxplatform/token"
 	"wxplatform/wechat"
 )
 
@@ -131,7 +132,8 @@ func (k keeper) renewDue(ctx context.Context, due []wechat.AppID, t tier, p *quo
 	return renewed, nil
 }
 
-// renewSome renews some tokens, atOnce at a time, and returns how many succeeded.
+// renewSome renews some tokens, atOnce at a time, and returns how many succeeded or cannot be asked
+// for.
 func (k keeper) renewSome(ctx context.Context, some []wechat.AppID, atOnce int, report func(error)) int {
 	var count atomic.Int64
 	group := errgroup.Group{}
@@ -140,7 +142,7 @@ func (k keeper) renewSome(ctx context.Context, some []wechat.AppID, atOnce int, 
 		group.Go(func() error {
 			began := time.Now()
 			asked, err := k.renew(ctx, id)
-			if err == nil {
+			if err == nil || errors.Is(err, token.ErrUnopened) { // which says nothing about WeChat, and must not slow the others
 				count.Add(1)
 			}
 			if pause := (*quota.PauseError)(nil); err != nil && ctx.Err() == nil && !errors.As(err, &pause) {

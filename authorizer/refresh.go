@@ -172,12 +172,12 @@ func (q *refreshing) noteForAll(ctx context.Context, err error) error {
 func (q *refreshing) noteForThis(ctx context.Context, err error) error {
 	failure := (*token.Failure)(nil)
 	switch {
-	case !q.sent.Load():
+	case err == nil && !q.sent.Load():
 		return nil
 	case err == nil:
 		return q.r.states.recovered(ctx, q.id)
 	case !errors.As(err, &failure):
-		return nil // SQL did not take the failure: the next ask shows what it means
+		return nil // nothing was sent, or SQL did not take the failure: the next ask shows what it means
 	}
 	return q.r.states.note(ctx, q.id, effectOfRefresh(err), failure.Version)
 }

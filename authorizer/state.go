@@ -89,9 +89,12 @@ func (c condition) listed(begun time.Time, version token.Version, now time.Time)
 	if c.Sought.IsZero() || !c.Sought.Before(begun) || c.Version != version {
 		return c
 	}
-	reason := "61023: WeChat refuses the refresh token and lists no other one"
-	if !strings.HasPrefix(c.Reason, "61023") {
-		reason = "WeChat gave no refresh token and lists none"
+	reason := "WeChat gave no refresh token and lists none"
+	switch {
+	case strings.HasPrefix(c.Reason, "61023"):
+		reason = "61023: WeChat refuses the refresh token and lists no other one"
+	case strings.HasPrefix(c.Reason, unopened):
+		reason = unopened + "; WeChat lists no refresh token"
 	}
 	return c.withoutSearch().failed(effect{state: Reauthorize, reason: reason}, version, now)
 }

@@ -101,6 +101,9 @@ func (v *View) addHealth(a Authorizer, h token.Health, walk time.Time) {
 	if h.Freshness == "" {
 		h.Freshness = token.Missing
 	}
+	if h.Unopened && a.State == Healthy {
+		v.State, v.Reason = Degraded, unopened
+	}
 	v.Token = &TokenView{h.Freshness, orNil(h.Expires)}
 	v.NextAttempt = orNil(a.nextAttempt(h, walk))
 }

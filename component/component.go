@@ -21,6 +21,10 @@ import (
 // does.
 var ErrNoTicket = errors.New("no component_verify_ticket yet")
 
+// ErrUnopened means that the stored ticket cannot be decrypted: its row was corrupted. The next
+// ticket that WeChat pushes replaces it.
+var ErrUnopened = errors.New("the stored ticket does not open")
+
 // TicketLife is how long a ticket is valid (docs/wechat.md, "Component verify ticket").
 const TicketLife = 12 * time.Hour
 
@@ -88,7 +92,7 @@ func (c *Component) Keep(ctx context.Context, ticket Ticket) error {
 }
 
 // Refresh reads a ticket that another replica may have stored, from Redis while SQL is unavailable.
-// It fails with db.ErrUnavailable and keeps the known ticket.
+// It fails with db.ErrUnavailable or ErrUnopened and keeps the known ticket.
 func (c *Component) Refresh(ctx context.Context) error {
 	ticket, err := c.loadTicket(ctx)
 	if errors.Is(err, db.ErrNone) {

@@ -2,6 +2,7 @@ package component
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"wxplatform/internal/db"
@@ -34,8 +35,10 @@ func (c *Component) readTicket(scan db.Scan) (t Ticket, err error) {
 	if err := scan(&sealed, (*db.Stamp)(&t.Created), (*db.Stamp)(&t.Received)); err != nil {
 		return Ticket{}, err
 	}
-	t.Value, err = c.ring.Open(sealed, c.place()...)
-	return t, err
+	if t.Value, err = c.ring.Open(sealed, c.place()...); err != nil {
+		return Ticket{}, fmt.Errorf("%w: %w", ErrUnopened, err)
+	}
+	return t, nil
 }
 
 var sealedTable = db.SealedTable{Name: "tickets", Key: "component", Columns: []string{"ticket"}}

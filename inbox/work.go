@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"wxplatform/internal/failpoint"
+	"wxplatform/internal/seal"
 	"wxplatform/invitation"
 )
 
@@ -80,6 +81,8 @@ func (w events) Work(ctx context.Context, e event) (again time.Duration, err err
 	switch {
 	case errors.Is(err, invitation.ErrBusy):
 		return pause(e.attempts), nil
+	case seal.Unopenable(err):
+		return w.drop(ctx, e, err)
 	case errors.Is(err, invitation.ErrContradiction):
 		return 0, errors.Join(err, w.Finish(ctx, e)) // reported, but not tried again: it would fail again
 	case err != nil:
@@ -89,10 +92,25 @@ func (w events) Work(ctx context.Context, e event) (again time.Duration, err err
 	return 0, nil
 }
 
+// drop ends an event whose content does not open, and has WeChat asked about its account: the event
+// may have been a withdrawal. Reconciling finds an authorization that got lost with it. While this
+// process lacks a sealing key the event waits: other processes may be able to open it.
+func (w events) drop(ctx context.Context, e event, unopened error) (again time.Duration, err error) {
+	if missing := w.db.CheckKeys(ctx, w.ring); missing != nil {
+		return pause(e.attempts), errors.Join(unopened, missing)
+	}
+	if e.account != "" {
+		if err := w.authorizers.Withdrawn(ctx, e.account); err != nil {
+			return pause(e.attempts), errors.Join(unopened, err)
+		}
+	}
+	return 0, errors.Join(unopened, w.Finish(ctx, e))
+}
+
 func (b *Inbox) act(ctx context.Context, e event) error {
 	body, err := b.ring.Open(e.sealed, place(e.hash)...)
 	if err != nil {
-		return fmt.Errorf("open a stored event: %w", err)
+		return fmt.Errorf("stored event of account %q: %w", e.account, err)
 	}
 	n := read([]byte(body.Reveal()))
 	if err := b.handle(ctx, n); err != nil {

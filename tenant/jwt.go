@@ -35,20 +35,12 @@ type claims struct {
 // issue makes a client's JWT for the scopes that it asked for. If asked is nil, the JWT has all
 // scopes of the client.
 func (r *Registry) issue(ctx context.Context, c Client, asked *Scopes) (string, error) {
-	keys, err := r.knownKeys(ctx)
-	if err != nil {
-		return "", err
-	}
 	now := r.Now()
-	k := keys.signer(now)
-	if k == nil {
-		return "", errors.New("there is no signing key")
-	}
-	private, err := k.open(r.ring)
+	id, private, err := r.signer(ctx, now)
 	if err != nil {
 		return "", err
 	}
-	return unsigned(r.issuer, c, asked, k.ID, now).SignedString(private)
+	return unsigned(r.issuer, c, asked, id, now).SignedString(private)
 }
 
 // unsigned makes a JWT without its signature. The claims are a map, because jwt.RegisteredClaims

@@ -140,10 +140,47 @@ func (r *Registry) changeKeys(ctx context.Context, _ Actor, what string, work fu
 	return nil
 }
 
-// ensureSigner makes a key that signs at once, unless there is one.
+// signer returns the key to sign with. If its private half does not open, that must not stop every
+// tenant: another key is made, which signs at once. The old one stays published, because its public
+// half is not sealed. While this process lacks a sealing key no key is made: other processes may
+// be able to open the value.
+func (r *Registry) signer(ctx context.Context, now time.Time) (KeyID, ed25519.PrivateKey, error) {
+	id, private, err := r.openSigner(ctx, now)
+	if !seal.Unopenable(err) {
+		return id, private, err
+	}
+	if err := r.db.CheckKeys(ctx, r.ring); err != nil {
+		return "", nil, err
+	}
+	if err := r.EnsureKey(ctx, Program); err != nil {
+		return "", nil, err
+	}
+	return r.openSigner(ctx, now)
+}
+
+// openSigner opens the key that signs now or, if its private half does not open, the last one: if
+// this process's clock is behind the database's, the key that replaces it signs only later.
+func (r *Registry) openSigner(ctx context.Context, now time.Time) (KeyID, ed25519.PrivateKey, error) {
+	keys, err := r.knownKeys(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	k := keys.signer(now)
+	if k == nil {
+		return "", nil, errors.New("there is no signing key")
+	}
+	private, err := k.open(r.ring)
+	if last := keys.ordered[len(keys.ordered)-1]; err != nil && last.published(now) {
+		k = last
+		private, err = k.open(r.ring)
+	}
+	return k.ID, private, err
+}
+
+// ensureSigner makes a key that signs at once, unless there is one that opens.
 func (r *Registry) ensureSigner(ctx context.Context, tx *db.Tx, now time.Time) error {
 	keys, err := r.loadKeys(ctx, tx)
-	if err != nil || keys.signing(now) != nil {
+	if err != nil || keys.signing(now).opens(r.ring) {
 		return err
 	}
 	_, err = r.makeKey(ctx, tx, now, now)
@@ -192,6 +229,15 @@ func (r *Registry) loadKeys(ctx context.Context, q db.Querier) (*keySet, error) 
 func (k storedKey) place() []string { return place(string(k.ID)) }
 
 func place(kid string) seal.Place { return sealedTable.Place("private", kid) }
+
+// opens reports whether k is a key whose private half opens.
+func (k *key) opens(ring *seal.Ring) bool {
+	if k == nil {
+		return false
+	}
+	_, err := k.open(ring)
+	return err == nil
+}
 
 // open decrypts the private key.
 func (k storedKey) open(ring *seal.Ring) (ed25519.PrivateKey, error) {

@@ -139,7 +139,10 @@ func (a *attempt) refresh(ctx context.Context) (Token, error) {
 	}
 	began := time.Now() // before the lease begins, so that the lease never ends before it seems to
 	c, err := a.claim(ctx)
-	if err != nil || c.fence == 0 {
+	switch {
+	case errors.Is(err, ErrUnopened):
+		return a.failUnopened(ctx)
+	case err != nil, c.fence == 0:
 		return Token{}, err
 	}
 	ctx = context.WithoutCancel(ctx) // WeChat may act from here on, so nothing is abandoned halfway
@@ -164,6 +167,8 @@ func (a *attempt) claim(ctx context.Context) (c claim, err error) {
 		switch {
 		case !r.mayClaim(a.need, a.clock(), m):
 			return nil
+		case r.unreadable():
+			return ErrUnopened
 		case a.kind == Authorizer && r.refresh.IsZero():
 			return ErrDead
 		}

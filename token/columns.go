@@ -26,8 +26,8 @@ type column struct {
 // comes after the id, because the place of a sealed one contains it.
 func (t table) columns(to *stored) []column {
 	r := &to.row
-	secret := func(name string, field *seal.Secret) column {
-		return column{name, sealed{t, name, &to.id, field}}
+	secret := func(name string, field *seal.Secret, unopened *string) column {
+		return column{name, sealed{t, name, &to.id, field, unopened}}
 	}
 	return []column{
 		{"id", &to.id},
@@ -36,9 +36,9 @@ func (t table) columns(to *stored) []column {
 		{"claimed_at", (*db.Stamp)(&r.claimed)},
 		{"lease_until", (*db.Stamp)(&r.lease)},
 		{"unsettled_until", (*db.Stamp)(&r.unsettled)},
-		secret("access", &r.access),
-		secret("refresh", &r.refresh),
-		secret("spare", &r.spare),
+		secret("access", &r.access, &r.unopened.access),
+		secret("refresh", &r.refresh, &r.unopened.refresh),
+		secret("spare", &r.spare, &r.unopened.spare),
 		{"spare_fence", &r.spareFence},
 		{"expires_at", (*db.Stamp)(&r.expires)},
 		{"renew_early", (*db.Stamp)(&r.early)},
@@ -86,27 +86,39 @@ func (t table) scan(scan db.Scan) (to stored, err error) {
 // sealed reads and writes a secret that SQL stores sealed. It cannot be opened in another column or
 // row.
 type sealed struct {
-	table  table
-	column string
-	id     *wechat.AppID
-	secret *seal.Secret
+	table    table
+	column   string
+	id       *wechat.AppID
+	secret   *seal.Secret
+	unopened *string // the stored value, if it does not open
 }
 
-// Scan opens the column into the secret.
+// Scan opens the column into the secret. A value that does not open concerns this row only, so it
+// is no error, which would take the other rows of the statement with it.
 func (f sealed) Scan(value any) error {
-	bytes, ok := value.([]byte)
-	if !ok {
+	var stored []byte
+	switch value := value.(type) {
+	case []byte:
+		stored = value
+	case string: // SQLite stores any type in any column
+		stored = []byte(value)
+	default:
 		return fmt.Errorf("a sealed column must be a BYTEA, not %T", value)
 	}
-	opened, err := f.table.ring.Open(bytes, f.place()...)
-	if err == nil {
-		*f.secret = opened
+	opened, err := f.table.ring.Open(stored, f.place()...)
+	if err != nil {
+		*f.unopened = string(stored)
+		return nil
 	}
-	return err
+	*f.secret = opened
+	return nil
 }
 
-// Value seals the secret.
+// Value seals the secret. Without one it returns a value that did not open as it was.
 func (f sealed) Value() (driver.Value, error) {
+	if f.secret.IsZero() && *f.unopened != "" {
+		return []byte(*f.unopened), nil
+	}
 	return f.table.ring.Seal(*f.secret, f.place()...), nil
 }
 

@@ -26,11 +26,12 @@ type Health struct {
 	Expires   time.Time // zero if it is Missing
 	Version   Version
 	Retry     time.Time // when keepers ask again; zero unless the last request failed
+	Unopened  bool      // a sealed value of the row does not open
 }
 
 // health returns r's Health at a time by the database's clock.
 func (r *row) health(now time.Time, t Times) Health {
-	h := Health{Freshness: Missing, Version: r.version}
+	h := Health{Freshness: Missing, Version: r.version, Unopened: r.unopened != unopened{}}
 	if r.failures > 0 {
 		h.Retry = r.due
 	}

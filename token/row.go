@@ -75,6 +75,7 @@ type row struct {
 	refresh    seal.Secret
 	spare      seal.Secret // tried when refresh is refused
 	spareFence Version
+	unopened   unopened // of access, refresh and spare: then the field is empty
 	expires    time.Time
 
 	early, late time.Time // when to renew the token if it is in steady use, or in use
@@ -221,7 +222,7 @@ func (r *row) replace(version Version, a Answer, asked time.Time, clean bool, m 
 		r.spare, r.spareFence = seal.Secret{}, 0
 	}
 	if clean {
-		r.unsettled, r.spare, r.spareFence = time.Time{}, seal.Secret{}, 0
+		r.unsettled, r.spare, r.spareFence, r.unopened.spare = time.Time{}, seal.Secret{}, 0, ""
 	} else {
 		r.keep(old, oldVersion)
 	}
@@ -301,12 +302,17 @@ func (r *row) fail(c claim, how outcome, m instant) (another bool) {
 	last := c.fence == r.fence
 	r.release(c)
 	if last && how != notAsked {
-		r.failures++
-		r.retry = m.now.Add(wait(time.Second, r.failures, min(longestRetry, m.Lease)))
-		r.due = m.now.Add(r.rest(how, m))
+		r.failed(how, m)
 	}
 	r.schedule(m)
 	return another
+}
+
+// failed counts a failure, and sets when callers and keepers try again.
+func (r *row) failed(how outcome, m instant) {
+	r.failures++
+	r.retry = m.now.Add(wait(time.Second, r.failures, min(longestRetry, m.Lease)))
+	r.due = m.now.Add(r.rest(how, m))
 }
 
 // bar stops all requests for the row until a time, after the request of c failed.
@@ -527,6 +533,7 @@ func (r *row) retire(m instant) {
 	r.endLease(m)
 	r.version = r.issue(m, 0)
 	r.access, r.expires, r.retired = seal.Secret{}, time.Time{}, m.now
+	r.unopened.access = ""
 	r.schedule(m)
 }
 

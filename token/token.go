@@ -361,7 +361,7 @@ func (s *Store) fits(v mirror.Versioned, n need) bool {
 func (s *Store) read(ctx context.Context, id wechat.AppID) (row, error) {
 	generation := s.newest.Generation()
 	r, err := s.table.load(ctx, id)
-	if err == nil && r.version > 0 {
+	if err == nil && r.version > 0 && r.unopened.access == "" {
 		s.newest.Filled(ctx, string(id), s.versioned(r), generation)
 	}
 	return r, err

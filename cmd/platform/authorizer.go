@@ -43,7 +43,7 @@ func withPlatform(s shell, work func(context.Context, *platform) error) error {
 	if err != nil {
 		return err
 	}
-	if err := p.component.Refresh(s.ctx); err != nil {
+	if err := p.readTicket(s.ctx); err != nil {
 		return errors.Join(err, p.close())
 	}
 	return errors.Join(work(s.ctx, p), p.close())

@@ -75,6 +75,7 @@ type stores struct{ component, authorizer *token.Store }
 // caller closes the platform.
 func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
 	p := &platform{log: log, metrics: prometheus.NewRegistry(), ring: c.ring, pprof: c.pprof}
+	newUnopenedValues(log, p.metrics, c.ring)
 	if err := p.open(ctx, c); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
@@ -204,7 +205,17 @@ func (p *platform) prepare(ctx context.Context) error {
 	if err := p.tenants.EnsureKey(ctx, tenant.Program); err != nil {
 		return err
 	}
-	return p.component.Refresh(ctx)
+	return p.readTicket(ctx)
+}
+
+// readTicket reads the last ticket. One that does not open counts as none: WeChat is asked to push
+// another, which must not wait for the operator.
+func (p *platform) readTicket(ctx context.Context) error {
+	err := p.component.Refresh(ctx)
+	if errors.Is(err, component.ErrUnopened) {
+		return nil
+	}
+	return err
 }
 
 // keep starts the background loops, which log what fails and try again. They outlive the servers,
@@ -213,7 +224,7 @@ func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
 	report := func(who string) func(error) {
 		return func(err error) {
 			log := p.log.With("keeper", who, "error", err.Error())
-			if problemOf(err).alarm {
+			if problemOf(err).alarm || errors.Is(err, seal.ErrForged) {
 				log = log.With("alarm", true)
 			}
 			log.Warn("keeper")

@@ -47,8 +47,16 @@ func KeyOf(sealed []byte) (KeyID, bool) {
 	return KeyID(binary.BigEndian.Uint32(sealed)), true
 }
 
+// Unopenable reports whether err is Open's: the value was changed, moved, or sealed under a key
+// that is not configured.
+func Unopenable(err error) bool { return errors.Is(err, ErrForged) || errors.Is(err, ErrUnknownKey) }
+
 // Ring holds the sealing keys, newest first. It is safe for concurrent use.
 type Ring struct {
+	// Unopened is called for each value that Open fails on, with its place and the error. It may be
+	// nil. Set it before the ring is used; it must return quickly.
+	Unopened func(place Place, err error)
+
 	ids  []KeyID
 	keys map[KeyID]cipher.AEAD
 }
@@ -126,6 +134,14 @@ func (r *Ring) Seal(plain Secret, place ...string) []byte {
 
 // Open decrypts what Seal returned for the same place. It fails with ErrUnknownKey or ErrForged.
 func (r *Ring) Open(sealed []byte, place ...string) (Secret, error) {
+	plain, err := r.open(sealed, place)
+	if err != nil && r.Unopened != nil {
+		r.Unopened(place, err)
+	}
+	return plain, err
+}
+
+func (r *Ring) open(sealed []byte, place Place) (Secret, error) {
 	if len(sealed) == 0 {
 		return Secret{}, nil
 	}
@@ -141,7 +157,7 @@ func (r *Ring) Open(sealed []byte, place ...string) (Secret, error) {
 	if len(rest) < aead.NonceSize() {
 		return Secret{}, ErrForged
 	}
-	plain, err := aead.Open(nil, rest[:aead.NonceSize()], rest[aead.NonceSize():], Place(place).bytes())
+	plain, err := aead.Open(nil, rest[:aead.NonceSize()], rest[aead.NonceSize():], place.bytes())
 	if err != nil {
 		return Secret{}, ErrForged
 	}
