@@ -37,7 +37,7 @@ func (r *Registry) Assign(ctx context.Context, by tenant.Actor, some []Assignmen
 		}
 		return r.tokens.SetOwner(ctx, tx, one.AppID, token.Owner(one.Tenant))
 	}
-	if err := db.InBites(ctx, r.db, some, begin, assign, func([]Assignment) { refused = append(refused, these...) }); err != nil {
+	if err := db.InBatches(ctx, r.db, some, begin, assign, func([]Assignment) { refused = append(refused, these...) }); err != nil {
 		return nil, fmt.Errorf("assign authorizers: %w", err)
 	}
 	return refused, nil

@@ -18,7 +18,7 @@ type Grant struct {
 	PermissionSets wechat.PermissionSets // empty if WeChat did not say
 	AllSets        bool                  // they are all that was granted
 	Sent           time.Time             // when the exchange was sent, by the database's clock
-	Inviter        tenant.ID             // whose pending invitation the code came by; "" if none may bind
+	Inviter        tenant.ID             // the tenant whose pending invitation brought the code; "" if no tenant is to be bound
 }
 
 // Read reads an answer of api_query_auth, which WeChat gives only once. The appid and the tokens
@@ -40,7 +40,7 @@ func (g *Grant) Read(answer wechat.Object) (lacks string) {
 
 // Granted is the result of a grant.
 type Granted struct {
-	Bound   tenant.ID // whose the authorizer is now; "" is nobody's
+	Bound   tenant.ID // the tenant that owns the authorizer now; "" if none does
 	Publish token.Publish
 }
 

@@ -77,9 +77,9 @@ func (c condition) difference(known, exchanged, another bool, begun time.Time) D
 	return Same
 }
 
-// AddSpare keeps a listed refresh token that is another one as the spare, and has it tried if the
-// row's own is refused: it overwrites nothing (docs/design.md, "Whose fault"). It returns false
-// if the token is known already.
+// AddSpare stores a refresh token from WeChat's list as the spare, which is tried if WeChat refuses
+// the row's own: it overwrites nothing (docs/design.md, "Whose fault"). It returns false if the
+// token is stored already.
 func (r *Registry) AddSpare(ctx context.Context, id wechat.AppID, refresh seal.Secret) (taken bool, err error) {
 	err = r.states.change(ctx, id, func(tx *db.Tx, c condition, _ time.Time) (condition, error) {
 		var err error
@@ -119,7 +119,7 @@ func (r *Registry) Adopt(ctx context.Context, listed []Listing, adopted func([]L
 		_, err := r.tokens.AddSpare(ctx, tx, one.AppID, one.Refresh)
 		return err
 	}
-	if err := db.InBites(ctx, r.db, listed, begin, keep, adopted); err != nil {
+	if err := db.InBatches(ctx, r.db, listed, begin, keep, adopted); err != nil {
 		return fmt.Errorf("keep authorizers of WeChat's list: %w", err)
 	}
 	return nil

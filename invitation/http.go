@@ -20,7 +20,7 @@ type Handler struct {
 	Gate    tenant.Gate
 }
 
-// Routes adds them to e.
+// Routes adds the routes to e.
 func (h Handler) Routes(e *echo.Echo) {
 	e.POST("/v1/invitations", h.create)
 	e.GET("/v1/invitations/:invitation", h.show)

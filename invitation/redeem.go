@@ -49,8 +49,8 @@ type Event struct {
 }
 
 // Authorized handles an `authorized` or `updateauthorized` event. It may come late or twice, before
-// or after the browser. It fails like redeem, except with ErrCode: then nothing is to be tried
-// again.
+// or after the browser. It fails like Exchange, but not with ErrCode: trying that again would
+// change nothing.
 func (s *Service) Authorized(ctx context.Context, e Event) error {
 	if e.Code.IsZero() {
 		return s.reread(ctx, e.AppID)
@@ -67,7 +67,8 @@ func (s *Service) Authorized(ctx context.Context, e Event) error {
 }
 
 // Exchange exchanges a code that came by no invitation, and returns the account that authorized:
-// WeChat's release test sends such a code in a message. It fails like redeem.
+// WeChat's release test sends such a code in a message. It fails with ErrCode, ErrAnswerLost,
+// ErrBusy, ErrContradiction, db.ErrUnavailable or an error of the call to WeChat.
 func (s *Service) Exchange(ctx context.Context, code seal.Secret) (wechat.AppID, error) {
 	result, err := s.redeem(ctx, code, source{})
 	return result.AppID, err

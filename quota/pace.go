@@ -3,7 +3,8 @@ package quota
 import "time"
 
 const (
-	// Slot is the least time that each refresh occupies its place, however fast WeChat answers.
+	// Slot is how long each renewal counts as running at least, however fast WeChat answers, so that
+	// AtOnce also limits the renewals per second.
 	Slot = 320 * time.Millisecond
 
 	fewAtOnce  = 8    // so that few requests are wasted when WeChat begins to refuse
@@ -34,7 +35,7 @@ func (p *Pace) Batch() int { return p.batch }
 // Stride is how many renewals are made before the pace is adjusted.
 func (p *Pace) Stride() int { return rounds * p.atOnce }
 
-// Went adjusts the pace after a stride of which some were renewed.
+// Went adjusts the pace after a stride of that many renewals, of which renewed succeeded.
 func (p *Pace) Went(renewed, of int) {
 	switch {
 	case 10*renewed >= 9*of:
@@ -44,7 +45,8 @@ func (p *Pace) Went(renewed, of int) {
 	}
 }
 
-// Listed adjusts the batch: more is listed at a time while batches are full.
+// Listed adjusts the batch after a list of due ids. While lists are full, more ids are listed at a
+// time.
 func (p *Pace) Listed(full bool) {
 	if full {
 		p.batch = min(2*p.batch, mostListed)

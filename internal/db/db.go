@@ -4,7 +4,8 @@
 // sealing_keys.
 //
 // Every function that needs the database fails with ErrUnavailable while it is unreachable, and
-// waits for it at most as long as patience says. Callers decide what still works then.
+// waits for it at most 5 s for a statement and 10 s for a transaction. Callers decide what still
+// works then.
 package db
 
 import (

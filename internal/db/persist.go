@@ -33,10 +33,10 @@ func Persist(ctx context.Context, do func() error) error {
 	}
 }
 
-// InBites works off all, in order, in transactions that each take as many as fit into a short time.
-// prepare begins each transaction, do works one off, and done is told after each commit what was
-// worked off. A transaction is repeated while the database is unavailable, for some minutes.
-func InBites[T any](ctx context.Context, d *DB, all []T, prepare func(*Tx) error, do func(*Tx, T) error, done func([]T)) error {
+// InBatches works off all, in order, in transactions that each take as many as fit into a short
+// time. prepare begins each transaction, do works one off, and done is told after each commit what
+// was worked off. A transaction is repeated while the database is unavailable, for some minutes.
+func InBatches[T any](ctx context.Context, d *DB, all []T, prepare func(*Tx) error, do func(*Tx, T) error, done func([]T)) error {
 	for len(all) > 0 {
 		n := 0
 		err := Persist(ctx, func() error {
