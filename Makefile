@@ -1,4 +1,4 @@
-.PHONY: help demo test flaky faults simulate mutants comments lint bench scale build clean
+.PHONY: help demo test flaky faults simulate mutants comments lint bench scale fair build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { line = sprintf("  %-10s", $$1); n = split($$2, word, " "); \
@@ -48,6 +48,9 @@ bench: ## measure the CPU per request of the platform and of a bare reverse prox
 N ?= 100000
 scale: ## measure the keeper with N authorizers: refreshes, memory, and that no token in use expires (make scale N=1000000)
 	N=$(N) scripts/with-servers.sh bench/scale.sh
+
+fair: ## measure what a quiet tenant notices of a noisy one with up to 5,000 slow calls in flight, and what a refused call costs
+	scripts/with-servers.sh bench/fair.sh
 
 build: ## build the static binaries that the Dockerfile ships, into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags=-s -o bin/ ./cmd/...

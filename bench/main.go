@@ -1,8 +1,9 @@
 // Command bench measures a warm closeSession through the platform as it is shipped and through a
 // bare httputil.ReverseProxy, both with the same upstream. With "scale" as its first argument it
-// fills a database with very many authorizers and watches the keeper renew their tokens.
-// bench/run.sh and bench/scale.sh build and start it (make bench, make scale); docs/performance.md
-// describes it and has the results.
+// fills a database with very many authorizers and watches the keeper renew their tokens. With "fair"
+// it measures what one tenant notices of another. bench/run.sh, bench/scale.sh and bench/fair.sh build
+// and start it (make bench, make scale, make fair); docs/performance.md describes it and has the
+// results.
 package main
 
 import (
@@ -48,6 +49,9 @@ func main() {
 	run := measureClose
 	if len(os.Args) > 1 && os.Args[1] == "scale" {
 		run = measureScale
+	}
+	if len(os.Args) > 1 && os.Args[1] == "fair" {
+		run = measureFair
 	}
 	err := run(ctx, os.Stdout)
 	stop()
@@ -196,7 +200,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := b.sim.Settle(ctx); err != nil {
 		return err
 	}
-	jwt, err := b.onboard(ctx)
+	_, jwt, err := b.onboard(ctx, "bench", wechatsim.SampleService)
 	b.platform.path, b.platform.jwt = "/v1/authorizers/"+string(wechatsim.SampleService)+closePath, jwt
 	return err
 }

@@ -16,38 +16,43 @@ import (
 	"strings"
 	"time"
 
-	"wxplatform/wechat/wechatsim"
+	"wxplatform/wechat"
 )
 
 const redirect = "http://127.0.0.1/welcome"
 
 // onboard creates a tenant with a client through the operator's commands, has a merchant authorize
-// through an invitation, and returns the client's JWT.
-func (b *bench) onboard(ctx context.Context) (jwt string, err error) {
-	id, secret, err := b.newClient(ctx)
+// through an invitation, and returns the tenant and the client's JWT.
+func (b *bench) onboard(ctx context.Context, name string, merchant wechat.AppID) (tenant, jwt string, err error) {
+	tenant, id, secret, err := b.newClient(ctx, name)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}
 	got, err := b.platform.ask(ctx, "/oauth/token", "application/x-www-form-urlencoded", "", form.Encode())
 	if err != nil {
-		return "", err
-	}
-	jwt = got["access_token"]
-	made, err := b.platform.ask(ctx, "/v1/invitations", "application/json", jwt, `{"redirect_url":"`+redirect+`","kind":"pc"}`)
-	if err != nil {
-		return "", err
-	}
-	return jwt, b.consent(ctx, made["url"])
-}
-
-func (b *bench) newClient(ctx context.Context) (id, secret string, err error) {
-	var tenant, client struct{ ID, Secret string }
-	if err := b.operate(ctx, &tenant, "tenant", "create", "bench", "--redirect", redirect); err != nil {
 		return "", "", err
 	}
+	jwt = got["access_token"]
+	return tenant, jwt, b.invite(ctx, jwt, merchant)
+}
+
+// invite has a merchant authorize through a new invitation of the tenant whose JWT it is.
+func (b *bench) invite(ctx context.Context, jwt string, merchant wechat.AppID) error {
+	made, err := b.platform.ask(ctx, "/v1/invitations", "application/json", jwt, `{"redirect_url":"`+redirect+`","kind":"pc"}`)
+	if err != nil {
+		return err
+	}
+	return b.consent(ctx, made["url"], merchant)
+}
+
+func (b *bench) newClient(ctx context.Context, name string) (owner, id, secret string, err error) {
+	var tenant, client struct{ ID, Secret string }
+	if err := b.operate(ctx, &tenant, "tenant", "create", name, "--redirect", redirect); err != nil {
+		return "", "", "", err
+	}
 	err = b.operate(ctx, &client, "client", "create", tenant.ID)
-	return client.ID, client.Secret, err
+	return tenant.ID, client.ID, client.Secret, err
 }
 
 func (b *bench) operate(ctx context.Context, into any, args ...string) error {
@@ -88,9 +93,9 @@ func (p *program) ask(ctx context.Context, path, contentType, jwt, body string) 
 
 var button = regexp.MustCompile(`<a class="go" href="([^"]+)"`)
 
-// consent does what a merchant does with an invitation: it opens WeChat's page, consents for the
-// sample account, and returns.
-func (b *bench) consent(ctx context.Context, invitation string) error {
+// consent does what a merchant does with an invitation: it opens WeChat's page, consents, and
+// returns.
+func (b *bench) consent(ctx context.Context, invitation string, merchant wechat.AppID) error {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		return err
@@ -104,15 +109,15 @@ func (b *bench) consent(ctx context.Context, invitation string) error {
 	if found == nil {
 		return errors.New("the invitation's page has no button")
 	}
-	wechat, err := url.Parse(html.UnescapeString(found[1]))
+	consent, err := url.Parse(html.UnescapeString(found[1]))
 	if err != nil {
 		return err
 	}
-	given, err := b.sim.Consent(ctx, wechat.Query().Get("pre_auth_code"), wechatsim.SampleService, 1)
+	given, err := b.sim.Consent(ctx, consent.Query().Get("pre_auth_code"), merchant, 1)
 	if err != nil {
 		return err
 	}
-	_, location, err := visit(ctx, browser, given.AppendTo(wechat.Query().Get("redirect_uri")))
+	_, location, err := visit(ctx, browser, given.AppendTo(consent.Query().Get("redirect_uri")))
 	if err == nil && !strings.Contains(location, "result=authorized") {
 		err = fmt.Errorf("the merchant's browser ends at %q", location)
 	}

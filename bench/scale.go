@@ -118,7 +118,7 @@ func (s *scale) serveSlowWeChat() error {
 	s.address, faults[0] = freeAddress()
 	s.private, faults[1] = freeAddress()
 	s.sim, faults[2] = wechatsim.New(wechatsim.Config{
-		EventURL: "http://" + s.address + "/wechat/events", NoSamples: true,
+		EventURL: "http://" + s.address + "/wechat/events", NoSamples: s.n > 0,
 		Times: wechatsim.Times{AccessToken: s.times.Life, Overlap: s.times.Overlap, RefreshGrace: s.times.Overlap},
 	})
 	if err := errors.Join(faults[:]...); err != nil {
