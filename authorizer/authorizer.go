@@ -1,8 +1,8 @@
 // Package authorizer stores the merchants' accounts and calls WeChat with their access tokens. It
 // knows who may act for an account and what the merchant granted, and keeps the tokens fresh.
 //
-// Packages that offer an API of WeChat's (session) call Admit and then Call. While SQL is
-// unavailable both still work for accounts that this process or Redis knows, until their access
+// Packages that offer an API of WeChat's (session) call Admit, Begin and Turn.Call. While SQL is
+// unavailable these still work for accounts that this process or Redis knows, until their access
 // tokens expire (docs/design.md, "Redis or SQL down"); everything that changes or lists accounts
 // fails with db.ErrUnavailable.
 package authorizer
