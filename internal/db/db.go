@@ -185,14 +185,14 @@ func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), text
 // looks like an outage, and no request may cause one of those.
 func storable(args []any) error {
 	for _, arg := range args {
-		if s, is := arg.(Stamp); is {
-			if _, err := s.Value(); err != nil {
+		v := reflect.Indirect(reflect.ValueOf(arg)) // a field of a row may be passed by its address
+		if v.Kind() == reflect.String && (!utf8.ValidString(v.String()) || strings.IndexByte(v.String(), 0) >= 0) {
+			return ErrText
+		}
+		if v.Kind() == reflect.Struct && v.Type() == reflect.TypeFor[Stamp]() {
+			if _, err := v.Interface().(Stamp).Value(); err != nil {
 				return err
 			}
-			continue
-		}
-		if v := reflect.ValueOf(arg); v.Kind() == reflect.String && (!utf8.ValidString(v.String()) || strings.IndexByte(v.String(), 0) >= 0) {
-			return ErrText
 		}
 	}
 	return nil

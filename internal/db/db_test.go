@@ -177,7 +177,8 @@ func raise(t *testing.T, d *db.DB) {
 func TestATextThatSQLCannotStoreIsRefusedAndIsNotAnOutage(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		type id string
-		for _, bad := range []any{"a\x00", "\xff", id("\xff")} {
+		byAddress := id("\xff")
+		for _, bad := range []any{"a\x00", "\xff", id("\xff"), &byAddress} {
 			_, reading := db.One(ctx, d, db.Value[string], `SELECT id FROM tenants WHERE id = $1`, bad)
 			_, writing := db.Exec(ctx, d, `INSERT INTO tenants (id, name, redirects, created_at) VALUES ($1, 'x', '[]', 1)`, bad)
 			for _, err := range []error{reading, writing} {

@@ -36,8 +36,10 @@ func TestAStampReadsWhatItWrote(t *testing.T) {
 func TestAStampRefusesWhatDoesNotFit(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		for _, far := range []time.Time{time.Unix(math.MaxInt64/1000, 0), time.Unix(math.MinInt64/1000, 0), time.Unix(1<<60, 0), time.Unix(-1<<60, 0)} {
-			if _, err := stored(t, d, db.Stamp(far)); err == nil || !strings.Contains(err.Error(), "does not fit") || errors.Is(err, db.ErrUnavailable) {
-				t.Errorf("%v: got %v, want it refused", far, err)
+			for _, value := range []any{db.Stamp(far), (*db.Stamp)(&far)} {
+				if _, err := stored(t, d, value); err == nil || !strings.Contains(err.Error(), "does not fit") || errors.Is(err, db.ErrUnavailable) {
+					t.Errorf("%v as %T: got %v, want it refused", far, value, err)
+				}
 			}
 		}
 	})
