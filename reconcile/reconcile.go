@@ -13,6 +13,7 @@ import (
 
 	"wxplatform/authorizer"
 	"wxplatform/internal/db"
+	"wxplatform/tenant"
 	"wxplatform/walk"
 	"wxplatform/wechat"
 )
@@ -81,10 +82,10 @@ func unlessTaken(err error) error {
 	return err
 }
 
-// Reconcile compares the whole list now, for the operator. It may be repeated, also after it
-// was cut off. progress is told after each page. It fails with walk.ErrUnderWay while another walk
+// Reconcile compares the whole list now, for the operator; by is recorded. It may be repeated, also
+// after it was cut off. progress is told after each page. It fails with walk.ErrUnderWay while another walk
 // is under way. A slow or unavailable database delays it, and fails it only after some minutes.
-func (s *Service) Reconcile(ctx context.Context, progress func(Report)) (Report, error) {
+func (s *Service) Reconcile(ctx context.Context, by tenant.Actor, progress func(Report)) (Report, error) {
 	return s.reconcile(ctx, walk.Command, progress)
 }
 

@@ -46,7 +46,7 @@ type assignedView struct {
 func (c reconcileCmd) Run(s shell) error {
 	return withPlatform(s, func(ctx context.Context, p *platform) error {
 		by := s.actor("reconcile")
-		found, err := p.reconciling.Reconcile(ctx, progressTo(s.errOut, time.Now))
+		found, err := p.reconciling.Reconcile(ctx, by, progressTo(s.errOut, time.Now))
 		if errors.Is(err, walk.ErrUnderWay) {
 			return fmt.Errorf("%w: run this again when it is done", err)
 		}

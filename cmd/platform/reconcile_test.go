@@ -117,7 +117,7 @@ func TestReconcilingWaitsForASlowDatabase(t *testing.T) {
 		w.sim.AddSynthetic(many)
 		over := slow[w.platform.db.Engine()](w)
 		defer over()
-		found, err := w.platform.reconciling.Reconcile(anyContext, func(reconcile.Report) {})
+		found, err := w.platform.reconciling.Reconcile(anyContext, tenant.Program, func(reconcile.Report) {})
 		if err != nil || found.Counts[reconcile.Adopted] != many {
 			w.t.Fatalf("got %+v, %v, want %d adopted", found.Counts, err, many)
 		}
@@ -238,7 +238,7 @@ func TestOneReplicaWalksAtATime(t *testing.T) {
 		first := errgroup.Group{}
 		first.Go(func() error { return w.operate(anyContext, &struct{}{}, "reconcile") })
 		w.eventually("the first to walk", func() bool { return w.sim.Calls(listPath) > 0 })
-		_, err := w.platform.reconciling.Reconcile(anyContext, func(reconcile.Report) {})
+		_, err := w.platform.reconciling.Reconcile(anyContext, tenant.Program, func(reconcile.Report) {})
 		if !errors.Is(err, walk.ErrUnderWay) {
 			w.t.Errorf("got %v, want ErrUnderWay", err)
 		}
@@ -254,7 +254,7 @@ func TestAWalkThatDiedLeavesOnlyItsLease(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
 	w.sim.Fault(wechatsim.Fault{Path: listPath, Code: 45009})
-	if _, err := w.platform.reconciling.Reconcile(anyContext, func(reconcile.Report) {}); err == nil {
+	if _, err := w.platform.reconciling.Reconcile(anyContext, tenant.Program, func(reconcile.Report) {}); err == nil {
 		t.Error("got no error, want the list's")
 	}
 	w.reconcile() // a walk that failed gave its lease back

@@ -9,6 +9,7 @@ import (
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
+	"wxplatform/tenant"
 )
 
 type resealCmd struct {
@@ -99,7 +100,7 @@ func (c resealCmd) reseal(ctx context.Context, s shell, p *platform) (resealView
 			counts[id] += n
 		}
 	}
-	recorded, err := p.forgetKeys(ctx, began, counts, c.Check)
+	recorded, err := p.forgetKeys(ctx, operator(), began, counts, c.Check)
 	view.Keys = viewSealingKeys(p.ring, recorded, counts)
 	return view, err
 }
@@ -152,7 +153,7 @@ func (t *tableResult) add(step db.Resealed) {
 // forgetKeys removes from the database the record of each old key that nothing is sealed under and
 // that no process used since well before the count began. It returns the records that are left;
 // with checkOnly it removes none.
-func (p *platform) forgetKeys(ctx context.Context, began time.Time, counts map[seal.KeyID]int, checkOnly bool) ([]db.SealingKey, error) {
+func (p *platform) forgetKeys(ctx context.Context, by tenant.Actor, began time.Time, counts map[seal.KeyID]int, checkOnly bool) ([]db.SealingKey, error) {
 	recorded, err := p.db.SealingKeys(ctx)
 	if err != nil || checkOnly {
 		return recorded, err
@@ -161,7 +162,7 @@ func (p *platform) forgetKeys(ctx context.Context, began time.Time, counts map[s
 		if counts[k.ID] > 0 || k.ID == p.ring.Keys()[0] || k.Seen.After(began.Add(-keyIdleAfter)) {
 			continue
 		}
-		if _, err := p.db.ForgetKey(ctx, k); err != nil {
+		if _, err := p.db.ForgetKey(ctx, string(by), k); err != nil {
 			return nil, err
 		}
 	}

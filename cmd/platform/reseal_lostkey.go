@@ -17,7 +17,7 @@ func (c resealCmd) discardLostKey(ctx context.Context, s shell, p *platform) err
 	if err != nil {
 		return err
 	}
-	s.actor("reseal --give-up")
+	by := s.actor("reseal --give-up")
 	var tables []*tableResult
 	for _, table := range p.sealedTables() {
 		done, err := resealTable(ctx, s, table, db.Page{Most: resealPage, Lost: lost.ID})
@@ -26,7 +26,7 @@ func (c resealCmd) discardLostKey(ctx context.Context, s shell, p *platform) err
 		}
 		tables = append(tables, done)
 	}
-	forgotten, err := p.db.ForgetKey(ctx, lost)
+	forgotten, err := p.db.ForgetKey(ctx, string(by), lost)
 	if err != nil {
 		return err
 	}

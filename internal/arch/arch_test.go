@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"session":          {"authorizer", "tenant", "wechat"},
 	"inbox":            {"invitation", "authorizer", "component", "wechat"},
 	"invitation":       {"authorizer", "component", "tenant", "token", "wechat"}, // token: an exchange's answer is a token.Answer
-	"reconcile":        {"authorizer", "walk", "wechat"},
+	"reconcile":        {"authorizer", "tenant", "walk", "wechat"},               // tenant: an operator's order names its tenant.Actor
 	"authorizer":       {"component", "quota", "share", "tenant", "token", "walk", "wechat"},
 	"quota":            {"wechat"},
 	"share":            {},

@@ -84,11 +84,11 @@ func TestAKeyIsForgottenUnlessItIsUsedMeanwhile(t *testing.T) {
 		if err := d.StillSeals(ctx, own); err != nil {
 			t.Fatal(err)
 		}
-		if gone, err := d.ForgetKey(ctx, read[0]); err != nil || gone {
+		if gone, err := d.ForgetKey(ctx, "operator:a@b", read[0]); err != nil || gone {
 			t.Errorf("got it forgotten: %v, %v, want it kept: it was used meanwhile", gone, err)
 		}
 		read, _ = d.SealingKeys(ctx)
-		if gone, err := d.ForgetKey(ctx, read[0]); err != nil || !gone {
+		if gone, err := d.ForgetKey(ctx, "operator:a@b", read[0]); err != nil || !gone {
 			t.Errorf("got it forgotten: %v, %v, want it gone", gone, err)
 		}
 	})
