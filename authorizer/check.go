@@ -46,7 +46,7 @@ func (q checks) Lease(ctx context.Context, c check) (check, bool, error) {
 	}
 	until := now.Add(checkLease)
 	mine, err := q.table.reschedule(ctx, q.db, c, until, c.Done)
-	c.At = db.Millis(until)
+	c.At = until
 	return c, mine, err
 }
 

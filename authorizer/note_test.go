@@ -250,9 +250,9 @@ func leased(t *testing.T, r *Registry) check {
 		now = r.db.Clock().Add(time.Minute)
 	}
 	r.db.Clock = func() time.Time { return now }
-	c, ok, err := checks{r}.Lease(ctx, check{AppID: id, At: 1})
-	if err != nil || !ok || c.At != db.Millis(now.Add(checkLease)) {
-		t.Fatalf("got a lease until %d, %v, %v, want one from now", c.At, ok, err)
+	c, ok, err := checks{r}.Lease(ctx, check{AppID: id, At: time.UnixMilli(1)})
+	if err != nil || !ok || !c.At.Equal(now.Add(checkLease).Truncate(time.Millisecond)) {
+		t.Fatalf("got a lease until %v, %v, %v, want one from now", c.At, ok, err)
 	}
 	return c
 }

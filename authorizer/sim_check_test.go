@@ -35,13 +35,11 @@ func (w *world) look() seen {
 
 func (w *world) scan(scan db.Scan) (seen, error) {
 	var s seen
-	var at [7]int64
+	var sought, check time.Time
 	var sealed [3][]byte
-	err := scan(&s.fence, &s.version, &at[0], &at[1], &at[2], &at[3], &at[4], &sealed[0], &sealed[1], &sealed[2], &s.state, &at[5], &at[6])
-	for i, t := range []*time.Time{&s.lease, &s.unsettled, &s.retry, &s.due, &s.retired} {
-		*t = db.Time(at[i])
-	}
-	s.sought, s.checks = at[5] > 0, at[6] > 0
+	err := scan(&s.fence, &s.version, (*db.Stamp)(&s.lease), (*db.Stamp)(&s.unsettled), (*db.Stamp)(&s.retry), (*db.Stamp)(&s.due), (*db.Stamp)(&s.retired),
+		&sealed[0], &sealed[1], &sealed[2], &s.state, (*db.Stamp)(&sought), (*db.Stamp)(&check))
+	s.sought, s.checks = !sought.IsZero(), !check.IsZero()
 	for i, column := range []string{"access", "refresh", "spare"} {
 		plain, opening := w.ring.Open(sealed[i], "tokens", column, string(token.Authorizer), string(id))
 		err = errors.Join(err, opening)

@@ -278,13 +278,13 @@ func (t table) scheduleCheck(ctx context.Context, id wechat.AppID) error {
 // check is one account whose authorization is checked.
 type check struct {
 	AppID wechat.AppID
-	At    int64
-	Done  int // how often WeChat contradicted already
+	At    time.Time // when it is due
+	Done  int       // how often WeChat contradicted already
 }
 
 func readCheck(scan db.Scan) (check, error) {
 	var c check
-	err := scan(&c.AppID, &c.At, &c.Done)
+	err := scan(&c.AppID, (*db.Stamp)(&c.At), &c.Done)
 	return c, err
 }
 
@@ -303,7 +303,7 @@ func (t table) reschedule(ctx context.Context, q db.Querier, c check, to time.Ti
 	rows, err := db.Exec(ctx, q, `
 		UPDATE authorizers
 		SET check_at = $3, checks = $4
-		WHERE appid = $1 AND check_at = $2`, string(c.AppID), c.At, db.Stamp(to), done)
+		WHERE appid = $1 AND check_at = $2`, string(c.AppID), db.Stamp(c.At), db.Stamp(to), done)
 	return rows > 0, err
 }
 

@@ -152,8 +152,10 @@ func (s *scale) one(i int) filled {
 		got = used
 	}
 	expires := got.Add(life)
-	f.Version, f.Expires, f.Early, f.Late = db.Millis(got), db.Millis(expires), db.Millis(expires.Add(-early)), db.Millis(expires.Add(-late))
-	f.Due, f.Used = db.Millis(due), db.Millis(used)
+	f.Version, f.Expires, f.Early, f.Late = got.UnixMilli(), expires.UnixMilli(), expires.Add(-early).UnixMilli(), expires.Add(-late).UnixMilli()
+	if f.Used = used.UnixMilli(); !due.IsZero() {
+		f.Due = due.UnixMilli()
+	}
 	f.Access = s.sealed("access", id, seal.NewSecret("77_"+strings.Repeat(rand.Text(), 5)))
 	f.Refresh = s.sealed("refresh", id, seal.NewSecret(s.sim.RefreshToken(id)))
 	return f

@@ -459,17 +459,17 @@ func (w *world) insertAll(fresh []wechat.AppID) error {
 		now, err := tx.Now(context.Background())
 		tx.Changed()
 		for _, id := range fresh {
-			err = errors.Join(err, w.insert(tx, id, db.Millis(now)))
+			err = errors.Join(err, w.insert(tx, id, now))
 		}
 		return err
 	})
 }
 
-func (w *world) insert(tx *db.Tx, id wechat.AppID, now int64) error {
+func (w *world) insert(tx *db.Tx, id wechat.AppID, now time.Time) error {
 	ctx := context.Background()
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO authorizers (appid, tenant, kind, verify_type, permission_sets, profile_at, authorized_at, created_at)
-		VALUES ($1, $2, 'service', 0, $3, $4, $4, $4)`, string(id), w.tenant, wechat.PermissionSets{1, 2, 3, 6, 11}.String(), now)
+		VALUES ($1, $2, 'service', 0, $3, $4, $4, $4)`, string(id), w.tenant, wechat.PermissionSets{1, 2, 3, 6, 11}.String(), db.Stamp(now))
 	if err != nil {
 		return err
 	}

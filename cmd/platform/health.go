@@ -42,22 +42,31 @@ type refusal struct {
 }
 
 // outage is the time since when a dependency has been unreachable; zero while it is reachable.
-type outage struct{ since atomic.Int64 }
+type outage struct{ since atomic.Pointer[time.Time] }
 
 // record takes the result of an attempt to reach the dependency, and returns since when it has been
 // unreachable.
 func (o *outage) record(err error) time.Time {
 	if err == nil {
-		o.since.Store(0)
+		o.since.Store(nil)
 		return time.Time{}
 	}
-	o.since.CompareAndSwap(0, time.Now().UnixMilli())
-	return db.Time(o.since.Load())
+	now := time.Now()
+	o.since.CompareAndSwap(nil, &now)
+	return o.begun()
+}
+
+// begun returns since when the dependency has been unreachable, or the zero time.
+func (o *outage) begun() time.Time {
+	if since := o.since.Load(); since != nil {
+		return *since
+	}
+	return time.Time{}
 }
 
 // up is 1 while the dependency is reachable, else 0.
 func (o *outage) up() float64 {
-	if o.since.Load() == 0 {
+	if o.since.Load() == nil {
 		return 1
 	}
 	return 0

@@ -26,11 +26,11 @@ func TestReadySaysWhatIsAwayAndSinceWhen(t *testing.T) {
 	if !p.degraded("Redis has been unreachable since ") {
 		t.Errorf("got %+v, want Redis away", p.ready(anyContext))
 	}
-	since := p.health.redis.since.Load()
+	since := p.health.redis.begun()
 	time.Sleep(5 * time.Millisecond)
 	p.ready(anyContext)
-	if again := p.health.redis.since.Load(); again != since || since == 0 {
-		t.Errorf("got it away since %d and then since %d, want the first time kept", since, again)
+	if again := p.health.redis.begun(); again != since || since.IsZero() {
+		t.Errorf("got it away since %v and then since %v, want the first time kept", since, again)
 	}
 	if p.health.redis.up() != 0 || p.health.sql.up() != 1 {
 		t.Error("got the wrong one up")
@@ -134,13 +134,13 @@ func TestWeChatIsReachedAgainWithTheFirstCallThatGetsThrough(t *testing.T) {
 	for range unsentThreshold - 1 {
 		h.reached(away)
 	}
-	since := h.wechat.since.Load()
-	if h.unsent.Load() >= unsentThreshold || since == 0 {
+	since := h.wechat.begun()
+	if h.unsent.Load() >= unsentThreshold || since.IsZero() {
 		t.Error("got it out of reach before the third call")
 	}
 	h.reached(away)
 	h.reached(nil)
-	if h.unsent.Load() != 0 || h.wechat.since.Load() != 0 {
+	if h.unsent.Load() != 0 || !h.wechat.begun().IsZero() {
 		t.Error("got it out of reach after a call that got through")
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"wxplatform/internal/db"
 )
 
 // answerReady answers /readyz: 503 while stopping, else 200.
@@ -58,7 +57,7 @@ func reasonIf(is bool, text string, args ...any) []string {
 }
 
 func (p *platform) wechatReason() []string {
-	return reasonIf(p.health.unsent.Load() >= unsentThreshold, "WeChat has been unreachable since %s: check DNS, the firewall and outbound network access", timeOfDay(db.Time(p.health.wechat.since.Load())))
+	return reasonIf(p.health.unsent.Load() >= unsentThreshold, "WeChat has been unreachable since %s: check DNS, the firewall and outbound network access", timeOfDay(p.health.wechat.begun()))
 }
 
 func (p *platform) ticketReason(now time.Time) []string {

@@ -17,7 +17,7 @@ func (s *Stamp) Scan(value any) error {
 	if !ok {
 		return fmt.Errorf("a time must be a BIGINT of milliseconds, not %T", value)
 	}
-	*s = Stamp(Time(ms))
+	*s = Stamp(fromMillis(ms))
 	return nil
 }
 
@@ -27,5 +27,5 @@ func (s Stamp) Value() (driver.Value, error) {
 	if seconds := t.Unix(); seconds <= math.MinInt64/1000 || seconds >= math.MaxInt64/1000 {
 		return nil, fmt.Errorf("the time %v does not fit into a BIGINT of milliseconds", t)
 	}
-	return Millis(t), nil
+	return millis(t), nil
 }

@@ -24,7 +24,7 @@ func Now(ctx context.Context, q Querier) (time.Time, error) {
 
 func (d *DB) read(ctx context.Context, q Querier) (time.Time, error) {
 	if d.Clock != nil {
-		return Time(Millis(d.Clock())), nil
+		return fromMillis(millis(d.Clock())), nil
 	}
 	at, err := One(ctx, q, Value[Stamp], d.For(now))
 	return time.Time(at), err
@@ -77,16 +77,16 @@ func (j *jumps) noticed(now time.Time, within time.Duration) bool {
 	return !j.last.IsZero() && now.Sub(j.last) < within
 }
 
-// Millis returns t in Unix milliseconds, 0 for the zero time: a time as SQL stores it. See Stamp.
-func Millis(t time.Time) int64 {
+// millis returns t in Unix milliseconds, 0 for the zero time, as SQL stores it.
+func millis(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
 	return t.UnixMilli()
 }
 
-// Time is the inverse of Millis.
-func Time(ms int64) time.Time {
+// fromMillis is the inverse of millis.
+func fromMillis(ms int64) time.Time {
 	if ms == 0 {
 		return time.Time{}
 	}
@@ -95,4 +95,4 @@ func Time(ms int64) time.Time {
 
 // Next returns the number after last: last+1 or the time in milliseconds, whichever is larger. So
 // after an old dump was restored, new numbers are still above all that were used before.
-func Next(last int64, now time.Time) int64 { return max(last+1, Millis(now)) }
+func Next(last int64, now time.Time) int64 { return max(last+1, millis(now)) }
