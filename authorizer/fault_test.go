@@ -32,7 +32,7 @@ func code(t *testing.T, n int) error {
 	return answered(t, fmt.Sprintf(`{"errcode":%d,"errmsg":"x rid: 666188b4-774b1b9f-5cbb8e23"}`, n))
 }
 
-func TestWhoseFaultAFailedAskIs(t *testing.T) {
+func TestEffectOfARefusedRefresh(t *testing.T) {
 	now := time.Now()
 	for name, c := range map[string]struct {
 		err  error
@@ -63,7 +63,7 @@ func TestWhoseFaultAFailedAskIs(t *testing.T) {
 	}
 }
 
-func TestOnlyTwoRefusalsOfACallSaySomethingOfTheAuthorizer(t *testing.T) {
+func TestEffectOfARefusedCall(t *testing.T) {
 	for n, want := range map[int]effect{61003: {doubt: true}, 42007: passwordChanged, 45009: {}, 45011: {}, 48001: {}, 61007: {}, 61004: {}, 40001: {}, 61023: {}, -1: {}} {
 		if got := effectOfCall(code(t, n)); got != want {
 			t.Errorf("%d: got %+v, want %+v", n, got, want)
@@ -71,7 +71,7 @@ func TestOnlyTwoRefusalsOfACallSaySomethingOfTheAuthorizer(t *testing.T) {
 	}
 }
 
-func TestWhatARefusalMeansForTheToken(t *testing.T) {
+func TestRefusalsThatPackageTokenMustKnow(t *testing.T) {
 	now := time.Date(2026, 3, 1, 10, 0, 30, 0, time.UTC)
 	for n, until := range map[int]string{45009: "16:02:30", 45011: "10:01:10"} {
 		var later *token.NotBefore

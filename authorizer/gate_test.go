@@ -24,7 +24,7 @@ func TestAJWTForOneAccountIsNotAdmittedToAnother(t *testing.T) {
 	}
 }
 
-func TestTheAccountIsThePathsOrTheJWTs(t *testing.T) {
+func TestTheAccountComesFromThePathOrTheJWT(t *testing.T) {
 	for _, c := range []struct {
 		names, values []string
 		bound         string

@@ -20,7 +20,8 @@ import (
 	"wxplatform/wechat"
 )
 
-// keeping is a registry before a WeChat that answers every refresh, at once or when it is told.
+// keeping is a registry with a WeChat that answers every refresh, at once or when the test allows
+// it.
 type keeping struct {
 	*Registry
 	asks  atomic.Int64
@@ -64,7 +65,7 @@ func (k *keeping) answer(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// due has n authorizers whose tokens are in use and due.
+// due creates n authorizers whose tokens are in use and due.
 func (k *keeping) due(t *testing.T, n int, used time.Duration) (ids []wechat.AppID) {
 	t.Helper()
 	for i := range n {
@@ -109,7 +110,7 @@ func fastest() *quota.Pace {
 	return p
 }
 
-func TestAFirstStrideIsNoBurst(t *testing.T) {
+func TestRenewalsDoNotBeginWithABurst(t *testing.T) {
 	k := keep(t, dbtest.SQLite(t))
 	k.due(t, 300, time.Minute)
 	stopped, stop := context.WithCancel(ctx)
@@ -127,7 +128,7 @@ func TestAFirstStrideIsNoBurst(t *testing.T) {
 	}
 }
 
-func TestSomeThatFailDoNotKeepTheOthersWaiting(t *testing.T) {
+func TestFailedRenewalsDoNotDelayOthers(t *testing.T) {
 	k := keep(t, dbtest.SQLite(t))
 	k.due(t, 70, time.Minute)
 	k.codes.Store(61003)
@@ -137,7 +138,7 @@ func TestSomeThatFailDoNotKeepTheOthersWaiting(t *testing.T) {
 	}
 }
 
-func TestBeyondTheBudgetOnlyCallersGetTokens(t *testing.T) {
+func TestBeyondTheBudgetOnlyCallersRefresh(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		k := keep(t, d)
 		ids := k.due(t, 20, time.Minute)
@@ -158,7 +159,7 @@ func TestBeyondTheBudgetOnlyCallersGetTokens(t *testing.T) {
 	})
 }
 
-func TestWarmTokensGoByThePaceOfTheDay(t *testing.T) {
+func TestWarmTokensAreRenewedAtTheDaysPace(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		k := keep(t, d)
 		k.due(t, 5, 3*24*time.Hour)
@@ -179,7 +180,7 @@ func TestWarmTokensGoByThePaceOfTheDay(t *testing.T) {
 	})
 }
 
-func TestWeChatsOwnQuotaIsTheBudgetWhereTheOperatorGaveNone(t *testing.T) {
+func TestWeChatsQuotaIsTheDefaultBudget(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		k := keep(t, d)
 		k.due(t, 3, time.Minute)
@@ -207,15 +208,15 @@ func TestWeChatsOwnQuotaIsTheBudgetWhereTheOperatorGaveNone(t *testing.T) {
 	})
 }
 
-// However many renewals wait for WeChat and for the database, whoever waits for a token gets it as
-// fast as ever.
-func TestCallersGoBeforeRenewals(t *testing.T) {
+// However many renewals wait for WeChat and for the database, a caller gets its token as fast as
+// without them.
+func TestCallersAreServedBeforeRenewals(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		k := keep(t, d)
 		ids := k.due(t, most+1, time.Minute)
 		caller, gate := ids[0], make(chan struct{})
 		open := sync.OnceFunc(func() { close(gate) })
-		t.Cleanup(open) // before the server's, which waits for all
+		t.Cleanup(open) // before the server's cleanup, which waits for all requests
 		for _, id := range ids[1:] {
 			k.stall.Store(string(id), gate)
 		}
@@ -237,9 +238,9 @@ func TestCallersGoBeforeRenewals(t *testing.T) {
 	})
 }
 
-// While a keeper has as much under way as it ever has and WeChat answers none of it, two thirds of
-// the connections to WeChat are the callers'.
-func TestAKeeperHasAThirdOfWeChatsConnectionsAtMost(t *testing.T) {
+// While a keeper has as many requests in flight as it may and WeChat answers none, callers still
+// have two thirds of the connections to WeChat.
+func TestAKeeperUsesAtMostAThirdOfTheConnections(t *testing.T) {
 	const callers = 340 // of 512
 	k := keep(t, dbtest.SQLite(t))
 	ids, gate := k.due(t, most+40, time.Minute), make(chan struct{})

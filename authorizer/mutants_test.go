@@ -15,12 +15,12 @@ import (
 	"wxplatform/internal/testenv"
 )
 
-// mutant is the code without one guard. What the simulation finds then says what the guard is for,
-// and that the simulation sees it.
+// mutant is the code without one guard. The violations that the simulation then finds show what the
+// guard is for.
 type mutant struct{ guard, file, old, new string }
 
 var mutants = []mutant{
-	{"an outcome that nobody knows makes the row suspect", "token/row.go", "if how == unknown {", "if false {"},
+	{"an unknown outcome makes the row suspect", "token/row.go", "if how == unknown {", "if false {"},
 	{"a holder that vanished makes the row suspect", "token/row.go", "	r.lease = time.Time{}\n	r.unsettle(m.settles(), m)\n", "	r.lease = time.Time{}\n"},
 	{"a late success makes the row suspect", "token/row.go", "	if late {\n		r.unsettle(m.now, m)", "	if false {\n		r.unsettle(m.now, m)"},
 	{"a late success is not clean", "token/row.go", "clean := !late && !r.unsettled", "clean := !r.unsettled"},
@@ -30,8 +30,8 @@ var mutants = []mutant{
 	{"the refresh token that an unclean success replaces becomes the spare", "token/row.go", "		r.keep(old, oldVersion)\n", "		_, _ = old, oldVersion\n"},
 	{"the spare is tried when the row's own is refused", "token/attempt.go", "c.refreshDead && !c.spare.IsZero()", "c.refreshDead && false"},
 	{"an exchange is clean only 12 s after the last claim", "token/row.go", "clean := sent.Sub(r.claimed) > m.Lease &&", "clean :="},
-	{"an exchange is not clean where the clock was set", "token/row.go", " && !m.jumped\n", "\n"},
-	{"what is unsettled stays that where the clock was set", "token/row.go", "if m.jumped && !r.unsettled.IsZero() {", "if false {"},
+	{"an exchange is not clean after the clock was set", "token/row.go", " && !m.jumped\n", "\n"},
+	{"an unsettled row stays unsettled after the clock was set", "token/row.go", "if m.jumped && !r.unsettled.IsZero() {", "if false {"},
 	{"an exchange ends the lease", "token/row.go", "	r.endLease(m) // a lease that was held leaves something unsettled\n", ""},
 	{"a lease holds", "token/row.go", "return m.now.Before(r.lease) && r.lease.Sub(m.now) <= m.Lease", "return false"},
 	{"a lease that ends too far ahead is over", "token/row.go", "m.now.Before(r.lease) && r.lease.Sub(m.now) <= m.Lease", "m.now.Before(r.lease)"},
@@ -45,18 +45,18 @@ var mutants = []mutant{
 	{"a fence is above what is stored", "token/row.go", "int64(max(r.fence, r.version))", "int64(r.fence)"},
 	{"a row that never issued what is known is suspect", "token/row.go", "if r.fence < m.known {", "if false {"},
 	{"an answer that SQL did not take is stored later", "token/attempt.go", "	a.storeLater(ctx, c, answer)\n", ""},
-	{"SQL's return drops nothing newer", "internal/mirror/newest.go", "if found && old.Version >= v.Version {", "if found && old.Version == v.Version {"},
-	{"a clock that is set back uses up no allowance", "token/row.go", "		r.forced = m.now\n", "		r.forced = m.now.Add(forcedWithin)\n"},
+	{"an older row does not replace a newer known token", "internal/mirror/newest.go", "if found && old.Version >= v.Version {", "if found && old.Version == v.Version {"},
+	{"a clock that is set back uses up no forced refresh", "token/row.go", "		r.forced = m.now\n", "		r.forced = m.now.Add(forcedWithin)\n"},
 	{"a listed refresh token overwrites nothing", "token/row.go", "if r.refresh.IsZero() && !refresh.IsZero() {", "if !refresh.IsZero() {"},
 	{"only a walk begun after the refusal counts", "authorizer/state.go", "c.Sought.IsZero() || !c.Sought.Before(begun) || ", "c.Sought.IsZero() || "},
-	{"a walk's word is about the token that was refused", "authorizer/state.go", " || c.Version != version {", " {"},
-	{"a failure of an older token is of the past", "authorizer/fault.go", "if err != nil || stored != version {\n			return c, err\n", "if _ = stored; err != nil {\n			return c, err\n"},
+	{"a walk counts only for the token that was refused", "authorizer/state.go", " || c.Version != version {", " {"},
+	{"a failure of an older token is ignored", "authorizer/fault.go", "if err != nil || stored != version {\n			return c, err\n", "if _ = stored; err != nil {\n			return c, err\n"},
 	{"a withdrawal is written only if no token came meanwhile", "authorizer/check.go", "if version != read {", "if _ = version; false {"},
 	{"a recovery that was not noted is found", "authorizer/state.go", "if health[one.id].Version > one.Version {", "if _ = health; false {"},
 }
 
-// TestEveryGuardIsWhereItsMutantTakesItAway keeps the list above true to the code.
-func TestEveryGuardIsWhereItsMutantTakesItAway(t *testing.T) {
+// TestEveryMutantFindsItsGuard checks the list above against the code.
+func TestEveryMutantFindsItsGuard(t *testing.T) {
 	for _, m := range mutants {
 		if _, err := m.source(); err != nil {
 			t.Error(err)
@@ -75,7 +75,7 @@ func (m mutant) source() ([]byte, error) {
 	return bytes.Replace(text, []byte(m.old), []byte(m.new), 1), nil
 }
 
-// TestMutants takes away each guard whose name MUTANT matches, and prints what that does as a row
+// TestMutants removes each guard whose name MUTANT matches, and prints the result as a row
 // of docs/custody.md: how many of MUTANTS histories broke an invariant, and which test of the
 // guard's package goes red. Without MUTANTS it does nothing.
 func TestMutants(t *testing.T) {
@@ -95,8 +95,8 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// The simulation has its own column; these tests are of histories too, or of the list above.
-var notOfTheGuard = []string{"TestSimulation", "TestASeedIsAHistory", "TestTheNewestTokenIsStoredWhateverHappens", "TestEveryGuardIsWhereItsMutantTakesItAway", "TestMutants"}
+// The simulation has its own column. The others run histories too, or check the list above.
+var notOfTheGuard = []string{"TestSimulation", "TestASeedReplaysTheSameHistory", "TestRandomHistoriesEndWithTheNewestTokenStored", "TestEveryMutantFindsItsGuard", "TestMutants"}
 
 // overlay is a file by which go builds the package over the mutated file.
 func (m mutant) overlay(t *testing.T) string {
@@ -123,14 +123,14 @@ func (m mutant) goTest(overlay string, args ...string) string {
 	command := exec.Command("go", append([]string{"test", "-overlay", overlay, "-count=1", "-vet=off"}, args...)...)
 	command.Dir = ".."
 	command.Env = append(testenv.Caller(), "SIMULATE="+testenv.Get("MUTANTS"), "SIMULATE_SEED=1", "MUTANTS=")
-	out, _ := command.CombinedOutput() // it fails where the guard is missed
+	out, _ := command.CombinedOutput() // it fails if a test misses the guard
 	return string(out)
 }
 
 var (
 	violations = regexp.MustCompile(`violations (\d+)`)
 	broken     = regexp.MustCompile(`seed \d+: ([\w-]+)`)
-	red        = regexp.MustCompile(`(?m)^(?:--- FAIL: |\s+)(Test\w+) \(\S+\)$`) // also one that was running when the time was over
+	red        = regexp.MustCompile(`(?m)^(?:--- FAIL: |\s+)(Test\w+) \(\S+\)$`) // also a test that was running when the time was over
 )
 
 func verdictOf(out string) string {

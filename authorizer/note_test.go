@@ -24,7 +24,7 @@ const (
 
 var ctx = context.Background()
 
-// registry is one before no WeChat, with one authorizer.
+// registry is a registry without a WeChat, with one authorizer.
 func registry(t *testing.T, d *db.DB) *Registry {
 	t.Helper()
 	r := replica(t, d, dbtest.Ring(t), nobody)
@@ -86,7 +86,7 @@ func (r *Registry) is(t *testing.T, want State) {
 	}
 }
 
-func TestAFailureOfAnOlderTokenIsOfThePast(t *testing.T) {
+func TestAFailureOfAnOlderTokenIsIgnored(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		r := registry(t, d)
 		old, err := r.tokens.Version(ctx, d, id)
@@ -113,7 +113,7 @@ func TestAFailureOfAnOlderTokenIsOfThePast(t *testing.T) {
 	})
 }
 
-func TestATokenGotWhileTheFailureWasNotedCounts(t *testing.T) {
+func TestATokenStoredWhileAFailureIsNotedEndsIt(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		r := registry(t, d)
 		version, err := r.tokens.Version(ctx, d, id)
@@ -141,7 +141,7 @@ func TestATokenGotWhileTheFailureWasNotedCounts(t *testing.T) {
 	})
 }
 
-func TestWhatBlocksCallsIsAnnouncedAndNothingElse(t *testing.T) {
+func TestOnlyStatesThatBlockCallsAreAnnounced(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		r := registry(t, d)
 		version, err := r.tokens.Version(ctx, d, id)
@@ -167,7 +167,7 @@ func TestWhatBlocksCallsIsAnnouncedAndNothingElse(t *testing.T) {
 	})
 }
 
-func TestARecoveryThatNobodyNotedIsFound(t *testing.T) {
+func TestARecoveryThatWasNotNotedIsFound(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		r := registry(t, d)
 		version, err := r.tokens.Version(ctx, d, id)
@@ -192,7 +192,7 @@ func TestARecoveryThatNobodyNotedIsFound(t *testing.T) {
 	})
 }
 
-// answers is a token.Asker to whom WeChat gives a token, and who dies before it notes that.
+// answers is a token.Asker that gets a token and dies before it notes that.
 type answers struct{}
 
 func (answers) Prepare(context.Context) error { return nil }
@@ -203,7 +203,7 @@ func (answers) Send(context.Context, seal.Secret) (token.Answer, error) {
 
 func (answers) Conclude(_ context.Context, err error) error { return err }
 
-func TestNothingIsNotedOfAStranger(t *testing.T) {
+func TestNothingIsNotedForAnUnknownAccount(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		r := registry(t, d)
 		if err := r.states.note(ctx, "wx00000000000000ff", passwordChanged, 0); !errors.Is(err, ErrUnknown) {
@@ -212,7 +212,7 @@ func TestNothingIsNotedOfAStranger(t *testing.T) {
 	})
 }
 
-func TestAWithdrawalIsOfThePastIfTheMerchantAuthorizedMeanwhile(t *testing.T) {
+func TestAWithdrawalIsIgnoredIfTheMerchantAuthorizedMeanwhile(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		r := registry(t, d)
 		old, err := r.tokens.Version(ctx, d, id)
@@ -231,7 +231,7 @@ func TestAWithdrawalIsOfThePastIfTheMerchantAuthorizedMeanwhile(t *testing.T) {
 				t.Fatal(late)
 			}
 		}
-		r.is(t, Healthy) // another process took the check meanwhile, and asks itself
+		r.is(t, Healthy) // another process took the check meanwhile, and asks WeChat itself
 		if err := r.states.revoke(ctx, c, newer); err != nil {
 			t.Fatal(err)
 		}
@@ -239,7 +239,7 @@ func TestAWithdrawalIsOfThePastIfTheMerchantAuthorizedMeanwhile(t *testing.T) {
 	})
 }
 
-// leased is a check of id that is due, and that was taken a minute after the one before.
+// leased takes a check of id that is due, a minute after the one before.
 func leased(t *testing.T, r *Registry) check {
 	t.Helper()
 	if _, err := db.Exec(ctx, r.db, `UPDATE authorizers SET check_at = 1`); err != nil {

@@ -12,7 +12,7 @@ import (
 	"wxplatform/token"
 )
 
-// Keepers are fair between tenants by what stands beside the token, which must follow the binding.
+// Keepers are fair between the owners of tokens, so the owner must follow the binding.
 func TestTheTokensOwnerFollowsTheBinding(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		r := registry(t, d)

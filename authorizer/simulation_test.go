@@ -19,9 +19,9 @@ import (
 	"wxplatform/migrations"
 )
 
-// TestSimulation replays seeded histories of the code that serves and holds the invariants of
-// custody over each (docs/custody.md). SIMULATE says how many; SIMULATE_SEED which is the first,
-// else a long run begins where none has been. A single one shows its trace.
+// TestSimulation replays seeded histories of the production code and checks the invariants of
+// custody in each (docs/custody.md). SIMULATE is how many. SIMULATE_SEED is the first seed; without
+// it a long run begins with seeds that were never run. A single history shows its trace.
 func TestSimulation(t *testing.T) {
 	n := setting(t, "SIMULATE", 0)
 	first := setting(t, "SIMULATE_SEED", 1)
@@ -146,9 +146,9 @@ func (w *world) report(t *testing.T) {
 	}
 }
 
-// TestASeedIsAHistory says that the same seed gives the same history, step by step, whatever went
-// before it in its bubble.
-func TestASeedIsAHistory(t *testing.T) {
+// TestASeedReplaysTheSameHistory checks that the same seed gives the same history, step by step,
+// whatever went before it in its bubble.
+func TestASeedReplaysTheSameHistory(t *testing.T) {
 	first, again := traces(t, 1, 150), traces(t, 31, 150)
 	if len(again) < 100 {
 		t.Errorf("got %d of 119 histories without a tie, want nearly all", len(again))

@@ -17,7 +17,7 @@ func at(s int) time.Time { return time.Unix(int64(s), 0) }
 
 var healthy = condition{State: Healthy, Since: at(1)}
 
-func TestAFailureIsNotedOnceWithItsBeginning(t *testing.T) {
+func TestAFailureKeepsTheTimeItBegan(t *testing.T) {
 	c := healthy.failed(busy, 7, at(10))
 	if c != (condition{State: Degraded, Reason: "busy", Since: at(10), Version: 7}) {
 		t.Errorf("got %+v", c)
@@ -37,7 +37,7 @@ func TestAFailureIsNotedOnceWithItsBeginning(t *testing.T) {
 	}
 }
 
-func TestTheFirstRefusalIsTheOneThatAWalkMustFollow(t *testing.T) {
+func TestASearchBeginsWithTheFirstRefusal(t *testing.T) {
 	c := healthy.failed(dead, 7, at(10))
 	if c.State != Degraded || c.Sought != at(10) || c.Seek != at(10) {
 		t.Fatalf("got %+v, want another refresh token looked for", c)
@@ -56,7 +56,7 @@ func TestTheFirstRefusalIsTheOneThatAWalkMustFollow(t *testing.T) {
 	}
 }
 
-func TestOnlyAWalkBegunAfterTheRefusalSaysSomething(t *testing.T) {
+func TestOnlyAWalkBegunAfterTheRefusalEndsASearch(t *testing.T) {
 	c := healthy.failed(dead, 7, at(10))
 	for name, got := range map[string]condition{
 		"begun before":                    c.listed(at(9), 7, at(60)),
@@ -74,7 +74,7 @@ func TestOnlyAWalkBegunAfterTheRefusalSaysSomething(t *testing.T) {
 	}
 }
 
-func TestOnlyASuccessOrTheMerchantEndsAReauthorization(t *testing.T) {
+func TestOnlyASuccessOrTheMerchantEndsReauthorize(t *testing.T) {
 	c := healthy.failed(passwordChanged, 7, at(10))
 	for _, v := range []effect{dead, busy, quotaUsedUp, passwordChanged, {}} {
 		if got := c.failed(v, 8, at(20)); got != c {
@@ -86,7 +86,7 @@ func TestOnlyASuccessOrTheMerchantEndsAReauthorization(t *testing.T) {
 	}
 }
 
-func TestNothingButTheMerchantEndsAWithdrawal(t *testing.T) {
+func TestOnlyTheMerchantEndsRevoked(t *testing.T) {
 	c := healthy.failed(dead, 7, at(5)).withdrawn(at(10))
 	if c != (condition{State: Revoked, Reason: c.Reason, Since: at(10)}) {
 		t.Errorf("got %+v, want nothing looked for any more", c)
@@ -98,7 +98,7 @@ func TestNothingButTheMerchantEndsAWithdrawal(t *testing.T) {
 	}
 }
 
-func TestWhoIsMissingInAList(t *testing.T) {
+func TestAccountsMissingInAList(t *testing.T) {
 	l := lastListed{state: Healthy, listed: at(10), authorized: at(10), created: at(10)}
 	if !l.missing(at(20)) {
 		t.Error("got it there, want it missing")
@@ -112,7 +112,7 @@ func TestWhoIsMissingInAList(t *testing.T) {
 	}
 }
 
-func TestTheNextAttemptIsTheFirstThatComes(t *testing.T) {
+func TestNextAttemptIsTheEarliest(t *testing.T) {
 	for _, c := range []struct {
 		a    Authorizer
 		h    token.Health

@@ -18,7 +18,7 @@ import (
 	"wxplatform/wechat"
 )
 
-func TestATicketThatAnotherReplicaGotIsUsedAtOnce(t *testing.T) {
+func TestATicketStoredByAnotherReplicaIsUsedAtOnce(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"component_access_token":"c1","expires_in":7200}`))
@@ -35,9 +35,9 @@ func TestATicketThatAnotherReplicaGotIsUsedAtOnce(t *testing.T) {
 	})
 }
 
-// A ticket is pushed every ten minutes, and whoever gets it while SQL is away may be gone when it
-// is wanted.
-func TestATicketThatSQLCannotTakeIsInRedis(t *testing.T) {
+// A ticket is pushed every ten minutes. The process that gets it while SQL is unavailable may have
+// ended when another one needs it.
+func TestATicketThatSQLDidNotStoreIsInRedis(t *testing.T) {
 	ring, server := dbtest.Ring(t), miniredis.RunT(t)
 	d := dbtest.SQLite(t)
 	one, other := replicaOn(t, d, ring, "", "redis://"+server.Addr()), replicaOn(t, d, ring, "", "redis://"+server.Addr())
@@ -46,20 +46,20 @@ func TestATicketThatSQLCannotTakeIsInRedis(t *testing.T) {
 	}
 	pushed := Ticket{Value: seal.NewSecret("canary-31c7"), Created: time.Now().Truncate(time.Second), Received: time.Now()}
 	if err := one.Keep(t.Context(), pushed); !errors.Is(err, db.ErrUnavailable) {
-		t.Fatalf("got %v, want SQL away", err)
+		t.Fatalf("got %v, want ErrUnavailable", err)
 	}
 	if err := other.Refresh(t.Context()); !errors.Is(err, db.ErrUnavailable) {
-		t.Fatalf("got %v, want SQL away", err)
+		t.Fatalf("got %v, want ErrUnavailable", err)
 	}
 	if got := other.Newest(); !got.Value.Equal(pushed.Value) || !got.Created.Equal(pushed.Created) {
-		t.Errorf("got a ticket of %v, want that which another replica was pushed", got.Created)
+		t.Errorf("got a ticket of %v, want the one that was pushed to another replica", got.Created)
 	}
 	if dump := server.Dump(); strings.Contains(dump, "canary") || !strings.Contains(dump, "newest-ticket") {
 		t.Errorf("got %s, want it there and sealed", dump)
 	}
 }
 
-func TestATimeThatATicketCannotHaveCountsAsNow(t *testing.T) {
+func TestAnImpossibleTicketTimeCountsAsNow(t *testing.T) {
 	received := time.Date(2026, 11, 28, 12, 0, 0, 5e8, time.UTC)
 	now := received.Truncate(time.Second)
 	for name, c := range map[string]struct{ created, want time.Time }{
@@ -82,7 +82,7 @@ func TestATimeThatATicketCannotHaveCountsAsNow(t *testing.T) {
 
 // An older build stored a ticket's time as WeChat had sent it: one in milliseconds is newer than
 // every ticket to come.
-func TestATicketStoredAheadOfItsTimeIsReplaced(t *testing.T) {
+func TestAStoredTicketWithAFutureTimeIsReplaced(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		ring, received := dbtest.Ring(t), time.Now().Add(-time.Minute)
 		bad := Ticket{Value: seal.NewSecret("bad"), Created: time.Unix(received.UnixMilli(), 0), Received: received}
@@ -114,7 +114,7 @@ func TestATicketStoredAheadOfItsTimeIsReplaced(t *testing.T) {
 	})
 }
 
-func TestARefreshReplacesNoTicketOfTheSameSecond(t *testing.T) {
+func TestAStoredTicketDoesNotReplaceAPushedOneOfTheSameSecond(t *testing.T) {
 	d := dbtest.SQLite(t)
 	c := replica(t, d, dbtest.Ring(t), "")
 	now := time.Now().Truncate(time.Second)
@@ -127,8 +127,8 @@ func TestARefreshReplacesNoTicketOfTheSameSecond(t *testing.T) {
 	}
 }
 
-// One that an older build shared in Redis is not taken either.
-func TestASharedTicketAheadOfItsTimeIsNotTaken(t *testing.T) {
+// An older build may have shared it.
+func TestASharedTicketWithAFutureTimeIsIgnored(t *testing.T) {
 	server, ring, d := miniredis.RunT(t), dbtest.Ring(t), dbtest.SQLite(t)
 	c := replicaOn(t, d, ring, "", "redis://"+server.Addr())
 	if err := d.Close(); err != nil {

@@ -14,7 +14,8 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// pushing is a WeChat that notes by which tickets it was asked for a token, and how often to push.
+// pushing is a WeChat that records the tickets of token requests, and how often it is asked to
+// push.
 type pushing struct {
 	mu      sync.Mutex
 	tickets []string
@@ -43,9 +44,9 @@ func (p *pushing) nudged() int {
 	return p.nudges
 }
 
-// WeChat stops pushing without a word. That is said, and WeChat asked to go on, once in ten
-// minutes; meanwhile the last ticket is good for twelve hours.
-func TestATicketThatIsMissingIsAskedForAndTheLastOneIsUsed(t *testing.T) {
+// WeChat sometimes stops pushing without notice. That is reported, and WeChat is asked to push,
+// once in ten minutes. Meanwhile the last ticket is valid for twelve hours.
+func TestWeChatIsAskedForAnOverdueTicketAndTheLastOneIsUsed(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		wx := &pushing{}
 		host := httptest.NewServer(wx)
@@ -80,7 +81,7 @@ func TestATicketThatIsMissingIsAskedForAndTheLastOneIsUsed(t *testing.T) {
 	})
 }
 
-func TestBeforeTheFirstTicketWeChatIsAskedForOne(t *testing.T) {
+func TestWeChatIsAskedForTheFirstTicket(t *testing.T) {
 	wx := &pushing{}
 	host := httptest.NewServer(wx)
 	defer host.Close()

@@ -7,7 +7,7 @@ import (
 	"wxplatform/internal/dbtest"
 )
 
-func TestWhatIsSavedWhileItIsResealedStays(t *testing.T) {
+func TestResealKeepsATicketSavedMeanwhile(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		if _, err := db.Exec(t.Context(), d, `INSERT INTO tickets (component, ticket, created_at, received_at) VALUES ('wx1', $1, 1, 1)`, []byte("old")); err != nil {
 			t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"wxplatform/internal/dbtest"
 )
 
-func TestTheBacklogIsWhatKeepersHaveBeforeThem(t *testing.T) {
+func TestBacklogCountsWhatWaitsForKeepers(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
@@ -40,7 +40,7 @@ func TestTheBacklogIsWhatKeepersHaveBeforeThem(t *testing.T) {
 	})
 }
 
-func TestARenewalTellsHowLongTheOldTokenStillLived(t *testing.T) {
+func TestRenewedReportsTheRemainingLifeOfTheOldToken(t *testing.T) {
 	p := newPlatform(t, dbtest.SQLiteURL(t), "")
 	s, wx := p.replica(Authorizer), &fakeWeChat{}
 	var told []time.Duration

@@ -13,7 +13,7 @@ import (
 	"wxplatform/wechat"
 )
 
-func TestHowATokenIs(t *testing.T) {
+func TestHealthOfAToken(t *testing.T) {
 	h := granted(t)
 	for left, want := range map[int]Freshness{2000: Fresh, 500: Expiring, 9: Expiring, 8: Expired} {
 		if got := h.r.health(h.r.expires.Add(-time.Duration(left)*time.Second), DefaultTimes()); got.Freshness != want || got.Expires != h.r.expires || !got.Retry.IsZero() {
@@ -29,7 +29,7 @@ func TestHowATokenIs(t *testing.T) {
 	}
 }
 
-func TestABarHoldsForCallersAndKeepersUntilItsTime(t *testing.T) {
+func TestNobodyAsksBeforeNotBefore(t *testing.T) {
 	h := granted(t)
 	c := h.claim(7200)
 	h.r.fail(c, refused, at(7200))
@@ -66,7 +66,7 @@ func TestABarHoldsForCallersAndKeepersUntilItsTime(t *testing.T) {
 	}
 }
 
-func TestALateHoldersBarIsNothing(t *testing.T) {
+func TestNotBeforeOfALateHolderIsIgnored(t *testing.T) {
 	h := granted(t)
 	a := h.claim(0)
 	h.claim(13)
@@ -76,7 +76,7 @@ func TestALateHoldersBarIsNothing(t *testing.T) {
 	}
 }
 
-// counting is an Asker that counts what is asked of it, and whose Prepare and Send may fail.
+// counting is an Asker that counts its calls, and whose Prepare and Send may fail.
 type counting struct {
 	*fakeWeChat
 	unprepared, again         error
@@ -102,7 +102,7 @@ func (c *counting) Conclude(_ context.Context, err error) error {
 	return err
 }
 
-func TestWhatCannotBePreparedClaimsNothing(t *testing.T) {
+func TestAFailedPrepareClaimsNothing(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		version := p.grant(s, wx)
@@ -127,7 +127,7 @@ func TestWhatCannotBePreparedClaimsNothing(t *testing.T) {
 	})
 }
 
-func TestNothingIsPreparedWhileAnotherHasTheRow(t *testing.T) {
+func TestPrepareIsNotCalledWhileAnotherHoldsTheRow(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		version := p.grant(s, wx)
@@ -151,7 +151,7 @@ func TestNothingIsPreparedWhileAnotherHasTheRow(t *testing.T) {
 	})
 }
 
-func TestARequestThatIsToBeSentAgainCountsAsNoFailure(t *testing.T) {
+func TestARequestThatIsRetriedAtOnceIsNoFailure(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		version := p.grant(s, wx)
@@ -169,7 +169,7 @@ func TestARequestThatIsToBeSentAgainCountsAsNoFailure(t *testing.T) {
 	})
 }
 
-func TestNewsIsWhatTheRowDoesNotHave(t *testing.T) {
+func TestNotStoredReportsRefreshTokensThatTheRowLacks(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
@@ -196,7 +196,7 @@ func TestNewsIsWhatTheRowDoesNotHave(t *testing.T) {
 	})
 }
 
-func TestAFailureNamesTheVersionThatWasStored(t *testing.T) {
+func TestAFailureHasTheStoredVersion(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		version := p.grant(s, wx)

@@ -11,9 +11,9 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// rotating is a platform whose rows are sealed under an old key, by replicas that have been given a
-// newer one since.
-func rotating(t *testing.T, p *platform) (old, both *seal.Ring, work func()) {
+// rotating makes p's replicas seal under an old key. rotate gives replicas that start later a newer
+// key too.
+func rotating(t *testing.T, p *platform) (old, both *seal.Ring, rotate func()) {
 	t.Helper()
 	oldKey, youngKey := seal.NewKey(), seal.NewKey()
 	old, both = ring(t, oldKey), ring(t, youngKey+","+oldKey)
@@ -30,7 +30,7 @@ func ring(t *testing.T, keys string) *seal.Ring {
 	return r
 }
 
-func TestARowRefreshedBetweenReadAndWriteWins(t *testing.T) {
+func TestResealKeepsARowThatWasRefreshedMeanwhile(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		_, _, rotate := rotating(t, p)
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
@@ -67,7 +67,7 @@ func TestARowRefreshedBetweenReadAndWriteWins(t *testing.T) {
 	})
 }
 
-func TestResealingGoesOnUnderRefreshesAndLosesNone(t *testing.T) {
+func TestResealDuringRefreshesLosesNoToken(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		_, both, rotate := rotating(t, p)
 		before, wx := p.replica(Authorizer), &fakeWeChat{}
@@ -119,7 +119,7 @@ func TestResealingGoesOnUnderRefreshesAndLosesNone(t *testing.T) {
 	})
 }
 
-func TestResealingTwiceChangesNothingMore(t *testing.T) {
+func TestASecondResealChangesNothing(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		old, both, rotate := rotating(t, p)
 		s, wx := p.replica(Authorizer), &fakeWeChat{}

@@ -8,9 +8,9 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// history drives one row by hand, as its holders do, at seconds after the start. Every history of
-// docs/design.md, "Custody" is a test here: it ends with the newest token stored, or with a suspect
-// row that is refreshed once more, alone.
+// history changes one row as its holders do, at seconds after the start. Each ends with the newest
+// token stored, or with a suspect row that is refreshed once more, alone (docs/design.md,
+// "Custody").
 type history struct {
 	t *testing.T
 	r row
@@ -22,7 +22,7 @@ func at(seconds float64) instant {
 	return instant{Times: DefaultTimes(), now: start.Add(time.Duration(seconds * float64(time.Second))), spread: 0.5}
 }
 
-// granted is a row whose first token, "first", was got cleanly an hour before the start.
+// granted is a row whose first token, "first", was obtained an hour before the start and is clean.
 func granted(t *testing.T) *history {
 	h := &history{t: t}
 	h.r.grant(answer("first"), at(-3600).now, at(-3600))
@@ -56,8 +56,8 @@ func (h *history) spare(name string) {
 	}
 }
 
-// suspectUntil says that the row is refreshed once more at that second and no sooner, and that this
-// ends the suspicion.
+// suspectUntil checks that the row is refreshed once more at that second and no sooner, and that
+// this ends the suspicion.
 func (h *history) suspectUntil(seconds float64) {
 	h.t.Helper()
 	if r := h.r; r.wanted(at(seconds - 1)) {
@@ -94,7 +94,7 @@ func TestARefreshAloneIsClean(t *testing.T) {
 	}
 }
 
-func TestAStallsBClaimsAndACommitsFirst(t *testing.T) {
+func TestAHolderThatStalledAndStoresFirstLeavesTheRowSuspect(t *testing.T) {
 	h := granted(t)
 	a := h.claim(0)
 	b := h.claim(13) // WeChat serves B, then A
@@ -117,7 +117,7 @@ func TestALateSuccessIsNotStoredOverANewerOne(t *testing.T) {
 	h.suspectUntil(100)
 }
 
-func TestAHolderWhoVanishedMayStillHaveSent(t *testing.T) {
+func TestAfterAVanishedHolderTheRowIsSuspectUntilItsRequestCannotAct(t *testing.T) {
 	h := granted(t)
 	h.claim(0) // is killed; its request lands 50 s late
 	b := h.claim(12)
@@ -126,7 +126,7 @@ func TestAHolderWhoVanishedMayStillHaveSent(t *testing.T) {
 	h.suspectUntil(76)
 }
 
-func TestAVanishedHolderIsNoticedWhenHisLeaseEnds(t *testing.T) {
+func TestAClaimedRowIsDueWhenItsLeaseEnds(t *testing.T) {
 	h := granted(t)
 	h.claim(0)
 	if r := h.r; r.wanted(at(11)) {
@@ -140,8 +140,8 @@ func TestAVanishedHolderIsNoticedWhenHisLeaseEnds(t *testing.T) {
 	}
 }
 
-// Nobody need have noticed that the clock was set: who reads it for the first time cannot.
-func TestAHolderVanishedJustNowAlthoughTheClockWasSetForwardSince(t *testing.T) {
+// A process that reads the clock for the first time cannot notice that it was set.
+func TestAVanishedHolderCountsAsJustSentAfterTheClockWasSetForward(t *testing.T) {
 	h := granted(t)
 	h.claim(0)
 	h.r.succeed(h.claim(600), answer("B"), at(601))
@@ -149,7 +149,7 @@ func TestAHolderVanishedJustNowAlthoughTheClockWasSetForwardSince(t *testing.T) 
 	h.suspectUntil(664)
 }
 
-func TestWhatIsUnsettledSeemsPastWhereTheClockWasSetForward(t *testing.T) {
+func TestAnUnsettledRowStaysUnsettledAfterTheClockWasSet(t *testing.T) {
 	h := granted(t)
 	h.r.fail(h.claim(0), unknown, at(8))
 	jumped := at(3600)
@@ -159,7 +159,7 @@ func TestWhatIsUnsettledSeemsPastWhereTheClockWasSetForward(t *testing.T) {
 	h.suspectUntil(3664)
 }
 
-func TestAnExchangeIsUncleanWhereTheClockWasSet(t *testing.T) {
+func TestAnExchangeIsUncleanAfterTheClockWasSet(t *testing.T) {
 	h := granted(t)
 	h.r.succeed(h.claim(-600), answer("A"), at(-599)) // by a clock that was set back, just after the exchange was sent at 0
 	jumped := at(-598)
@@ -170,7 +170,7 @@ func TestAnExchangeIsUncleanWhereTheClockWasSet(t *testing.T) {
 	h.refreshedAlone(-597)
 }
 
-func TestAfterATimeOutACallersRefreshIsUnclean(t *testing.T) {
+func TestARefreshIsUncleanWhileATimedOutRequestMayAct(t *testing.T) {
 	h := granted(t)
 	a := h.claim(0)
 	h.r.fail(a, unknown, at(8))
@@ -180,7 +180,7 @@ func TestAfterATimeOutACallersRefreshIsUnclean(t *testing.T) {
 	h.suspectUntil(68)
 }
 
-func TestAnUnknownOutcomeDuringTheClaimOfAnotherMakesItUnclean(t *testing.T) {
+func TestAnUnknownOutcomeMakesTheNextHoldersSuccessUnclean(t *testing.T) {
 	h := granted(t)
 	a := h.claim(0)
 	b := h.claim(100)
@@ -198,18 +198,18 @@ func TestASuccessAfterTheLeaseIsUnclean(t *testing.T) {
 	h.suspectUntil(12)
 }
 
-func TestALateSuccessShowsToTheHolderInTheSameMillisecond(t *testing.T) {
+func TestALateSuccessMakesASuccessOfTheSameMillisecondUnclean(t *testing.T) {
 	h := granted(t)
 	a := h.claim(0)
 	h.r.succeed(h.claim(200), answer("B"), at(201))
-	c := h.claim(264) // the refresh for good, all that was sent before being settled
+	c := h.claim(264) // all that was sent before is settled
 	h.r.succeed(a, answer("A"), at(264))
 	h.r.succeed(c, answer("C"), at(265))
 	h.stored("C")
 	h.refreshedAlone(266)
 }
 
-func TestACommitThatSeemedToFailIsNotTakenForALateOne(t *testing.T) {
+func TestARepeatedCommitChangesNothing(t *testing.T) {
 	h := granted(t)
 	a := h.claim(0)
 	h.r.succeed(a, answer("A"), at(1))
@@ -230,7 +230,7 @@ func TestARefreshDuringAnExchangeLeavesTheRowSuspect(t *testing.T) {
 	h.refreshedAlone(4)
 }
 
-func TestAnExchangeMakesARefreshUnderWayLate(t *testing.T) {
+func TestAnExchangeMakesARefreshInFlightLate(t *testing.T) {
 	h := granted(t)
 	a := h.claim(0)
 	h.r.grant(answer("X"), at(1).now, at(2))
@@ -243,7 +243,7 @@ func TestAnExchangeMakesARefreshUnderWayLate(t *testing.T) {
 	h.suspectUntil(66)
 }
 
-func TestAnExchangeIsCleanOnlyIfTheLastClaimIsLongAgo(t *testing.T) {
+func TestAnExchangeIsCleanOnlyALeaseAfterTheLastClaim(t *testing.T) {
 	for seconds, clean := range map[float64]bool{11: false, 12: false, 13: true} {
 		t.Run(fmt.Sprint(seconds), func(t *testing.T) {
 			h := granted(t)
@@ -257,7 +257,7 @@ func TestAnExchangeIsCleanOnlyIfTheLastClaimIsLongAgo(t *testing.T) {
 	}
 }
 
-func TestAnExchangeIsUncleanWhereSomethingWasUnsettled(t *testing.T) {
+func TestAnExchangeOfAnUnsettledRowIsUnclean(t *testing.T) {
 	h := granted(t)
 	h.r.fail(h.claim(0), unknown, at(8))
 	h.r.grant(answer("X"), at(30).now, at(31))
@@ -266,14 +266,14 @@ func TestAnExchangeIsUncleanWhereSomethingWasUnsettled(t *testing.T) {
 	h.suspectUntil(68)
 }
 
-func TestAnExchangeIsUncleanWhereAHolderVanished(t *testing.T) {
+func TestAnExchangeAfterAVanishedHolderIsUnclean(t *testing.T) {
 	h := granted(t)
 	h.claim(0)
 	h.r.grant(answer("X"), at(30).now, at(31))
 	h.suspectUntil(95)
 }
 
-func TestTwoExchangesThatCommitInTheOtherOrderLeaveTheRowSuspect(t *testing.T) {
+func TestExchangesStoredInReverseOrderLeaveTheRowSuspect(t *testing.T) {
 	h := granted(t)
 	h.r.grant(answer("X"), at(0).now, at(2))
 	h.r.grant(answer("Y"), at(1).now, at(3))
@@ -282,7 +282,7 @@ func TestTwoExchangesThatCommitInTheOtherOrderLeaveTheRowSuspect(t *testing.T) {
 	h.refreshedAlone(4)
 }
 
-func TestAfterARestoreTheNextFenceIsNewerThanAllBefore(t *testing.T) {
+func TestAFenceAfterARestoreIsAboveAllEarlierFences(t *testing.T) {
 	h := granted(t)
 	dump := h.r
 	h.r.succeed(h.claim(0), answer("A"), at(1))
@@ -293,7 +293,7 @@ func TestAfterARestoreTheNextFenceIsNewerThanAllBefore(t *testing.T) {
 	}
 }
 
-func TestARowThatNeverIssuedWhatIsKnownIsSuspect(t *testing.T) {
+func TestARowOlderThanAKnownVersionIsSuspect(t *testing.T) {
 	h := granted(t)
 	dump := h.r
 	h.r.succeed(h.claim(0), answer("A"), at(1))
@@ -314,7 +314,7 @@ func TestARowThatNeverIssuedWhatIsKnownIsSuspect(t *testing.T) {
 	h.suspectUntil(164)
 }
 
-func TestAVersionNeverFallsThoughItsHolderClaimedBeforeTheRestore(t *testing.T) {
+func TestAFenceIsAboveTheStoredVersion(t *testing.T) {
 	h := granted(t)
 	dump := h.r
 	a := h.claim(100)
@@ -327,7 +327,7 @@ func TestAVersionNeverFallsThoughItsHolderClaimedBeforeTheRestore(t *testing.T) 
 	}
 }
 
-func TestARejectedVersionRaisesTheFenceAboveItself(t *testing.T) {
+func TestAFenceIsAboveTheRejectedVersion(t *testing.T) {
 	h := granted(t)
 	newest := Version(at(500).now.UnixMilli()) // got before the restore, and before the clock was set back
 	c := h.r.claim(at(0), newest)
@@ -336,7 +336,7 @@ func TestARejectedVersionRaisesTheFenceAboveItself(t *testing.T) {
 	}
 }
 
-func TestFencesRiseWithoutTheClock(t *testing.T) {
+func TestFencesIncreaseThoughTheClockDoesNot(t *testing.T) {
 	h := granted(t)
 	first := h.claim(0)
 	if second := h.claim(-100); second.fence != first.fence+1 {
@@ -362,7 +362,7 @@ func TestASuccessAfterTheClockWasSetBackIsUnclean(t *testing.T) {
 	h.refreshedAlone(-119)
 }
 
-func TestNothingLastsLongerBecauseTheClockWasSetBack(t *testing.T) {
+func TestNoWaitIsLongerBecauseTheClockWasSetBack(t *testing.T) {
 	h := granted(t)
 	h.r.fail(h.claim(7200), unknown, at(7200))
 	h.r.force(1, at(7200))
@@ -375,7 +375,7 @@ func TestNothingLastsLongerBecauseTheClockWasSetBack(t *testing.T) {
 	}
 }
 
-func TestTheAllowanceOfForcedRefreshesIsNotUsedUpBecauseTheClockWasSetBack(t *testing.T) {
+func TestForcedRefreshesAreAllowedAfterTheClockWasSetBack(t *testing.T) {
 	h := granted(t)
 	rejected := need{newerThan: h.r.version, rejected: true}
 	if h.r.decide(rejected, at(0).now, at(0)) != claimable { // as the first of five
@@ -391,7 +391,7 @@ func TestTheAllowanceOfForcedRefreshesIsNotUsedUpBecauseTheClockWasSetBack(t *te
 	}
 }
 
-func TestALateHolderEndsNobodyElsesLease(t *testing.T) {
+func TestALateHolderDoesNotEndAnothersLease(t *testing.T) {
 	for name, end := range map[string]func(r *row, c claim){
 		"succeeds": func(r *row, c claim) { r.succeed(c, answer("A"), at(14)) },
 		"fails":    func(r *row, c claim) { r.fail(c, refused, at(14)) },
@@ -406,7 +406,7 @@ func TestALateHolderEndsNobodyElsesLease(t *testing.T) {
 	}
 }
 
-func TestATokenExpiresFromWhenItWasAskedFor(t *testing.T) {
+func TestATokenExpiresItsLifeAfterTheClaim(t *testing.T) {
 	h := granted(t)
 	h.r.succeed(h.claim(0), answer("A"), at(7))
 	if got, want := h.r.expires, at(7200).now; got != want {
@@ -423,7 +423,7 @@ func TestATokenExpiresFromWhenItWasAskedFor(t *testing.T) {
 	}
 }
 
-func TestTheSpareIsTriedInThePlaceOfADeadToken(t *testing.T) {
+func TestTheSpareReplacesADeadRefreshToken(t *testing.T) {
 	h := granted(t)
 	h.r.addSpare(seal.NewSecret("refresh listed"), at(0))
 	c := h.claim(1)
@@ -435,7 +435,7 @@ func TestTheSpareIsTriedInThePlaceOfADeadToken(t *testing.T) {
 	}
 }
 
-func TestASpareThatIsDeadTooTakesThePlaceOfTheFirst(t *testing.T) {
+func TestADeadSpareReplacesTheFirstRefreshToken(t *testing.T) {
 	h := granted(t)
 	h.r.addSpare(seal.NewSecret("refresh listed"), at(0))
 	c := h.claim(1)
@@ -449,7 +449,7 @@ func TestASpareThatIsDeadTooTakesThePlaceOfTheFirst(t *testing.T) {
 	}
 }
 
-func TestARefusedTokenThatWasReplacedMeanwhileIsNotDead(t *testing.T) {
+func TestARefusalOfAReplacedRefreshTokenIsRetried(t *testing.T) {
 	h := granted(t)
 	a, b := h.claim(0), h.claim(13)
 	h.r.succeed(a, answer("A"), at(14))
@@ -459,7 +459,7 @@ func TestARefusedTokenThatWasReplacedMeanwhileIsNotDead(t *testing.T) {
 	h.suspectUntil(77)
 }
 
-func TestASpareThatCameMeanwhileIsTriedAtOnce(t *testing.T) {
+func TestASpareStoredDuringARefusalIsTriedAtOnce(t *testing.T) {
 	h := granted(t)
 	a := h.claim(0)
 	h.r.succeed(h.claim(13), answer("B"), at(14))
@@ -474,7 +474,7 @@ func TestASpareThatCameMeanwhileIsTriedAtOnce(t *testing.T) {
 	h.refreshedAlone(103)
 }
 
-func TestADeadTokenIsKeptAndAnotherTriedAtOnce(t *testing.T) {
+func TestADeadRefreshTokenIsKeptUntilThereIsAnother(t *testing.T) {
 	h := granted(t)
 	h.r.fail(h.claim(0), dead, at(1))
 	if got := h.r.refresh.Reveal(); got != "refresh first" {
@@ -494,7 +494,7 @@ func TestADeadTokenIsKeptAndAnotherTriedAtOnce(t *testing.T) {
 	}
 }
 
-func TestAListedTokenOverwritesNothing(t *testing.T) {
+func TestAListedRefreshTokenOverwritesNothing(t *testing.T) {
 	h := granted(t)
 	a, b := h.claim(0), h.claim(13)
 	h.r.succeed(b, answer("B"), at(14))
@@ -506,7 +506,7 @@ func TestAListedTokenOverwritesNothing(t *testing.T) {
 	h.stored("B")
 }
 
-func TestAListedTokenMakesTheRowSuspect(t *testing.T) {
+func TestAListedRefreshTokenMakesTheRowSuspect(t *testing.T) {
 	h := granted(t)
 	if !h.r.addSpare(seal.NewSecret("refresh listed"), at(0)) {
 		t.Error("got false, want it taken")
@@ -518,14 +518,14 @@ func TestAListedTokenMakesTheRowSuspect(t *testing.T) {
 	h.refreshedAlone(1)
 }
 
-func TestAListedTokenFillsAnEmptyRow(t *testing.T) {
+func TestAListedRefreshTokenFillsAnEmptyRow(t *testing.T) {
 	var r row
 	if !r.addSpare(seal.NewSecret("refresh listed"), at(0)) || !r.wanted(at(1)) {
 		t.Errorf("got %+v, want it due with the listed token", r)
 	}
 }
 
-func TestAGrantWithoutAnAccessTokenComesFromTheList(t *testing.T) {
+func TestAGrantWithoutAnAccessTokenKeepsTheRefreshTokenAsSpare(t *testing.T) {
 	h := granted(t)
 	before := h.r.version
 	h.r.grant(Answer{Refresh: seal.NewSecret("refresh listed")}, at(0).now, at(1))
@@ -541,7 +541,7 @@ func TestAGrantWithoutAnAccessTokenComesFromTheList(t *testing.T) {
 	}
 }
 
-func TestASpareIsOnlyReplacedByANewerOne(t *testing.T) {
+func TestOnlyANewerRefreshTokenReplacesTheSpare(t *testing.T) {
 	h := granted(t)
 	a, b, c := h.claim(0), h.claim(13), h.claim(26)
 	h.r.succeed(c, answer("C"), at(27))
@@ -551,7 +551,7 @@ func TestASpareIsOnlyReplacedByANewerOne(t *testing.T) {
 	h.spare("B")
 }
 
-func TestATokenThatWeChatDoesNotRotateIsNoSpare(t *testing.T) {
+func TestARefreshTokenThatDidNotChangeIsNoSpare(t *testing.T) {
 	h := granted(t)
 	same := answer("A")
 	same.Refresh = h.r.refresh
@@ -560,7 +560,7 @@ func TestATokenThatWeChatDoesNotRotateIsNoSpare(t *testing.T) {
 	h.spare("")
 }
 
-func TestAnAnswerWithoutARefreshTokenLeavesTheOldOne(t *testing.T) {
+func TestAnAnswerWithoutARefreshTokenKeepsTheOldOne(t *testing.T) {
 	h := granted(t)
 	h.r.succeed(h.claim(0), Answer{Access: seal.NewSecret("access A"), ExpiresIn: time.Hour}, at(1))
 	if got := h.r.refresh.Reveal(); got != "refresh first" {
@@ -568,7 +568,7 @@ func TestAnAnswerWithoutARefreshTokenLeavesTheOldOne(t *testing.T) {
 	}
 }
 
-func TestARetiredRowTakesNothingUnderWay(t *testing.T) {
+func TestARetiredRowStoresNoResultOfARefreshInFlight(t *testing.T) {
 	h := granted(t)
 	a := h.claim(0)
 	h.r.retire(at(1))
@@ -589,7 +589,7 @@ func TestARetiredRowTakesNothingUnderWay(t *testing.T) {
 	}
 }
 
-func TestACallerNamesTheVersionThatIsOfNoUse(t *testing.T) {
+func TestACallerGetsOnlyANewerVersionThanItCannotUse(t *testing.T) {
 	h := granted(t)
 	old := h.r.version
 	ahead := at(7200).now // a clock by which the token has expired
@@ -629,7 +629,7 @@ func TestCallersWaitForAHolder(t *testing.T) {
 	}
 }
 
-func TestCallersBackOffAfterAnAskThatFailed(t *testing.T) {
+func TestCallersBackOffAfterAFailedRequest(t *testing.T) {
 	h := granted(t)
 	w := need{newerThan: h.r.version, rejected: true}
 	now := 0.0
@@ -649,7 +649,7 @@ func TestCallersBackOffAfterAnAskThatFailed(t *testing.T) {
 	}
 }
 
-func TestWhatSaysNothingAboutTheRowIsNotCounted(t *testing.T) {
+func TestAFailureThatSaysNothingAboutTheRowIsNotCounted(t *testing.T) {
 	h := granted(t)
 	h.r.fail(h.claim(0), notAsked, at(1))
 	if h.r.failures != 0 || !h.r.retry.IsZero() || !h.r.unsettled.IsZero() || !h.r.lease.IsZero() {
@@ -657,7 +657,7 @@ func TestWhatSaysNothingAboutTheRowIsNotCounted(t *testing.T) {
 	}
 }
 
-func TestKeepersRestAfterAFailure(t *testing.T) {
+func TestKeepersWaitAfterAFailure(t *testing.T) {
 	h := granted(t)
 	now := 7000.0
 	for i, rest := range []float64{5, 10, 20, 40, 80, 160, 300, 300} {
@@ -691,7 +691,7 @@ func TestForcedRefreshesAreLimited(t *testing.T) {
 	}
 }
 
-func TestOnlyALivingTokenIsForced(t *testing.T) {
+func TestOnlyTheRefreshOfALivingTokenIsForced(t *testing.T) {
 	h := granted(t)
 	h.r.forced = at(700).now
 	w := need{newerThan: h.r.version, rejected: true}
@@ -728,7 +728,7 @@ func TestWhenATokenIsRenewed(t *testing.T) {
 	}
 }
 
-func TestWhatTurnsOutToBeWarmWaitsForTheBudget(t *testing.T) {
+func TestAWarmTokenWaitsForTheBudget(t *testing.T) {
 	h := granted(t)
 	h.r.succeed(h.claim(0), answer("A"), at(0))
 	h.r.used = at(7000 - 86400).now
@@ -752,7 +752,7 @@ func TestWhatTurnsOutToBeWarmWaitsForTheBudget(t *testing.T) {
 	}
 }
 
-func TestAnImportIsNotAskedForAllAtOnce(t *testing.T) {
+func TestListedRefreshTokensAreNotUsedAllAtOnce(t *testing.T) {
 	var first, last time.Time
 	for i := range 100 {
 		m, r := at(0), row{}
@@ -768,7 +768,7 @@ func TestAnImportIsNotAskedForAllAtOnce(t *testing.T) {
 	}
 }
 
-func TestTimesKeepTheirOrder(t *testing.T) {
+func TestTimesMustIncrease(t *testing.T) {
 	if err := DefaultTimes().check(); err != nil {
 		t.Errorf("got %v, want the defaults accepted", err)
 	}
@@ -787,9 +787,9 @@ func TestTimesKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// WeChat says that its tokens live for two hours. Where an answer says seconds, each call would
-// replace the token.
-func TestABriefTokenIsReplacedFiveTimesAtOnceAndThenOnceInTwoMinutes(t *testing.T) {
+// WeChat documents a life of two hours. If an answer says seconds, each call would replace the
+// token.
+func TestAShortLivedTokenIsReplacedFiveTimesThenOnceInTwoMinutes(t *testing.T) {
 	h := granted(t)
 	brief := answer("brief")
 	brief.ExpiresIn = 5 * time.Second
@@ -812,7 +812,7 @@ func TestABriefTokenIsReplacedFiveTimesAtOnceAndThenOnceInTwoMinutes(t *testing.
 	}
 }
 
-func TestKeepersRenewABriefTokenOnceInTwoMinutes(t *testing.T) {
+func TestKeepersRenewAShortLivedTokenOnceInTwoMinutes(t *testing.T) {
 	h := granted(t)
 	brief := answer("brief")
 	brief.ExpiresIn = time.Second
@@ -828,7 +828,7 @@ func TestKeepersRenewABriefTokenOnceInTwoMinutes(t *testing.T) {
 	}
 }
 
-func TestATokenOfAMinuteIsNotBrief(t *testing.T) {
+func TestATokenOfAMinuteIsNotShortLived(t *testing.T) {
 	h := granted(t)
 	minute := answer("minute")
 	minute.ExpiresIn = time.Minute

@@ -10,8 +10,8 @@ import (
 	"wxplatform/internal/seal"
 )
 
-// world is a WeChat and a row between which holders stall, die, and lose answers. Only the clocks
-// are simulated: the rules are those that serve.
+// world is a simulated WeChat and a row, and holders that stall, die and lose answers. The rules
+// are the production code.
 type world struct {
 	r       row
 	now     time.Time
@@ -21,7 +21,7 @@ type world struct {
 	asks    []*asking
 }
 
-// asking is one holder with his claim, or one exchange.
+// asking is one holder with its claim, or one exchange.
 type asking struct {
 	claim    claim
 	exchange bool
@@ -30,7 +30,7 @@ type asking struct {
 	gone     bool      // the holder was killed
 }
 
-const slowest = 60 * time.Second // from the sending until WeChat acts, at most
+const slowest = 60 * time.Second // WeChat acts on a request at most this long after it was sent
 
 func (w *world) m() instant { return instant{Times: DefaultTimes(), now: w.now, spread: 0.5} }
 
@@ -41,8 +41,8 @@ func (w *world) claim(*rapid.T) {
 	w.asks = append(w.asks, &asking{claim: w.r.claim(w.m(), w.r.version)})
 }
 
-// send is within the lease for one who may die; one who is paused for longer lives to see his
-// answer.
+// send sends the request of a holder. One that may die sends within its lease; one that is paused
+// for longer lives until its answer comes.
 func (w *world) send(t *rapid.T) {
 	a := w.pick(t, func(a *asking) bool { return a.sent.IsZero() && !a.gone })
 	if a != nil {
@@ -54,7 +54,7 @@ func (w *world) exchange(*rapid.T) {
 	w.asks = append(w.asks, &asking{exchange: true, sent: w.now})
 }
 
-// serve has WeChat act on something that was sent, also if who sent it is gone.
+// serve lets WeChat act on a request, also if the process that sent it died.
 func (w *world) serve(t *rapid.T) {
 	a := w.pick(t, func(a *asking) bool { return !a.sent.IsZero() && a.given == nil })
 	if a != nil {
@@ -69,7 +69,7 @@ func (w *world) act(a *asking) {
 			w.drop(a)
 			if !a.gone {
 				w.r.fail(a.claim, dead, w.m())
-				w.r.addSpare(seal.NewSecret(w.refresh), w.m()) // as WeChat lists it: three that overlapped may leave neither token alive
+				w.r.addSpare(seal.NewSecret(w.refresh), w.m()) // from WeChat's list: after three refreshes that overlapped, both stored tokens may be dead
 			}
 			return
 		}
@@ -102,7 +102,7 @@ func (w *world) settle(a *asking) {
 	}
 }
 
-// lose cuts the answer off: the holder knows only that WeChat may have acted, or may still.
+// lose loses an answer: the holder knows only that WeChat may have acted, or may still act.
 func (w *world) lose(t *rapid.T) {
 	a := w.pick(t, func(a *asking) bool {
 		return !a.sent.IsZero() && !a.gone && !a.exchange && w.now.Sub(a.sent) < 10*time.Second
@@ -116,8 +116,8 @@ func (w *world) lose(t *rapid.T) {
 	}
 }
 
-// kill is only of those whose lease has not ended: a later one was paused, and then killed, which
-// nobody can know of.
+// kill kills a holder whose lease has not ended. No rule can cover one that was paused for longer
+// and then killed.
 func (w *world) kill(t *rapid.T) {
 	a := w.pick(t, func(a *asking) bool { return !a.gone && !a.exchange && w.now.Sub(a.claim.at) < 4*time.Second })
 	if a == nil {
@@ -132,7 +132,7 @@ func (w *world) pass(t *rapid.T) {
 	w.advance(time.Duration(rapid.SampledFrom([]int{1, 500, 3_000, 9_000, 13_000, 61_000, 600_000}).Draw(t, "ms")) * time.Millisecond)
 }
 
-// advance has WeChat act on all that was sent before it is too late.
+// advance lets time pass. WeChat acts in time on each request that was sent.
 func (w *world) advance(d time.Duration) {
 	for _, a := range append([]*asking{}, w.asks...) {
 		if !a.sent.IsZero() && a.given == nil && w.now.Add(d).Sub(a.sent) > slowest {
@@ -164,7 +164,7 @@ func (w *world) drop(gone *asking) {
 	}
 }
 
-// quiet lets everything end that was begun, and then the keeper do its work.
+// quiet ends all requests, and then lets the keeper work.
 func (w *world) quiet() {
 	for len(w.asks) > 0 {
 		a := w.asks[0]
@@ -191,9 +191,8 @@ func (w *world) quiet() {
 	}
 }
 
-// TestTheNewestTokenIsStoredWhateverHappens holds the invariants I1, I2 and I4 of custody over
-// random histories.
-func TestTheNewestTokenIsStoredWhateverHappens(t *testing.T) {
+// It checks the invariants I1, I2 and I4 of docs/custody.md in random histories.
+func TestRandomHistoriesEndWithTheNewestTokenStored(t *testing.T) {
 	for range 20 {
 		rapid.Check(t, anything)
 	}

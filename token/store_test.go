@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(testenv.Clean{M: m}) }
 
 const id wechat.AppID = "wx00000000000000a1"
 
-func TestATokenIsGrantedKeptAndKnown(t *testing.T) {
+func TestAGrantedTokenIsStoredAndKnown(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		if _, err := s.Get(t.Context(), id, wx); !errors.Is(err, ErrUnknown) {
@@ -48,7 +48,7 @@ func TestATokenIsGrantedKeptAndKnown(t *testing.T) {
 	})
 }
 
-func TestTheComponentsTokenNeedsNoRow(t *testing.T) {
+func TestTheComponentTokenNeedsNoGrant(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Component), &fakeWeChat{silent: true}
 		got, err := s.Get(t.Context(), id, wx)
@@ -63,7 +63,7 @@ func TestTheComponentsTokenNeedsNoRow(t *testing.T) {
 	})
 }
 
-func TestOneRefreshForManyCallersAndReplicas(t *testing.T) {
+func TestARefreshIsSharedByAllCallers(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		wx := &fakeWeChat{takes: 50 * time.Millisecond}
 		replicas := []*Store{p.replica(Authorizer), p.replica(Authorizer), p.replica(Authorizer)}
@@ -89,7 +89,7 @@ func TestOneRefreshForManyCallersAndReplicas(t *testing.T) {
 	})
 }
 
-func TestManyKeepersRenewADueTokenOnce(t *testing.T) {
+func TestADueTokenIsRenewedOnceByManyKeepers(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		wx := &fakeWeChat{takes: 50 * time.Millisecond}
 		replicas := []*Store{p.replica(Authorizer), p.replica(Authorizer), p.replica(Authorizer)}
@@ -117,7 +117,7 @@ func TestManyKeepersRenewADueTokenOnce(t *testing.T) {
 	})
 }
 
-func TestCallersKeepTheOldTokenWhileItIsRenewed(t *testing.T) {
+func TestCallersUseTheOldTokenDuringARenewal(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, other, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
 		old := p.grant(s, wx)
@@ -141,7 +141,7 @@ func TestCallersKeepTheOldTokenWhileItIsRenewed(t *testing.T) {
 	})
 }
 
-func TestACallersCancelDoesNotEndTheAsk(t *testing.T) {
+func TestACancelledCallerDoesNotEndTheRequest(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
@@ -163,7 +163,7 @@ func TestACallersCancelDoesNotEndTheAsk(t *testing.T) {
 	})
 }
 
-func TestWhoWaitsForAnothersLeaseSeesItsEndWithoutRedis(t *testing.T) {
+func TestAWaitingCallerSeesTheEndOfALeaseWithoutRedis(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		p.redis = "redis://127.0.0.1:1"
 		s, other, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
@@ -186,7 +186,7 @@ func TestWhoWaitsForAnothersLeaseSeesItsEndWithoutRedis(t *testing.T) {
 	})
 }
 
-func TestWhoWaitsGetsWhatAHolderSharedThoughSQLDoesNotHaveItYet(t *testing.T) {
+func TestAWaitingCallerGetsATokenSharedBeforeItIsStored(t *testing.T) {
 	p := newPlatform(t, dbtest.SQLiteURL(t), "")
 	s, wx := p.replica(Authorizer), &fakeWeChat{}
 	bad := p.grant(s, wx)
@@ -209,7 +209,7 @@ func TestWhoWaitsGetsWhatAHolderSharedThoughSQLDoesNotHaveItYet(t *testing.T) {
 	}
 }
 
-func TestAHolderThatVanishedDoesNotHoldCallersUpForLonger(t *testing.T) {
+func TestCallersWaitForAVanishedHolderOnlyUntilItsLeaseEnds(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
@@ -234,7 +234,7 @@ func TestAHolderThatVanishedDoesNotHoldCallersUpForLonger(t *testing.T) {
 	})
 }
 
-func TestAVanishedHolderIsFoundByAKeeper(t *testing.T) {
+func TestAKeeperNoticesAVanishedHolder(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
@@ -248,9 +248,8 @@ func TestAVanishedHolderIsFoundByAKeeper(t *testing.T) {
 	})
 }
 
-// The first history of custody, with two processes: A stalls while B takes over, WeChat serves B
-// and then A, and A stores first.
-func TestAStallsBTakesOverAndANewerTokenIsNotLost(t *testing.T) {
+// A stalls while B takes over, WeChat serves B and then A, and A stores first.
+func TestAHolderThatStallsLosesNoNewerToken(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		a, b, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(a, wx)
@@ -277,7 +276,7 @@ func TestAStallsBTakesOverAndANewerTokenIsNotLost(t *testing.T) {
 	})
 }
 
-func TestAnOutcomeThatNobodyKnowsLeavesTheRowSuspect(t *testing.T) {
+func TestAnUnknownOutcomeLeavesTheRowSuspect(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		p.standsStill()
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
@@ -287,7 +286,7 @@ func TestAnOutcomeThatNobodyKnowsLeavesTheRowSuspect(t *testing.T) {
 			t.Errorf("got %v, want the wire's error", err)
 		}
 		if _, err := s.Replace(t.Context(), id, bad, wx); !errors.Is(err, ErrBackOff) || !wechat.MayHaveActed(err) {
-			t.Errorf("got %v at once, want the last error without another ask", err)
+			t.Errorf("got %v at once, want the last error without another request", err)
 		}
 		if _, err := p.replica(Authorizer).Replace(t.Context(), id, bad, wx); !errors.Is(err, ErrBackOff) {
 			t.Errorf("got %v in another process, want ErrBackOff", err)
@@ -304,7 +303,7 @@ func TestAnOutcomeThatNobodyKnowsLeavesTheRowSuspect(t *testing.T) {
 	})
 }
 
-func TestARefusalAndWhatWasNotSentLeaveNothingSuspect(t *testing.T) {
+func TestARefusedOrUnsentRequestLeavesTheRowClean(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
@@ -321,7 +320,7 @@ func TestARefusalAndWhatWasNotSentLeaveNothingSuspect(t *testing.T) {
 	})
 }
 
-func TestWhatSaysNothingAboutTheTokenMayBeAskedAgainAtOnce(t *testing.T) {
+func TestAFailureThatSaysNothingAboutTheTokenCausesNoBackOff(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
@@ -336,7 +335,7 @@ func TestWhatSaysNothingAboutTheTokenMayBeAskedAgainAtOnce(t *testing.T) {
 	})
 }
 
-func TestADeadRefreshTokenGivesWayToTheSpare(t *testing.T) {
+func TestTheSpareIsTriedWhenTheRefreshTokenIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
@@ -359,7 +358,7 @@ func TestADeadRefreshTokenGivesWayToTheSpare(t *testing.T) {
 	})
 }
 
-func TestAnExchangeEndsARefreshUnderWay(t *testing.T) {
+func TestAnExchangeEndsARefreshInFlight(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
@@ -385,7 +384,7 @@ func TestAnExchangeEndsARefreshUnderWay(t *testing.T) {
 	})
 }
 
-func TestARollbackTakesTheGrantWithIt(t *testing.T) {
+func TestARolledBackGrantIsNeitherStoredNorShared(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		changed := errors.New("changed its mind")
@@ -408,15 +407,15 @@ func TestARollbackTakesTheGrantWithIt(t *testing.T) {
 	})
 }
 
-func TestARetiredTokenIsAskedForNoMore(t *testing.T) {
+func TestARetiredTokenIsNeverRequested(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
 		p.retire(s, id)
-		p.retire(s, "wxnobody") // is no fault
+		p.retire(s, "wxnobody") // an unknown id is no error
 		p.sqlGoes()
 		if got, err := p.replica(Authorizer).Get(t.Context(), id, wx); !errors.Is(err, db.ErrUnavailable) {
-			t.Errorf("got %v, %v while SQL is away, want nothing from Redis: it was told", got, err)
+			t.Errorf("got %v, %v while SQL is unavailable, want nothing from Redis: it was told", got, err)
 		}
 		p.sqlReturns()
 		fresh := p.replica(Authorizer)
@@ -440,7 +439,7 @@ func TestARetiredTokenIsAskedForNoMore(t *testing.T) {
 	})
 }
 
-func TestWhoStoodStillTakesNoSuspectRowForOneOfAClockThatWasSetBack(t *testing.T) {
+func TestAProcessThatStoodStillRepairsNoNewlySuspectRow(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
@@ -459,7 +458,7 @@ func TestWhoStoodStillTakesNoSuspectRowForOneOfAClockThatWasSetBack(t *testing.T
 	})
 }
 
-func TestASuspectRowIsDueWithinAMinuteThoughTheClockWasSetBack(t *testing.T) {
+func TestASuspectRowIsDueWithinAMinuteAfterTheClockWasSetBack(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
@@ -477,7 +476,7 @@ func TestASuspectRowIsDueWithinAMinuteThoughTheClockWasSetBack(t *testing.T) {
 	})
 }
 
-func TestSQLGoesAwayBetweenClaimAndCommit(t *testing.T) {
+func TestAnAnswerThatSQLDidNotStoreIsSharedAndStoredLater(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, other, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
@@ -498,7 +497,7 @@ func TestSQLGoesAwayBetweenClaimAndCommit(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatWasSupersededMeanwhileIsNotStoredOverTheNewerOne(t *testing.T) {
+func TestAnAnswerStoredLateDoesNotReplaceANewerOne(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, other, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
@@ -522,7 +521,7 @@ func TestAnAnswerThatWasSupersededMeanwhileIsNotStoredOverTheNewerOne(t *testing
 	})
 }
 
-func TestClosingStoresWhatSQLDidNotTake(t *testing.T) {
+func TestCloseStoresAnAnswerThatSQLDidNotStore(t *testing.T) {
 	p := newPlatform(t, dbtest.SQLiteURL(t), "")
 	s, wx := p.replica(Authorizer), &fakeWeChat{}
 	bad := p.grant(s, wx)
@@ -542,7 +541,7 @@ func TestClosingStoresWhatSQLDidNotTake(t *testing.T) {
 	}
 }
 
-func TestClosingLetsAnAskEndAndStoresItsAnswer(t *testing.T) {
+func TestCloseWaitsForARequestAndStoresItsAnswer(t *testing.T) {
 	p := newPlatform(t, dbtest.SQLiteURL(t), "")
 	s, wx := p.replica(Authorizer), &fakeWeChat{}
 	bad := p.grant(s, wx)
@@ -554,7 +553,7 @@ func TestClosingLetsAnAskEndAndStoresItsAnswer(t *testing.T) {
 			return a, errors.Join(err, ctx.Err())
 		}))
 		if err != nil {
-			t.Errorf("got %v, want the ask left to end", err)
+			t.Errorf("got %v, want the request left to end", err)
 		}
 	})
 	wx.waitFor(t, 1)
@@ -565,7 +564,7 @@ func TestClosingLetsAnAskEndAndStoresItsAnswer(t *testing.T) {
 	p.newestStored(s, wx)
 }
 
-func TestWhileSQLIsAwayTheLastKnownServesOnEveryReplica(t *testing.T) {
+func TestWhileSQLIsUnavailableTheKnownTokenServesOnEveryReplica(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, other, wx := p.replica(Authorizer), p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
@@ -583,7 +582,7 @@ func TestWhileSQLIsAwayTheLastKnownServesOnEveryReplica(t *testing.T) {
 	})
 }
 
-func TestSQLsReturnDropsNothingNewer(t *testing.T) {
+func TestAnOlderRowDoesNotReplaceANewerKnownToken(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
@@ -603,7 +602,7 @@ func TestSQLsReturnDropsNothingNewer(t *testing.T) {
 	})
 }
 
-func TestWhatTheProcessKnowsToHaveExpiredIsNotTakenFromAnOlderRow(t *testing.T) {
+func TestAnOlderRowDoesNotServeAfterTheKnownTokenExpired(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		old := p.grant(s, wx)
@@ -615,7 +614,7 @@ func TestWhatTheProcessKnowsToHaveExpiredIsNotTakenFromAnOlderRow(t *testing.T) 
 	})
 }
 
-func TestAnAnswerGivesWayToWhatIsKnownToBeNewer(t *testing.T) {
+func TestACallerGetsAKnownNewerTokenInsteadOfTheAnswer(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
@@ -630,7 +629,7 @@ func TestAnAnswerGivesWayToWhatIsKnownToBeNewer(t *testing.T) {
 	})
 }
 
-func TestAnErrorIsOnlyRepeatedForTheAskThatMadeIt(t *testing.T) {
+func TestBackOffRepeatsOnlyTheErrorOfTheLastClaim(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, other := p.replica(Authorizer), p.replica(Authorizer)
 		bad := p.grant(s, &fakeWeChat{})
@@ -646,21 +645,21 @@ func TestAnErrorIsOnlyRepeatedForTheAskThatMadeIt(t *testing.T) {
 	})
 }
 
-func TestAClockThatIsAheadNamesTheVersion(t *testing.T) {
+func TestAProcessWhoseClockIsAheadStillGetsATokenWithinTheLimit(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		old := p.grant(s, wx)
 		s.clock = func() time.Time { return p.now().Add(3 * time.Hour) }
 		got, err := s.Get(t.Context(), id, wx)
 		if err != nil || got.Version <= old {
-			t.Errorf("got %v, %v, want it claimed for him although it lives in the database", got, err)
+			t.Errorf("got %v, %v, want it claimed although it lives by the database's clock", got, err)
 		}
 		for range 20 {
 			if got, err = s.Get(t.Context(), id, wx); err != nil || got.Access.IsZero() {
 				t.Fatalf("got %v, %v, want a token all the same", got, err)
 			}
 		}
-		wx.asked(t, 5) // and no more, for the clock is wrong, not the tokens
+		wx.asked(t, 5) // and no more: the clock is wrong, not the tokens
 	})
 }
 
@@ -685,7 +684,7 @@ func TestARejectedTokenIsReplacedFiveTimesInTenMinutes(t *testing.T) {
 	})
 }
 
-func TestAnExpiredTokenIsFetchedOnDemand(t *testing.T) {
+func TestAnExpiredTokenIsReplacedOnDemand(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		old := p.grant(s, wx)
@@ -707,7 +706,7 @@ func TestAnExpiredTokenIsFetchedOnDemand(t *testing.T) {
 	})
 }
 
-func TestUsesReachSQLOnceInAWhile(t *testing.T) {
+func TestUsesAreWrittenToSQLEveryFiveMinutes(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
@@ -739,7 +738,7 @@ func TestUsesReachSQLOnceInAWhile(t *testing.T) {
 	})
 }
 
-func TestAUseThatWasAnsweredFromSQLIsNotedToo(t *testing.T) {
+func TestAUseAnsweredFromSQLIsWritten(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
@@ -756,7 +755,7 @@ func TestAUseThatWasAnsweredFromSQLIsNotedToo(t *testing.T) {
 	})
 }
 
-func TestUsesThatSQLDidNotTakeAreWrittenLater(t *testing.T) {
+func TestUsesThatSQLDidNotStoreAreWrittenLater(t *testing.T) {
 	p := newPlatform(t, dbtest.SQLiteURL(t), "")
 	s, wx := p.replica(Authorizer), &fakeWeChat{}
 	p.grant(s, wx)
@@ -774,9 +773,9 @@ func TestUsesThatSQLDidNotTakeAreWrittenLater(t *testing.T) {
 	}
 }
 
-// Where replicas run on while an older dump is restored, as with a failover to a standby that lags
-// behind, they know what the row has lost.
-func TestARowOfAnOlderDumpIsSuspectOnceItsTokenIsUsed(t *testing.T) {
+// Replicas that keep running while an older dump is restored, as in a failover to a standby that
+// lags, know what the row has lost.
+func TestARestoredRowIsSuspectOnceItsTokenIsUsed(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
@@ -799,7 +798,7 @@ func TestARowOfAnOlderDumpIsSuspectOnceItsTokenIsUsed(t *testing.T) {
 	})
 }
 
-func TestTheMostUrgentComesFirst(t *testing.T) {
+func TestDueListsTheMostUrgentFirst(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s := p.replica(Authorizer)
 		for id, row := range map[string][3]int{"a-later": {1, 2000, 0}, "b-sooner": {2, 1000, 0}, "c-suspect": {3, 3000, 1}, "d-not-due": {0, 1, 1}} {
@@ -815,7 +814,7 @@ func TestTheMostUrgentComesFirst(t *testing.T) {
 
 // An owner with very many due rows delays nobody, and within an owner what expires first comes
 // first.
-func TestNobodyWaitsForAnothersMany(t *testing.T) {
+func TestDueIsFairBetweenOwners(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s := p.replica(Authorizer)
 		now := p.now().UnixMilli()
@@ -839,7 +838,7 @@ func TestNobodyWaitsForAnothersMany(t *testing.T) {
 	})
 }
 
-func TestWhatMayBeDeadAndWhatIsLateTakeTurns(t *testing.T) {
+func TestSuspectAndOverdueRowsAlternate(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s := p.replica(Authorizer)
 		now, minute := p.now().UnixMilli(), time.Minute.Milliseconds()
@@ -853,7 +852,7 @@ func TestWhatMayBeDeadAndWhatIsLateTakeTurns(t *testing.T) {
 	})
 }
 
-func TestTheOwnerIsWhoeverWasWrittenDownLast(t *testing.T) {
+func TestSetOwnerReplacesTheOwner(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
@@ -873,8 +872,8 @@ func TestTheOwnerIsWhoeverWasWrittenDownLast(t *testing.T) {
 	})
 }
 
-// A backlog whose ranking takes too long is listed all the same, by those that are due for longest.
-func TestABacklogThatIsTooLargeToBeRankedIsListedInPart(t *testing.T) {
+// If ranking a backlog takes too long, only the rows that are due for longest are ranked.
+func TestDueListsPartOfABacklogThatIsTooLargeToRank(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
@@ -894,7 +893,7 @@ func TestABacklogThatIsTooLargeToBeRankedIsListedInPart(t *testing.T) {
 	})
 }
 
-func TestAWarmTokenIsListedApartAndIsHotAgainWhenItIsUsed(t *testing.T) {
+func TestAWarmTokenIsInUseAgainAfterACall(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
@@ -906,7 +905,7 @@ func TestAWarmTokenIsListedApartAndIsHotAgainWhenItIsUsed(t *testing.T) {
 		}
 		p.exec(`UPDATE tokens SET used_at = $1`, p.now().Add(-25*time.Hour).UnixMilli())
 		p.pass(110 * time.Minute)
-		p.due(s, string(id)) // by what was guessed at the grant
+		p.due(s, string(id)) // the grant assumed that it would be used
 		if err := s.Renew(t.Context(), id, wx); err != nil {
 			t.Fatal(err)
 		}
@@ -926,7 +925,7 @@ func TestAWarmTokenIsListedApartAndIsHotAgainWhenItIsUsed(t *testing.T) {
 		if _, err := s.Get(t.Context(), id, wx); err != nil {
 			t.Fatal(err)
 		}
-		p.due(s, string(id)) // which writes the use down
+		p.due(s, string(id)) // which writes the use to SQL
 		warm(0)
 	})
 }
@@ -966,7 +965,7 @@ func TestAClaimThatTookTooLongIsRepeatedOnce(t *testing.T) {
 	})
 }
 
-func TestAnAnswerWithoutATokenIsNoAnswer(t *testing.T) {
+func TestAnAnswerWithoutAnAccessTokenIsAFailure(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
@@ -977,7 +976,7 @@ func TestAnAnswerWithoutATokenIsNoAnswer(t *testing.T) {
 	})
 }
 
-func TestATokenMovedToAnotherRowDoesNotOpen(t *testing.T) {
+func TestASealedTokenDoesNotOpenInAnotherRow(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
@@ -988,11 +987,11 @@ func TestATokenMovedToAnotherRowDoesNotOpen(t *testing.T) {
 	})
 }
 
-func TestNewsThatWasMissedIsReadWhileTheOldTokenServes(t *testing.T) {
+func TestAMissedNotificationIsReadWhileTheOldTokenServes(t *testing.T) {
 	p := newPlatform(t, dbtest.SQLiteURL(t), "")
 	s, wx := p.replica(Authorizer), &fakeWeChat{}
 	p.redis = "redis://127.0.0.1:1"
-	other := p.replica(Authorizer) // whose news cannot come by pub/sub
+	other := p.replica(Authorizer) // it publishes nothing
 	p.grant(s, wx)
 	p.exec(`ALTER TABLE meta RENAME TO gone`)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -1006,7 +1005,7 @@ func TestNewsThatWasMissedIsReadWhileTheOldTokenServes(t *testing.T) {
 	wx.asked(t, 0)
 }
 
-func TestTheHitPathAllocatesNothing(t *testing.T) {
+func TestKnownAllocatesNothing(t *testing.T) {
 	p := newPlatform(t, dbtest.SQLiteURL(t), "")
 	s, wx := p.replica(Authorizer), &fakeWeChat{}
 	p.grant(s, wx)
@@ -1046,19 +1045,19 @@ func BenchmarkHit(b *testing.B) {
 	}
 }
 
-// platform is one database and one Redis with replicas on them, and a clock that all of them go by.
+// platform is one database and one Redis with replicas, which share a clock.
 type platform struct {
 	t      *testing.T
 	url    string
 	redis  string
 	ring   *seal.Ring
 	offset atomic.Int64
-	still  time.Time // unless zero, the clock stands still but for what passes
+	still  time.Time // unless zero, only pass moves the clock
 	first  *db.DB
 }
 
-// each runs test on SQLite with an in-process Redis, and on PostgreSQL and the real Redis together,
-// where they are.
+// each runs test on SQLite with an in-process Redis, and on PostgreSQL and a Redis server
+// together, if they are configured.
 func each(t *testing.T, test func(t *testing.T, p *platform)) {
 	t.Helper()
 	t.Parallel()
@@ -1090,10 +1089,10 @@ func (p *platform) now() time.Time {
 
 func (p *platform) pass(d time.Duration) { p.offset.Add(int64(d)) }
 
-// standsStill has only pass move the clock. It comes before the replicas.
+// standsStill stops the clock: only pass moves it. Call it before replica.
 func (p *platform) standsStill() { p.still = time.Now() }
 
-// replica is a process of its own: its own connections and caches.
+// replica returns a store with its own connections and caches, as another process has.
 func (p *platform) replica(kind Kind) *Store {
 	p.t.Helper()
 	d := dbtest.Open(p.t, p.url)
@@ -1128,7 +1127,7 @@ func (p *platform) grant(s *Store, wx *fakeWeChat) Version {
 		p.t.Fatal(err)
 	}
 	publish(p.t.Context())
-	p.pass(20 * time.Second) // so that no exchange is near
+	p.pass(20 * time.Second) // long enough after the exchange for a clean refresh
 	v, err := s.Version(p.t.Context(), s.db, id)
 	if err != nil {
 		p.t.Fatal(err)
@@ -1190,13 +1189,13 @@ func (p *platform) due(s *Store, want string) {
 	}
 }
 
-// renewed says that the row is due now and that a keeper renews it.
+// renewed checks that the row is due now and that a keeper renews it.
 func (p *platform) renewed(s *Store, wx *fakeWeChat) {
 	p.t.Helper()
 	p.due(s, string(id))
 	before := wx.count()
 	if err := s.Renew(p.t.Context(), id, wx); err != nil || wx.count() != before+1 {
-		p.t.Errorf("got %v after %d asks, want one", err, wx.count()-before)
+		p.t.Errorf("got %v after %d requests, want one", err, wx.count()-before)
 	}
 }
 
@@ -1215,7 +1214,7 @@ func (p *platform) exec(text string, args ...any) {
 	}
 }
 
-// While SQL is away its tables cannot be found, which is trouble like any other.
+// While SQL is unavailable its table does not exist, which is an error like any other.
 func (p *platform) sqlGoes()    { p.exec(`ALTER TABLE tokens RENAME TO gone`) }
 func (p *platform) sqlReturns() { p.exec(`ALTER TABLE gone RENAME TO tokens`) }
 
@@ -1229,7 +1228,7 @@ func (p *platform) within(d time.Duration, ok func() bool) {
 	p.t.Errorf("got nothing within %v", d)
 }
 
-// wire is the error that the real client makes of an answer.
+// wire returns the error that the real client makes of an answer.
 func (p *platform) wire(t *testing.T, status int, body string) error {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
@@ -1239,7 +1238,7 @@ func (p *platform) wire(t *testing.T, status int, body string) error {
 	return p.call(t, server.URL)
 }
 
-// unreachable is the error that the real client makes where nobody listens.
+// unreachable returns the error of the real client if nothing listens.
 func (p *platform) unreachable(t *testing.T) error {
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
@@ -1280,10 +1279,10 @@ func failing(err error) asks {
 	return func(context.Context, seal.Secret) (Answer, error) { return Answer{}, err }
 }
 
-// fakeWeChat gives tokens, each with a refresh token of its own, of which it takes the last two.
+// fakeWeChat gives tokens. Each has its own refresh token, and the last two of these are accepted.
 type fakeWeChat struct {
 	takes  time.Duration
-	silent bool // gives no refresh token, as for the component's
+	silent bool // gives no refresh token, as for the component token
 
 	mu      sync.Mutex
 	given   int
@@ -1327,7 +1326,7 @@ func (w *fakeWeChat) Send(_ context.Context, refresh seal.Secret) (Answer, error
 	return w.give(), nil
 }
 
-// over asks behind once this one lets it through.
+// over sends the request to behind once this one lets it through.
 func (w *fakeWeChat) over(behind *fakeWeChat) asks {
 	return func(ctx context.Context, refresh seal.Secret) (Answer, error) {
 		w.mu.Lock()
@@ -1373,7 +1372,7 @@ func (w *fakeWeChat) newest() string {
 func (w *fakeWeChat) asked(t *testing.T, want int) {
 	t.Helper()
 	if got := w.count(); got != want {
-		t.Errorf("got %d asks, want %d", got, want)
+		t.Errorf("got %d requests, want %d", got, want)
 	}
 }
 
@@ -1381,13 +1380,13 @@ func (w *fakeWeChat) waitFor(t *testing.T, asks int) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); w.count() < asks; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("got no ask")
+			t.Fatal("got no request")
 		}
 	}
 }
 
-// A rotated refresh token is given once, also in an answer whose access token cannot be read.
-func TestARefreshTokenThatCameWithoutAnAccessTokenIsTriedWhenTheOldOneIsRefused(t *testing.T) {
+// WeChat gives a rotated refresh token once, also in an answer whose access token cannot be read.
+func TestARefreshTokenOfAnIncompleteAnswerIsTriedAfterARefusal(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)

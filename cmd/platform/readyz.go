@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
 )
 
 // answerReady answers /readyz: 503 while stopping, else 200.

@@ -24,7 +24,7 @@ const (
 	busyLoops = 4
 	atOnce    = 4 // packages, besides the busy loops
 	rounds    = 20
-	histories = "^(TestSimulation|TestASeedIsAHistory|TestMutants)$" // these have their own command and no randomness: a seed decides everything
+	histories = "^(TestSimulation|TestASeedReplaysTheSameHistory|TestMutants)$" // these have their own command and no randomness: a seed decides everything
 )
 
 // binary is the compiled tests of a package.
