@@ -208,13 +208,14 @@ func (f *fair) print(context.Context) error {
 	return err
 }
 
-// ratio is the quiet tenant's median in a phase, divided by its mean in the phases before and after.
+// ratio is the quiet tenant's median in a phase, divided by its mean in the phases before and
+// after.
 func (f *fair) ratio(i int) float64 {
 	return 2 * f.phases[i].quiet.quantile(0.5) / (f.phases[i-1].quiet.quantile(0.5) + f.phases[i+1].quiet.quantile(0.5))
 }
 
-// judge fails if the quiet tenant, a renewal or an onboarding was disturbed. Where nothing limits how
-// much CPU time the noisy tenant takes, the quiet one waits, but it is served.
+// judge fails if the quiet tenant, a renewal or an onboarding was disturbed. Where nothing limits
+// how much CPU time the noisy tenant takes, the quiet one waits, but it is served.
 func (f *fair) judge() (err error) {
 	for i, p := range f.phases {
 		if n := p.quiet.other + p.quiet.refused; n > 0 {

@@ -1,9 +1,9 @@
 // Command bench measures a warm closeSession through the platform as it is shipped and through a
 // bare httputil.ReverseProxy, both with the same upstream. With "scale" as its first argument it
-// fills a database with very many authorizers and watches the keeper renew their tokens. With "fair"
-// it measures what one tenant notices of another. bench/run.sh, bench/scale.sh and bench/fair.sh build
-// and start it (make bench, make scale, make fair); docs/performance.md describes it and has the
-// results.
+// fills a database with very many authorizers and watches the keeper renew their tokens. With
+// "fair" it measures what one tenant notices of another. bench/run.sh, bench/scale.sh and
+// bench/fair.sh build and start it (make bench, make scale, make fair); docs/performance.md
+// describes it and has the results.
 package main
 
 import (

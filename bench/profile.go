@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// takeProfile has the platform, which runs with PLATFORM_PPROF=on, write a CPU profile during one more round, if a file was named for
-// it.
+// takeProfile has the platform, which runs with PLATFORM_PPROF=on, write a CPU profile during one
+// more round, if a file was named for it.
 func (b *bench) takeProfile(ctx context.Context) error {
 	if b.profile == "" {
 		return nil

@@ -76,8 +76,8 @@ type Slot struct {
 // Enter takes a slot for a call of a tenant for an authorizer: at once if there is room, and after
 // at most Wait if both use less than their share, which is half of all slots for a tenant and a
 // quarter for an authorizer. Of those that wait, the tenant with the fewest calls in flight comes
-// first. Enter fails with ErrOver, ErrFull, or the cause of ctx's end. After a success Leave must be
-// called once.
+// first. Enter fails with ErrOver, ErrFull, or the cause of ctx's end. After a success Leave must
+// be called once.
 func (s *Slots) Enter(ctx context.Context, tenant, authorizer string) (Slot, error) {
 	slot, w, err := s.enter(tenant, authorizer)
 	if w == nil {
