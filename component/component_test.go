@@ -40,7 +40,7 @@ func TestATicketStoredByAnotherReplicaIsUsedAtOnce(t *testing.T) {
 func TestATicketThatSQLDidNotStoreIsInRedis(t *testing.T) {
 	ring, server := dbtest.Ring(t), miniredis.RunT(t)
 	d := dbtest.SQLite(t)
-	one, other := replicaOn(t, d, ring, "", "redis://"+server.Addr()), replicaOn(t, d, ring, "", "redis://"+server.Addr())
+	one, other := replicaOn(t, d, ring, "", "redis://"+server.Addr()+"?read_timeout=1s"), replicaOn(t, d, ring, "", "redis://"+server.Addr()+"?read_timeout=1s")
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestAStoredTicketDoesNotReplaceAPushedOneOfTheSameSecond(t *testing.T) {
 // An older build may have shared it.
 func TestASharedTicketWithAFutureTimeIsIgnored(t *testing.T) {
 	server, ring, d := miniredis.RunT(t), dbtest.Ring(t), dbtest.SQLite(t)
-	c := replicaOn(t, d, ring, "", "redis://"+server.Addr())
+	c := replicaOn(t, d, ring, "", "redis://"+server.Addr()+"?read_timeout=1s")
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -76,7 +76,7 @@ func databases(t *testing.T, test func(*world)) {
 	if testenv.Get("TEST_POSTGRES_URL") != "" {
 		t.Run("postgres", func(t *testing.T) {
 			t.Parallel()
-			test(newWorld(t, dbtest.PostgresURL(t), testenv.Get("TEST_REDIS_URL")))
+			test(newWorld(t, dbtest.PostgresURL(t), testenv.Get("TEST_REDIS_URL")+"?read_timeout=1s"))
 		})
 	}
 }

@@ -31,7 +31,7 @@ func (n news) bytes() []byte {
 }
 
 func (m *Mirror) publish(ctx context.Context, n news) {
-	_ = m.redis.writing.try(ctx, func(ctx context.Context) error {
+	_ = m.redis.writing.try(ctx, m.redis.patience, func(ctx context.Context) error {
 		return m.redis.client.Publish(ctx, m.redis.channel(), n.bytes()).Err()
 	})
 }

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -17,8 +18,9 @@ import (
 )
 
 const (
-	redisPatience = 250 * time.Millisecond // for one operation, including the wait for a connection
-	redisRest     = time.Second            // for which Redis is not asked after a failure
+	redisPatience = 250 * time.Millisecond // for one operation, including the wait for a connection, unless the URL says read_timeout
+	ownPatience   = time.Second            // the same for the in-process Redis, which is slow only if this process is
+	restTimes     = 4                      // after a failure Redis is not asked for so many times as long
 	redisMost     = 32                     // connections
 )
 
@@ -28,11 +30,12 @@ var errResting = errors.New("redis failed a moment ago")
 
 // shared holds what all replicas see: the keys of one database in one Redis.
 type shared struct {
-	client  *redis.Client
-	own     *miniredis.Miniredis // nil with a real Redis
-	id      string               // the database's, in front of every key
-	reading circuit
-	writing circuit // a circuit of its own, so that a Redis that became read-only is still read
+	client   *redis.Client
+	own      *miniredis.Miniredis // nil with a real Redis
+	patience time.Duration        // for one operation
+	id       string               // the database's, in front of every key
+	reading  circuit
+	writing  circuit // a circuit of its own, so that a Redis that became read-only is still read
 }
 
 func openShared(url seal.Secret, id string) (*shared, error) {
@@ -47,7 +50,8 @@ func openShared(url seal.Secret, id string) (*shared, error) {
 	if err != nil {
 		return nil, errors.New("redis URL is not valid") // its own error may hold the password
 	}
-	return &shared{client: redis.NewClient(impatient(options)), id: id}, nil
+	patience := cmp.Or(options.ReadTimeout, redisPatience)
+	return &shared{client: redis.NewClient(impatient(options, patience)), patience: patience, id: id}, nil
 }
 
 // openOwn starts a Redis in this process. It listens on loopback, so it gets a random password.
@@ -60,13 +64,13 @@ func openOwn(id string) (*shared, error) {
 		return nil, err
 	}
 	options := &redis.Options{Addr: own.Addr(), Password: password}
-	return &shared{client: redis.NewClient(impatient(options)), own: own, id: id}, nil
+	return &shared{client: redis.NewClient(impatient(options, ownPatience)), own: own, patience: ownPatience, id: id}, nil
 }
 
 // impatient switches off retries and waits in go-redis: the circuits do that.
-func impatient(options *redis.Options) *redis.Options {
-	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = redisPatience, redisPatience, redisPatience
-	options.PoolTimeout = redisPatience
+func impatient(options *redis.Options, patience time.Duration) *redis.Options {
+	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = patience, patience, patience
+	options.PoolTimeout = patience
 	options.PoolSize = redisMost
 	options.MaxRetries = -1
 	options.DialerRetries = 1
@@ -85,7 +89,7 @@ func (s *shared) close() error {
 }
 
 func (s *shared) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	return s.client.Ping(ctx).Err()
 }
@@ -131,7 +135,7 @@ func (s *shared) write(ctx context.Context, w writing) {
 	if w.life < time.Millisecond {
 		return
 	}
-	_ = s.writing.try(ctx, func(ctx context.Context) error {
+	_ = s.writing.try(ctx, s.patience, func(ctx context.Context) error {
 		keys := []string{s.key(w.kind, w.key), s.channel()}
 		return store.Run(ctx, s.client, keys, strconv.FormatInt(w.version, 10), w.sealed, w.life.Milliseconds(), flag(w.replaceSame), flag(w.onlyPresent), w.news).Err()
 	})
@@ -146,7 +150,7 @@ func flag(b bool) string {
 
 // read returns the sealed value, empty if there is none, or an error if that is unknown.
 func (s *shared) read(ctx context.Context, kind, key string) (sealed []byte, err error) {
-	err = s.reading.try(ctx, func(ctx context.Context) error {
+	err = s.reading.try(ctx, s.patience, func(ctx context.Context) error {
 		sealed, err = s.client.HGet(ctx, s.key(kind, key), fieldSealed).Bytes()
 		if errors.Is(err, redis.Nil) {
 			err = nil
@@ -160,29 +164,29 @@ func (s *shared) read(ctx context.Context, kind, key string) (sealed []byte, err
 // second and no others.
 type circuit struct{ until atomic.Int64 } // Unix nanoseconds, 0 while Redis answers
 
-func (c *circuit) try(ctx context.Context, act func(context.Context) error) error {
-	if !c.enter() {
+func (c *circuit) try(ctx context.Context, patience time.Duration, act func(context.Context) error) error {
+	if !c.enter(restTimes * patience) {
 		return errResting
 	}
-	within, cancel := context.WithTimeout(ctx, redisPatience)
+	within, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err := act(within)
 	switch {
 	case err == nil:
 		c.until.Store(0)
 	case ctx.Err() == nil: // a caller that left says nothing about Redis
-		c.until.Store(time.Now().Add(redisRest).UnixNano())
+		c.until.Store(time.Now().Add(restTimes * patience).UnixNano())
 	}
 	return err
 }
 
-// enter admits everyone while Redis answers, no one for redisRest after a failure, and then one to
+// enter admits everyone while Redis answers, no one for a while after a failure, and then one to
 // try.
-func (c *circuit) enter() bool {
+func (c *circuit) enter(rest time.Duration) bool {
 	until := c.until.Load()
 	if until == 0 {
 		return true
 	}
 	now := time.Now()
-	return now.UnixNano() >= until && c.until.CompareAndSwap(until, now.Add(redisRest).UnixNano())
+	return now.UnixNano() >= until && c.until.CompareAndSwap(until, now.Add(rest).UnixNano())
 }
