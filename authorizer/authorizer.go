@@ -115,8 +115,8 @@ type Authorizer struct {
 	State        State
 	Reason       string    // why it is in this state, for people
 	Since        time.Time // when this state began
-	Attempt      time.Time // when a refresh is tried next; zero if the token's row decides that (token.Health.Retry)
-	Seek         time.Time // when WeChat's list is searched for another refresh token; zero if that is not needed
+	Sought       time.Time // since when another refresh token is sought; zero where none is
+	Next         time.Time // when the platform acts by itself: begins a walk for what is sought, or tries again
 	AuthorizedAt time.Time // when the merchant last authorized
 	CreatedAt    time.Time
 }

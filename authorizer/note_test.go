@@ -107,7 +107,7 @@ func TestAFailureOfAnOlderTokenIsIgnored(t *testing.T) {
 		r.is(t, Reauthorize)
 		authorize(t, r)
 		r.is(t, Healthy)
-		if c, err := r.table.condition(ctx, id); err != nil || !c.Attempt.IsZero() || c.Version != 0 {
+		if c, err := r.table.condition(ctx, id); err != nil || !c.Next.IsZero() || c.Version != 0 {
 			t.Errorf("got %+v, %v, want nothing left of it", c, err)
 		}
 	})

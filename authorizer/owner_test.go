@@ -71,3 +71,26 @@ func TestTheMigrationGivesTokensTheirOwners(t *testing.T) {
 		}
 	})
 }
+
+func TestTheMigrationKeepsWhenAccountsAreTried(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := registry(t, d)
+		for _, text := range []string{
+			`UPDATE authorizers SET state = 'reauthorize', attempt_at = 7`,
+			`DROP INDEX authorizers_to_try`, `DROP INDEX authorizers_sought`, `ALTER TABLE authorizers DROP COLUMN next_at`,
+			`DELETE FROM migrations WHERE name = '0009_next_at.sql'`,
+		} {
+			if _, err := db.Exec(ctx, d, text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.Migrate(ctx, migrations.Files); err != nil {
+			t.Fatal(err)
+		}
+		for ms, want := range map[int64]int{6: 0, 7: 1} {
+			if due, err := r.table.dueAttempts(ctx, time.UnixMilli(ms), 9); err != nil || len(due) != want {
+				t.Errorf("got %v, %v at %d, want %d accounts due from 7", due, err, ms, want)
+			}
+		}
+	})
+}

@@ -17,13 +17,13 @@ type table struct{ db *db.DB }
 // selectAuthorizer and readAuthorizer name the columns of an authorizer in the same order.
 const selectAuthorizer = `
 		SELECT appid, tenant, user_name, alias, nick_name, principal_name, kind, verify_type, account_status,
-		       permission_sets, profile_at, state, reason, since, attempt_at, seek_at, authorized_at, created_at
+		       permission_sets, profile_at, state, reason, since, sought_at, next_at, authorized_at, created_at
 		FROM authorizers`
 
 func readAuthorizer(scan db.Scan) (a Authorizer, err error) {
 	var sets string
 	err = scan(&a.AppID, &a.Tenant, &a.UserName, &a.Alias, &a.NickName, &a.PrincipalName, &a.Kind, &a.VerifyType, &a.AccountStatus,
-		&sets, (*db.Stamp)(&a.ProfileAt), &a.State, &a.Reason, (*db.Stamp)(&a.Since), (*db.Stamp)(&a.Attempt), (*db.Stamp)(&a.Seek),
+		&sets, (*db.Stamp)(&a.ProfileAt), &a.State, &a.Reason, (*db.Stamp)(&a.Since), (*db.Stamp)(&a.Sought), (*db.Stamp)(&a.Next),
 		(*db.Stamp)(&a.AuthorizedAt), (*db.Stamp)(&a.CreatedAt))
 	a.PermissionSets = wechat.ParsePermissionSets(sets)
 	return a, err
@@ -118,7 +118,7 @@ func (t table) unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, knownSinc
 func (t table) saveGrant(ctx context.Context, tx *db.Tx, a Authorizer) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE authorizers
-		SET tenant = $2, permission_sets = $3, state = $4, reason = $5, since = $6, authorized_at = $7, noted_version = 0, attempt_at = 0, sought_at = 0, seek_at = 0
+		SET tenant = $2, permission_sets = $3, state = $4, reason = $5, since = $6, authorized_at = $7, noted_version = 0, sought_at = 0, next_at = 0
 		WHERE appid = $1`,
 		string(a.AppID), string(a.Tenant), a.PermissionSets.String(), string(a.State), a.Reason, db.Stamp(a.Since), db.Stamp(a.AuthorizedAt))
 	return err
@@ -190,12 +190,12 @@ var lockOneCondition = db.Text{
 }
 
 const selectCondition = `
-		SELECT state, reason, since, attempt_at, sought_at, seek_at, noted_version
+		SELECT state, reason, since, sought_at, next_at, noted_version
 		FROM authorizers
 		WHERE appid = $1`
 
 func readCondition(scan db.Scan) (c condition, err error) {
-	err = scan(&c.State, &c.Reason, (*db.Stamp)(&c.Since), (*db.Stamp)(&c.Attempt), (*db.Stamp)(&c.Sought), (*db.Stamp)(&c.Seek), &c.Version)
+	err = scan(&c.State, &c.Reason, (*db.Stamp)(&c.Since), (*db.Stamp)(&c.Sought), (*db.Stamp)(&c.Next), &c.Version)
 	return c, err
 }
 
@@ -212,16 +212,16 @@ func (t table) lockCondition(ctx context.Context, tx *db.Tx, id wechat.AppID) (c
 func (t table) saveCondition(ctx context.Context, tx *db.Tx, id wechat.AppID, c condition) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE authorizers
-		SET state = $2, reason = $3, since = $4, attempt_at = $5, sought_at = $6, seek_at = $7, noted_version = $8
+		SET state = $2, reason = $3, since = $4, sought_at = $5, next_at = $6, noted_version = $7
 		WHERE appid = $1`,
-		string(id), string(c.State), c.Reason, db.Stamp(c.Since), db.Stamp(c.Attempt), db.Stamp(c.Sought), db.Stamp(c.Seek), c.Version)
+		string(id), string(c.State), c.Reason, db.Stamp(c.Since), db.Stamp(c.Sought), db.Stamp(c.Next), c.Version)
 	return err
 }
 
 // inState returns up to limit accounts in a state whose appid is greater than after.
 func (t table) inState(ctx context.Context, state State, after wechat.AppID, limit int) ([]conditioned, error) {
 	return db.All(ctx, t.db, readConditioned, `
-		SELECT state, reason, since, attempt_at, sought_at, seek_at, noted_version, appid
+		SELECT state, reason, since, sought_at, next_at, noted_version, appid
 		FROM authorizers
 		WHERE state = $1 AND appid > $2
 		ORDER BY appid
@@ -237,8 +237,8 @@ func (t table) dueAttempts(ctx context.Context, now time.Time, most int) ([]wech
 	return db.All(ctx, t.db, db.Value[wechat.AppID], `
 		SELECT appid
 		FROM authorizers
-		WHERE attempt_at > 0 AND attempt_at <= $1
-		ORDER BY attempt_at, appid
+		WHERE state = 'reauthorize' AND next_at <= $1
+		ORDER BY next_at, appid
 		LIMIT $2`, db.Stamp(now), most)
 }
 
@@ -326,8 +326,8 @@ func (t table) sought(ctx context.Context, most int) ([]wechat.AppID, error) {
 	return db.All(ctx, t.db, db.Value[wechat.AppID], `
 		SELECT appid
 		FROM authorizers
-		WHERE sought_at > 0 AND seek_at <= $1
-		ORDER BY seek_at, appid
+		WHERE sought_at > 0 AND next_at <= $1
+		ORDER BY next_at, appid
 		LIMIT $2`, db.Stamp(now), most)
 }
 
@@ -338,9 +338,9 @@ func (t table) notFound(ctx context.Context, begun time.Time) error {
 	}
 	_, err = db.Exec(ctx, t.db, `
 		UPDATE authorizers
-		SET seek_at = $3,
+		SET next_at = $3,
 		    check_at = CASE WHEN check_at > 0 THEN check_at WHEN authorized_at + $4 > $2 THEN authorized_at + $4 ELSE $2 END
-		WHERE sought_at > 0 AND sought_at < $1 AND seek_at <= $1`,
+		WHERE sought_at > 0 AND sought_at < $1 AND next_at <= $1`,
 		db.Stamp(begun), db.Stamp(now), db.Stamp(now.Add(seekAgain)), afterAuthorization.Milliseconds())
 	return err
 }
@@ -351,7 +351,7 @@ var selectConditions = db.Text{
 }
 
 const selectConditioned = `
-		SELECT state, reason, since, attempt_at, sought_at, seek_at, noted_version, appid
+		SELECT state, reason, since, sought_at, next_at, noted_version, appid
 		FROM authorizers`
 
 // conditions returns the conditions of those ids that exist.

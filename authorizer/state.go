@@ -26,9 +26,8 @@ type condition struct {
 	State   State
 	Reason  string
 	Since   time.Time     // in this state
-	Attempt time.Time     // Reauthorize: when it is tried again; zero elsewhere, for there the token's own schedule says
-	Sought  time.Time     // when WeChat refused its refresh token for good; zero: no other one is looked for
-	Seek    time.Time     // before this no walk through WeChat's list begins for it
+	Sought  time.Time     // when WeChat refused its refresh token for good; zero: no other one is sought
+	Next    time.Time     // when a walk may begin for what is sought, or Reauthorize is tried again; zero: see token.Health
 	Version token.Version // of its token when this was noted: a newer one was got since
 }
 
@@ -48,9 +47,9 @@ func (c condition) failed(v effect, version token.Version, now time.Time) condit
 	c.State, c.Reason = v.state, v.reason
 	switch {
 	case v.state == Reauthorize:
-		c.Attempt, c.Sought, c.Seek = now.Add(daily), time.Time{}, time.Time{}
+		c.Sought, c.Next = time.Time{}, now.Add(daily)
 	case v.seek:
-		c.Sought, c.Seek = now, now
+		c.Sought, c.Next = now, now
 	}
 	return c
 }
@@ -74,7 +73,9 @@ func (c condition) withdrawn(now time.Time) condition {
 // withoutSearch returns c after another refresh token was found: it is tried, and the search is
 // over.
 func (c condition) withoutSearch() condition {
-	c.Sought, c.Seek = time.Time{}, time.Time{}
+	if !c.Sought.IsZero() {
+		c.Sought, c.Next = time.Time{}, time.Time{}
+	}
 	return c
 }
 
@@ -168,9 +169,9 @@ func (q attempts) Due(ctx context.Context, most int) ([]wechat.AppID, error) {
 // Lease uses up the day's attempt.
 func (q attempts) Lease(ctx context.Context, id wechat.AppID) (_ wechat.AppID, mine bool, err error) {
 	err = q.states.change(ctx, id, func(_ *db.Tx, c condition, now time.Time) (condition, error) {
-		mine = !c.Attempt.IsZero() && !c.Attempt.After(now)
+		mine = c.State == Reauthorize && !c.Next.After(now)
 		if mine {
-			c.Attempt = now.Add(daily)
+			c.Next = now.Add(daily)
 		}
 		return c, nil
 	})

@@ -39,7 +39,7 @@ func TestAFailureKeepsTheTimeItBegan(t *testing.T) {
 
 func TestASearchBeginsWithTheFirstRefusal(t *testing.T) {
 	c := healthy.failed(dead, 7, at(10))
-	if c.State != Degraded || c.Sought != at(10) || c.Seek != at(10) {
+	if c.State != Degraded || c.Sought != at(10) || c.Next != at(10) {
 		t.Fatalf("got %+v, want another refresh token looked for", c)
 	}
 	if again := c.failed(dead, 7, at(20)); again != c {
@@ -48,7 +48,7 @@ func TestASearchBeginsWithTheFirstRefusal(t *testing.T) {
 	if again := c.failed(busy, 7, at(20)); again != c {
 		t.Errorf("got %+v, want the reason kept", again)
 	}
-	if c = c.withoutSearch(); !c.Sought.IsZero() || !c.Seek.IsZero() || c.State != Degraded {
+	if c = c.withoutSearch(); !c.Sought.IsZero() || !c.Next.IsZero() || c.State != Degraded {
 		t.Errorf("got %+v, want nothing looked for, and the state kept until a success", c)
 	}
 	if c = c.failed(dead, 7, at(30)); c.Sought != at(30) || c.Since != at(10) {
@@ -69,8 +69,11 @@ func TestOnlyAWalkBegunAfterTheRefusalEndsASearch(t *testing.T) {
 		}
 	}
 	got := c.listed(at(11), 7, at(60))
-	if got.State != Reauthorize || got.Since != at(60) || got.Attempt != at(60).Add(24*time.Hour) || !got.Sought.IsZero() || got.Reason == "" {
+	if got.State != Reauthorize || got.Since != at(60) || got.Next != at(60).Add(24*time.Hour) || !got.Sought.IsZero() || got.Reason == "" {
 		t.Errorf("got %+v, want it to authorize again, and a try tomorrow", got)
+	}
+	if after := got.withoutSearch(); after != got {
+		t.Errorf("got %+v after a listed refresh token, want the try tomorrow kept", after)
 	}
 }
 
@@ -119,13 +122,13 @@ func TestNextAttemptIsTheEarliest(t *testing.T) {
 		walk time.Time
 		want time.Time
 	}{
-		{a: Authorizer{State: Healthy, Attempt: at(1)}, h: token.Health{Retry: at(1)}},
+		{a: Authorizer{State: Healthy, Next: at(1)}, h: token.Health{Retry: at(1)}},
 		{a: Authorizer{State: Revoked}, h: token.Health{Retry: at(1)}},
 		{a: Authorizer{State: Degraded}, h: token.Health{Retry: at(9)}, walk: at(1), want: at(9)},
-		{a: Authorizer{State: Degraded, Seek: at(5)}, h: token.Health{Retry: at(9)}, walk: at(1), want: at(5)},
-		{a: Authorizer{State: Degraded, Seek: at(5)}, h: token.Health{Retry: at(9)}, walk: at(7), want: at(7)},
-		{a: Authorizer{State: Degraded, Seek: at(5)}, h: token.Health{Retry: at(9)}, walk: at(11), want: at(9)},
-		{a: Authorizer{State: Reauthorize, Attempt: at(7)}, h: token.Health{Retry: at(9)}, want: at(7)},
+		{a: Authorizer{State: Degraded, Sought: at(4), Next: at(5)}, h: token.Health{Retry: at(9)}, walk: at(1), want: at(5)},
+		{a: Authorizer{State: Degraded, Sought: at(4), Next: at(5)}, h: token.Health{Retry: at(9)}, walk: at(7), want: at(7)},
+		{a: Authorizer{State: Degraded, Sought: at(4), Next: at(5)}, h: token.Health{Retry: at(9)}, walk: at(11), want: at(9)},
+		{a: Authorizer{State: Reauthorize, Next: at(7)}, h: token.Health{Retry: at(9)}, want: at(7)},
 		{a: Authorizer{State: Quota}},
 	} {
 		if got := c.a.nextAttempt(c.h, c.walk); got != c.want {

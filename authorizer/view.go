@@ -91,7 +91,7 @@ type TokenView struct {
 // nextWalk returns when the next walk through WeChat's list may begin, or the zero time if no
 // account waits for one.
 func (r *Registry) nextWalk(ctx context.Context, all []Authorizer) (time.Time, error) {
-	if !slices.ContainsFunc(all, func(a Authorizer) bool { return !a.Seek.IsZero() }) {
+	if !slices.ContainsFunc(all, func(a Authorizer) bool { return !a.Sought.IsZero() }) {
 		return time.Time{}, nil
 	}
 	return walk.NewSchedule(r.db).Next(ctx)
@@ -116,10 +116,10 @@ func (a Authorizer) nextAttempt(h token.Health, walk time.Time) time.Time {
 	if a.State == Healthy || a.State == Revoked {
 		return next
 	}
-	if !a.Seek.IsZero() && walk.After(a.Seek) {
-		a.Seek = walk
+	if !a.Sought.IsZero() && walk.After(a.Next) {
+		a.Next = walk
 	}
-	for _, at := range []time.Time{a.Attempt, a.Seek, h.Retry} {
+	for _, at := range []time.Time{a.Next, h.Retry} {
 		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
 			next = at
 		}

@@ -209,7 +209,7 @@ func TestWithoutAnotherRefreshTokenTheMerchantMustAuthorizeAgain(t *testing.T) {
 		w.eventually("calls to be refused", func() bool { return w.shut(kfAccount).status == 410 })
 		w.wants(w.shut(kfAccount), 410, "reauthorization-required")
 		w.sim.ClearFaults()
-		w.exec(`UPDATE authorizers SET attempt_at = 1`)
+		w.exec(`UPDATE authorizers SET next_at = 1`)
 		w.becomes(service, "healthy")
 		w.eventually("calls to be made again", func() bool { return w.shut(kfAccount).status == 200 })
 	})
@@ -589,7 +589,7 @@ func TestARecoveryThatWasNotNotedIsFound(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
 	w.grant(service, "1")
-	w.exec(`UPDATE authorizers SET state = 'reauthorize', noted_version = 1, attempt_at = $1`, time.Now().Add(time.Hour).UnixMilli())
+	w.exec(`UPDATE authorizers SET state = 'reauthorize', noted_version = 1, next_at = $1`, time.Now().Add(time.Hour).UnixMilli())
 	w.replica(nil) // a keeper that starts looks at once
 	w.becomes(service, "healthy")
 }
