@@ -38,6 +38,7 @@ var settings = []setting{
 	{"PLATFORM_COMPONENT_TOKEN", "", true, "the token that signs pushes; one or two, newest first, comma-separated"},
 	{"PLATFORM_COMPONENT_AES_KEY", "", true, "the EncodingAESKey of pushes, 43 characters; one or two, newest first, comma-separated"},
 	{"PLATFORM_SEALING_KEYS", "", true, "keys that encrypt secrets in SQL and Redis, base64 of 32 bytes, comma-separated, newest first; `platform keygen` prints one"},
+	{"PLATFORM_SEAL_FORM", "1", false, "1 or 2: the form in which new secrets are sealed; 2 has a key for each row, and earlier releases cannot read it. Both are read"},
 	{"PLATFORM_DATABASE_URL", "sqlite:platform.db", false, "sqlite:FILE or postgres://…"},
 	{"PLATFORM_REDIS_URL", "", false, "redis://… or rediss://…; if empty an in-process Redis, for one replica only"},
 	{"PLATFORM_WECHAT_URL", wechat.DefaultBase, false, "base URL of WeChat's API; the simulator's in tests and the demo"},
@@ -55,6 +56,7 @@ type config struct {
 	secret                seal.Secret
 	tokens, aesKeys       []string
 	sealingKeys           seal.Secret
+	sealForm              string
 	databaseURL, redisURL seal.Secret
 	wechatURL, consentURL string
 	releaseTest, pprof    bool
@@ -127,7 +129,7 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 	c := config{
 		listen: values["PLATFORM_LISTEN"], privateListen: values["PLATFORM_PRIVATE_LISTEN"],
 		publicURL: e.url("PLATFORM_PUBLIC_URL", values), component: wechat.AppID(values["PLATFORM_COMPONENT_APPID"]),
-		secret: seal.NewSecret(values["PLATFORM_COMPONENT_SECRET"]), sealingKeys: seal.NewSecret(values["PLATFORM_SEALING_KEYS"]),
+		secret: seal.NewSecret(values["PLATFORM_COMPONENT_SECRET"]), sealingKeys: seal.NewSecret(values["PLATFORM_SEALING_KEYS"]), sealForm: values["PLATFORM_SEAL_FORM"],
 		tokens: list(values["PLATFORM_COMPONENT_TOKEN"]), aesKeys: list(values["PLATFORM_COMPONENT_AES_KEY"]),
 		databaseURL: seal.NewSecret(values["PLATFORM_DATABASE_URL"]), redisURL: seal.NewSecret(values["PLATFORM_REDIS_URL"]),
 		wechatURL: e.url("PLATFORM_WECHAT_URL", values), consentURL: e.url("PLATFORM_WECHAT_CONSENT_URL", values),
@@ -162,6 +164,11 @@ func (c *config) build(e *environment, need needs) {
 	if need >= needsTenants && !c.sealingKeys.IsZero() {
 		if c.ring, err = seal.NewRing(c.sealingKeys); err != nil {
 			e.fault("PLATFORM_SEALING_KEYS: %w", err)
+		}
+	}
+	if c.ring != nil {
+		if c.ring.Form, err = seal.ParseForm(c.sealForm); err != nil {
+			e.fault("PLATFORM_SEAL_FORM: %w", err)
 		}
 	}
 	if u, err := url.Parse(c.publicURL); err == nil && u.Path != "" {

@@ -122,7 +122,7 @@ func sealingKeys(ctx context.Context, d *db.DB, c config) (f finding, fine bool)
 				say("run `platform reseal` once every replica has the newest key first", "所有副本都以最新密钥为首之后，执行 platform reseal")), true
 		}
 	}
-	return ok("sealing-keys", sayf("%d configured; everything is sealed under the newest, %s", "已配置 %d 个；全部密文都用最新密钥 %s", len(c.ring.Keys()), c.ring.Keys()[0])), true
+	return ok("sealing-keys", sayf("%d configured; everything is sealed under the newest, %s; new values are sealed in form %d", "已配置 %d 个；全部密文都用最新密钥 %s；新密文采用格式 %d", len(c.ring.Keys()), c.ring.Keys()[0], c.ring.Form)), true
 }
 
 func redisAnswers(ctx context.Context, p *platform, c config) finding {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"wxplatform/internal/seal"
 )
 
 // answerReady answers /readyz: 503 while stopping, else 200.
@@ -15,7 +17,7 @@ func (p *platform) answerReady(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	if p.stopping.Load() {
 		w.WriteHeader(http.StatusServiceUnavailable)
-		_ = json.NewEncoder(w).Encode(readiness{"stopping", []string{"shutting down: requests in flight are finished"}})
+		_ = json.NewEncoder(w).Encode(readiness{Status: "stopping", Reasons: []string{"shutting down: requests in flight are finished"}})
 		return
 	}
 	_ = json.NewEncoder(w).Encode(p.ready(r.Context()))
@@ -26,6 +28,8 @@ func (p *platform) answerReady(w http.ResponseWriter, r *http.Request) {
 type readiness struct {
 	Status  string   `json:"status"` // "ready", "degraded", "stopping"
 	Reasons []string `json:"reasons,omitempty"`
+	// SealForm is the form in which this replica seals new values; 0 while it is stopping.
+	SealForm seal.Form `json:"seal_form,omitempty"`
 }
 
 // ready checks what the platform depends on.
@@ -42,9 +46,9 @@ func (p *platform) ready(ctx context.Context) readiness {
 		p.keysReason(),
 	)
 	if len(reasons) == 0 {
-		return readiness{Status: "ready"}
+		return readiness{Status: "ready", SealForm: p.ring.Form}
 	}
-	return readiness{"degraded", reasons}
+	return readiness{"degraded", reasons, p.ring.Form}
 }
 
 // reasonIf is a list of one reason, or empty.

@@ -51,14 +51,16 @@ type tableResult struct {
 	Stuck     []string           `json:"stuck,omitempty"`        // rows that do not open
 	Deleted   int                `json:"rows_deleted,omitempty"` // because their key is lost
 	Under     map[seal.KeyID]int `json:"values_under"`
+	In        map[seal.Form]int  `json:"values_in_form"`
 }
 
 type resealView struct {
+	Form   seal.Form        `json:"form"` // in which new values are sealed
 	Tables []*tableResult   `json:"tables"`
 	Keys   []sealingKeyView `json:"keys"`
 }
 
-// Run seals everything in SQL again under the newest sealing key. It may be stopped at any time and
+// Run seals everything in SQL again under the newest sealing key and in the configured form. It may be stopped at any time and
 // run again; it then skips what is already moved.
 func (c resealCmd) Run(s shell) error {
 	return withSealed(s, func(ctx context.Context, p *platform) error {
@@ -88,7 +90,7 @@ func (c resealCmd) reseal(ctx context.Context, s shell, p *platform) (resealView
 			return resealView{}, err
 		}
 	}
-	var view resealView
+	view := resealView{Form: p.ring.Form}
 	counts := map[seal.KeyID]int{}
 	for _, table := range p.sealedTables() {
 		done, err := resealTable(ctx, s, table, db.Page{Most: resealPage, CountOnly: c.Check})
@@ -107,7 +109,7 @@ func (c resealCmd) reseal(ctx context.Context, s shell, p *platform) (resealView
 
 // resealTable reseals one table page by page and prints its progress.
 func resealTable(ctx context.Context, s shell, table sealedTable, page db.Page) (*tableResult, error) {
-	done := &tableResult{Table: table.name, Under: map[seal.KeyID]int{}}
+	done := &tableResult{Table: table.name, Under: map[seal.KeyID]int{}, In: map[seal.Form]int{}}
 	printed := time.Now()
 	for {
 		step, err := retry(ctx, func() (db.Resealed, error) { return table.reseal(ctx, page) })
@@ -148,6 +150,9 @@ func (t *tableResult) add(step db.Resealed) {
 	for id, n := range step.Under {
 		t.Under[id] += n
 	}
+	for form, n := range step.In {
+		t.In[form] += n
+	}
 }
 
 // forgetKeys removes from the database the record of each old key that nothing is sealed under and
@@ -170,9 +175,9 @@ func (p *platform) forgetKeys(ctx context.Context, by tenant.Actor, began time.T
 }
 
 var tableResultTable = table[*tableResult]{
-	columns: []string{"TABLE", "ROWS", "VALUES MOVED", "ROWS OVERTAKEN", "ROWS STUCK"},
+	columns: []string{"TABLE", "ROWS", "VALUES MOVED", "ROWS OVERTAKEN", "ROWS STUCK", "IN FORM 1", "IN FORM 2"},
 	cells: func(t *tableResult) []any {
-		return []any{t.Table, t.Rows, t.Moved, t.Overtaken, len(t.Stuck)}
+		return []any{t.Table, t.Rows, t.Moved, t.Overtaken, len(t.Stuck), t.In[seal.Form1], t.In[seal.Form2]}
 	},
 }
 

@@ -29,19 +29,20 @@ type Page struct {
 type Resealed struct {
 	Next      string             // Page.After of the next page; "" after the last one
 	Rows      int                // read
-	Moved     int                // values moved to the newest key
+	Moved     int                // values moved to the newest key and the ring's form
 	Overtaken int                // rows that another process saved meanwhile
 	Stuck     []string           // keys of the rows that could not be decrypted
 	Deleted   int                // rows that had a value under the lost key
 	Under     map[seal.KeyID]int // values by the key they are under now
+	In        map[seal.Form]int  // values by the form they are in now
 }
 
 // A page that other processes keep saving is read this often. Then Reseal leaves it as it is and
 // counts its values under the keys that they have.
 const overtakings = 5
 
-// Reseal moves a page of a table's values to the ring's newest key, in one transaction. It never
-// replaces a value that was saved after it read the page. Resealing a page twice changes nothing,
+// Reseal moves a page of a table's values to the ring's newest key and form, in one transaction. It
+// never replaces a value that was saved after it read the page. Resealing a page twice changes nothing,
 // so it may be stopped and started again at any time.
 func (d *DB) Reseal(ctx context.Context, ring *seal.Ring, table SealedTable, page Page) (Resealed, error) {
 	if page.Lost != 0 {
@@ -65,7 +66,7 @@ func (d *DB) Reseal(ctx context.Context, ring *seal.Ring, table SealedTable, pag
 		}
 		if overtaken == 0 || try == overtakings {
 			done.Rows, done.Next, done.Stuck = len(rows), page.next(rows), p.stuck
-			done.Under = p.under(page.CountOnly || overtaken > 0)
+			done.Under, done.In = p.count(page.CountOnly || overtaken > 0)
 			return done, nil
 		}
 	}
@@ -78,7 +79,7 @@ func (p Page) next(rows []SealedRow) string {
 	return rows[len(rows)-1].Key
 }
 
-// resealing is what has to be written to move the rows of a page to the newest key.
+// resealing is what has to be written to move the rows of a page to the newest key and form.
 type resealing struct {
 	rows  []SealedRow
 	fresh [][][]byte // for each row its values under the newest key; nil if nothing has to change
@@ -98,7 +99,8 @@ func plan(ring *seal.Ring, rows []SealedRow) resealing {
 	return p
 }
 
-// resealed returns the row's values under the newest key, or nil if all of them already are.
+// resealed returns the row's values under the newest key and in the ring's form, or nil if all of
+// them already are.
 func (r SealedRow) resealed(ring *seal.Ring) ([][]byte, error) {
 	var faults []error
 	fresh, old := make([][]byte, len(r.Sealed)), false
@@ -114,9 +116,10 @@ func (r SealedRow) resealed(ring *seal.Ring) ([][]byte, error) {
 	return fresh, nil
 }
 
-// under counts values by their key, either as they were read or as they are after the write.
-func (p resealing) under(asRead bool) map[seal.KeyID]int {
-	counts := map[seal.KeyID]int{}
+// count counts values by their key and by their form, either as they were read or as they are after
+// the write.
+func (p resealing) count(asRead bool) (under map[seal.KeyID]int, in map[seal.Form]int) {
+	under, in = map[seal.KeyID]int{}, map[seal.Form]int{}
 	for i, row := range p.rows {
 		values := row.Sealed
 		if !asRead && p.fresh[i] != nil {
@@ -124,11 +127,12 @@ func (p resealing) under(asRead bool) map[seal.KeyID]int {
 		}
 		for _, sealed := range values {
 			if id, ok := seal.KeyOf(sealed); ok {
-				counts[id]++
+				under[id]++
+				in[seal.FormOf(sealed)]++
 			}
 		}
 	}
-	return counts
+	return under, in
 }
 
 func (d *DB) carryOut(ctx context.Context, table SealedTable, p resealing) (moved, overtaken int, err error) {

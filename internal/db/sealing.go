@@ -27,7 +27,8 @@ type SealingKey struct {
 const canary = "wxplatform"
 
 // AdoptKeys records that this process seals with the ring's newest key, or records nothing and
-// fails with ErrMissingKey.
+// fails with ErrMissingKey. The record is in the form that the process seals in, so a release that
+// cannot open that form fails alike.
 func (d *DB) AdoptKeys(ctx context.Context, ring *seal.Ring) error {
 	return d.Tx(ctx, func(tx *Tx) error {
 		if err := tx.lock(ctx); err != nil { // of two processes that start at the same time with different keys, the second sees the first one's
@@ -80,7 +81,7 @@ func sealsWith(ctx context.Context, q Querier, ring *seal.Ring) error {
 	_, err = Exec(ctx, q, `
 		INSERT INTO sealing_keys (id, canary, seen_at)
 		VALUES ($1, $2, $3)
-		ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at`, k.ID.Bytes(), ring.Seal(seal.NewSecret(canary), k.place()...), Stamp(now))
+		ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, canary = excluded.canary`, k.ID.Bytes(), ring.Seal(seal.NewSecret(canary), k.place()...), Stamp(now))
 	return err
 }
 

@@ -1,8 +1,6 @@
 package seal
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -41,10 +39,11 @@ func (id KeyID) Bytes() []byte { return binary.BigEndian.AppendUint32(nil, uint3
 // KeyOf returns the key that a value is sealed under, or false if it is empty or not a sealed
 // value.
 func KeyOf(sealed []byte) (KeyID, bool) {
-	if len(sealed) < idBytes {
+	_, rest := formOf(sealed)
+	if len(rest) < idBytes {
 		return 0, false
 	}
-	return KeyID(binary.BigEndian.Uint32(sealed)), true
+	return KeyID(binary.BigEndian.Uint32(rest)), true
 }
 
 // Unopenable reports whether err is Open's: the value was changed, moved, or sealed under a key
@@ -56,9 +55,12 @@ type Ring struct {
 	// Unopened is called for each value that Open fails on, with its place and the error. It may be
 	// nil. Set it before the ring is used; it must return quickly.
 	Unopened func(place Place, err error)
+	// Form is the form that values are sealed in; zero is Form1. All forms are opened. Set it before
+	// the ring is used.
+	Form Form
 
 	ids  []KeyID
-	keys map[KeyID]cipher.AEAD
+	keys map[KeyID]*key
 }
 
 // Keys returns the ids of the ring's keys, newest first.
@@ -74,7 +76,7 @@ func NewKey() string {
 // NewRing reads keys: 32 bytes each in base64, separated by commas, newest first. Its errors do not
 // show them.
 func NewRing(list Secret) (*Ring, error) {
-	ring := &Ring{keys: map[KeyID]cipher.AEAD{}}
+	ring := &Ring{keys: map[KeyID]*key{}}
 	for i, text := range strings.Split(list.Reveal(), ",") {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 		if err != nil || len(key) != keyBytes {
@@ -87,21 +89,20 @@ func NewRing(list Secret) (*Ring, error) {
 	return ring, nil
 }
 
-func (r *Ring) add(key []byte) error {
-	sum := sha256.Sum256(append([]byte("wxplatform sealing key id\x00"), key...))
-	id, _ := KeyOf(sum[:])
+func (r *Ring) add(secret []byte) error {
+	sum := sha256.Sum256(append([]byte("wxplatform sealing key id\x00"), secret...))
+	id := KeyID(binary.BigEndian.Uint32(sum[:]))
 	if _, taken := r.keys[id]; taken {
 		return errors.New("a sealing key is given twice")
 	}
-	block, err := aes.NewCipher(key)
+	if id == form2Mark {
+		return errors.New("a sealing key cannot be used: generate another one")
+	}
+	k, err := newKey(secret)
 	if err != nil {
 		return err
 	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return err
-	}
-	r.ids, r.keys[id] = append(r.ids, id), aead
+	r.ids, r.keys[id] = append(r.ids, id), k
 	return nil
 }
 
@@ -119,17 +120,18 @@ func (p Place) bytes() []byte {
 	return out
 }
 
-// Seal encrypts plain for its place with the newest key. An empty value stays empty, so that a
-// column can hold "none".
+// Seal encrypts plain for its place with the newest key, in the ring's form. An empty value stays
+// empty, so that a column can hold "none".
 func (r *Ring) Seal(plain Secret, place ...string) []byte {
 	if plain.IsZero() {
 		return []byte{}
 	}
-	aead := r.keys[r.ids[0]]
-	out := make([]byte, idBytes+aead.NonceSize(), idBytes+aead.NonceSize()+len(plain.value)+aead.Overhead())
-	binary.BigEndian.PutUint32(out, uint32(r.ids[0]))
-	_, _ = rand.Read(out[idBytes:])
-	return aead.Seal(out, out[idBytes:], []byte(plain.value), Place(place).bytes())
+	form, where := r.form(), Place(place).bytes()
+	aead := r.keys[r.ids[0]].aead(form, where)
+	out := binary.BigEndian.AppendUint32(form.mark(), uint32(r.ids[0]))
+	nonce := make([]byte, aead.NonceSize())
+	_, _ = rand.Read(nonce)
+	return aead.Seal(append(out, nonce...), nonce, []byte(plain.value), where)
 }
 
 // Open decrypts what Seal returned for the same place. It fails with ErrUnknownKey or ErrForged.
@@ -149,29 +151,32 @@ func (r *Ring) open(sealed []byte, place Place) (Secret, error) {
 	if !ok {
 		return Secret{}, ErrForged
 	}
-	aead, ok := r.keys[id]
+	k, ok := r.keys[id]
 	if !ok {
 		return Secret{}, fmt.Errorf("%w: %s", ErrUnknownKey, id)
 	}
-	rest := sealed[idBytes:]
+	form, rest := formOf(sealed)
+	rest, where := rest[idBytes:], place.bytes()
+	aead := k.aead(form, where)
 	if len(rest) < aead.NonceSize() {
 		return Secret{}, ErrForged
 	}
-	plain, err := aead.Open(nil, rest[:aead.NonceSize()], rest[aead.NonceSize():], place.bytes())
+	plain, err := aead.Open(nil, rest[:aead.NonceSize()], rest[aead.NonceSize():], where)
 	if err != nil {
 		return Secret{}, ErrForged
 	}
 	return Secret{string(plain)}, nil
 }
 
-// Newest reports whether resealing would change nothing: sealed is empty, or under the newest key.
+// Newest reports whether resealing would change nothing: sealed is empty, or under the newest key
+// and in the ring's form.
 func (r *Ring) Newest(sealed []byte) bool {
 	id, ok := KeyOf(sealed)
-	return len(sealed) == 0 || ok && id == r.ids[0]
+	return len(sealed) == 0 || ok && id == r.ids[0] && FormOf(sealed) == r.form()
 }
 
-// Reseal returns the value sealed with the newest key, for the same place. A value that already is
-// stays as it is. It fails as Open does.
+// Reseal returns the value sealed with the newest key in the ring's form, for the same place. A
+// value that already is stays as it is. It fails as Open does.
 func (r *Ring) Reseal(sealed []byte, place ...string) ([]byte, error) {
 	plain, err := r.Open(sealed, place...)
 	if err != nil || r.Newest(sealed) {
