@@ -215,11 +215,15 @@ func unpad(plain []byte) ([]byte, bool) {
 // ReadEncrypt returns the encrypted message in the body of a push, XML or JSON, or ErrNoEncrypt. It
 // reads nothing else, because nothing else in the body is signed. It refuses a body with two
 // different Encrypt elements: the signature covers one of them without saying which, so a filter in
-// front of us could have checked the other. It takes time linear in
-// the length of body, which the caller limits.
+// front of us could have checked the other. It refuses a body with more than 256 elements or
+// members without reading further, because anybody can send one.
 func ReadEncrypt(body []byte) (string, error) {
+	fields, whole := parseEnvelope(body)
+	if !whole {
+		return "", fmt.Errorf("%w: more than %d elements or members", ErrNoEncrypt, maxEnvelopeParts)
+	}
 	encrypt := ""
-	for _, one := range ParsePush(body) {
+	for _, one := range fields {
 		value := strings.TrimSpace(one.value)
 		if one.name != "Encrypt" || value == "" || value == encrypt {
 			continue

@@ -294,3 +294,89 @@ func FuzzReadEncrypt(f *testing.F) {
 		}
 	})
 }
+
+// bodies are 256 KiB that anybody can send.
+var bodies = map[string]string{
+	"elements":       "<xml><a>b</a>",
+	"tags":           "<a>",
+	"text tags":      "<",
+	"comments":       "<!--x-->",
+	"CDATA":          "<![CDATA[x]]>",
+	"instructions":   "<?x>",
+	"Encrypts":       "<Encrypt></Encrypt>",
+	"ends":           "</a>",
+	"JSON members":   `"a":1,`,
+	"JSON strings":   `"",`,
+	"JSON quotes":    `"`,
+	"nested Encrypt": "<xml><Encrypt><a></a></Encrypt>",
+}
+
+func body256(start, part string) []byte {
+	return []byte(start + strings.Repeat(part, (256<<10-len(start))/len(part)))
+}
+
+func TestABodyOfManyPartsIsRefusedAfterTheFirst(t *testing.T) {
+	for name, part := range bodies {
+		start := "<xml>"
+		if strings.HasPrefix(name, "JSON") {
+			start = "{"
+		}
+		body := body256(start, part)
+		if got, err := ReadEncrypt(body); !errors.Is(err, ErrNoEncrypt) {
+			t.Errorf("%s: got %q, %v, want it refused", name, got, err)
+		}
+		if start == "{" {
+			continue
+		}
+		s := newXMLScanner(string(body))
+		s.only, s.most = "Encrypt", maxEnvelopeParts
+		if s.scan(); len(body)-len(s.rest) > 16<<10 && len(s.open) < maxPushDepth {
+			t.Errorf("%s: got %d bytes read, want it refused after the first parts", name, len(body)-len(s.rest))
+		}
+	}
+}
+
+func TestJSONOfManyMembersIsReadNoFurther(t *testing.T) {
+	for _, part := range []string{`"a":1,`, `"",`} {
+		if members, all := scanSomeMembers(body256("{", part), maxEnvelopeParts); all || len(members) > maxEnvelopeParts {
+			t.Errorf("%q: got %d members, want the scan to stop", part, len(members))
+		}
+	}
+}
+
+func TestManyEntitiesAreRefusedInEncryptAndIgnoredElsewhere(t *testing.T) {
+	many := strings.Repeat("&", 100_000)
+	if _, err := ReadEncrypt([]byte("<xml><Encrypt>" + many + "</Encrypt></xml>")); !errors.Is(err, ErrNoEncrypt) {
+		t.Errorf("got %v, want ErrNoEncrypt", err)
+	}
+	if got, err := ReadEncrypt([]byte("<xml><Odd>" + many + "</Odd><Encrypt>abc&#61;</Encrypt></xml>")); err != nil || got != "abc=" {
+		t.Errorf("got %q, %v, want what is needed", got, err)
+	}
+}
+
+func TestAnEnvelopeMayHaveHundredsOfOddElements(t *testing.T) {
+	odd := strings.Repeat("<Odd>\xff & </Odd>", 100)
+	for _, body := range []string{"<xml>" + odd + "<Encrypt>abc=</Encrypt></xml>", "<xml><Encrypt>abc=</Encrypt>" + odd + "</xml>"} {
+		if got, err := ReadEncrypt([]byte(body)); err != nil || got != "abc=" {
+			t.Errorf("got %q, %v, want it found", got, err)
+		}
+	}
+	// A second one behind too many parts is not overlooked: the body is refused.
+	if got, err := ReadEncrypt([]byte("<xml><Encrypt>abc=</Encrypt>" + strings.Repeat("<a/>", 300) + "<Encrypt>def=</Encrypt></xml>")); err == nil {
+		t.Errorf("got %q, want it refused", got)
+	}
+}
+
+func BenchmarkReadEncryptOfAStranger(b *testing.B) {
+	for name, part := range bodies {
+		body := body256("<xml>", part)
+		if strings.HasPrefix(name, "JSON") {
+			body = body256("{", part)
+		}
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				_, _ = ReadEncrypt(body)
+			}
+		})
+	}
+}

@@ -1,6 +1,8 @@
 package wechat
 
 import (
+	"bytes"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,11 +28,40 @@ type field struct{ name, value string }
 // and what is inside a closed element belongs to that element. What is inside an element that is
 // never closed counts as following it.
 func ParsePush(text []byte) Fields {
-	trimmed := strings.TrimLeftFunc(string(text), func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' })
+	trimmed := trimStart(string(text))
 	if strings.HasPrefix(trimmed, "{") {
-		return scanJSON(trimmed)
+		object, _ := ParseObject([]byte(trimmed))
+		return fieldsOf(object)
 	}
-	return scanXML(trimmed)
+	s := newXMLScanner(trimmed)
+	return s.scan()
+}
+
+// maxEnvelopeParts is how many parts an envelope may have: tags, comments, entities in its Encrypt,
+// members. WeChat's have fewer than ten. It limits the work that an attacker's body can cause before
+// its signature is checked.
+const maxEnvelopeParts = 256
+
+// maxEnvelopeStart is how many bytes may stand before an envelope's root.
+const maxEnvelopeStart = 1024
+
+// parseEnvelope is ParsePush for an envelope, of which only Encrypt is read. It returns false, and
+// reads no further, where the body has more parts than an envelope.
+func parseEnvelope(body []byte) (Fields, bool) {
+	start := string(body[:min(len(body), maxEnvelopeStart)])
+	body = body[len(start)-len(trimStart(start)):]
+	if bytes.HasPrefix(body, []byte("{")) {
+		members, ok := scanSomeMembers(scrub(body), maxEnvelopeParts)
+		return fieldsOf(Object{members: members}), ok
+	}
+	s := newXMLScanner(string(body))
+	s.only, s.most = "Encrypt", maxEnvelopeParts
+	fields := s.scan()
+	return fields, s.rest == ""
+}
+
+func trimStart(text string) string {
+	return strings.TrimLeftFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' })
 }
 
 // Text returns the field with exactly this name, without control characters, invalid UTF-8 and
@@ -58,6 +89,9 @@ type xmlScanner struct {
 	open   []element       // from the root inwards
 	fields Fields          // the closed elements, except those inside another closed one
 	absent map[string]bool // delimiters that do not occur in rest
+	only   string          // the elements whose text is wanted; "" is all
+	parts  int             // how many were read: markup, and entities in wanted text
+	most   int             // parts after which scan stops
 }
 
 type element struct {
@@ -66,15 +100,23 @@ type element struct {
 	first int // the number of fields before it: the later ones are inside it
 }
 
-func scanXML(text string) Fields {
-	s := xmlScanner{rest: text, absent: map[string]bool{}}
-	for s.rest != "" {
+func newXMLScanner(text string) xmlScanner {
+	return xmlScanner{rest: text, absent: map[string]bool{}, most: math.MaxInt}
+}
+
+// scan returns the fields of rest. If there are more parts than most, it stops and rest is not
+// empty.
+func (s *xmlScanner) scan() Fields {
+	for s.rest != "" && s.parts <= s.most {
 		markup := strings.IndexByte(s.rest, '<')
 		if markup < 0 {
 			markup = len(s.rest)
 		}
-		s.add(unescape(s.rest[:markup]))
+		if !s.escaped(s.rest[:markup]) {
+			break
+		}
 		s.rest = s.rest[markup:]
+		s.parts++
 		s.markup()
 	}
 	for _, unclosed := range s.open[min(1, len(s.open)):] {
@@ -83,10 +125,31 @@ func scanXML(text string) Fields {
 	return s.fields
 }
 
+// escaped decodes text and adds it to the innermost open element. It returns false, and adds
+// nothing, if the text has too many entities.
+func (s *xmlScanner) escaped(text string) bool {
+	if !s.wanted() {
+		return true
+	}
+	s.parts += strings.Count(text, "&")
+	if s.parts > s.most {
+		return false
+	}
+	s.add(unescape(text))
+	return true
+}
+
+// wanted reports whether the text of the innermost open element is.
+func (s *xmlScanner) wanted() bool {
+	n := len(s.open)
+	return n > 0 && (s.only == "" || s.open[n-1].name == s.only)
+}
+
 // add adds text to the innermost open element.
 func (s *xmlScanner) add(text string) {
-	if n := len(s.open); n > 0 {
-		s.open[n-1].text = append(s.open[n-1].text, text...)
+	if s.wanted() {
+		inner := &s.open[len(s.open)-1]
+		inner.text = append(inner.text, text...)
 	}
 }
 
@@ -218,9 +281,8 @@ func entity(name string) (r rune, known bool) {
 	return r, known
 }
 
-// scanJSON reads the members of an object that are texts or numbers.
-func scanJSON(text string) (fields Fields) {
-	object, _ := ParseObject([]byte(text))
+// fieldsOf returns the members of an object that are texts or numbers.
+func fieldsOf(object Object) (fields Fields) {
 	for _, one := range object.members {
 		if value, _, ok := one.text(); ok {
 			fields = append(fields, field{one.name, value})

@@ -3,6 +3,7 @@ package wechat
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 )
 
 // member is a name and its value in an object.
@@ -32,14 +33,23 @@ func (v value) isNumber() bool {
 
 // scanner walks through JSON text that may be broken. In strings it looks only for their end.
 type scanner struct {
-	text []byte
-	at   int
+	text  []byte
+	at    int
+	names int // strings that toMember came across
+	most  int // of them, after which it finds no more
 }
 
 // scanMembers returns the members of the object that text begins with. After a malformed member it
 // goes on with the next thing that looks like a member.
 func scanMembers(text []byte) []member {
-	s := scanner{text, 1}
+	members, _ := scanSomeMembers(text, math.MaxInt)
+	return members
+}
+
+// scanSomeMembers is scanMembers, but stops and returns false if the object has more strings than
+// most that may be names.
+func scanSomeMembers(text []byte, most int) (_ []member, all bool) {
+	s := scanner{text: text, at: 1, most: most}
 	members := make([]member, 0, 8)
 	for s.toMember() {
 		name := s.string()
@@ -48,12 +58,12 @@ func scanMembers(text []byte) []member {
 		s.space()
 		members = append(members, member{unquoted(name), s.value()})
 	}
-	return members
+	return members, s.names <= s.most
 }
 
 // scanEntries returns the entries of the list that text begins with.
 func scanEntries(text []byte) []value {
-	s := scanner{text, 1}
+	s := scanner{text: text, at: 1}
 	var entries []value
 	for {
 		s.space()
@@ -82,6 +92,9 @@ func (s *scanner) toMember() bool {
 	for ; !s.done() && s.text[s.at] != '}'; s.at++ {
 		if s.text[s.at] != '"' {
 			continue
+		}
+		if s.names++; s.names > s.most {
+			return false
 		}
 		ahead := *s
 		if ahead.string().cut {
