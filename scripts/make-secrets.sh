@@ -10,6 +10,8 @@ make_file() { [ -e "secrets/$1" ] || { printf '%s\n' "$2" >"secrets/$1"; echo "c
 
 make_file postgres_password "$(random 24)"
 make_file database_url "postgres://platform:$(cat secrets/postgres_password)@postgres:5432/platform?sslmode=disable"
+make_file redis_conf "requirepass $(random 24)"
+make_file redis_url "redis://:$(cut -d' ' -f2 secrets/redis_conf)@redis:6379"
 make_file sealing_keys "$(head -c 32 /dev/urandom | base64)"
 if [ "${1:-}" = --demo ]; then
 	make_file component_appid wxc0c0c0c0c0c0c001

@@ -38,8 +38,8 @@ func ParsePush(text []byte) Fields {
 }
 
 // maxEnvelopeParts is how many parts an envelope may have: tags, comments, entities in its Encrypt,
-// members. WeChat's have fewer than ten. It limits the work that an attacker's body can cause before
-// its signature is checked.
+// members. WeChat's have fewer than ten. It limits the work that an attacker's body can cause
+// before its signature is checked.
 const maxEnvelopeParts = 256
 
 // maxEnvelopeStart is how many bytes may stand before an envelope's root.

@@ -60,8 +60,8 @@ type resealView struct {
 	Keys   []sealingKeyView `json:"keys"`
 }
 
-// Run seals everything in SQL again under the newest sealing key and in the configured form. It may be stopped at any time and
-// run again; it then skips what is already moved.
+// Run seals everything in SQL again under the newest sealing key and in the configured form. It may
+// be stopped at any time and run again; it then skips what is already moved.
 func (c resealCmd) Run(s shell) error {
 	return withSealed(s, func(ctx context.Context, p *platform) error {
 		if c.GiveUp != "" {

@@ -42,8 +42,8 @@ type Resealed struct {
 const overtakings = 5
 
 // Reseal moves a page of a table's values to the ring's newest key and form, in one transaction. It
-// never replaces a value that was saved after it read the page. Resealing a page twice changes nothing,
-// so it may be stopped and started again at any time.
+// never replaces a value that was saved after it read the page. Resealing a page twice changes
+// nothing, so it may be stopped and started again at any time.
 func (d *DB) Reseal(ctx context.Context, ring *seal.Ring, table SealedTable, page Page) (Resealed, error) {
 	if page.Lost != 0 {
 		return d.deleteLost(ctx, table, page)
