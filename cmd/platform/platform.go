@@ -193,7 +193,7 @@ func (p *platform) run(ctx context.Context, on listeners) error {
 	defer stop()
 	keepers, _ := errgroup.WithContext(background)
 	p.keep(background, keepers)
-	group.Go(func() error { return p.serve(serving, plainhttp.New(p.server(p.public()), answersWhole), on.public) })
+	group.Go(func() error { return p.serve(serving, plainhttp.New(p.server(p.public()), answersWhole, 0), on.public) })
 	group.Go(func() error { return p.serve(serving, p.server(p.private()), on.private) })
 	err := group.Wait()
 	stop()

@@ -1,7 +1,7 @@
 package plainhttp
 
 import (
-	"cmp"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -17,59 +18,79 @@ type conn struct {
 	*net.TCPConn
 	server *Server
 	handed *handover
+	place  *place
 	remote string
 	used   atomic.Bool // it has carried a request
 	posted bool        // the last request was a POST
-	in     [requestLimit]byte
-	answer response
+	answer *response   // kept for the next response, unless settled
+
+	raw     syscall.RawConn
+	receive func(fd uintptr) bool // receiveLazily, made once, so that a read does not allocate
+	in      *[requestLimit]byte   // while a request is read
+	arrived int                   // bytes in in, from the last receive
+	failed  error                 // of the last receive
+	settled bool                  // it is idle, and holds nothing
 
 	mu     sync.Mutex
 	cancel context.CancelFunc // ends the request in flight; nil if there is none
 	since  time.Time          // when that request began
 }
 
-// serve answers one request after the other.
+// serve answers one request after the other, until the connection ends, is handed over or settles.
 func (c *conn) serve() {
-	defer c.server.forget(c)
 	for {
-		r, read := c.next()
+		r, read, err := c.next()
 		switch {
-		case r != nil && c.exchange(r):
-		case r == nil && read != nil:
-			c.handed.give(&replayed{c.TCPConn, c.TCPConn, read})
+		case err != nil:
+			c.settle()
 			return
+		case r != nil && c.exchange(r):
+			c.place.idle()
 		default:
-			_ = c.Close()
+			c.end(read)
 			return
 		}
 	}
 }
 
+// end hands the connection over with the bytes that were read of a request, or closes it if there
+// are none.
+func (c *conn) end(read []byte) {
+	defer c.server.forget(c)
+	if read != nil {
+		c.handed.give(&replayed{c.TCPConn, c.TCPConn, c.place, read})
+		return
+	}
+	_ = c.Close()
+	c.place.leave()
+}
+
 // next returns the next request, or the bytes that were read of one that net/http must serve. It
-// returns neither if no request came.
-func (c *conn) next() (*http.Request, []byte) {
-	c.readUntil(c.patience())
-	if c.used.Load() && c.server.ending.Load() {
-		return nil, nil
+// returns neither if no request came, and errSettled if none has come yet.
+func (c *conn) next() (*http.Request, []byte, error) {
+	n, err := c.await()
+	if err == errSettled {
+		return nil, nil, err
 	}
-	for n := 0; ; {
-		more, err := c.Read(c.in[n:])
-		if n == 0 && more > 0 {
-			c.readUntil(arrivalTime)
-		}
-		n += more
-		if err != nil {
-			return nil, c.incomplete(n, err)
-		}
-		r, err := parse(string(c.in[:n]))
-		if err == nil && c.server.whole(r) {
+	defer c.release()
+	if n > 0 && !c.place.busy() {
+		return nil, nil, nil
+	}
+	if n > 0 {
+		c.readUntil(arrivalTime)
+	}
+	for more := 0; err == nil; n += more {
+		r, bad := parse(string(c.in[:n]))
+		if bad == nil && c.server.whole(r) {
 			r.RemoteAddr, c.posted = c.remote, r.Method == http.MethodPost
-			return r, nil
+			return r, nil, nil
 		}
-		if n == requestLimit || !errors.Is(err, errMore) {
-			return nil, c.unread(n)
+		if n == requestLimit || !errors.Is(bad, errMore) {
+			return nil, c.unread(n), nil
 		}
+		more, err = c.Read(c.in[n:])
 	}
+	return nil, c.incomplete(n, err), nil
 }
 
 // incomplete returns what net/http gets of a request that did not arrive whole: nothing if no byte
@@ -88,48 +109,27 @@ func (c *conn) unread(n int) []byte {
 	for c.posted && blank < min(n, leastRead) && (c.in[blank] == '\r' || c.in[blank] == '\n') {
 		blank++
 	}
-	return c.in[blank:n]
+	return bytes.Clone(c.in[blank:n])
 }
 
 // leastRead is how many bytes net/http peeks at before it reads another request.
 const leastRead = 4
 
-// wake stops an idle connection from waiting for a request once the server is ending. A connection
-// that begins to wait at the same time sets its deadline before it reads ending, so it is not
-// missed. A new connection keeps waiting, as in net/http: its first request may be on the way.
-func (c *conn) wake() {
-	if c.used.Load() {
-		_ = c.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// patience is how long a request may take to begin, as in net/http: a connection's first request as
-// long as a head may take, a later one as long as a connection may be idle.
-func (c *conn) patience() time.Duration {
-	limits := c.server.fallback
-	if c.used.Load() {
-		return cmp.Or(limits.IdleTimeout, limits.ReadTimeout)
-	}
-	return cmp.Or(limits.ReadHeaderTimeout, limits.ReadTimeout)
-}
-
-func (c *conn) readUntil(patience time.Duration) {
-	if patience > 0 {
-		_ = c.SetReadDeadline(time.Now().Add(patience))
-	}
-}
-
 // exchange serves r and reports whether the connection can carry another request.
 func (c *conn) exchange(r *http.Request) (reusable bool) {
 	defer c.recovered(&reusable)
 	c.used.Store(true)
+	c.settled = false
 	ctx := c.begin()
-	defer c.end()
+	defer c.finish()
 	if patience := c.server.fallback.WriteTimeout; patience > 0 {
 		_ = c.SetWriteDeadline(time.Now().Add(patience))
 	}
+	if c.answer == nil {
+		c.answer = &response{}
+	}
 	c.answer.reset()
-	c.server.fallback.Handler.ServeHTTP(&c.answer, r.WithContext(ctx))
+	c.server.fallback.Handler.ServeHTTP(c.answer, r.WithContext(ctx))
 	_, err := c.Write(c.answer.finish(&c.server.clock))
 	return err == nil && !c.answer.last
 }
@@ -155,7 +155,7 @@ func (c *conn) begin() context.Context {
 	return ctx
 }
 
-func (c *conn) end() {
+func (c *conn) finish() {
 	c.mu.Lock()
 	c.cancel()
 	c.cancel = nil

@@ -101,7 +101,7 @@ func begin(s server, on net.Listener) chan error {
 }
 
 func all(*http.Request) bool       { return true }
-func ours(s *http.Server) server   { return New(s, all) }
+func ours(s *http.Server) server   { return New(s, all, 0) }
 func theirs(s *http.Server) server { return s }
 
 // pair is our server and net/http's, with a witness each.

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"net"
 	"sync"
-
-	"wxplatform/internal/socket"
 )
 
 // handover is the listener that net/http's server accepts from. It accepts only the connections
@@ -38,8 +36,7 @@ func (h *handover) acceptAll(start func(*net.TCPConn)) {
 				return
 			}
 		}
-		// A connection that cannot be looked at without reading does not show that its caller hung up.
-		if tcp, is := c.(*net.TCPConn); is && socket.Able {
+		if tcp, is := c.(*net.TCPConn); is {
 			start(tcp)
 		} else {
 			h.give(c)
@@ -81,17 +78,30 @@ func (h *handover) Close() error {
 // replayed is a connection whose first bytes were read already: they are read again.
 type replayed struct {
 	net.Conn
-	tcp  *net.TCPConn
-	read []byte
+	tcp   *net.TCPConn
+	place *place
+	read  []byte
 }
 
+// Read fails if the connection was closed to make room, so that no request is served whose response
+// could not be sent.
 func (r *replayed) Read(p []byte) (int, error) {
 	if len(r.read) == 0 {
-		return r.Conn.Read(p)
+		n, err := r.Conn.Read(p)
+		if n > 0 && !r.place.busy() {
+			return 0, net.ErrClosed
+		}
+		return n, err
 	}
 	n := copy(p, r.read)
 	r.read = r.read[n:]
 	return n, nil
+}
+
+// Close closes the connection.
+func (r *replayed) Close() error {
+	defer r.place.leave()
+	return r.Conn.Close()
 }
 
 // CloseWrite is called by net/http when it ends a connection before it has read all of a request.

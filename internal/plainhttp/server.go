@@ -17,6 +17,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"wxplatform/internal/socket"
 )
 
 const (
@@ -31,6 +33,7 @@ type Server struct {
 	whole    func(*http.Request) bool
 	ending   atomic.Bool
 	clock    clock
+	room     room
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -43,9 +46,25 @@ type Server struct {
 // return false for each route that streams, flushes, hijacks its connection or uses an
 // http.ResponseController. ConnState, ConnContext and BaseContext are called only for connections
 // that fallback serves.
-func New(fallback *http.Server, whole func(*http.Request) bool) *Server {
-	return &Server{fallback: fallback, whole: whole, conns: map[*conn]struct{}{}}
+//
+// At most most TCP connections are open, or any number if most is 0. For a new one beyond that, the
+// one that has been idle for longest is closed. If none is idle, the new one is closed.
+func New(fallback *http.Server, whole func(*http.Request) bool, most int) *Server {
+	s := &Server{fallback: fallback, whole: whole, conns: map[*conn]struct{}{}, room: room{most: most}}
+	observe := fallback.ConnState
+	fallback.ConnState = func(c net.Conn, state http.ConnState) {
+		if r, counted := c.(*replayed); counted && state == http.StateIdle {
+			r.place.idle()
+		}
+		if observe != nil {
+			observe(c, state)
+		}
+	}
+	return s
 }
+
+// Connections counts the TCP connections.
+func (s *Server) Connections() Connections { return s.room.count() }
 
 // Serve accepts connections until Shutdown or Close is called; then it returns
 // http.ErrServerClosed. It closes the listener.
@@ -99,8 +118,21 @@ func (s *Server) Close() error {
 	return s.fallback.Close()
 }
 
-func (s *Server) start(raw *net.TCPConn, handed *handover) {
-	c := &conn{TCPConn: raw, server: s, handed: handed, remote: raw.RemoteAddr().String()}
+// start serves tcp, if there is room for it.
+func (s *Server) start(tcp *net.TCPConn, handed *handover) {
+	at := s.room.enter(tcp)
+	if at == nil {
+		_ = tcp.Close()
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil || !socket.Able { // a connection that cannot be inspected without reading does not show that its caller hung up
+		at.busy()
+		handed.give(&replayed{tcp, tcp, at, nil})
+		return
+	}
+	c := &conn{TCPConn: tcp, server: s, handed: handed, place: at, remote: tcp.RemoteAddr().String(), raw: raw}
+	c.receive = c.receiveLazily
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()

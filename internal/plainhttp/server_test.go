@@ -61,7 +61,7 @@ func left(count *atomic.Int32) func(*http.Server) server {
 				count.Add(1)
 			}
 		}
-		return New(s, all)
+		return New(s, all, 0)
 	}
 }
 
@@ -354,7 +354,7 @@ func TestACallerThatDoesNotReadIsCutOff(t *testing.T) {
 	large := strings.Repeat("x", 32<<20)
 	address, s := started(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, large) }), func(s *http.Server) server {
 		s.WriteTimeout = 500 * time.Millisecond
-		return New(s, all)
+		return New(s, all, 0)
 	})
 	say(t, dial(t, address), closing)
 	for began := time.Now(); time.Since(began) < patience; time.Sleep(20 * time.Millisecond) {
@@ -373,7 +373,7 @@ func TestAPanicCutsTheConnection(t *testing.T) {
 			panic(value)
 		}), func(s *http.Server) server {
 			s.ErrorLog.SetOutput(&lines)
-			return New(s, all)
+			return New(s, all, 0)
 		}))
 		say(t, c, closing)
 		if text, _ := io.ReadAll(c); len(text) > 0 {
@@ -484,7 +484,7 @@ func TestARouteThatStreamsIsNetHTTPs(t *testing.T) {
 		_, _ = io.WriteString(w, "last")
 	})
 	address := serving(t, handler, func(s *http.Server) server {
-		return New(s, func(r *http.Request) bool { return !strings.HasPrefix(r.URL.Path, "/stream") })
+		return New(s, func(r *http.Request) bool { return !strings.HasPrefix(r.URL.Path, "/stream") }, 0)
 	})
 	c := dial(t, address)
 	say(t, c, "GET /stream?x=1 HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -523,7 +523,7 @@ func TestARouteOfNetHTTPTakesItsConnectionAlong(t *testing.T) {
 	var handed atomic.Int32
 	address := serving(t, &witness{}, func(s *http.Server) server {
 		left(&handed)(s)
-		return New(s, func(r *http.Request) bool { return r.URL.Path != "/theirs" })
+		return New(s, func(r *http.Request) bool { return r.URL.Path != "/theirs" }, 0)
 	})
 	c := dial(t, address)
 	for i, step := range []struct {
@@ -545,7 +545,7 @@ func TestAcceptIsTriedAgain(t *testing.T) {
 	}
 	on := &exhausted{Listener: real}
 	on.times.Store(3)
-	s := New(&http.Server{Handler: &witness{}, ErrorLog: log.New(io.Discard, "", 0)}, all)
+	s := New(&http.Server{Handler: &witness{}, ErrorLog: log.New(io.Discard, "", 0)}, all, 0)
 	done := begin(s, on)
 	c := dial(t, real.Addr().String())
 	say(t, c, closing)

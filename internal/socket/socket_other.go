@@ -19,3 +19,6 @@ func (*Reader) Read([]byte) (int, error) { return 0, ErrNothing }
 
 // Peek returns ErrNothing.
 func (*Reader) Peek([]byte) (int, error) { return 0, ErrNothing }
+
+// Receive returns ErrNothing.
+func Receive(uintptr, []byte) (int, error) { return 0, ErrNothing }

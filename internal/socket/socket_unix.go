@@ -29,14 +29,7 @@ func NewReader(c *net.TCPConn) (*Reader, error) {
 		return nil, err
 	}
 	r := &Reader{raw: raw}
-	r.receive = func(fd uintptr) {
-		for {
-			r.n, _, r.err = syscall.Recvfrom(int(fd), r.p, r.flags)
-			if r.err != syscall.EINTR {
-				return
-			}
-		}
-	}
+	r.receive = func(fd uintptr) { r.n, r.err = receive(fd, r.p, r.flags) }
 	return r, nil
 }
 
@@ -53,15 +46,28 @@ func (r *Reader) read(p []byte, flags int) (int, error) {
 	r.p, r.flags = p, flags
 	err := r.raw.Control(r.receive)
 	r.p = nil
-	switch {
-	case err != nil:
+	if err != nil {
 		return 0, err
-	case r.err == syscall.EAGAIN:
-		return 0, ErrNothing
-	case r.err != nil:
-		return 0, r.err
-	case r.n == 0:
-		return 0, io.EOF
 	}
-	return r.n, nil
+	return r.n, r.err
+}
+
+// Receive is like Reader.Read for a file descriptor that a syscall.RawConn provides.
+func Receive(fd uintptr, p []byte) (int, error) { return receive(fd, p, syscall.MSG_DONTWAIT) }
+
+func receive(fd uintptr, p []byte, flags int) (int, error) {
+	for {
+		switch n, _, err := syscall.Recvfrom(int(fd), p, flags); {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return 0, ErrNothing
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
 }

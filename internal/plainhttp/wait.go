@@ -1,0 +1,100 @@
+package plainhttp
+
+import (
+	"cmp"
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"wxplatform/internal/socket"
+)
+
+// An idle connection holds no buffer and no response, and its goroutine has a small stack. What it
+// holds for requests in quick succession it gives up after settleTime.
+const settleTime = time.Second
+
+// buffers holds the buffers that requests are read into. Handlers get copies only.
+var buffers = sync.Pool{New: func() any { return new([requestLimit]byte) }}
+
+// errSettled says that no request has begun for settleTime.
+var errSettled = errors.New("the connection is idle")
+
+// await waits for the first bytes of a request and returns how many there are.
+func (c *conn) await() (int, error) {
+	c.readUntil(c.waits())
+	if c.used.Load() && c.server.ending.Load() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	c.arrived = 0
+	err := cmp.Or(c.raw.Read(c.receive), c.failed)
+	if c.settles() && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errSettled
+	}
+	return c.arrived, err
+}
+
+// waits is how long await waits: for the rest of patience, or at first for settleTime only.
+func (c *conn) waits() time.Duration {
+	switch {
+	case c.settles():
+		return settleTime
+	case c.settled:
+		return c.patience() - settleTime
+	default:
+		return c.patience()
+	}
+}
+
+// settles reports whether the connection may hold something that it can give up.
+func (c *conn) settles() bool { return c.used.Load() && !c.settled && c.patience() > settleTime }
+
+// settle gives up the response and goes on in a new goroutine: a goroutine's stack grows with the
+// first request, and shrinks only by half with each garbage collection.
+func (c *conn) settle() {
+	c.settled, c.answer = true, nil
+	go c.serve()
+}
+
+// receiveLazily receives what has arrived, and reports false if that is nothing. It takes a buffer
+// for that moment only.
+func (c *conn) receiveLazily(fd uintptr) bool {
+	c.in = buffers.Get().(*[requestLimit]byte)
+	if c.arrived, c.failed = socket.Receive(fd, c.in[:]); c.arrived > 0 {
+		return true
+	}
+	c.release()
+	return c.failed != socket.ErrNothing
+}
+
+func (c *conn) release() {
+	if c.in != nil {
+		buffers.Put(c.in)
+		c.in = nil
+	}
+}
+
+// patience is how long a request may take to begin, as in net/http: a connection's first request as
+// long as a head may take, a later one as long as a connection may be idle.
+func (c *conn) patience() time.Duration {
+	limits := c.server.fallback
+	if c.used.Load() {
+		return cmp.Or(limits.IdleTimeout, limits.ReadTimeout)
+	}
+	return cmp.Or(limits.ReadHeaderTimeout, limits.ReadTimeout)
+}
+
+func (c *conn) readUntil(patience time.Duration) {
+	if patience > 0 {
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+	}
+}
+
+// wake stops an idle connection from waiting for a request once the server is ending. A connection
+// that begins to wait at the same time sets its deadline before it reads ending, so it is not
+// missed. A new connection keeps waiting, as in net/http: its first request may be on the way.
+func (c *conn) wake() {
+	if c.used.Load() {
+		_ = c.SetReadDeadline(time.Unix(1, 0))
+	}
+}
