@@ -1,4 +1,4 @@
-.PHONY: help demo test flaky faults simulate mutants comments lint bench scale fair build clean
+.PHONY: help demo test flaky faults simulate mutants comments lint bench idle scale fair build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { line = sprintf("  %-10s", $$1); n = split($$2, word, " "); \
@@ -51,6 +51,10 @@ scale: ## measure the keeper with N authorizers: refreshes, memory, and that no 
 
 fair: ## measure what a quiet tenant notices of a noisy one with up to 5,000 slow calls in flight, and what a refused call costs
 	scripts/with-servers.sh bench/fair.sh
+
+IDLE ?= 5000
+idle: ## measure the memory of IDLE idle connections (docs/performance.md)
+	N=$(IDLE) scripts/with-servers.sh bench/idle.sh
 
 build: ## build the static binaries that the Dockerfile ships, into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags=-s -o bin/ ./cmd/...

@@ -1,9 +1,10 @@
 // Command bench measures a warm closeSession through the platform as it is shipped and through a
 // bare httputil.ReverseProxy, both with the same upstream. With "scale" as its first argument it
 // fills a database with very many authorizers and watches the keeper renew their tokens. With
-// "fair" it measures what one tenant notices of another. bench/run.sh, bench/scale.sh and
-// bench/fair.sh build and start it (make bench, make scale, make fair); docs/performance.md
-// describes it and has the results.
+// "fair" it measures what one tenant notices of another, and with "idle" the memory of idle
+// connections. bench/run.sh, bench/scale.sh, bench/fair.sh and bench/idle.sh build and start it
+// (make bench, make scale, make fair, make idle); docs/performance.md describes it and has the
+// results.
 package main
 
 import (
@@ -53,6 +54,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "fair" {
 		run = measureFair
 	}
+	if len(os.Args) > 1 && os.Args[1] == "idle" {
+		run = measureIdle
+	}
 	err := run(ctx, os.Stdout)
 	stop()
 	if err != nil {
@@ -72,11 +76,11 @@ func measureClose(ctx context.Context, out io.Writer) error {
 	flag.StringVar(&b.profile, "profile", "", "file for a CPU profile of the platform, taken in one round more")
 	flag.StringVar(&b.other, "other", "", "another build of the platform, to measure beside the first")
 	flag.Parse()
-	return b.run(ctx, out)
+	return b.run(ctx, func(ctx context.Context) error { return b.measure(ctx, out) }, b.startBare, b.startPlatform, b.prepare, b.startOther, b.warmUp)
 }
 
-// run sets everything up on loopback, measures, and shuts it down again.
-func (b *bench) run(ctx context.Context, out io.Writer) (err error) {
+// run sets everything up on loopback in steps, measures, and shuts it down again.
+func (b *bench) run(ctx context.Context, measure func(context.Context) error, steps ...func(context.Context) error) (err error) {
 	var undo []func() error
 	defer func() {
 		for _, p := range b.programs {
@@ -95,12 +99,12 @@ func (b *bench) run(ctx context.Context, out io.Writer) (err error) {
 			return err
 		}
 	}
-	for _, step := range []func(context.Context) error{b.startBare, b.startPlatform, b.prepare, b.startOther, b.warmUp} {
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	return b.measure(ctx, out)
+	return measure(ctx)
 }
 
 // serveUpstream runs in this process, on the load generator's cores.

@@ -51,6 +51,7 @@ func TestEveryLabelOfTheAlertsExists(t *testing.T) {
 	for _, want := range []string{
 		`wxplatform_problems_total{slug="platform-misconfigured"}`, `wxplatform_problems_total{slug="token-rejected"}`,
 		`wxplatform_token_left_seconds_bucket{kind="authorizer",le="300"}`, `wxplatform_pushes_total{kind="forged"}`, `wxplatform_pushes_total{kind="clock"}`,
+		`wxplatform_connections_closed_total{reason="refused"}`,
 	} {
 		if !strings.Contains(metrics, want+" ") {
 			t.Errorf("got no %s, which an alert looks at", want)

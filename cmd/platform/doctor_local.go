@@ -35,11 +35,22 @@ func unusual(c config) (all []finding) {
 		all = append(all, warn("public-url", say("PLATFORM_PUBLIC_URL is so long that JWTs exceed 512 characters", "PLATFORM_PUBLIC_URL 过长，JWT 超过 512 个字符"),
 			say("use a shorter host name", "请使用较短的域名")))
 	}
+	all = append(all, files(openFiles()))
 	if c.wechatURL != wechat.DefaultBase {
 		all = append(all, warn("wechat-url", sayf("PLATFORM_WECHAT_URL is %s, not WeChat itself", "PLATFORM_WECHAT_URL 不是微信：%s", c.wechatURL),
 			say("leave it unset, except for tests with the simulator", "除模拟测试外请不要设置")))
 	}
 	return all
+}
+
+// files says how many public connections a process with so many files can have.
+func files(limit uint64) finding {
+	most := publicConnections(limit)
+	if most < enoughConnections {
+		return warn("open-files", sayf("the limit of %d open files leaves %d connections for callers", "打开文件数上限 %d，只够 %d 个调用方连接", limit, most),
+			sayf("raise it for the platform's process to %d or more (ulimit -n, LimitNOFILE= of systemd, ulimits: nofile of docker compose)", "请把平台进程的上限提高到 %d 以上（ulimit -n、systemd 的 LimitNOFILE=、docker compose 的 ulimits: nofile）", enoughConnections+filesForOthers))
+	}
+	return ok("open-files", sayf("at most %d connections of callers, by this process's limit of open files", "按本进程的打开文件数上限，最多 %d 个调用方连接", most))
 }
 
 // servingHere asks the platform that runs with the same settings, if any, whether it is ready.

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"fmt"
+	"io"
+	"math"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"wxplatform/internal/dbtest"
 )
@@ -52,5 +57,149 @@ func TestAForwardedAddressIsLoggedOnlyIfItsProxyIsTrusted(t *testing.T) {
 				t.Errorf("trusting %q: got %s, want %s", trusted, w.log, want)
 			}
 		}
+	}
+}
+
+// full returns a function that fills a bound, and has it emptied at the end.
+func (b *bound) full() (empty func()) {
+	b.inFlight.Add(b.most)
+	return func() { b.inFlight.Add(-b.most) }
+}
+
+func TestAnOverloadedListenerRefusesAtOnce(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	w.open(kfAccount)
+	empty := w.platform.overload.calls.full()
+	asked := w.sim.Calls(closePath)
+	for name, request := range map[string]string{
+		"read by plainhttp":              w.closing(),
+		"read by net/http":               w.closing("X: 1\r\nX: 2\r\n"),
+		"without a JWT":                  "GET /v1/authorizers HTTP/1.1\r\nHost: x\r\n\r\n",
+		"a page":                         "GET /authorize/x HTTP/1.1\r\nHost: x\r\n\r\n",
+		"a body that has not arrived":    "POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\n",
+		"a body that waits for our word": "POST /v1/invitations HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n",
+	} {
+		answers := w.spoken(request)
+		if len(answers) != 1 || answers[0].StatusCode != 503 || answers[0].Header.Get("Retry-After") != "1" || answers[0].Header.Get("Request-Id") == "" {
+			t.Errorf("%s: got %v, want one 503 with Retry-After and Request-Id", name, answers)
+		}
+	}
+	answer := w.ask("GET", "/v1/authorizers", "")
+	w.wants(answer, 503, "overloaded")
+	if !strings.Contains(string(answer.body), `"retryable":true`) {
+		t.Errorf("got %s, want it retryable", answer.body)
+	}
+	if now := w.sim.Calls(closePath); now != asked {
+		t.Errorf("got %d calls of WeChat, want none", now-asked)
+	}
+	if got := w.push(eventsPath, w.event("unknown_kind", ""), time.Now()); got.status != 200 {
+		t.Errorf("got %d %s to a push of WeChat's, want it accepted", got.status, got.body)
+	}
+	for _, want := range []string{`wxplatform_requests_overloaded_total{kind="call"} 7`, `wxplatform_requests_overloaded_total{kind="push"} 0`, `wxplatform_problems_total{slug="overloaded"} 7`} {
+		if !strings.Contains(w.scraped(), want+"\n") {
+			t.Errorf("got no %s in the metrics", want)
+		}
+	}
+	empty()
+	w.ok(w.shut(kfAccount))
+	if n := w.platform.overload.calls.inFlight.Load(); n != 0 {
+		t.Errorf("got %d requests in flight, want none", n)
+	}
+}
+
+func TestAFloodOfPushesRefusesNoCalls(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	defer w.platform.overload.pushes.full()()
+	w.wants(w.push(eventsPath, w.event("unknown_kind", ""), time.Now()), 503, "overloaded")
+	if got := w.ask("GET", "/v1/authorizers", ""); got.status != 200 {
+		t.Errorf("got %d %s, want 200", got.status, got.body)
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		answer, err := http.Get("http://" + w.on.private.Addr().String() + path)
+		if err != nil || answer.StatusCode != 200 {
+			t.Fatalf("%s: got %v, %v, want 200", path, answer, err)
+		}
+		_ = answer.Body.Close()
+	}
+}
+
+func TestBodiesThatAreStillArrivingTakeHalfOfTheRoom(t *testing.T) {
+	b := &bound{most: 4}
+	for i, c := range []struct{ whole, want bool }{{false, true}, {false, true}, {false, false}, {true, true}, {true, true}, {true, false}, {false, false}} {
+		if got := b.enter(c.whole); got != c.want {
+			t.Errorf("request %d: got %v, want %v", i+1, got, c.want)
+		}
+	}
+	body := &arrivingBody{ReadCloser: io.NopCloser(strings.NewReader("body")), of: b}
+	if _, err := io.ReadAll(body); err != nil {
+		t.Fatal(err)
+	}
+	body.end()
+	b.leave()
+	if !b.enter(false) {
+		t.Error("got a body refused after another one arrived")
+	}
+	for range 2 {
+		b.arrived()
+	}
+	for range 4 {
+		b.leave()
+	}
+	if in, arriving := b.inFlight.Load(), b.arriving.Load(); in != 0 || arriving != 0 || b.refused.Load() != 3 {
+		t.Errorf("got %d in flight, %d arriving, %d refused, want 0, 0, 3", in, arriving, b.refused.Load())
+	}
+}
+
+// Slow bodies cannot use up the room of requests that arrive whole.
+func TestCallersThatSendTheirBodiesSlowlyRefuseNoOthers(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	calls := &w.platform.overload.calls
+	calls.arriving.Add(calls.most/2 - 1)
+	slow := "POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\n"
+	first, err := net.Dial("tcp", w.on.public.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if _, err := io.WriteString(first, slow); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the first to wait for its body", func() bool { return calls.inFlight.Load() == 1 })
+	if answers := w.spoken(slow); len(answers) != 1 || answers[0].StatusCode != 503 {
+		t.Errorf("got %v to one more slow body, want 503", answers)
+	}
+	if answers := w.spoken(w.closing()); len(answers) != 1 || answers[0].StatusCode == 503 {
+		t.Errorf("got %v to a request that arrived whole, want it served", answers)
+	}
+	_ = first.Close()
+	w.eventually("the first to end", func() bool { return calls.inFlight.Load() == 0 && calls.arriving.Load() == calls.most/2-1 })
+}
+
+func TestTheConnectionsThatFilesAllow(t *testing.T) {
+	for files, want := range map[uint64]int{256: 64, 1024: 256, 2048: 848, 4096: 2896, 8192: 6992, 65536: 8192, math.MaxUint64: 8192} {
+		if got := publicConnections(files); got != want {
+			t.Errorf("%d files: got %d connections, want %d", files, got, want)
+		}
+	}
+	for limit, level := range map[uint64]string{1024: "warning", 2048: "warning", 2224: "ok", 65536: "ok"} {
+		if got := files(limit); got.Level != level {
+			t.Errorf("%d files: got %+v, want %s", limit, got, level)
+		}
+	}
+}
+
+func TestPublicConnectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	if got, want := w.platform.front.Connections().Most, publicConnections(openFiles()); got != want || want <= 0 {
+		t.Errorf("got room for %d connections, want %d", got, want)
+	}
+	if !strings.Contains(w.scraped(), fmt.Sprintf("wxplatform_connections_limit %d\n", publicConnections(openFiles()))) {
+		t.Error("got no limit in the metrics")
 	}
 }

@@ -51,6 +51,7 @@ func (p *platform) measure() {
 	p.measureProblems()
 	p.measurePushes(&p.inbox.Counts)
 	p.measureTokens()
+	p.measureEdge()
 	p.metrics.MustRegister(&sampled{sample: p.sampleBacklogs}, usage{p})
 }
 

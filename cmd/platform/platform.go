@@ -56,6 +56,7 @@ type platform struct {
 	invitations *invitation.Service
 	sessions    *session.Service
 	inbox       *inbox.Inbox
+	front       *plainhttp.Server // of the public listener
 
 	pprof    bool          // /debug/pprof is served
 	drain    time.Duration // drainTime, except in tests
@@ -65,6 +66,7 @@ type platform struct {
 	health   health
 	surplus  *surplusBytes
 	problems *prometheus.CounterVec
+	overload *overload
 }
 
 // stores are the token stores, which metrics, doctor and reseal read, too.
@@ -74,7 +76,7 @@ type stores struct{ component, authorizer *token.Store }
 // (docs/design.md, "Packages"). It fails if the database is unreachable; Redis may be down. The
 // caller closes the platform.
 func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
-	p := &platform{log: log, metrics: prometheus.NewRegistry(), ring: c.ring, pprof: c.pprof}
+	p := &platform{log: log, metrics: prometheus.NewRegistry(), ring: c.ring, pprof: c.pprof, overload: newOverload()}
 	newUnopenedValues(log, p.metrics, c.ring)
 	if err := p.open(ctx, c); err != nil {
 		return nil, errors.Join(err, p.close())
@@ -87,6 +89,7 @@ func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
 		return nil, errors.Join(err, p.close())
 	}
 	p.wirePackages(c)
+	p.front = plainhttp.New(p.server(p.public()), answersWhole, publicConnections(openFiles()))
 	p.measure()
 	return p, nil
 }
@@ -193,7 +196,7 @@ func (p *platform) run(ctx context.Context, on listeners) error {
 	defer stop()
 	keepers, _ := errgroup.WithContext(background)
 	p.keep(background, keepers)
-	group.Go(func() error { return p.serve(serving, plainhttp.New(p.server(p.public()), answersWhole, 0), on.public) })
+	group.Go(func() error { return p.serve(serving, p.front, on.public) })
 	group.Go(func() error { return p.serve(serving, p.server(p.private()), on.private) })
 	err := group.Wait()
 	stop()

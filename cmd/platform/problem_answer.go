@@ -95,6 +95,8 @@ func headers(h http.Header, r problemType, err error) {
 	switch r.slug {
 	case "invalid-token", "token-expired", "insufficient-scope":
 		h.Set(echo.HeaderWWWAuthenticate, challenge(r, err))
+	case overloaded.slug:
+		h.Set(echo.HeaderRetryAfter, "1")
 	case "wechat-quota":
 		h.Set(echo.HeaderRetryAfter, strconv.Itoa(quotaResets(err, time.Now())))
 	case tenantLimit.slug:

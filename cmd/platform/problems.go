@@ -43,6 +43,8 @@ var (
 		title: "The platform is misconfigured; contact its operator", alarm: true}
 	tenantLimit = problemType{status: 429, slug: "tenant-limit",
 		title: "The tenant or the account uses more than its share", retryable: true}
+	overloaded = problemType{status: 503, slug: "overloaded",
+		title: "Too many requests are in flight", retryable: true}
 	unavailable = problemType{status: 503, slug: "unavailable",
 		title: "Temporarily unavailable", retryable: true}
 )
@@ -66,6 +68,7 @@ var ownRules = []problemRule{
 	{is(context.Canceled), problemType{status: 499, slug: "caller-left",
 		title: "The caller disconnected before the answer"}},
 
+	{is(errOverloaded), overloaded},
 	{is(tenant.ErrNoToken, tenant.ErrInvalidToken), problemType{status: 401, slug: "invalid-token",
 		title: "The JWT is missing or invalid"}},
 	{is(tenant.ErrTokenExpired), problemType{status: 401, slug: "token-expired",

@@ -20,7 +20,7 @@ func (p *platform) public() http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = p.countProblems(answerError)
-	e.Use(p.requests.Middleware, plainPath)
+	e.Use(p.requests.Middleware, p.overload.middleware, plainPath)
 	gate := tenant.Gate{Tenants: p.tenants}
 	authorizers := &authorizer.Handler{Authorizers: p.authorizers, Gate: gate}
 	p.tenants.Routes(e)

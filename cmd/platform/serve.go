@@ -36,8 +36,11 @@ func (serveCmd) Run(s shell) error {
 	if tenant.JWTLength(c.publicURL, 0) > tenant.LongestComfortable {
 		log.Warn("PLATFORM_PUBLIC_URL is so long that JWTs exceed 512 characters")
 	}
+	if most := publicConnections(openFiles()); most < enoughConnections {
+		log.Warn("the limit of open files is too small: idle connections of callers will be closed early", "open_files", openFiles(), "connections_limit", most, "needed", enoughConnections+filesForOthers)
+	}
 	log.Info("serving", "listen", on.public.Addr().String(), "private_listen", on.private.Addr().String(), "public_url", c.publicURL,
-		"database", p.db.Engine(), "redis_in_process", c.redisURL.IsZero(), "component", string(c.component))
+		"connections_limit", p.front.Connections().Most, "database", p.db.Engine(), "redis_in_process", c.redisURL.IsZero(), "component", string(c.component))
 	p.drain = drainTime
 	err = p.run(s.ctx, on)
 	log.Info("stopped", "clean", err == nil)

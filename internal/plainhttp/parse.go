@@ -124,6 +124,12 @@ type content struct{ strings.Reader }
 
 func (*content) Close() error { return nil }
 
+// Whole reports whether the body of r, if it has one, has arrived: a handler never waits for it.
+func Whole(r *http.Request) bool {
+	_, arrived := r.Body.(*content)
+	return arrived || r.Body == nil || r.Body == http.NoBody
+}
+
 // set is a set of bytes.
 type set [256]bool
 

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// measureIdle prints the platform's memory with and without many idle connections, each of which has
+// closed a session.
+func measureIdle(ctx context.Context, out io.Writer) error {
+	b, flags := &bench{}, flag.NewFlagSet("idle", flag.ExitOnError)
+	flags.StringVar(&b.binaries, "binaries", "", "folder with platform")
+	flags.IntVar(&b.connections, "n", 5000, "idle connections")
+	if err := flags.Parse(os.Args[2:]); err != nil {
+		return err
+	}
+	return b.run(ctx, func(ctx context.Context) error { return b.measureIdle(ctx, out) }, b.startPlatform, b.prepare)
+}
+
+func (b *bench) measureIdle(ctx context.Context, out io.Writer) error {
+	for range 1000 {
+		if _, err := b.platform.ask(ctx, b.platform.path, "application/json", b.platform.jwt, closeBody); err != nil {
+			return err
+		}
+	}
+	before, err := b.platform.memory()
+	if err != nil {
+		return err
+	}
+	for range b.connections {
+		c, err := b.connect(ctx)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+	}
+	highest, last, err := b.watchMemory(ctx, 90*time.Second)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "resident memory: %.0f MB before, at most %.0f MB with %d idle connections, %.0f MB at the end\n", before, highest, b.connections, last)
+	return err
+}
+
+// connect opens a connection and closes a session through it.
+func (b *bench) connect(ctx context.Context) (net.Conn, error) {
+	c, err := net.Dial("tcp", b.address)
+	if err != nil {
+		return nil, err
+	}
+	request := "POST " + b.platform.path + " HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer " + b.platform.jwt +
+		"\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(closeBody)) + "\r\n\r\n" + closeBody
+	for {
+		if _, err := io.WriteString(c, request); err != nil {
+			return nil, err
+		}
+		answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			return nil, err
+		}
+		body, err := io.ReadAll(answer.Body)
+		switch {
+		case err != nil || answer.StatusCode == http.StatusOK:
+			return c, err
+		case answer.StatusCode != http.StatusTooManyRequests:
+			return nil, fmt.Errorf("the platform answered %d %s", answer.StatusCode, strings.TrimSpace(string(body)))
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		}
+		time.Sleep(100 * time.Millisecond) // the tenant's rate
+	}
+}
+
+// watchMemory returns the platform's highest and last memory, in MB, during d.
+func (b *bench) watchMemory(ctx context.Context, d time.Duration) (highest, last float64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	for poll := time.Tick(time.Second); ; {
+		if last, err = b.platform.memory(); err != nil {
+			return 0, 0, err
+		}
+		highest = max(highest, last)
+		select {
+		case <-ctx.Done():
+			return highest, last, nil
+		case <-poll:
+		}
+	}
+}
