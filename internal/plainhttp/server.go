@@ -34,6 +34,8 @@ type Server struct {
 	ending   atomic.Bool
 	clock    clock
 	room     room
+	settled  atomic.Int64 // connections that settled since tidied
+	tidied   time.Time
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -169,6 +171,7 @@ func (s *Server) watch(ctx context.Context) {
 			return
 		case now := <-poll.C:
 			s.each(func(c *conn) { c.check(now) })
+			s.tidy(now)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -53,7 +54,24 @@ func (c *conn) settles() bool { return c.used.Load() && !c.settled && c.patience
 // first request, and shrinks only by half with each garbage collection.
 func (c *conn) settle() {
 	c.settled, c.answer = true, nil
+	c.server.settled.Add(1)
 	go c.serve()
+}
+
+const (
+	tidyAfter = 1000 // connections
+	tidyEvery = 10 * time.Second
+)
+
+// tidy gives the memory that many connections gave up back to the system: in a process that has
+// become idle, the garbage collector does not run by itself for two minutes.
+func (s *Server) tidy(now time.Time) {
+	if s.settled.Load() < tidyAfter || now.Sub(s.tidied) < tidyEvery {
+		return
+	}
+	s.settled.Store(0)
+	s.tidied = now
+	debug.FreeOSMemory()
 }
 
 // receiveLazily receives what has arrived, and reports false if that is nothing. It takes a buffer
