@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// measureIdle prints the platform's memory with and without many idle connections, each of which has
-// closed a session.
+// measureIdle prints the platform's memory with and without many idle connections, each of which
+// has closed a session.
 func measureIdle(ctx context.Context, out io.Writer) error {
 	b, flags := &bench{}, flag.NewFlagSet("idle", flag.ExitOnError)
 	flags.StringVar(&b.binaries, "binaries", "", "folder with platform")

@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// room bounds how many connections are open. A new one for which there is no room takes the place of
-// the one that has been idle for longest.
+// room bounds how many connections are open. A new one for which there is no room takes the place
+// of the one that has been idle for longest.
 type room struct {
 	most int // 0 is no bound
 
