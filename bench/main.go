@@ -5,10 +5,6 @@
 // connections. bench/run.sh, bench/scale.sh, bench/fair.sh and bench/idle.sh build and start it
 // (make bench, make scale, make fair, make idle); docs/performance.md describes it and has the
 // results.
-// "fair" it measures what one tenant notices of another, and with "idle" the memory of idle
-// connections. bench/run.sh, bench/scale.sh, bench/fair.sh and bench/idle.sh build and start it
-// (make bench, make scale, make fair, make idle); docs/performance.md describes it and has the
-// results.
 package main
 
 import (
