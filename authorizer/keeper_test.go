@@ -282,3 +282,17 @@ func (k *keeping) atWeChat(t *testing.T, n int64) {
 		}
 	}
 }
+
+// They say nothing about WeChat, so the keeper neither slows down nor gives up because of them.
+func TestTokensThatDoNotOpenDoNotSlowTheKeeper(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		k := keep(t, d)
+		ids := k.due(t, 30, time.Minute)
+		if _, err := db.Exec(ctx, d, `UPDATE tokens SET refresh = $1 WHERE kind = 'authorizer' AND id <> $2`, []byte("does not open"), string(ids[0])); err != nil {
+			t.Fatal(err)
+		}
+		if n := (keeper{k.Registry}).renewSome(ctx, ids, 8, func(error) {}); n != len(ids) || k.asks.Load() != 1 {
+			t.Errorf("got %d of %d, %d asks, want all counted and one asked for", n, len(ids), k.asks.Load())
+		}
+	})
+}
