@@ -68,7 +68,7 @@ var ownRules = []problemRule{
 	{is(context.Canceled), problemType{status: 499, slug: "caller-left",
 		title: "The caller disconnected before the answer"}},
 
-	{is(errOverloaded), overloaded},
+	{is(errOverloaded, share.ErrFull), overloaded},
 	{is(tenant.ErrNoToken, tenant.ErrInvalidToken), problemType{status: 401, slug: "invalid-token",
 		title: "The JWT is missing or invalid"}},
 	{is(tenant.ErrTokenExpired), problemType{status: 401, slug: "token-expired",
@@ -79,7 +79,6 @@ var ownRules = []problemRule{
 		title: "The tenant is suspended"}},
 
 	{is(tenant.ErrRate, share.ErrOver), tenantLimit},
-	{is(share.ErrFull), unavailable},
 
 	{is(authorizer.ErrUnknown), problemType{status: 404, slug: "unknown-authorizer",
 		title: "No such authorizer"}},
