@@ -2,9 +2,11 @@ package tenant
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"strings"
 
 	"wxplatform/internal/seal"
 )
@@ -52,21 +54,69 @@ func (r *Registry) Token(ctx context.Context, id ClientID, secret seal.Secret, a
 // nothing, because anyone can compute the checksum.
 var errMistyped = fmt.Errorf("%w: the secret is incomplete, mistyped or another client's", ErrWrongSecret)
 
-// identify finds a client by its secret. It fails in the same way if the client does not exist, is
-// revoked or has another secret.
+// identify finds a client by its secret. It fails in the same way, and after the same work, if the
+// client does not exist, is revoked or has another secret: it looks into SQL once and remembers for
+// some seconds that it did. A client that this process knows is never kept waiting by strangers.
 func (r *Registry) identify(ctx context.Context, id ClientID, secret seal.Secret) (credential, error) {
 	if !wellFormed(id, secret) {
 		return credential{}, errMistyped
 	}
+	hash := secret.Hash()
+	known := r.clients.Known(string(id))
+	if known || r.mirror.SQLUnavailable() {
+		c, err := r.credential(ctx, id)
+		if err != nil && !errors.Is(err, ErrUnknownClient) {
+			return credential{}, fmt.Errorf("client %s: %w", id, err)
+		}
+		if c.accepts(hash) {
+			return c, nil
+		}
+	}
+	return r.lookUp(ctx, id, hash, known)
+}
+
+// lookUp is identify for a client that this process does not know, or does not know with this
+// secret.
+func (r *Registry) lookUp(ctx context.Context, id ClientID, hash string, known bool) (credential, error) {
+	c, recent := r.tries.last(id)
+	var err error
+	if !recent {
+		c, err = r.lookups.find(ctx, id)
+	}
+	unavailable := err != nil && !errors.Is(err, ErrUnknownClient)
+	switch {
+	case c.accepts(hash), unavailable && !known:
+		return r.recognize(ctx, id, hash)
+	case !recent && !unavailable:
+		r.tries.remember(id, c)
+	}
+	return credential{}, ErrWrongSecret
+}
+
+// recognize reads a client through the mirror, which remembers it.
+func (r *Registry) recognize(ctx context.Context, id ClientID, hash string) (credential, error) {
 	c, err := r.credential(ctx, id)
-	if err != nil && !errors.Is(err, ErrUnknownClient) {
+	switch {
+	case errors.Is(err, ErrUnknownClient), err == nil && !c.accepts(hash):
+		return credential{}, ErrWrongSecret
+	case err != nil:
 		return credential{}, fmt.Errorf("client %s: %w", id, err)
 	}
-	same := subtle.ConstantTimeCompare([]byte(secret.Hash()), []byte(c.SecretHash)) == 1
-	if !same || !c.Revoked.IsZero() {
-		return credential{}, ErrWrongSecret
-	}
 	return c, nil
+}
+
+// noSecret is compared with where there is no client, so that the comparison takes as long.
+var noSecret = strings.Repeat("-", sha256.Size*2)
+
+// accepts reports whether hash is that of the client's secret, and the client is not revoked. The
+// zero credential accepts nothing.
+func (c credential) accepts(hash string) bool {
+	stored := c.SecretHash
+	if stored == "" {
+		stored = noSecret
+	}
+	same := subtle.ConstantTimeCompare([]byte(hash), []byte(stored)) == 1
+	return same && c.Revoked.IsZero()
 }
 
 // choose returns the scopes that a client asks for, or nil if it asks for none.

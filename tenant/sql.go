@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"wxplatform/internal/db"
@@ -90,6 +92,30 @@ func selectClient(ctx context.Context, q db.Querier, id ClientID) (credential, e
 		FROM clients
 		WHERE id = $1`, string(id))
 	return c, unknown(err, ErrUnknownClient, string(id))
+}
+
+var selectByID = db.Text{
+	SQLite:   selectAnyClient + `WHERE id IN (SELECT value FROM json_each($1))`,
+	Postgres: selectAnyClient + `WHERE id IN (SELECT json_array_elements_text(CAST($1 AS json)))`,
+}
+
+const selectAnyClient = `
+		SELECT ` + clientColumns + `
+		FROM clients
+		`
+
+// selectClientsByID reads those clients of any tenants that exist.
+func selectClientsByID(ctx context.Context, d *db.DB, ids map[ClientID]bool) (map[ClientID]credential, error) {
+	list, err := json.Marshal(slices.Collect(maps.Keys(ids)))
+	if err != nil {
+		return nil, err
+	}
+	all, err := db.All(ctx, d, scanCredential, d.For(selectByID), string(list))
+	found := make(map[ClientID]credential, len(all))
+	for _, c := range all {
+		found[c.ID] = c
+	}
+	return found, err
 }
 
 // selectClients reads all clients of a tenant. There are few, because the operator creates each.

@@ -77,6 +77,9 @@ type Registry struct {
 	clients  *mirror.Facts[credential]
 	keys     *keyring
 	verified *mirror.Local[[32]byte, proof] // JWTs whose signature was checked, by their hash
+	mirror   *mirror.Mirror
+	lookups  *lookups
+	tries    *tries
 }
 
 // How many of each a process caches.
@@ -89,7 +92,7 @@ const (
 // New makes the registry of the platform at publicURL, which is the issuer and the audience of its
 // JWTs.
 func New(d *db.DB, m *mirror.Mirror, ring *seal.Ring, publicURL string) *Registry {
-	return &Registry{
+	r := &Registry{
 		Now:      time.Now,
 		db:       d,
 		ring:     ring,
@@ -98,7 +101,11 @@ func New(d *db.DB, m *mirror.Mirror, ring *seal.Ring, publicURL string) *Registr
 		clients:  mirror.NewFacts[credential](m, "client", clientsCached),
 		keys:     newKeyring(m),
 		verified: mirror.NewLocal[[32]byte, proof](proofsCached),
+		mirror:   m,
+		lookups:  newLookups(d),
 	}
+	r.tries = newTries(func() time.Time { return r.Now() })
+	return r
 }
 
 // CreateTenant creates a tenant, or fails with ErrInvalid.

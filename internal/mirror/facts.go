@@ -75,6 +75,13 @@ func (f *Facts[T]) Get(ctx context.Context, key string, load func(context.Contex
 	return f.flights.Do(ctx, fill{key, stamp}, func(ctx context.Context) (T, error) { return f.fill(ctx, key, load) })
 }
 
+// Known reports whether the process remembers a fact for key, however old. Get may still have to
+// load it.
+func (f *Facts[T]) Known(key string) bool {
+	_, known := f.known.GetIfPresent(key)
+	return known
+}
+
 func (f *Facts[T]) fill(ctx context.Context, key string, load func(context.Context) (T, error)) (T, error) {
 	f.m.catchUp(ctx)
 	stamp, number := f.m.stamp(), f.m.counter.Load()
