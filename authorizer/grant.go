@@ -41,6 +41,7 @@ func (g *Grant) Read(answer wechat.Object) (lacks string) {
 // Granted is the result of a grant.
 type Granted struct {
 	Bound   tenant.ID // the tenant that owns the authorizer now; "" if none does
+	Now     bool      // this grant bound it
 	Publish token.Publish
 }
 
@@ -61,6 +62,7 @@ func (r *Registry) Grant(ctx context.Context, tx *db.Tx, g Grant) (Granted, erro
 	if err != nil {
 		return Granted{}, fmt.Errorf("tokens of %s: %w", g.AppID, err)
 	}
+	before := a
 	a = a.granted(g, now)
 	tx.Changed()
 	if err := r.tokens.SetOwner(ctx, tx, a.AppID, token.Owner(a.Tenant)); err != nil {
@@ -69,7 +71,8 @@ func (r *Registry) Grant(ctx context.Context, tx *db.Tx, g Grant) (Granted, erro
 	if err := r.table.saveGrant(ctx, tx, a); err != nil {
 		return Granted{}, err
 	}
-	return Granted{a.Tenant, publish}, r.states.seekMissing(ctx, tx, a.AppID)
+	boundNow := a.Tenant != "" && (a.Tenant != before.Tenant || before.State == Revoked)
+	return Granted{a.Tenant, boundNow, publish}, r.states.seekMissing(ctx, tx, a.AppID)
 }
 
 // seekMissing has WeChat's list searched for a refresh token if the exchange gave none.
@@ -111,6 +114,17 @@ func (r *Registry) Contradict(ctx context.Context, tx *db.Tx, ids ...wechat.AppI
 func (r *Registry) Unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, knownSince time.Time) error {
 	tx.Changed()
 	unbound, err := r.table.unbind(ctx, tx, id, knownSince)
+	if err != nil || !unbound {
+		return err
+	}
+	return r.tokens.SetOwner(ctx, tx, id, "")
+}
+
+// UnbindFrom takes an account from owner, if it is owner's: the exchange that bound it came by an
+// invitation for which the merchant did not consent. The operator may bind it again.
+func (r *Registry) UnbindFrom(ctx context.Context, tx *db.Tx, owner tenant.ID, id wechat.AppID) error {
+	tx.Changed()
+	unbound, err := r.table.unbindFrom(ctx, tx, owner, id)
 	if err != nil || !unbound {
 		return err
 	}

@@ -115,6 +115,14 @@ func (t table) unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, knownSinc
 	return rows > 0, err
 }
 
+func (t table) unbindFrom(ctx context.Context, tx *db.Tx, owner tenant.ID, id wechat.AppID) (bool, error) {
+	rows, err := db.Exec(ctx, tx, `
+		UPDATE authorizers
+		SET tenant = ''
+		WHERE tenant = $1 AND appid = $2`, string(owner), string(id))
+	return rows > 0, err
+}
+
 func (t table) saveGrant(ctx context.Context, tx *db.Tx, a Authorizer) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE authorizers

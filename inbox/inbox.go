@@ -286,5 +286,6 @@ func (b *Inbox) handle(ctx context.Context, n notice) error {
 func (n notice) authorization() invitation.Event {
 	return invitation.Event{
 		AppID: n.AuthorizerAppID, Code: seal.NewSecret(n.Code), PreAuthCode: seal.NewSecret(n.PreAuthCode),
+		Created: n.created(),
 	}
 }

@@ -83,7 +83,7 @@ func (w events) Work(ctx context.Context, e event) (again time.Duration, err err
 		return pause(e.attempts), nil
 	case seal.Unopenable(err):
 		return w.drop(ctx, e, err)
-	case errors.Is(err, invitation.ErrContradiction):
+	case errors.Is(err, invitation.ErrContradiction), errors.Is(err, invitation.ErrMisdirected):
 		return 0, errors.Join(err, w.Finish(ctx, e)) // reported, but not tried again: it would fail again
 	case err != nil:
 		return pause(e.attempts), err

@@ -38,6 +38,7 @@ func (s *Service) exchange(ctx context.Context, code seal.Secret, from source, c
 func (s *Service) ask(ctx context.Context, code seal.Secret, from source, claimed claim) (authorizer.Grant, error) {
 	failpoint.Hit("invitation", "claimed")
 	got, err := s.queryAuth(context.WithoutCancel(ctx), code)
+	s.exchanges.ended(err)
 	failpoint.Hit("invitation", "answered")
 	switch refused := wechat.Refused(err); {
 	case refused != wechat.AuthCodeInvalid && refused != wechat.AuthCodeExpired:
@@ -65,7 +66,7 @@ func (s *Service) contradicted(ctx context.Context, hash string, from source, cl
 		}
 		return errors.Join(
 			s.authorizers.Contradict(ctx, tx, from.appid, answered),
-			s.saveResult(ctx, tx, hash, Result{answered, NotBound}),
+			s.saveResult(ctx, tx, hash, Result{AppID: answered, Status: NotBound}),
 			s.unlease(ctx, tx, from.invitation))
 	})
 	return errors.Join(fmt.Errorf("%w: its event says %s, its answer %s", ErrContradiction, from.appid, answered), err)
@@ -74,7 +75,7 @@ func (s *Service) contradicted(ctx context.Context, hash string, from source, cl
 func (s *Service) unbind(ctx context.Context, tx *db.Tx, invitation string, id wechat.AppID, sent time.Time) error {
 	return errors.Join(
 		s.authorizers.Unbind(ctx, tx, id, sent),
-		s.saveEnd(ctx, tx, invitation, Result{id, NotBound}))
+		s.saveEnd(ctx, tx, invitation, Result{AppID: id, Status: NotBound}))
 }
 
 // recover finds what a lost answer held: WeChat's list has the refresh token that it gave for the
@@ -129,11 +130,72 @@ func (s *Service) bind(ctx context.Context, hash string, from source, got author
 		if granted, err = s.authorizers.Grant(ctx, tx, got); err != nil {
 			return err
 		}
+		misled, err := s.undoMisled(ctx, tx, i, from, granted)
+		if err != nil || misled {
+			result = Result{AppID: got.AppID, Status: NotBound, misled: true}
+			return errors.Join(err, s.unlease(ctx, tx, i.hash), s.saveResult(ctx, tx, hash, result))
+		}
 		result = i.result(got.AppID, granted.Bound)
+		result.boundNow = granted.Now && result.Status == Authorized
 		return errors.Join(s.end(ctx, tx, i, result), s.saveResult(ctx, tx, hash, result))
 	})
 	return result, granted, err
 }
+
+// undoMisled undoes, in the transaction that stores what WeChat's event brought, a binding that is
+// not the merchant's wish: the event names the invitation i, and a browser had brought the code of
+// that same consent through another tenant's invitation. It reports whether there was one.
+func (s *Service) undoMisled(ctx context.Context, tx *db.Tx, i Invitation, from source, got authorizer.Granted) (bool, error) {
+	if from.appid == "" || i.hash == "" || got.Bound == "" || got.Bound == i.Tenant {
+		return false, nil
+	}
+	suspects, err := s.unconfirmed(ctx, tx, from)
+	for _, suspect := range suspects {
+		err = errors.Join(err, s.undo(ctx, tx, suspect))
+	}
+	return len(suspects) > 0, err
+}
+
+// undo takes the account of a code from the tenant to which its exchange bound it, and ends the
+// invitation by which it came.
+func (s *Service) undo(ctx context.Context, tx *db.Tx, code codeRecord) error {
+	by, err := s.locked(ctx, tx, code.invitation)
+	if err != nil {
+		return err
+	}
+	notBound := Result{AppID: code.result.AppID, Status: NotBound}
+	return errors.Join(
+		s.authorizers.UnbindFrom(ctx, tx, by.Tenant, code.result.AppID),
+		s.saveEnd(ctx, tx, by.hash, notBound),
+		s.saveResult(ctx, tx, code.hash, notBound))
+}
+
+// disown handles that WeChat's event names another invitation than the one by which a browser had
+// brought the code. What the exchange bound is unbound, and the event's invitation stays as it is.
+// It returns ErrMisdirected.
+func (s *Service) disown(ctx context.Context, hash string) error {
+	err := s.db.Tx(ctx, func(tx *db.Tx) error {
+		known, err := s.lockCode(ctx, tx, hash, "")
+		if err != nil || !known.result.boundNow {
+			return err
+		}
+		return s.undo(ctx, tx, known)
+	})
+	if err != nil {
+		return fmt.Errorf("undo the binding by another invitation: %w", err)
+	}
+	return s.misdirect()
+}
+
+// misdirect counts an auth code that was brought through the wrong invitation.
+func (s *Service) misdirect() error {
+	s.misdirected.Add(1)
+	return ErrMisdirected
+}
+
+// Misdirected is how many auth codes were brought through another invitation than the one that
+// WeChat's event named, since the process started.
+func (s *Service) Misdirected() int64 { return s.misdirected.Load() }
 
 // inviter is the tenant to which an authorization of the account id by this invitation may bind:
 // only a pending invitation binds, and only the account that it names. "" means none.
@@ -151,11 +213,11 @@ func (i Invitation) result(id wechat.AppID, bound tenant.ID) Result {
 	case i.hash == "":
 		return Result{AppID: id}
 	case bound == i.Tenant && (i.AppID == "" || i.AppID == id):
-		return Result{id, Authorized}
+		return Result{AppID: id, Status: Authorized}
 	case i.Status == Cancelled || i.Status == Expired:
-		return Result{id, i.Status}
+		return Result{AppID: id, Status: i.Status}
 	}
-	return Result{id, NotBound}
+	return Result{AppID: id, Status: NotBound}
 }
 
 // end ends a pending invitation with its first exchange. One that has ended keeps its status.

@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
 	"wxplatform/authorizer"
 	"wxplatform/component"
 	"wxplatform/internal/db"
+	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
 	"wxplatform/internal/strict"
 	"wxplatform/tenant"
@@ -38,6 +40,12 @@ var (
 	// ErrContradiction says that WeChat's event and WeChat's answer name different accounts for one
 	// auth code. Neither is bound; trying again changes nothing, and the operator should know.
 	ErrContradiction = errors.New("WeChat names two accounts for one auth code")
+	// ErrMisdirected says that a browser brought an auth code through another invitation than the one
+	// that WeChat's event names. Nothing is bound; trying again changes nothing, and the operator
+	// should know.
+	ErrMisdirected = errors.New("an auth code was brought through another invitation than the merchant consented to")
+	// ErrElsewhere says that the auth code came by another invitation before.
+	ErrElsewhere = errors.New("the auth code came by another invitation before")
 )
 
 // Status is the state of an invitation.
@@ -104,17 +112,27 @@ type Service struct {
 	component   *component.Component
 	publicURL   string // without a trailing slash
 	consentURL  string // base of WeChat's consent pages; "" means WeChat's own two hosts
+
+	preAuths  *limit // calls for a pre-auth code
+	exchanges *limit // exchanges of codes that browsers bring
+	fetched   *mirror.Local[string, fetched]
+	fetching  *mirror.Flights[string, seal.Secret]
+
+	misdirected atomic.Int64
 }
 
 // New makes a Service whose links begin with publicURL. They lead to consent pages at consentURL,
 // or to WeChat's own if that is "".
 func New(
-	d *db.DB, tenants *tenant.Registry, authorizers *authorizer.Registry, c *component.Component,
+	d *db.DB, m *mirror.Mirror, tenants *tenant.Registry, authorizers *authorizer.Registry, c *component.Component,
 	publicURL, consentURL string,
 ) *Service {
 	return &Service{
 		db: d, tenants: tenants, authorizers: authorizers, component: c,
 		publicURL: strings.TrimSuffix(publicURL, "/"), consentURL: strings.TrimSuffix(consentURL, "/"),
+		preAuths: newLimit(createPreAuthCode, preAuthsEach), exchanges: newLimit(queryAuth, exchangesEach),
+		fetched:  mirror.NewLocal[string, fetched](fetchedKept),
+		fetching: mirror.NewFlights[string, seal.Secret](m, fetchPatience),
 	}
 }
 
@@ -238,4 +256,11 @@ func (s *Service) Cancel(ctx context.Context, by tenant.Actor, owner tenant.ID, 
 	}
 	i.Status = Cancelled
 	return i, nil
+}
+
+// Paused returns, by its path, whether each API that links cause calls of is paused in this replica
+// because WeChat's quota for it is used up.
+func (s *Service) Paused() map[string]bool {
+	now := time.Now()
+	return map[string]bool{s.preAuths.API: s.preAuths.Paused(now), s.exchanges.API: s.exchanges.Paused(now)}
 }

@@ -4,14 +4,19 @@ import (
 	_ "embed"
 	"errors"
 	"html/template"
+	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"wxplatform/internal/requestlog"
 	"wxplatform/internal/seal"
+	"wxplatform/quota"
+	"wxplatform/wechat"
 )
 
 //go:embed page.html
@@ -32,7 +37,11 @@ func (h Handler) showInvitation(c echo.Context) error {
 	if err != nil {
 		return h.showError(c, err)
 	}
-	c.SetCookie(h.cookie(cookieName, idOf(c), v.cookie.Reveal(), int(exchangeSlack.Seconds())))
+	proof := cookieOf(c)
+	if !proves(proof, idOf(c)) {
+		proof = newProof(idOf(c))
+	}
+	c.SetCookie(h.cookie(cookieName, idOf(c), proof.Reveal(), int(exchangeSlack.Seconds())))
 	return show(c, i.invited(v))
 }
 
@@ -46,24 +55,25 @@ func (h Handler) done(c echo.Context) error {
 		return h.showError(c, err)
 	}
 	code := seal.NewSecret(c.QueryParam("auth_code"))
-	if code.IsZero() || len(c.QueryParams()["auth_code"]) != 1 {
+	if !plausible(code) || len(c.QueryParams()["auth_code"]) != 1 {
 		return show(c, h.startAgain(c))
 	}
-	opened, err := h.Service.opened(ctx, cookieOf(c), i)
-	if err != nil {
-		return h.showError(c, err)
-	}
-	if !opened {
+	proof := cookieOf(c)
+	if !proves(proof, idOf(c)) {
 		return h.awaitEvent(c, i, code)
 	}
-	result, err := h.Service.redeem(ctx, code, source{invitation: i.hash, patience: browserWaits})
-	if errors.Is(err, ErrAnswerLost) || errors.Is(err, ErrBusy) {
+	result, err := h.Service.redeem(ctx, code, source{invitation: i.hash, cookie: proof.Hash(), patience: browserWaits})
+	if isAny(err, ErrAnswerLost, ErrBusy, ErrEnded, ErrElsewhere) {
 		return h.awaitEvent(c, i, code)
 	}
 	if err != nil {
 		return h.showError(c, err)
 	}
 	return h.redirect(c, i, result)
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
 // awaitEvent answers a browser whose code only WeChat's event can assign to an invitation: it shows
@@ -120,13 +130,29 @@ func (h Handler) startAgain(c echo.Context) page {
 // showError shows the merchant what to do about an error. The log line has the error itself.
 func (h Handler) showError(c echo.Context, err error) error {
 	requestlog.Add(c.Request().Context(), "error", err.Error())
+	tooMany, pause := (*LimitError)(nil), (*quota.PauseError)(nil)
 	switch {
 	case errors.Is(err, ErrUnknown):
 		return show(c, pageUnknown)
 	case errors.Is(err, ErrCode):
 		return show(c, h.startAgain(c))
+	case errors.Is(err, ErrTries):
+		return showLater(c, pageTries, exchangeSlack)
+	case errors.As(err, &tooMany):
+		return showLater(c, pageTooMany, tooMany.Wait)
+	case errors.As(err, &pause):
+		return showLater(c, pageQuota, time.Until(pause.Until))
+	case wechat.Refused(err).IsQuota():
+		requestlog.Add(c.Request().Context(), "alarm", true)
+		return showLater(c, pageQuota, time.Until(wechat.Refused(err).Resets(time.Now())))
 	}
 	return show(c, pageUnavailable)
+}
+
+// showLater shows a page that says to come again, and after how long.
+func showLater(c echo.Context, p page, wait time.Duration) error {
+	c.Response().Header().Set(echo.HeaderRetryAfter, strconv.Itoa(max(1, int(math.Ceil(wait.Seconds())))))
+	return show(c, p)
 }
 
 func show(c echo.Context, p page) error {
@@ -164,7 +190,7 @@ func (h Handler) cookie(name string, id seal.Secret, value string, seconds int) 
 	}
 }
 
-// cookieOf is the cookie that newVisit gave to this browser, or the zero Secret.
+// cookieOf is the cookie that proves that this browser opened the page, or the zero Secret.
 func cookieOf(c echo.Context) seal.Secret {
 	found, err := c.Cookie(cookieName)
 	if err != nil {

@@ -25,15 +25,32 @@ const (
 type source struct {
 	invitation string       // the hash of the invitation that it came by; "" for none
 	appid      wechat.AppID // the account that an event named; "" if a browser brought the code
+	created    time.Time    // of the event, by WeChat's clock; zero if it does not say
+	cookie     string       // the hash of the cookie of the browser that brought the code; "" for none
 	// patience is how long to wait while the code is being exchanged elsewhere. An event need not
 	// wait, because it is tried again.
 	patience time.Duration
+}
+
+// consentSlack allows for the difference between WeChat's clock and the database's.
+const consentSlack = 2 * time.Minute
+
+// consented is the earliest time at which the consent that an event tells of can have been given.
+// An auth code lives for about an hour.
+func (f source) consented() time.Time {
+	if f.created.IsZero() {
+		return time.Now().Add(-time.Hour)
+	}
+	return f.created.Add(-consentSlack)
 }
 
 // Result is what became of an auth code.
 type Result struct {
 	AppID  wechat.AppID // "" if WeChat did not know the code
 	Status Status       // Authorized, NotBound, Cancelled or Expired; "" if it came by no invitation
+
+	boundNow bool // the exchange bound the account to the invitation's tenant
+	misled   bool // the account had been bound by another invitation than the merchant consented to
 }
 
 // contradicts reports whether the account of r is another one than the event named.
@@ -46,6 +63,7 @@ type Event struct {
 	AppID       wechat.AppID
 	Code        seal.Secret // may be missing (docs/wechat.md, "Authorization events")
 	PreAuthCode seal.Secret // names the invitation, if it is one of ours
+	Created     time.Time   // by WeChat's clock; zero if it does not say
 }
 
 // Authorized handles an `authorized` or `updateauthorized` event. It may come late or twice, before
@@ -55,11 +73,11 @@ func (s *Service) Authorized(ctx context.Context, e Event) error {
 	if e.Code.IsZero() {
 		return s.reread(ctx, e.AppID)
 	}
-	invitation, err := s.invitationOf(ctx, preAuth, e.PreAuthCode)
+	invitation, err := s.invitationOf(ctx, e.PreAuthCode)
 	if err != nil {
 		return fmt.Errorf("invitation of an event: %w", err)
 	}
-	_, err = s.redeem(ctx, e.Code, source{invitation: invitation, appid: e.AppID})
+	_, err = s.redeem(ctx, e.Code, source{invitation: invitation, appid: e.AppID, created: e.Created})
 	if errors.Is(err, ErrCode) {
 		return nil
 	}
@@ -84,8 +102,9 @@ func (s *Service) reread(ctx context.Context, id wechat.AppID) error {
 }
 
 // redeem exchanges a code exactly once, however often it comes and from wherever, and returns what
-// became of it. It fails with ErrCode, ErrAnswerLost, ErrBusy, ErrContradiction, db.ErrUnavailable
-// or an error of the call to WeChat.
+// became of it. It fails with ErrCode, ErrAnswerLost, ErrBusy, ErrContradiction, ErrMisdirected,
+// *quota.PauseError, db.ErrUnavailable or an error of the call to WeChat; for a code that a browser
+// brought also with ErrElsewhere, ErrEnded, ErrTries or *LimitError.
 func (s *Service) redeem(ctx context.Context, code seal.Secret, from source) (Result, error) {
 	// The claim's lease covers one call, so the component token is fetched before it.
 	if _, err := s.component.Token(ctx); err != nil {
@@ -97,6 +116,8 @@ func (s *Service) redeem(ctx context.Context, code seal.Secret, from source) (Re
 		return Result{}, err
 	case claimed.result == nil:
 		return s.redeemClaimed(ctx, code, from, claimed)
+	case claimed.elsewhere:
+		return Result{}, s.disown(ctx, code.Hash())
 	case claimed.result.contradicts(from):
 		return Result{}, s.contradicted(ctx, code.Hash(), from, claimed)
 	case claimed.result.AppID == "":
@@ -115,7 +136,11 @@ func (s *Service) redeemClaimed(ctx context.Context, code seal.Secret, from sour
 	if err != nil {
 		return Result{}, errors.Join(err, s.release(context.WithoutCancel(ctx), code.Hash(), from.invitation))
 	}
+	s.fetched.Delete(from.invitation)                   // the pre-auth code is used up
 	_ = s.authorizers.ReadNewProfile(ctx, result.AppID) // if this fails, Admit reads it
+	if result.misled {
+		return Result{}, s.misdirect()
+	}
 	return result, nil
 }
 
@@ -146,6 +171,8 @@ type claim struct {
 	busy   bool
 	fresh  bool      // the code was never sent before
 	sent   time.Time // when the code was or will be sent, written ahead, by the database's clock
+	// elsewhere is set if the result came by another invitation than the event names.
+	elsewhere bool
 }
 
 // claim records, before the code is sent, that it is about to be sent. It takes a lease on the code
@@ -167,11 +194,18 @@ func (s *Service) claim(ctx context.Context, hash string, from source) (claim, e
 		if err != nil {
 			return err
 		}
-		claimed = known.claim(invitation, now)
-		if claimed.busy || claimed.result != nil {
-			return nil
+		if from.cookie != "" && known.invitation != from.invitation {
+			return ErrElsewhere
 		}
-		return s.lease(ctx, tx, hash, from.invitation, now)
+		claimed = known.claim(invitation, now)
+		claimed.elsewhere = known.elsewhere(from)
+		if claimed.busy || claimed.result != nil {
+			return s.confirm(ctx, tx, known, from)
+		}
+		if err := s.allow(ctx, tx, invitation.at(now), hash, from); err != nil {
+			return err
+		}
+		return s.lease(ctx, tx, known.from(from), now)
 	})
 	if err != nil {
 		return claim{}, fmt.Errorf("claim an auth code: %w", err)
@@ -179,12 +213,52 @@ func (s *Service) claim(ctx context.Context, hash string, from source) (claim, e
 	return claimed, nil
 }
 
+// allow reports whether the claimed code may be sent now. It fails with *quota.PauseError, and for
+// a browser's code also with ErrEnded, ErrTries or *LimitError.
+func (s *Service) allow(ctx context.Context, tx *db.Tx, i Invitation, hash string, from source) error {
+	if from.cookie == "" {
+		return s.exchanges.Permit(time.Now())
+	}
+	u, err := s.countUsed(ctx, tx, hash, from)
+	if err != nil {
+		return err
+	}
+	if err := i.mayExchange(u); err != nil {
+		return err
+	}
+	return s.exchanges.take(i, time.Now())
+}
+
 // codeRecord is what is stored about an auth code.
 type codeRecord struct {
-	sent   time.Time // zero if it was never sent
-	lease  time.Time
-	result Result
-	done   bool
+	hash       string
+	invitation string // the hash of the invitation that it came by; "" for none
+	cookie     string // the hash of the cookie of the browser that brought it first; "" for none
+	named      wechat.AppID
+	sent       time.Time // zero if it was never sent
+	lease      time.Time
+	result     Result
+	done       bool
+}
+
+// elsewhere reports whether an event names another invitation than the one by which the code came.
+func (r codeRecord) elsewhere(from source) bool {
+	return r.done && from.appid != "" && from.invitation != "" && r.invitation != "" && r.invitation != from.invitation
+}
+
+// from returns the record of a code that now comes from a source. If an event names the invitation,
+// it counts; otherwise the first one does.
+func (r codeRecord) from(now source) codeRecord {
+	if now.appid != "" {
+		r.named = now.appid
+	}
+	if r.cookie == "" {
+		r.cookie = now.cookie
+	}
+	if r.invitation == "" || now.appid != "" && now.invitation != "" {
+		r.invitation = now.invitation
+	}
+	return r
 }
 
 // claim decides who may exchange the code at now, if it came by the invitation i.

@@ -135,7 +135,7 @@ func TestWhatABrowserIsTold(t *testing.T) {
 		"no invitation, and it is bound to nobody":  {Invitation{}, "", ""},
 		"an ended one, and the account is nobody's": {with(NotBound, ""), "", NotBound},
 	} {
-		if got := c.result(shop, c.bound); got != (Result{shop, c.want}) {
+		if got := c.result(shop, c.bound); got != (Result{AppID: shop, Status: c.want}) {
 			t.Errorf("%s: got %+v, want %q", name, got, c.want)
 		}
 	}
@@ -148,15 +148,15 @@ func TestWhereTheBrowserIsSent(t *testing.T) {
 		Result
 		want string
 	}{
-		"authorized": {"https://a.example/done", "s1", Result{shop, Authorized},
+		"authorized": {"https://a.example/done", "s1", Result{AppID: shop, Status: Authorized},
 			"https://a.example/done?appid=" + string(shop) + "&invitation=ID&result=authorized&state=s1"},
-		"not bound": {"https://a.example/done", "", Result{shop, NotBound},
+		"not bound": {"https://a.example/done", "", Result{AppID: shop, Status: NotBound},
 			"https://a.example/done?invitation=ID&result=not-bound&state="},
-		"cancelled": {"https://a.example/done", "", Result{shop, Cancelled},
+		"cancelled": {"https://a.example/done", "", Result{AppID: shop, Status: Cancelled},
 			"https://a.example/done?invitation=ID&result=cancelled&state="},
-		"with a query of its own": {"https://a.example/?x=%41&x=b", "a&b=c", Result{shop, Expired},
+		"with a query of its own": {"https://a.example/?x=%41&x=b", "a&b=c", Result{AppID: shop, Status: Expired},
 			"https://a.example/?x=%41&x=b&invitation=ID&result=expired&state=a%26b%3Dc"},
-		"on a port": {"http://127.0.0.1:8080/x", "", Result{shop, Expired},
+		"on a port": {"http://127.0.0.1:8080/x", "", Result{AppID: shop, Status: Expired},
 			"http://127.0.0.1:8080/x?invitation=ID&result=expired&state="},
 	} {
 		got, err := Invitation{RedirectURL: c.redirect, State: c.state}.target(id, c.Result)
@@ -169,7 +169,7 @@ func TestWhereTheBrowserIsSent(t *testing.T) {
 func TestWhoMayExchangeACode(t *testing.T) {
 	held, over := noon.Add(time.Second), noon
 	ahead := noon.Add(exchangeLease + time.Millisecond) // given before the clock was set back
-	authorized := Result{shop, Authorized}
+	authorized := Result{AppID: shop, Status: Authorized}
 	for name, c := range map[string]struct {
 		codeRecord
 		invitation time.Time // its lease

@@ -54,7 +54,7 @@ func (s *Service) cancel(ctx context.Context, owner tenant.ID, hash string) (boo
 	}
 	rows, err := db.Exec(ctx, s.db, `
 		UPDATE invitations
-		SET status = 'cancelled'
+		SET status = 'cancelled', ended_at = $3
 		WHERE tenant = $1 AND hash = $2 AND status = 'pending' AND expires_at > $3`,
 		string(owner), hash, db.Stamp(now))
 	return rows > 0, err
@@ -78,10 +78,14 @@ func (s *Service) locked(ctx context.Context, tx *db.Tx, hash string) (Invitatio
 
 // saveEnd stores how an invitation ended, and ends its lease.
 func (s *Service) saveEnd(ctx context.Context, tx *db.Tx, hash string, result Result) error {
-	_, err := db.Exec(ctx, tx, `
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = db.Exec(ctx, tx, `
 		UPDATE invitations
-		SET status = $2, bound = $3, lease_until = 0
-		WHERE hash = $1`, hash, string(result.Status), string(result.AppID))
+		SET status = $2, bound = $3, ended_at = $4, lease_until = 0
+		WHERE hash = $1`, hash, string(result.Status), string(result.AppID), db.Stamp(now))
 	return err
 }
 
@@ -93,44 +97,41 @@ func (s *Service) unlease(ctx context.Context, q db.Querier, hash string) error 
 	return err
 }
 
-// The kinds of secrets that name an invitation.
-const (
-	preAuth = "pre-auth" // in WeChat's event
-	cookie  = "cookie"   // in the browser that opened the page
-)
+// preAuth is the kind of the secrets that name an invitation in WeChat's events. Versions before
+// also stored the cookies of browsers.
+const preAuth = "pre-auth"
 
-func (s *Service) remember(
-	ctx context.Context, kind string, secret seal.Secret, invitation string, expires time.Time,
-) error {
+func (s *Service) remember(ctx context.Context, preAuthCode seal.Secret, invitation string, expires time.Time) error {
 	_, err := db.Exec(ctx, s.db, `
 		INSERT INTO invitation_secrets (hash, kind, invitation, expires_at)
 		VALUES ($1, $2, $3, $4)
-		ON CONFLICT (hash) DO NOTHING`, secret.Hash(), kind, invitation, db.Stamp(expires))
+		ON CONFLICT (hash) DO NOTHING`, preAuthCode.Hash(), preAuth, invitation, db.Stamp(expires))
 	return err
 }
 
-// invitationOf returns the hash of the invitation that a secret names, or "".
-func (s *Service) invitationOf(ctx context.Context, kind string, secret seal.Secret) (string, error) {
-	if secret.IsZero() {
+// invitationOf returns the hash of the invitation that a pre-auth code names, or "".
+func (s *Service) invitationOf(ctx context.Context, code seal.Secret) (string, error) {
+	if code.IsZero() {
 		return "", nil
 	}
 	hash, err := db.One(ctx, s.db, db.Value[string], `
 		SELECT invitation
 		FROM invitation_secrets
-		WHERE hash = $1 AND kind = $2`, secret.Hash(), kind)
+		WHERE hash = $1 AND kind = $2`, code.Hash(), preAuth)
 	if errors.Is(err, db.ErrNone) {
 		return "", nil
 	}
 	return hash, err
 }
 
-const codeColumns = `sent_at, lease_until, appid, result, done`
+const codeColumns = `hash, invitation, cookie, named, sent_at, lease_until, appid, result, bound, done`
 
 func scanCode(scan db.Scan) (codeRecord, error) {
 	var r codeRecord
-	var done int64
-	err := scan((*db.Stamp)(&r.sent), (*db.Stamp)(&r.lease), &r.result.AppID, &r.result.Status, &done)
-	r.done = done > 0
+	var bound, done int64
+	err := scan(&r.hash, &r.invitation, &r.cookie, &r.named, (*db.Stamp)(&r.sent), (*db.Stamp)(&r.lease),
+		&r.result.AppID, &r.result.Status, &bound, &done)
+	r.result.boundNow, r.done = bound > 0, done > 0
 	return r, err
 }
 
@@ -144,31 +145,77 @@ var lockCode = db.Text{SQLite: selectCode, Postgres: selectCode + ` FOR UPDATE`}
 // lockCode reads what is known of a code, which may be nothing, and locks it until the transaction
 // ends.
 func (s *Service) lockCode(ctx context.Context, tx *db.Tx, hash, invitation string) (codeRecord, error) {
-	_, err := db.Exec(ctx, tx, `
-		INSERT INTO exchanges (hash, invitation)
-		VALUES ($1, $2)
-		ON CONFLICT (hash) DO NOTHING`, hash, invitation)
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return codeRecord{}, err
+	}
+	_, err = db.Exec(ctx, tx, `
+		INSERT INTO exchanges (hash, invitation, created_at)
+		VALUES ($1, $2, $3)
+		ON CONFLICT (hash) DO NOTHING`, hash, invitation, db.Stamp(now))
 	if err != nil {
 		return codeRecord{}, err
 	}
 	return db.One(ctx, tx, scanCode, s.db.For(lockCode), hash)
 }
 
-// lease records that a code is about to be sent, and leases the code and its invitation.
-func (s *Service) lease(ctx context.Context, tx *db.Tx, hash, invitation string, now time.Time) error {
+// lease records that a code is about to be sent, and how it came, and leases the code and its
+// invitation.
+func (s *Service) lease(ctx context.Context, tx *db.Tx, r codeRecord, now time.Time) error {
 	until := db.Stamp(now.Add(exchangeLease))
 	_, err := db.Exec(ctx, tx, `
 		UPDATE exchanges
-		SET sent_at = $2, lease_until = $3
-		WHERE hash = $1`, hash, db.Stamp(now), until)
-	if err != nil || invitation == "" {
+		SET invitation = $2, cookie = $3, named = $4, sent_at = $5, lease_until = $6
+		WHERE hash = $1`, r.hash, r.invitation, r.cookie, string(r.named), db.Stamp(now), until)
+	if err != nil || r.invitation == "" {
 		return err
 	}
 	_, err = db.Exec(ctx, tx, `
 		UPDATE invitations
 		SET lease_until = $2
-		WHERE hash = $1`, invitation, until)
+		WHERE hash = $1`, r.invitation, until)
 	return err
+}
+
+// confirm records that WeChat's event named the account of a code that came by the event's own
+// invitation.
+func (s *Service) confirm(ctx context.Context, tx *db.Tx, r codeRecord, from source) error {
+	if from.appid == "" || !r.done || r.invitation != from.invitation {
+		return nil
+	}
+	_, err := db.Exec(ctx, tx, `
+		UPDATE exchanges
+		SET named = $2
+		WHERE hash = $1`, r.hash, string(from.appid))
+	return err
+}
+
+// countUsed counts the codes, other than the given one, that were sent for an invitation.
+func (s *Service) countUsed(ctx context.Context, tx *db.Tx, hash string, from source) (used, error) {
+	return db.One(ctx, tx, scanUsed, `
+		SELECT COUNT(CASE WHEN cookie = $3 THEN 1 END), COUNT(CASE WHEN cookie <> '' THEN 1 END),
+		  COUNT(CASE WHEN cookie = '' AND named <> '' AND done = 1 THEN 1 END)
+		FROM exchanges
+		WHERE invitation = $1 AND hash <> $2 AND sent_at > 0`, from.invitation, hash, from.cookie)
+}
+
+func scanUsed(scan db.Scan) (u used, err error) {
+	err = scan(&u.byCookie, &u.byBrowsers, &u.byEvents)
+	return u, err
+}
+
+// unconfirmed returns the codes by which browsers bound the account of an event through other
+// invitations since the merchant consented, if no event named that invitation for the account.
+func (s *Service) unconfirmed(ctx context.Context, tx *db.Tx, from source) ([]codeRecord, error) {
+	return db.All(ctx, tx, scanCode, `
+		SELECT `+codeColumns+`
+		FROM exchanges AS e
+		WHERE appid = $1 AND bound = 1 AND invitation <> $2 AND cookie <> '' AND sent_at >= $3
+		  AND NOT EXISTS (
+		    SELECT 1
+		    FROM exchanges AS other
+		    WHERE other.invitation = e.invitation AND other.appid = e.appid AND other.named <> '')
+		ORDER BY hash`, string(from.appid), from.invitation, db.Stamp(from.consented()))
 }
 
 // release ends the leases of an exchange that failed.
@@ -183,9 +230,16 @@ func (s *Service) release(ctx context.Context, hash, invitation string) error {
 func (s *Service) saveResult(ctx context.Context, tx *db.Tx, hash string, r Result) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE exchanges
-		SET appid = $2, result = $3, done = 1, lease_until = 0
-		WHERE hash = $1`, hash, string(r.AppID), string(r.Status))
+		SET appid = $2, result = $3, bound = $4, done = 1, lease_until = 0
+		WHERE hash = $1`, hash, string(r.AppID), string(r.Status), bit(r.boundNow))
 	return err
+}
+
+func bit(is bool) int64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // saveInvalid records that WeChat did not know a code.

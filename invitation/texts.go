@@ -105,6 +105,39 @@ var (
 	}
 )
 
+// The pages that ask to come again later. Each comes with Retry-After.
+var (
+	pageTooMany = page{
+		Status:  429,
+		Title:   "访问过于频繁",
+		Say:     "这个授权链接在短时间内被打开或提交了太多次，请稍候片刻再试。",
+		Note:    "如果您已经在微信确认，这次确认仍然有效，请到服务商处查看授权结果。",
+		TitleEN: "Too many requests",
+		SayEN:   "This link was opened or submitted too often in a short time. Please wait a moment and try again.",
+		NoteEN:  "If you have already confirmed in WeChat, your confirmation remains valid: look for the result where you started.",
+		Retry:   true,
+	}
+	pageTries = page{
+		Status:  429,
+		Title:   "尝试次数过多",
+		Say:     "这个浏览器已提交过多次授权，均未成功。请一小时后再试，或向服务商索取新的链接。",
+		Note:    pageTooMany.Note,
+		TitleEN: "Too many attempts",
+		SayEN:   "This browser has submitted too many authorizations for this link. Please try again in an hour, or ask the sender for a new link.",
+		NoteEN:  pageTooMany.NoteEN,
+	}
+	pageQuota = page{
+		Status:  503,
+		Title:   "微信接口调用次数已用完",
+		Say:     "平台在微信的接口调用次数暂时用完，现在无法授权。请稍后再试，最迟在北京时间零点恢复。",
+		Note:    pageTooMany.Note,
+		TitleEN: "WeChat's quota is used up",
+		SayEN:   "WeChat accepts no more calls from this platform for now, so you cannot authorize. Please try again later; the quota is restored at 00:00 in Beijing at the latest.",
+		NoteEN:  pageTooMany.NoteEN,
+		Retry:   true,
+	}
+)
+
 // invited is the page of i, which is pending.
 func (i Invitation) invited(v visit) page {
 	p := pageInvited

@@ -13,6 +13,12 @@ import (
 	"wxplatform/wechat"
 )
 
+// The calls that anyone with a link causes.
+const (
+	createPreAuthCode = "/cgi-bin/component/api_create_preauthcode"
+	queryAuth         = "/cgi-bin/component/api_query_auth"
+)
+
 // preAuthCode gets a pre-auth code, which is good for one authorization, and how long it is valid
 // (docs/wechat.md, "Pre-auth code").
 func (s *Service) preAuthCode(ctx context.Context) (seal.Secret, time.Duration, error) {
@@ -20,7 +26,7 @@ func (s *Service) preAuthCode(ctx context.Context) (seal.Secret, time.Duration, 
 	var lifetime time.Duration
 	_, err := s.component.Call(ctx, wechat.Call{
 		Method: http.MethodPost,
-		Path:   "/cgi-bin/component/api_create_preauthcode",
+		Path:   createPreAuthCode,
 		Body:   wechat.JSON(map[string]string{"component_appid": string(s.component.AppID)}),
 		Read: func(o wechat.Object) (lacks string) {
 			var ok bool
@@ -43,7 +49,7 @@ func (s *Service) queryAuth(ctx context.Context, code seal.Secret) (authorizer.G
 	var got authorizer.Grant
 	_, err := s.component.Call(ctx, wechat.Call{
 		Method: http.MethodPost,
-		Path:   "/cgi-bin/component/api_query_auth",
+		Path:   queryAuth,
 		Body: wechat.JSON(map[string]string{
 			"component_appid": string(s.component.AppID), "authorization_code": code.Reveal(),
 		}),

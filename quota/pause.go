@@ -19,16 +19,21 @@ const (
 	pauseReadEvery     = time.Second
 )
 
-// PauseError says that WeChat is not asked for access tokens until a given time, either because a
-// quota is used up or because of a fault that the operator has to fix.
+// PauseError says that WeChat is not asked for access tokens, or that one API is not called, until
+// a given time: a quota is used up, or there is a fault that the operator has to fix.
 type PauseError struct {
 	Code  wechat.Code // WeChat's last refusal
 	Until time.Time
+	API   string // the path of the API that is not called; "" if no access tokens are requested
 }
 
-// Error names the time and the code.
+// Error names the time, the code and the API.
 func (e *PauseError) Error() string {
-	return fmt.Sprintf("no access tokens are requested until %s because WeChat answered %d", e.Until.UTC().Format(time.RFC3339), e.Code)
+	what := "no access tokens are requested"
+	if e.API != "" {
+		what = e.API + " is not called"
+	}
+	return fmt.Sprintf("%s until %s because WeChat answered %d", what, e.Until.UTC().Format(time.RFC3339), e.Code)
 }
 
 // Pause says why no access tokens are requested for any account. The zero Pause means no pause.
@@ -176,7 +181,7 @@ func (l *Limiter) Permit(ctx context.Context) (Permit, error) {
 		return Permit{}, nil
 	}
 	if now.Before(p.probe) || !l.takeProbe(ctx, p, now) {
-		return Permit{}, &PauseError{p.Code, p.Until}
+		return Permit{}, &PauseError{Code: p.Code, Until: p.Until}
 	}
 	return Permit{p}, nil
 }

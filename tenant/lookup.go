@@ -94,8 +94,9 @@ func (l *lookups) run(ctx context.Context, mine *lookup) {
 	mine.found, mine.err = selectClientsByID(context.WithoutCancel(ctx), l.db, mine.ids)
 }
 
-// tries remembers for some seconds what SQL has of clients that were tried with a secret that is not
-// theirs: the zero credential if there is no such client. So one that is tried again costs nothing.
+// tries remembers for some seconds what SQL has of clients that were tried with a secret that is
+// not theirs: the zero credential if there is no such client. So one that is tried again costs
+// nothing.
 type tries struct {
 	now   func() time.Time
 	found *mirror.Local[ClientID, try]

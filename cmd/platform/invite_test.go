@@ -101,17 +101,12 @@ func TestACodeThatComesAfterTheEndIsKeptButBindsNothing(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {
 		id, link := w.invitation("")
-		browser, back := w.untilReturn(link, service)
+		browser, back := w.untilReturnWith(wechatsim.Hold, link, service)
 		if got := w.ask("DELETE", "/v1/invitations/"+id, ""); got.status != 200 {
 			w.t.Fatalf("got %d %s", got.status, got.body)
 		}
-		answer, err := browser.send(anyContext, "GET", back, nil, "")
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		if got, _ := url.Parse(answer.header.Get("Location")); got == nil || got.Query().Get("result") != "cancelled" {
-			w.t.Errorf("got %d %s, want the browser told cancelled", answer.status, answer.header.Get("Location"))
-		}
+		w.waitsForTheEvent(browser, back)
+		w.eventually("the browser to be told cancelled", func() bool { return w.told(browser, back).Get("result") == "cancelled" })
 		w.wants(w.shut(kfAccount), 404, "unknown-authorizer")
 		var shown struct{ Tenant, State string }
 		w.command(&shown, "authorizer", "show", string(service))
@@ -129,7 +124,15 @@ func TestACodeThatComesAfterTheEndIsKeptButBindsNothing(t *testing.T) {
 // returns the browser and its return address.
 func (w *world) untilReturn(link string, id wechat.AppID) (*browser, string) {
 	w.t.Helper()
-	w.lose("authorized")
+	return w.untilReturnWith(wechatsim.Lose, link, id)
+}
+
+// untilReturnWith is untilReturn with another fate of the event.
+func (w *world) untilReturnWith(event wechatsim.PushEffect, link string, id wechat.AppID) (*browser, string) {
+	w.t.Helper()
+	if err := w.sim.FaultPushes(wechatsim.PushFault{Kind: "authorized", Count: 1, Do: event}); err != nil {
+		w.t.Fatal(err)
+	}
 	browser := newBrowser()
 	page, err := browser.send(anyContext, "GET", link, nil, "")
 	if err != nil || page.status != 200 {
@@ -141,6 +144,35 @@ func (w *world) untilReturn(link string, id wechat.AppID) (*browser, string) {
 		w.t.Fatal(err)
 	}
 	return browser, given.AppendTo(link + "/done")
+}
+
+// waitsForTheEvent checks that the browser's code, whose event is held, is not sent to WeChat. It
+// then lets the event come.
+func (w *world) waitsForTheEvent(browser *browser, back string) {
+	w.t.Helper()
+	before := w.sim.Calls(exchangePath)
+	answer, err := browser.send(anyContext, "GET", back, nil, "")
+	if err != nil || answer.status != 200 || !strings.Contains(string(answer.body), `http-equiv="refresh"`) {
+		w.t.Errorf("got %d %v, want a page that waits", answer.status, err)
+	}
+	if n := w.sim.Calls(exchangePath) - before; n != 0 {
+		w.t.Errorf("got %d exchanges, want none for an invitation that has ended before the event comes", n)
+	}
+	w.sim.Release()
+}
+
+// told returns the parameters with which the browser is sent to the tenant, or none.
+func (w *world) told(browser *browser, back string) url.Values {
+	w.t.Helper()
+	answer, err := browser.send(anyContext, "GET", back, nil, "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	landed, err := url.Parse(answer.header.Get("Location"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return landed.Query()
 }
 
 func (w *world) lose(kind string) {

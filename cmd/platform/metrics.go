@@ -50,6 +50,7 @@ func (p *platform) measure() {
 	p.measureHealth()
 	p.measureProblems()
 	p.measurePushes(&p.inbox.Counts)
+	p.measureInvitations()
 	p.measureTokens()
 	p.measureEdge()
 	p.metrics.MustRegister(&sampled{sample: p.sampleBacklogs}, usage{p})
@@ -110,6 +111,19 @@ func (p *platform) measurePushes(counts *inbox.Counts) {
 		counter("wxplatform_pushes_refused_total", "Pushes that were refused, or were authentic but changed nothing, by reason.", "reason", string(reason),
 			func() int64 { return counts.Refused(reason) })
 	}
+}
+
+// measureInvitations registers what happens to the calls that anyone with a link causes.
+func (p *platform) measureInvitations() {
+	for api := range p.invitations.Paused() {
+		p.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "wxplatform_onboarding_paused", Help: "1 while this replica does not call an API that invitations need, because its quota is used up.",
+			ConstLabels: prometheus.Labels{"api": api},
+		}, func() float64 { return boolToFloat(p.invitations.Paused()[api]) }))
+	}
+	p.metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "wxplatform_codes_misdirected_total", Help: "Auth codes that a browser brought through another invitation than the merchant consented to.",
+	}, func() float64 { return float64(p.invitations.Misdirected()) }))
 }
 
 func (p *platform) gauge(name, help string, value func() float64) {

@@ -1,9 +1,10 @@
 package main
 
 import (
-	"net/url"
 	"strings"
 	"testing"
+
+	"wxplatform/wechat/wechatsim"
 )
 
 // opened returns what a new browser gets from a link or a path.
@@ -20,7 +21,7 @@ func TestAnInvitationExpires(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {
 		id, link := w.invitation(`,"expires_in":60`)
-		browser, back := w.untilReturn(link, service)
+		browser, back := w.untilReturnWith(wechatsim.Hold, link, service)
 		w.exec(`UPDATE invitations SET expires_at = 1`)
 		if got := w.status(id); got != "expired" {
 			w.t.Errorf("got %s, want expired", got)
@@ -29,12 +30,10 @@ func TestAnInvitationExpires(t *testing.T) {
 		if page := w.opened(link); page.status != 410 || page.header.Get("Set-Cookie") != "" {
 			w.t.Errorf("got %d %v, want the page to say that it has ended, and no cookie", page.status, page.header)
 		}
-		answer, err := browser.send(anyContext, "GET", back, nil, "")
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		if told, _ := url.Parse(answer.header.Get("Location")); told == nil || told.Query().Get("result") != "expired" || told.Query().Has("appid") {
-			w.t.Errorf("got %d %s, want the browser told expired and no account", answer.status, answer.header.Get("Location"))
+		w.waitsForTheEvent(browser, back)
+		w.eventually("the browser to be told", func() bool { return w.told(browser, back).Has("result") })
+		if told := w.told(browser, back); told.Get("result") != "expired" || told.Has("appid") {
+			w.t.Errorf("got %v, want the browser told expired and no account", told)
 		}
 		w.wants(w.shut(kfAccount), 404, "unknown-authorizer")
 		if n := w.sim.Calls("/cgi-bin/component/api_query_auth"); n != 1 {

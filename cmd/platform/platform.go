@@ -122,7 +122,7 @@ func (p *platform) wirePackages(c config) {
 	p.quota.Budget = c.refreshBudget
 	p.authorizers = authorizer.New(p.db, p.mirror, p.component, p.tokens.authorizer, p.quota, p.client)
 	p.reconciling = reconcile.New(p.db, p.authorizers)
-	p.invitations = invitation.New(p.db, p.tenants, p.authorizers, p.component, c.publicURL, c.consentURL)
+	p.invitations = invitation.New(p.db, p.mirror, p.tenants, p.authorizers, p.component, c.publicURL, c.consentURL)
 	p.sessions = session.New(p.authorizers)
 	p.inbox = inbox.New(c.envelope, p.db, c.ring, p.component, p.invitations, p.authorizers, c.releaseTest)
 }

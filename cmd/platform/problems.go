@@ -102,7 +102,7 @@ var ownRules = []problemRule{
 		title: "No such invitation"}},
 	{is(invitation.ErrEnded), problemType{status: 409, slug: "invitation-ended",
 		title: "The invitation is no longer pending"}},
-	{is(invitation.ErrContradiction), withAlarm(wechatUnavailable)},
+	{is(invitation.ErrContradiction, invitation.ErrMisdirected), withAlarm(wechatUnavailable)},
 	{is(inbox.ErrNotAuthentic), problemType{status: 403, slug: "not-authentic",
 		title: "Not an authentic push from WeChat"}},
 

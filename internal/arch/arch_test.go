@@ -26,8 +26,8 @@ const (
 var arrows = map[string][]string{
 	"session":          {"authorizer", "tenant", "wechat"},
 	"inbox":            {"invitation", "authorizer", "component", "wechat"},
-	"invitation":       {"authorizer", "component", "tenant", "token", "wechat"}, // token: an exchange's answer is a token.Answer
-	"reconcile":        {"authorizer", "tenant", "walk", "wechat"},               // tenant: an operator's order names its tenant.Actor
+	"invitation":       {"authorizer", "component", "quota", "tenant", "token", "wechat"}, // token: an exchange's answer is a token.Answer
+	"reconcile":        {"authorizer", "tenant", "walk", "wechat"},                        // tenant: an operator's order names its tenant.Actor
 	"authorizer":       {"component", "quota", "share", "tenant", "token", "walk", "wechat"},
 	"quota":            {"wechat"},
 	"share":            {},
