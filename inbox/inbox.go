@@ -26,11 +26,17 @@ var ErrNotAuthentic = errors.New("push is not authentic")
 // off. WeChat's clock or ours may be wrong.
 var ErrClock = fmt.Errorf("%w: its timestamp is more than 10 minutes off", ErrNotAuthentic)
 
+// DefaultKeepDone is the default of Inbox.KeepDone.
+const DefaultKeepDone = 24 * time.Hour
+
 const timestampSlack = 10 * time.Minute
 
 // Inbox receives, stores and handles WeChat's pushes. It is safe for concurrent use.
 type Inbox struct {
 	Counts Counts
+	// KeepDone is how long an event that was handled is kept, so that a repeated push is recognized. It
+	// is set before the first call.
+	KeepDone time.Duration
 
 	appid       wechat.AppID
 	envelope    *wechat.Envelope
@@ -51,6 +57,7 @@ func New(
 ) *Inbox {
 	b := &Inbox{
 		Counts:   Counts{refused: noneRefused()},
+		KeepDone: DefaultKeepDone,
 		appid:    c.AppID,
 		envelope: envelope,
 		db:       d, ring: ring,

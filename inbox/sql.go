@@ -155,9 +155,13 @@ func (b *Inbox) forget(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = db.Exec(ctx, b.db, `
+	_, err = db.Trim(ctx, b.db, `
 		DELETE FROM events
-		WHERE done_at > 0 AND done_at < $1 OR received_at < $2`, db.Stamp(now.Add(-keepDone)), db.Stamp(now.Add(-giveUp)))
+		WHERE hash IN (
+		  SELECT hash
+		  FROM events
+		  WHERE done_at > 0 AND done_at < $1 OR received_at < $2
+		  LIMIT $3)`, db.Stamp(now.Add(-b.KeepDone)), db.Stamp(now.Add(-max(giveUp, b.KeepDone))))
 	return err
 }
 

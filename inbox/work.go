@@ -22,8 +22,7 @@ const (
 	patience  = 25 * time.Second // for handling one event; an exchange and storing it take less
 	firstWait = time.Second
 	longWait  = 5 * time.Minute
-	holdUp    = 6              // leases after which an event, failing for half a minute, lets later ones of its account pass
-	keepDone  = 24 * time.Hour // how long a repeated push is recognized
+	holdUp    = 6 // leases after which an event, failing for half a minute, lets later ones of its account pass
 	giveUp    = 7 * 24 * time.Hour
 )
 

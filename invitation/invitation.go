@@ -48,6 +48,15 @@ var (
 	ErrElsewhere = errors.New("the auth code came by another invitation before")
 )
 
+// PendingError says that a tenant has as many pending invitations as it may have. Requests that
+// come at the same time may exceed the number by a few.
+type PendingError struct{ Most int }
+
+// Error names the number.
+func (e *PendingError) Error() string {
+	return fmt.Sprintf("%d invitations are pending already", e.Most)
+}
+
 // Status is the state of an invitation.
 type Status string
 
@@ -67,6 +76,13 @@ type Kind string
 const (
 	PC     Kind = "pc"
 	Mobile Kind = "mobile"
+)
+
+// The defaults of a Service's bounds.
+const (
+	DefaultMaxPending = 10_000
+	DefaultKeepEnded  = 90 * 24 * time.Hour
+	DefaultKeepCodes  = 24 * time.Hour // WeChat's codes are valid for an hour
 )
 
 const (
@@ -106,6 +122,12 @@ func (i Invitation) at(now time.Time) Invitation {
 // unavailable its methods fail with db.ErrUnavailable: no code is sent to WeChat whose result could
 // not be stored. It is safe for concurrent use.
 type Service struct {
+	// MaxPending is how many pending invitations a tenant may have, KeepEnded how long an invitation
+	// is kept after it ended, and KeepCodes how long it is known what became of an auth code. They are
+	// set before the first call.
+	MaxPending           int
+	KeepEnded, KeepCodes time.Duration
+
 	db          *db.DB
 	tenants     *tenant.Registry
 	authorizers *authorizer.Registry
@@ -128,6 +150,7 @@ func New(
 	publicURL, consentURL string,
 ) *Service {
 	return &Service{
+		MaxPending: DefaultMaxPending, KeepEnded: DefaultKeepEnded, KeepCodes: DefaultKeepCodes,
 		db: d, tenants: tenants, authorizers: authorizers, component: c,
 		publicURL: strings.TrimSuffix(publicURL, "/"), consentURL: strings.TrimSuffix(consentURL, "/"),
 		preAuths: newLimit(createPreAuthCode, preAuthsEach), exchanges: newLimit(queryAuth, exchangesEach),
@@ -181,7 +204,7 @@ func (r Request) lifetime() time.Duration {
 }
 
 // Create makes an invitation, and its id, which is returned this once and stored as a hash. It
-// fails with *strict.Fault, or with authorizer.ErrUnknown if the request names an account that is
+// fails with *PendingError, with *strict.Fault, or with authorizer.ErrUnknown if the request names an account that is
 // not the owner's.
 func (s *Service) Create(ctx context.Context, by tenant.Actor, owner tenant.ID, r Request) (seal.Secret, Invitation, error) {
 	who, err := s.tenants.Tenant(ctx, owner)
@@ -208,6 +231,13 @@ func (s *Service) store(ctx context.Context, id seal.Secret, owner tenant.ID, r 
 	now, err := db.Now(ctx, s.db)
 	if err != nil {
 		return Invitation{}, err
+	}
+	pending, err := s.countPending(ctx, owner, now, s.MaxPending)
+	if err != nil {
+		return Invitation{}, err
+	}
+	if pending >= s.MaxPending {
+		return Invitation{}, &PendingError{s.MaxPending}
 	}
 	i := Invitation{
 		hash: id.Hash(), Tenant: owner, RedirectURL: r.RedirectURL, Kind: r.Kind, AppID: r.AppID,

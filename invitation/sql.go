@@ -260,18 +260,46 @@ func (s *Service) savedResult(ctx context.Context, code seal.Secret, invitation 
 	return r.result, r.done, err
 }
 
-// Sweep deletes secrets that have expired, and codes a day after they were sent: WeChat's codes are
-// valid for an hour.
+// countPending counts the owner's pending invitations, up to most.
+func (s *Service) countPending(ctx context.Context, owner tenant.ID, now time.Time, most int) (int, error) {
+	return db.One(ctx, s.db, db.Value[int], `
+		SELECT COUNT(*)
+		FROM (
+		  SELECT 1
+		  FROM invitations
+		  WHERE tenant = $1 AND status = 'pending' AND expires_at > $2
+		  LIMIT $3) AS pending`, string(owner), db.Stamp(now), most)
+}
+
+// Sweep deletes what is no longer needed: pre-auth codes that have expired, what is known of auth
+// codes after KeepCodes, and invitations KeepEnded after they ended. It fails with
+// db.ErrUnavailable.
 func (s *Service) Sweep(ctx context.Context) error {
 	now, err := db.Now(ctx, s.db)
 	if err != nil {
 		return err
 	}
-	_, secrets := db.Exec(ctx, s.db, `
+	_, secrets := db.Trim(ctx, s.db, `
 		DELETE FROM invitation_secrets
-		WHERE expires_at < $1`, db.Stamp(now))
-	_, codes := db.Exec(ctx, s.db, `
+		WHERE hash IN (
+		  SELECT hash
+		  FROM invitation_secrets
+		  WHERE expires_at < $1
+		  LIMIT $2)`, db.Stamp(now))
+	_, codes := db.Trim(ctx, s.db, `
 		DELETE FROM exchanges
-		WHERE sent_at > 0 AND sent_at < $1`, db.Stamp(now.Add(-24*time.Hour)))
-	return errors.Join(secrets, codes)
+		WHERE hash IN (
+		  SELECT hash
+		  FROM exchanges
+		  WHERE created_at < $1 AND sent_at < $1 AND lease_until < $1
+		  LIMIT $2)`, db.Stamp(now.Add(-s.KeepCodes)))
+	_, ended := db.Trim(ctx, s.db, `
+		DELETE FROM invitations
+		WHERE hash IN (
+		  SELECT hash
+		  FROM invitations AS i
+		  WHERE (ended_at > 0 AND ended_at < $1 OR ended_at = 0 AND expires_at < $1)
+		    AND NOT EXISTS (SELECT 1 FROM invitation_secrets AS s WHERE s.invitation = i.hash)
+		  LIMIT $2)`, db.Stamp(now.Add(-s.KeepEnded)))
+	return errors.Join(secrets, codes, ended)
 }

@@ -2,7 +2,6 @@ package quota
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -17,7 +16,6 @@ const (
 
 	quotaReadEvery  = 10 * time.Minute
 	quotaReadSooner = time.Minute // if a fiftieth of the quota was used since
-	daysKept        = 7 * 24 * time.Hour
 )
 
 // budget is how many access tokens may be requested in one day of WeChat's, and how many were. Only
@@ -129,7 +127,7 @@ func (l *Limiter) MayRenewWarm() bool {
 }
 
 // Count writes to SQL what this replica sent, and reads what all replicas sent. What SQL does not
-// take is kept for the next Count.
+// take is kept for the next Count. When a day begins, it deletes days that are older than KeepDays.
 func (l *Limiter) Count(ctx context.Context) error {
 	now, err := db.Now(ctx, l.db)
 	if err != nil {
@@ -141,10 +139,15 @@ func (l *Limiter) Count(ctx context.Context) error {
 		return fmt.Errorf("count refreshes: %w", err)
 	}
 	d, err := l.loadDay(ctx, begun)
-	if err == nil {
-		l.usage.set(d)
+	if err != nil {
+		return err
 	}
-	return err
+	known := l.usage.today().begun
+	l.usage.set(d)
+	if !known.Equal(begun) {
+		return l.deleteDays(ctx, begun.Add(-l.KeepDays))
+	}
+	return nil
 }
 
 // TakeReading reports whether the caller should read WeChat's quota now and pass it to SetQuota:
@@ -163,8 +166,7 @@ func (l *Limiter) TakeReading(ctx context.Context) bool {
 // db.ErrUnavailable.
 func (l *Limiter) SetQuota(ctx context.Context, limit, used int64) error {
 	begun := l.usage.today().begun
-	err := l.saveQuota(ctx, begun, limit, used)
-	return errors.Join(err, l.deleteDays(ctx, begun.Add(-daysKept)))
+	return l.saveQuota(ctx, begun, limit, used)
 }
 
 // Usage is how much of the day's budget for access tokens is used.

@@ -118,3 +118,23 @@ func TestAllReplicasUseOneBudget(t *testing.T) {
 		}
 	})
 }
+
+// The days are trimmed too where the operator set a budget, and WeChat is never asked for its quota.
+func TestOldDaysAreDeleted(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		l := New(d)
+		l.Budget, l.KeepDays = 10, 48*time.Hour
+		today := wechat.Day(time.Now())
+		for _, ago := range []int{1, 2, 3, 400} {
+			if err := l.addSent(ctx, today.AddDate(0, 0, -ago), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Count(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := db.One(ctx, d, db.Value[int], `SELECT COUNT(*) FROM refresh_days`); err != nil || n != 3 {
+			t.Errorf("got %d days, %v, want today and the two before", n, err)
+		}
+	})
+}

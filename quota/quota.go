@@ -6,6 +6,8 @@
 package quota
 
 import (
+	"time"
+
 	"wxplatform/internal/db"
 	"wxplatform/wechat"
 )
@@ -15,6 +17,8 @@ type Limiter struct {
 	// Budget is how many access tokens all replicas may request in a day; 0 means WeChat's own
 	// quota. It is set before the first call.
 	Budget int64
+	// KeepDays is how long the count of a day is kept. It is set before the first call.
+	KeepDays time.Duration
 
 	db     *db.DB
 	pauses pauses
@@ -22,7 +26,10 @@ type Limiter struct {
 }
 
 // New returns a Limiter that shares its state with other replicas through d.
-func New(d *db.DB) *Limiter { return &Limiter{db: d} }
+func New(d *db.DB) *Limiter { return &Limiter{KeepDays: DefaultKeepDays, db: d} }
+
+// DefaultKeepDays is the default of Limiter.KeepDays.
+const DefaultKeepDays = 7 * 24 * time.Hour
 
 // IsPlatformFault reports whether a code means that WeChat refuses this platform rather than one
 // account: its address, its secret, its ticket, its appid, or its component token.

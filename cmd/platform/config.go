@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"wxplatform/internal/address"
 	"wxplatform/internal/seal"
@@ -45,6 +46,11 @@ var settings = []setting{
 	{"PLATFORM_RELEASE_TEST", "on", false, "on or off; on answers WeChat's full-network release test (全网发布接入检测), for WeChat's own test accounts only"},
 	{"PLATFORM_REFRESH_BUDGET", "", false, "the most access tokens that all replicas together may request in a day; if empty, what WeChat's quota/get says, otherwise no limit"},
 	{"PLATFORM_TENANT_RATE", "50000", false, "the most requests a second of one tenant to one replica, over time, and twice as many at once; `platform tenant limit` sets another for one tenant"},
+	{"PLATFORM_MAX_PENDING_INVITATIONS", "10000", false, "how many pending invitations each tenant may have"},
+	{"PLATFORM_KEEP_INVITATIONS", "90d", false, "how long invitations are kept after they ended; at least 1d"},
+	{"PLATFORM_KEEP_CODES", "1d", false, "how long it is known what became of an auth code; at least 2h"},
+	{"PLATFORM_KEEP_EVENTS", "1d", false, "how long WeChat's events are recognized after they were processed; at least 1h"},
+	{"PLATFORM_KEEP_DAYS", "7d", false, "how long the count of a day's access tokens is kept; at least 2d"},
 	{"PLATFORM_WECHAT_CONSENT_URL", "", false, "base URL of WeChat's consent pages for the merchant's browser; if empty, WeChat's own two hosts"},
 }
 
@@ -63,6 +69,8 @@ type config struct {
 	proxies               address.Proxies
 	refreshBudget         int64 // 0: none was given
 	tenantLimit           tenant.Limit
+	maxPending            int64
+	keep                  keepTimes
 	envelope              *wechat.Envelope
 	ring                  *seal.Ring
 }
@@ -142,6 +150,13 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 	c.tenantLimit = tenant.Limit{PerSecond: rate, Burst: 2 * rate}
 	if err := c.tenantLimit.Valid(); err != nil {
 		e.fault("PLATFORM_TENANT_RATE: %w", err)
+	}
+	c.maxPending = e.positive("PLATFORM_MAX_PENDING_INVITATIONS", values)
+	c.keep = keepTimes{
+		invitations: e.atLeast(24*time.Hour, "PLATFORM_KEEP_INVITATIONS", values),
+		codes:       e.atLeast(2*time.Hour, "PLATFORM_KEEP_CODES", values),
+		events:      e.atLeast(time.Hour, "PLATFORM_KEEP_EVENTS", values),
+		days:        e.atLeast(48*time.Hour, "PLATFORM_KEEP_DAYS", values),
 	}
 	c.build(e, need)
 	if len(e.faults) > 0 {
@@ -224,6 +239,24 @@ func (e *environment) proxies(name string, values map[string]string) address.Pro
 		e.fault("%s: %w", name, err)
 	}
 	return all
+}
+
+// keepTimes is how long rows are kept that are no longer needed.
+type keepTimes struct{ invitations, codes, events, days time.Duration }
+
+// atLeast is a time that is not too short: days as in 90d, or hours, minutes and seconds as in 12h.
+func (e *environment) atLeast(least time.Duration, name string, values map[string]string) time.Duration {
+	text := values[name]
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			text = fmt.Sprintf("%dh", 24*n)
+		}
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < least {
+		e.fault("%s is not a time of at least %s, such as 90d or 48h", name, least)
+	}
+	return d
 }
 
 // list splits a value at commas and spaces.

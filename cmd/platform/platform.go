@@ -119,12 +119,14 @@ func (p *platform) wirePackages(c config) {
 	p.tenants.DefaultLimit = c.tenantLimit
 	p.component = component.New(c.component, c.secret, p.db, c.ring, p.tokens.component, mirror.NewNewest(p.mirror, "ticket", 1), p.client)
 	p.quota = quota.New(p.db)
-	p.quota.Budget = c.refreshBudget
+	p.quota.Budget, p.quota.KeepDays = c.refreshBudget, c.keep.days
 	p.authorizers = authorizer.New(p.db, p.mirror, p.component, p.tokens.authorizer, p.quota, p.client)
 	p.reconciling = reconcile.New(p.db, p.authorizers)
 	p.invitations = invitation.New(p.db, p.mirror, p.tenants, p.authorizers, p.component, c.publicURL, c.consentURL)
+	p.invitations.MaxPending, p.invitations.KeepEnded, p.invitations.KeepCodes = int(c.maxPending), c.keep.invitations, c.keep.codes
 	p.sessions = session.New(p.authorizers)
 	p.inbox = inbox.New(c.envelope, p.db, c.ring, p.component, p.invitations, p.authorizers, c.releaseTest)
+	p.inbox.KeepDone = c.keep.events
 }
 
 // open opens the database and the mirror.

@@ -13,6 +13,7 @@ import (
 	"wxplatform/internal/problem"
 	"wxplatform/internal/requestlog"
 	"wxplatform/internal/strict"
+	"wxplatform/invitation"
 	"wxplatform/quota"
 	"wxplatform/session"
 	"wxplatform/share"
@@ -52,9 +53,12 @@ func logProblem(c echo.Context, p problemType, err error) {
 func detail(err error) string {
 	var fault *strict.Fault
 	var permission *authorizer.PermissionError
+	var pending *invitation.PendingError
 	switch {
 	case errors.As(err, &fault):
 		return fault.Detail()
+	case errors.As(err, &pending):
+		return fmt.Sprintf("%d invitations are pending. Cancel those that are not needed, or wait until some are used or expire.", pending.Most)
 	case errors.As(err, &permission):
 		return fmt.Sprintf("the merchant granted [%s]; one of [%s] is needed. Invite the merchant again to add it.", permission.Granted, wechat.PermissionSets(permission.RequiredAnyOf))
 	case errors.Is(err, authorizer.ErrReauthorize), errors.Is(err, authorizer.ErrRevoked):

@@ -102,6 +102,8 @@ var ownRules = []problemRule{
 		title: "No such invitation"}},
 	{is(invitation.ErrEnded), problemType{status: 409, slug: "invitation-ended",
 		title: "The invitation is no longer pending"}},
+	{isA[*invitation.PendingError], problemType{status: 409, slug: "too-many-invitations",
+		title: "The tenant has too many pending invitations"}},
 	{is(invitation.ErrContradiction, invitation.ErrMisdirected), withAlarm(wechatUnavailable)},
 	{is(inbox.ErrNotAuthentic), problemType{status: 403, slug: "not-authentic",
 		title: "Not an authentic push from WeChat"}},
