@@ -34,8 +34,8 @@ const timestampSlack = 10 * time.Minute
 // Inbox receives, stores and handles WeChat's pushes. It is safe for concurrent use.
 type Inbox struct {
 	Counts Counts
-	// KeepDone is how long an event that was handled is kept, so that a repeated push is recognized. It
-	// is set before the first call.
+	// KeepDone is how long an event that was handled is kept, so that a repeated push is recognized.
+	// It is set before the first call.
 	KeepDone time.Duration
 
 	appid       wechat.AppID

@@ -204,8 +204,8 @@ func (r Request) lifetime() time.Duration {
 }
 
 // Create makes an invitation, and its id, which is returned this once and stored as a hash. It
-// fails with *PendingError, with *strict.Fault, or with authorizer.ErrUnknown if the request names an account that is
-// not the owner's.
+// fails with *PendingError, with *strict.Fault, or with authorizer.ErrUnknown if the request names
+// an account that is not the owner's.
 func (s *Service) Create(ctx context.Context, by tenant.Actor, owner tenant.ID, r Request) (seal.Secret, Invitation, error) {
 	who, err := s.tenants.Tenant(ctx, owner)
 	if err != nil {

@@ -119,7 +119,8 @@ func TestAllReplicasUseOneBudget(t *testing.T) {
 	})
 }
 
-// The days are trimmed too where the operator set a budget, and WeChat is never asked for its quota.
+// The days are trimmed too where the operator set a budget, and WeChat is never asked for its
+// quota.
 func TestOldDaysAreDeleted(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		l := New(d)
