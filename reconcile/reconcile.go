@@ -83,8 +83,9 @@ func unlessTaken(err error) error {
 }
 
 // Reconcile compares the whole list now, for the operator; by is recorded. It may be repeated, also
-// after it was cut off. progress is told after each page. It fails with walk.ErrUnderWay while another walk
-// is under way. A slow or unavailable database delays it, and fails it only after some minutes.
+// after it was cut off. progress is told after each page. It fails with walk.ErrUnderWay while
+// another walk is under way. A slow or unavailable database delays it, and fails it only after some
+// minutes.
 func (s *Service) Reconcile(ctx context.Context, by tenant.Actor, progress func(Report)) (Report, error) {
 	return s.reconcile(ctx, walk.Command, progress)
 }

@@ -23,7 +23,8 @@ const (
 	Form2 Form = 2
 )
 
-// form2Mark begins the values of Form2. Those of Form1 begin with the key's id, which is never this.
+// form2Mark begins the values of Form2. Those of Form1 begin with the key's id, which is never
+// this.
 const form2Mark = 2
 
 // ParseForm reads "1" or "2".
