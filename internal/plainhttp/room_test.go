@@ -38,6 +38,27 @@ func get(t *testing.T, c net.Conn, path string) {
 	}
 }
 
+// rests waits until the server has noticed that every connection is idle, which it does after it
+// has sent the response.
+func rests(t *testing.T, s server) {
+	t.Helper()
+	r := &s.(*Server).room
+	for began := time.Now(); time.Since(began) < patience; time.Sleep(time.Millisecond) {
+		busy := 0
+		r.mu.Lock()
+		for e := r.places.Front(); e != nil; e = e.Next() {
+			if e.Value.(*place).state.Load() != placeIdle {
+				busy++
+			}
+		}
+		r.mu.Unlock()
+		if busy == 0 {
+			return
+		}
+	}
+	t.Fatal("a connection stays busy")
+}
+
 func TestTheConnectionThatWasIdleLongestMakesRoom(t *testing.T) {
 	for _, path := range []string{"/ours", "/theirs"} {
 		address, s := narrow(t, 3, &witness{})
@@ -45,10 +66,13 @@ func TestTheConnectionThatWasIdleLongestMakesRoom(t *testing.T) {
 		for i := range 3 {
 			conns = append(conns, dial(t, address))
 			get(t, conns[i], path)
+			rests(t, s)
 		}
 		get(t, conns[0], path) // now the second is the oldest
+		rests(t, s)
 		counted(t, s, Connections{Open: 3, Most: 3})
 		get(t, dial(t, address), path)
+		rests(t, s)
 		wantEnd(t, conns[1])
 		counted(t, s, Connections{Open: 3, Most: 3, Evicted: 1})
 		get(t, dial(t, address), path)
@@ -64,6 +88,7 @@ func TestAConnectionWithoutAnyRequestMakesRoomToo(t *testing.T) {
 	counted(t, s, Connections{Open: 1, Most: 2})
 	second := dial(t, address)
 	get(t, second, "/")
+	rests(t, s)
 	get(t, dial(t, address), "/")
 	wantEnd(t, first)
 	get(t, second, "/")
@@ -90,6 +115,7 @@ func TestBusyConnectionsAreKeptAndANewOneIsRefused(t *testing.T) {
 				t.Errorf("%s: got %d %q, want the response", path, status, body)
 			}
 		}
+		rests(t, s)
 		c := dial(t, address) // idle again, they make room
 		say(t, c, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n")
 		<-begun
