@@ -187,11 +187,12 @@ func listen(c config) (listeners, error) {
 	return listeners{public, private}, nil
 }
 
-// run serves until ctx ends, then finishes the requests in flight. It closes p and the listeners.
+// run serves until ctx ends, then finishes the requests in flight. It closes p and the listeners. It
+// returns nil if it stopped only because ctx ended, even before it served.
 func (p *platform) run(ctx context.Context, on listeners) error {
 	defer func() { _ = p.close() }()
 	if err := p.prepare(ctx); err != nil {
-		return errors.Join(err, on.public.Close(), on.private.Close())
+		return errors.Join(unlessEnded(ctx, err), on.public.Close(), on.private.Close())
 	}
 	group, serving := errgroup.WithContext(ctx)
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -203,6 +204,15 @@ func (p *platform) run(ctx context.Context, on listeners) error {
 	err := group.Wait()
 	stop()
 	return errors.Join(err, keepers.Wait())
+}
+
+// unlessEnded returns err, or nil if ctx has ended: what failed then failed because the platform was
+// told to stop.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // prepare makes the first signing key and reads the last ticket.

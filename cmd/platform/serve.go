@@ -31,7 +31,7 @@ func (serveCmd) Run(s shell) error {
 	}
 	p, err := assemble(s.ctx, c, log)
 	if err != nil {
-		return errors.Join(err, on.public.Close(), on.private.Close())
+		return errors.Join(unlessEnded(s.ctx, err), on.public.Close(), on.private.Close())
 	}
 	if tenant.JWTLength(c.publicURL, 0) > tenant.LongestComfortable {
 		log.Warn("PLATFORM_PUBLIC_URL is so long that JWTs exceed 512 characters")

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"testing"
+
+	"wxplatform/wechat/wechatsim"
+)
+
+// An operator who stops a platform while it starts sees no error of the database.
+func TestStopWhileStartingIsNoFailure(t *testing.T) {
+	t.Parallel()
+	d, err := demoCmd{Listen: "127.0.0.1:0", WeChat: "127.0.0.1:0"}.setUp(t.TempDir(), wechatsim.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.sim.Close()
+	defer func() { _ = d.wechatOn.Close() }()
+	c, err := loadConfig(d.lookup, needsAll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := assemble(context.Background(), c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(context.Background())
+	end()
+	if err := p.run(ended, d.on); err != nil {
+		t.Errorf("run of a context that ended: got %v, want nil", err)
+	}
+	d.env["PLATFORM_LISTEN"], d.env["PLATFORM_PRIVATE_LISTEN"] = "127.0.0.1:0", "127.0.0.1:0"
+	if err := (serveCmd{}).Run(shell{ended, &bytes.Buffer{}, &bytes.Buffer{}, d.lookup}); err != nil {
+		t.Errorf("serve in a context that ended: got %v, want nil", err)
+	}
+}
