@@ -8,16 +8,45 @@ import (
 // Scope is an OAuth scope: a kind of call that a JWT allows.
 type Scope string
 
-// The scopes.
+// The scopes that are not those of a family of WeChat's APIs.
 const (
-	KFSessionWrite   Scope = "kfsession:write"
-	KFSessionRead    Scope = "kfsession:read"
 	AuthorizersRead  Scope = "authorizers:read"
 	AuthorizersWrite Scope = "authorizers:write"
+	WeChatAny        Scope = "wechat:any" // APIs of WeChat's that the catalogue does not list
+	OperatorAPIs     Scope = "operator"   // APIs that affect other callers; for the operator's own clients
 )
 
-// allScopes lists every scope. A scope's place is its bit in Scopes.
-var allScopes = [...]Scope{KFSessionWrite, KFSessionRead, AuthorizersRead, AuthorizersWrite}
+// The scopes of the families of WeChat's APIs that code names.
+const (
+	KFSessionWrite Scope = "kfsession:write"
+	KFSessionRead  Scope = "kfsession:read"
+)
+
+// allScopes lists every scope. A scope's place is its bit in Scopes, in this process only. Each
+// family of WeChat's APIs has a scope for calls that read and one for those that write.
+var allScopes = [...]Scope{
+	KFSessionWrite, KFSessionRead, AuthorizersRead, AuthorizersWrite, WeChatAny, OperatorAPIs,
+	"account:read", "account:write", // the account itself: name, avatar, categories, open platform
+	"ads:read", "ads:write",
+	"analytics:read", "analytics:write",
+	"cards:read", "cards:write", // cards and invoices
+	"cloud:read", "cloud:write",
+	"code:read", "code:write", // code of mini programs: commit, audit, release, domains, testers
+	"comments:read", "comments:write",
+	"delivery:read", "delivery:write",
+	"devices:read", "devices:write",
+	"kfaccount:read", "kfaccount:write",
+	"links:read", "links:write", // QR codes, short links, URL schemes
+	"live:read", "live:write",
+	"media:read", "media:write", // media, material, drafts, publishing
+	"menu:read", "menu:write",
+	"messages:read", "messages:write", // customer-service, mass, template and subscription messages
+	"orders:read", "orders:write", // orders, payments and shops
+	"security:read", "security:write", // content checks and user risk
+	"services:read", "services:write", // all others
+	"users:read", "users:write", // users, tags, blacklist
+	"vision:read", "vision:write", // images, OCR and speech
+}
 
 // Scopes is a set of scopes. As text, it is their names separated by spaces.
 type Scopes uint64
@@ -25,8 +54,11 @@ type Scopes uint64
 // Every is the set of all scopes, including those that do not exist yet.
 const Every = ^Scopes(0)
 
-// AllScopes returns the set of all scopes of this version.
-func AllScopes() Scopes { return NewScopes(allScopes[:]...) }
+// AllScopes returns the scopes that a client has unless it is given others: all of this version,
+// except wechat:any and operator.
+func AllScopes() Scopes {
+	return NewScopes(allScopes[:]...) &^ NewScopes(WeChatAny, OperatorAPIs)
+}
 
 // NewScopes returns a set of scopes.
 func NewScopes(scopes ...Scope) Scopes {

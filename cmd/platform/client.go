@@ -51,7 +51,7 @@ type clientCreateCmd struct {
 	format
 	Tenant tenant.ID `arg:"" help:"The tenant that the client belongs to. 租户。"`
 	Name   string    `help:"What the client is for. 用途。" default:"default"`
-	Scope  []string  `help:"What the client may do; may be repeated. Default: all of kfsession:write kfsession:read authorizers:read authorizers:write. 权限范围。" placeholder:"SCOPE"`
+	Scope  []string  `help:"What the client may do; may be repeated. Default: all except wechat:any and operator. 权限范围。" placeholder:"SCOPE"`
 }
 
 // Run creates the client and prints it with its secret.

@@ -25,6 +25,7 @@ const (
 // use.
 var arrows = map[string][]string{
 	"session":          {"authorizer", "tenant", "wechat"},
+	"relay":            {"authorizer", "tenant", "wechat"},
 	"inbox":            {"invitation", "authorizer", "component", "wechat"},
 	"invitation":       {"authorizer", "component", "quota", "tenant", "token", "wechat"}, // token: an exchange's answer is a token.Answer
 	"reconcile":        {"authorizer", "tenant", "walk", "wechat"},                        // tenant: an operator's order names its tenant.Actor
