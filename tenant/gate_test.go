@@ -58,7 +58,7 @@ func TestASecondAuthorizationHeaderIsRefused(t *testing.T) {
 
 func TestAJWTForOneAccountIsForNoOther(t *testing.T) {
 	p := newPen(newWorld(t))
-	const shop, other = "wx00000000000000aa", "wx00000000000000bb"
+	const other = "wx00000000000000bb"
 	bound, free := p.accepts(p.write(nil, map[string]any{"appid": shop})), p.accepts(p.token())
 	if bound.AppID != shop || !bound.MayUse(shop) || bound.MayUse(other) || bound.MayUse("") {
 		t.Errorf("got %+v, want it for %s alone", bound, shop)

@@ -22,32 +22,65 @@ type Grant struct {
 // of the client if asked is "". It fails with ErrWrongSecret, a *RateError, ErrSuspended,
 // ErrInvalidScope, or db.ErrUnavailable if that cannot be decided.
 func (r *Registry) Token(ctx context.Context, id ClientID, secret seal.Secret, asked string) (Grant, error) {
-	c, err := r.identify(ctx, id, secret)
+	c, err := r.admit(ctx, id, secret)
 	if err != nil {
 		return Grant{}, err
-	}
-	t, err := r.Tenant(ctx, c.Tenant)
-	if err != nil {
-		return Grant{}, fmt.Errorf("token of client %s: %w", id, err)
-	}
-	if err := r.spend(t.ID, t.Limit); err != nil {
-		return Grant{}, err
-	}
-	if !t.Suspended.IsZero() {
-		return Grant{}, ErrSuspended
 	}
 	scopes, err := c.choose(asked)
 	if err != nil {
 		return Grant{}, err
 	}
-	token, err := r.issue(ctx, c.Client, scopes)
+	return r.give(ctx, c, extent{scopes: scopes})
+}
+
+// BySecret finds a client by its secret alone, and counts the request against its tenant's limit.
+// It fails like Token. Whoever has a secret knows no more with the client's id, so guesses are
+// limited as those of Token are.
+func (r *Registry) BySecret(ctx context.Context, secret seal.Secret) (Client, error) {
+	return r.admit(ctx, namedBy(secret), secret)
+}
+
+// Bind gives a client that BySecret returned a JWT for one account. Which accounts are the tenant's
+// is for the caller to know. The JWT has the client's scopes, and lives for boundLifetime, whatever
+// JWTs the client gets later. It fails with ErrInvalid if appid is "", or with db.ErrUnavailable if
+// no key is known to sign with.
+func (r *Registry) Bind(ctx context.Context, c Client, appid string) (Grant, error) {
+	if appid == "" {
+		return Grant{}, fmt.Errorf("%w: appid is missing", ErrInvalid)
+	}
+	return r.give(ctx, c, extent{appid: appid})
+}
+
+// admit finds a client by its id and secret, and counts the request against its tenant's limit. It
+// fails with ErrWrongSecret, a *RateError, ErrSuspended or db.ErrUnavailable.
+func (r *Registry) admit(ctx context.Context, id ClientID, secret seal.Secret) (Client, error) {
+	c, err := r.identify(ctx, id, secret)
 	if err != nil {
-		return Grant{}, fmt.Errorf("token of client %s: %w", id, err)
+		return Client{}, err
 	}
-	if scopes == nil {
-		scopes = &c.Scopes
+	t, err := r.Tenant(ctx, c.Tenant)
+	if err != nil {
+		return Client{}, fmt.Errorf("token of client %s: %w", id, err)
 	}
-	return Grant{seal.NewSecret(token), c.Tenant, *scopes}, nil
+	if err := r.spend(t.ID, t.Limit); err != nil {
+		return Client{}, err
+	}
+	if !t.Suspended.IsZero() {
+		return Client{}, ErrSuspended
+	}
+	return c.Client, nil
+}
+
+func (r *Registry) give(ctx context.Context, c Client, e extent) (Grant, error) {
+	token, err := r.issue(ctx, c, e)
+	if err != nil {
+		return Grant{}, fmt.Errorf("token of client %s: %w", c.ID, err)
+	}
+	scopes := c.Scopes
+	if e.scopes != nil {
+		scopes = *e.scopes
+	}
+	return Grant{seal.NewSecret(token), c.Tenant, scopes}, nil
 }
 
 // errMistyped is an ErrWrongSecret for a secret with a wrong checksum. Telling it apart reveals
@@ -120,7 +153,7 @@ func (c credential) accepts(hash string) bool {
 }
 
 // choose returns the scopes that a client asks for, or nil if it asks for none.
-func (c credential) choose(asked string) (*Scopes, error) {
+func (c Client) choose(asked string) (*Scopes, error) {
 	if asked == "" {
 		return nil, nil
 	}

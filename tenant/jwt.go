@@ -14,12 +14,18 @@ import (
 const (
 	jwtType  = "at+jwt"
 	lifetime = time.Hour
+	// boundLifetime is that of a JWT that is bound to one account. SDKs that keep it in place of
+	// WeChat's token take it for one that lives two hours, and WeChat's work for five minutes more.
+	boundLifetime = 7500 * time.Second
+	// longestLifetime is for how long a key that signs no more is needed.
+	longestLifetime = max(lifetime, boundLifetime)
 	// skew is how far the clocks of issuer and verifier may be apart. Each time in a JWT is checked
 	// with it once.
 	skew = 30 * time.Second
 	// LongestComfortable is how long a JWT should be at most. Merchants store it in place of WeChat's
 	// tokens, for which WeChat asks them to reserve 512 characters.
 	LongestComfortable = 511
+	appidLength        = 18 // of WeChat's appids
 )
 
 // claims are the claims of our JWTs. Scope is nil if the client asked for none, which means all
@@ -32,20 +38,32 @@ type claims struct {
 	Scope    *string  `json:"scope"`
 }
 
-// issue makes a client's JWT for the scopes that it asked for. If asked is nil, the JWT has all
-// scopes of the client.
-func (r *Registry) issue(ctx context.Context, c Client, asked *Scopes) (string, error) {
+// extent is what a JWT is good for. The zero value is all that its client may do.
+type extent struct {
+	scopes *Scopes // nil if the client asked for none, which means all that it has
+	appid  string  // the only account; "" if it is not bound to one
+}
+
+func (e extent) lifetime() time.Duration {
+	if e.appid != "" {
+		return boundLifetime
+	}
+	return lifetime
+}
+
+// issue makes a JWT of a client.
+func (r *Registry) issue(ctx context.Context, c Client, e extent) (string, error) {
 	now := r.Now()
 	id, private, err := r.signer(ctx, now)
 	if err != nil {
 		return "", err
 	}
-	return unsigned(r.issuer, c, asked, id, now).SignedString(private)
+	return unsigned(r.issuer, c, e, id, now).SignedString(private)
 }
 
 // unsigned makes a JWT without its signature. The claims are a map, because jwt.RegisteredClaims
 // would write the single audience as a list.
-func unsigned(issuer string, c Client, asked *Scopes, kid KeyID, now time.Time) *jwt.Token {
+func unsigned(issuer string, c Client, e extent, kid KeyID, now time.Time) *jwt.Token {
 	members := jwt.MapClaims{
 		"iss":       issuer,
 		"aud":       issuer,
@@ -53,27 +71,28 @@ func unsigned(issuer string, c Client, asked *Scopes, kid KeyID, now time.Time) 
 		"client_id": c.ID,
 		"tenant":    c.Tenant,
 		"iat":       now.Unix(),
-		"exp":       now.Add(lifetime).Unix(),
+		"exp":       now.Add(e.lifetime()).Unix(),
 		"jti":       newID("", jtiLength),
 	}
-	if asked != nil {
-		members["scope"] = asked.String()
+	if e.scopes != nil {
+		members["scope"] = e.scopes.String()
+	}
+	if e.appid != "" {
+		members["appid"] = e.appid
 	}
 	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, members)
 	token.Header["typ"], token.Header["kid"] = jwtType, kid
 	return token
 }
 
-// JWTLength returns how long a JWT of the platform at publicURL is for a client that asks for the
-// given scopes, or for none. More than LongestComfortable is worth a warning.
-func JWTLength(publicURL string, scopes Scopes) int {
-	asked := &scopes
-	if scopes == 0 {
-		asked = nil
-	}
-	longest := strings.Repeat("x", idLength)
-	c := Client{ID: ClientID(longest), Tenant: ID(longest)}
-	text, err := unsigned(issuer(publicURL), c, asked, KeyID(longest[:keyIDLength]), time.Now()).SigningString()
+// JWTLength returns how long a JWT of the platform at publicURL is that is bound to one account,
+// which merchants store in place of WeChat's tokens. More than LongestComfortable is worth a
+// warning.
+func JWTLength(publicURL string) int {
+	id := strings.Repeat("x", idLength)
+	c := Client{ID: ClientID(id), Tenant: ID(id)}
+	bound := extent{appid: strings.Repeat("x", appidLength)}
+	text, err := unsigned(issuer(publicURL), c, bound, KeyID(id[:keyIDLength]), time.Now()).SigningString()
 	if err != nil {
 		return 0 // strings and numbers always marshal
 	}
@@ -139,7 +158,7 @@ func (c *claims) Validate() error {
 	switch {
 	case c.IssuedAt == nil || c.ExpiresAt == nil:
 		return errors.New("iat or exp is missing")
-	case c.ExpiresAt.Sub(c.IssuedAt.Time) > lifetime:
+	case c.ExpiresAt.Sub(c.IssuedAt.Time) > extent{appid: c.AppID}.lifetime():
 		return errors.New("it lives too long")
 	case len(c.Audience) != 1:
 		return errors.New("it has several audiences")

@@ -103,23 +103,21 @@ func TestScopeStandsInTheJWTOnlyWhereItWasAskedFor(t *testing.T) {
 	}
 }
 
-func TestJWTLengthIsTheLengthOfAJWT(t *testing.T) {
+func TestJWTLengthIsTheLengthOfABoundJWT(t *testing.T) {
 	w := newWorld(t)
-	if got, want := JWTLength(publicURL, 0), len(w.token()); got != want {
+	if got, want := JWTLength(publicURL+"/"), len(w.bound()); got != want {
 		t.Errorf("got %d, want %d", got, want)
 	}
-	asked := NewScopes(KFSessionWrite, KFSessionRead)
-	grant := got(w.Token(t.Context(), w.client.ID, w.secret, asked.String()))(t)
-	if got, want := JWTLength(publicURL+"/", asked), len(grant.Token.Reveal()); got != want {
-		t.Errorf("got %d with scopes, want %d", got, want)
+	if free := len(w.token()); free >= JWTLength(publicURL) {
+		t.Errorf("got %d characters for a JWT that is bound to no account, want fewer than %d", free, JWTLength(publicURL))
 	}
 }
 
-func TestAnOrdinaryPublicURLLeavesTheJWTUnder512Characters(t *testing.T) {
-	if got := JWTLength("https://wx.example.com", 0); got > LongestComfortable {
+func TestAnOrdinaryPublicURLLeavesABoundJWTUnder512Characters(t *testing.T) {
+	if got := JWTLength("https://wechat-gateway.example.com.cn"); got > LongestComfortable {
 		t.Errorf("got %d characters, want at most %d", got, LongestComfortable)
 	}
-	if got := JWTLength("https://"+strings.Repeat("x", 100), 0); got <= LongestComfortable {
+	if got := JWTLength("https://" + strings.Repeat("x", 100)); got <= LongestComfortable {
 		t.Errorf("got %d characters, want a long URL to be told", got)
 	}
 }
@@ -229,6 +227,14 @@ func TestClaimsThatAreNotOursAreRefused(t *testing.T) {
 			p.refuses(p.write(nil, c.claims), ErrInvalidToken, c.reason)
 		})
 	}
+}
+
+func TestOnlyABoundJWTLivesLongerThanAnHour(t *testing.T) {
+	p := newPen(newWorld(t))
+	now := p.clock.Now().Unix()
+	p.accepts(p.write(nil, map[string]any{"appid": shop, "exp": now + 7500}))
+	p.refuses(p.write(nil, map[string]any{"appid": shop, "exp": now + 7501}), ErrInvalidToken, "lives too long")
+	p.refuses(p.write(nil, map[string]any{"exp": now + 7500}), ErrInvalidToken, "lives too long")
 }
 
 func TestAClientThatDoesNotExistIsRefused(t *testing.T) {

@@ -42,7 +42,7 @@ func newKeySet(stored []storedKey) *keySet {
 	for i := len(stored) - 1; i >= 0; i-- {
 		k := &key{storedKey: stored[i]}
 		if !next.IsZero() {
-			k.ends = next.Add(lifetime + skew)
+			k.ends = next.Add(longestLifetime + skew)
 		}
 		if k.Revoked.IsZero() {
 			next = k.SignsFrom
@@ -167,7 +167,7 @@ func (r *Registry) unknownKey(ctx context.Context, id KeyID) (*key, error) {
 		return nil, fmt.Errorf("signing keys: %w: %w", db.ErrUnavailable, err)
 	}
 	// During an outage, keys that were read before it are used for as long as a JWT is valid.
-	if k, ok := latest.keys.byID[id]; ok && r.Now().Before(latest.read.Add(lifetime)) {
+	if k, ok := latest.keys.byID[id]; ok && r.Now().Before(latest.read.Add(longestLifetime)) {
 		return k, nil
 	}
 	if latest.err != nil {

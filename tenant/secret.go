@@ -36,6 +36,13 @@ func (id ClientID) plain() bool {
 	return !strings.ContainsFunc(string(id), func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'z') })
 }
 
+// namedBy returns the id of the client that a secret names, or any text if newSecret could not have
+// made the secret, which wellFormed finds.
+func namedBy(secret seal.Secret) ClientID {
+	rest := strings.TrimPrefix(secret.Reveal(), secretPrefix)
+	return ClientID(rest[:min(len(rest), idLength)])
+}
+
 // wellFormed reports whether newSecret could have made the secret for the client.
 func wellFormed(id ClientID, secret seal.Secret) bool {
 	text := secret.Reveal()

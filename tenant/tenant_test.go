@@ -221,7 +221,7 @@ func TestSigningKeysComeBackAsTheyWereStored(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		young := got(w.Rotate(t.Context(), tester))(t)
 		keys := got(w.ListKeys(t.Context()))(t)
-		if len(keys) != 2 || keys[1].ID != young || keys[1].SignsFrom.Sub(keys[1].Published) != publishAhead || !keys[0].Ends.Equal(keys[1].SignsFrom.Add(lifetime+skew)) {
+		if len(keys) != 2 || keys[1].ID != young || keys[1].SignsFrom.Sub(keys[1].Published) != publishAhead || !keys[0].Ends.Equal(keys[1].SignsFrom.Add(longestLifetime+skew)) {
 			t.Errorf("got %+v", keys)
 		}
 		w.clock.Move(publishAhead)

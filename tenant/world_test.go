@@ -20,6 +20,7 @@ import (
 const (
 	publicURL = "https://wx.example.com"
 	tester    = Actor("operator:tester@host")
+	shop      = "wx00000000000000aa" // an account
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(testenv.Clean{M: m}) }
@@ -96,6 +97,12 @@ func (w *world) mirrored(t testing.TB, d *db.DB) (*Registry, *mirror.Mirror) {
 func (w *world) token() string {
 	w.t.Helper()
 	return got(w.Token(w.t.Context(), w.client.ID, w.secret, ""))(w.t).Token.Reveal()
+}
+
+// bound is a fresh JWT of the world's client for one account.
+func (w *world) bound() string {
+	w.t.Helper()
+	return got(w.Bind(w.t.Context(), w.client, shop))(w.t).Token.Reveal()
 }
 
 func (w *world) authenticate(token string) (Caller, error) {

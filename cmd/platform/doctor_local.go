@@ -31,7 +31,7 @@ func unusual(c config) (all []finding) {
 		all = append(all, warn("public-url", sayf("PLATFORM_PUBLIC_URL is %s, not https", "PLATFORM_PUBLIC_URL 不是 https：%s", c.publicURL),
 			say("JWTs and client secrets are sent there: put TLS in front of it", "JWT 与客户端密钥经此传输：请在前面加 TLS")))
 	}
-	if tenant.JWTLength(c.publicURL, 0) > tenant.LongestComfortable {
+	if tenant.JWTLength(c.publicURL) > tenant.LongestComfortable {
 		all = append(all, warn("public-url", say("PLATFORM_PUBLIC_URL is so long that JWTs exceed 512 characters", "PLATFORM_PUBLIC_URL 过长，JWT 超过 512 个字符"),
 			say("use a shorter host name", "请使用较短的域名")))
 	}

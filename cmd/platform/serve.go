@@ -33,7 +33,7 @@ func (serveCmd) Run(s shell) error {
 	if err != nil {
 		return errors.Join(unlessEnded(s.ctx, err), on.public.Close(), on.private.Close())
 	}
-	if tenant.JWTLength(c.publicURL, 0) > tenant.LongestComfortable {
+	if tenant.JWTLength(c.publicURL) > tenant.LongestComfortable {
 		log.Warn("PLATFORM_PUBLIC_URL is so long that JWTs exceed 512 characters")
 	}
 	if most := publicConnections(openFiles()); most < enoughConnections {
