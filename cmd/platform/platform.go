@@ -187,8 +187,8 @@ func listen(c config) (listeners, error) {
 	return listeners{public, private}, nil
 }
 
-// run serves until ctx ends, then finishes the requests in flight. It closes p and the listeners. It
-// returns nil if it stopped only because ctx ended, even before it served.
+// run serves until ctx ends, then finishes the requests in flight. It closes p and the listeners.
+// It returns nil if it stopped only because ctx ended, even before it served.
 func (p *platform) run(ctx context.Context, on listeners) error {
 	defer func() { _ = p.close() }()
 	if err := p.prepare(ctx); err != nil {
@@ -206,8 +206,8 @@ func (p *platform) run(ctx context.Context, on listeners) error {
 	return errors.Join(err, keepers.Wait())
 }
 
-// unlessEnded returns err, or nil if ctx has ended: what failed then failed because the platform was
-// told to stop.
+// unlessEnded returns err, or nil if ctx has ended: what failed then failed because the platform
+// was told to stop.
 func unlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
