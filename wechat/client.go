@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -35,7 +36,7 @@ const (
 
 // Client sends calls to WeChat over connections that it keeps. It is safe for concurrent use. It
 // follows no redirect, because a redirect would carry the token in its Referer, and sends only the
-// header fields that HTTP needs.
+// header fields that HTTP needs and those of the call.
 type Client struct {
 	host     *host
 	fault    error                                                                                    // why host is nil
@@ -75,9 +76,21 @@ type Call struct {
 	Query       string // raw, without "?" and without the token
 	As          Credential
 	Token       seal.Secret   // the kind that As names
-	ContentType string        // of Body; "" means application/json
+	Header      []Field       // further fields, which WeChat reads
+	ContentType string        // of the body; "" means application/json. See NoContentType
 	Body        []byte        // nil sends none. It may hold secrets, so it is never kept
-	Timeout     time.Duration // 0 means CallPatience
+	Timeout     time.Duration // 0 means CallPatience, or TransferPatience for a transfer
+
+	// Upload, if not nil, is sent instead of Body while it is read, with UploadLength as its
+	// Content-Length: WeChat refuses chunked bodies. If it has another length, or cannot be read, the
+	// call fails with ErrBody. A Read of it that waits may return only after Do has; no other begins
+	// then.
+	Upload       io.Reader
+	UploadLength int64
+	// Streamed says that an answer with status 200 that is not a JSON object, or that is larger than
+	// 4 MiB, is handed on as Answer.Stream. It counts as a success; Read and Explicit are only for the
+	// others.
+	Streamed bool
 
 	// Repeatable says that the call may be sent a second time, on another connection, if a kept
 	// connection ends before the first byte of an answer. It must only read, and use up nothing.
@@ -139,6 +152,13 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
+
+	// Stream, if not nil, is the body of a Streamed call's answer as it arrives, in WeChat's own
+	// Content-Encoding. It must be closed. It ends without an error only where the answer does: if the
+	// connection is cut, if ctx ends, or if nothing arrives for 30 s, Read fails. One that has neither
+	// a length nor chunks ends with its connection.
+	Stream       io.ReadCloser
+	StreamLength int64 // -1 if it is unknown
 }
 
 // clockSlack is how far a Date may be from our clock. One that is further off comes from something
@@ -164,11 +184,10 @@ func (a Answer) DateAsSaid() time.Time {
 
 // Do sends one call, and never more than once unless it is Repeatable. Every error is an *Error,
 // which says whether WeChat refused, the call was not sent, or WeChat may have acted on it; then
-// Answer is what arrived, if anything did.
+// Answer is what arrived, if anything did. A call with Upload or Streamed is a transfer: it goes
+// over a connection of its own, and fails if nothing moves for 30 s.
 func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(call.Timeout, CallPatience))
-	defer cancel()
 	a, err := c.do(ctx, call)
 	c.observer.called(call.Path, time.Since(began), err)
 	return a, err
@@ -182,9 +201,14 @@ func codeOf(err error) Code {
 }
 
 func (c *Client) do(ctx context.Context, call Call) (Answer, error) {
-	if c.fault != nil {
-		return Answer{}, &Error{path: call.Path, result: notSent, cause: c.fault}
+	if err := cmp.Or(c.fault, call.check()); err != nil {
+		return Answer{}, &Error{path: call.Path, result: notSent, cause: err}
 	}
+	if call.isTransfer() {
+		return c.transfer(ctx, call)
+	}
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(call.Timeout, CallPatience))
+	defer cancel()
 	how := c.host.delivery(call)
 	got, left, err := c.send(ctx, c.request(call, how), how)
 	switch {
@@ -217,13 +241,14 @@ func (c *Client) request(call Call, how delivery) []byte {
 		out = append(out, "\r\nConnection: close"...)
 	}
 	if call.Method != http.MethodGet {
-		if call.Body != nil {
+		if call.hasBody() && call.ContentType != NoContentType {
 			out = append(out, "\r\nContent-Type: "...)
 			out = append(out, cmp.Or(call.ContentType, "application/json")...)
 		}
 		out = append(out, "\r\nContent-Length: "...)
-		out = strconv.AppendInt(out, int64(len(call.Body)), 10)
+		out = strconv.AppendInt(out, int64(len(call.Body))+call.UploadLength, 10)
 	}
+	out = appendFields(out, call.Header)
 	out = append(out, "\r\n\r\n"...)
 	return append(out, call.Body...)
 }

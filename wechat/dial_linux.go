@@ -11,15 +11,18 @@ import (
 )
 
 // bound tells the kernel to drop a connection on which the host has acknowledged nothing for as
-// long as a call may take. Without it, what a process wrote before it died would be sent to an
-// unreachable host for minutes, and WeChat could act on the request when nobody expects it any more
-// (docs/design.md, "One refresher"). A process that lives aborts such connections itself.
-func bound(_, _ string, c syscall.RawConn) error {
-	var err error
-	failed := c.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(CallPatience.Milliseconds()))
-	})
-	return errors.Join(failed, err)
+// long as patience, which is what a call may take. Without it, what a process wrote before it died
+// would be sent to an unreachable host for minutes, and WeChat could act on the request when nobody
+// expects it any more (docs/design.md, "One refresher"). A process that lives aborts such
+// connections itself.
+func bound(patience time.Duration) func(_, _ string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		var err error
+		failed := c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(patience.Milliseconds()))
+		})
+		return errors.Join(failed, err)
+	}
 }
 
 // roundTrip returns the shortest round trip that the kernel has measured on c, or 0.

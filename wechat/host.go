@@ -47,8 +47,10 @@ type host struct {
 	surplus func(found SurplusBytes)
 
 	tenants, component pool
-	idle               idle         // kept connections, for tenants' calls only
-	onceUntil          atomic.Int64 // Unix milliseconds; see usesOnce
+	transfers          chan struct{} // one element per transfer
+	transferIdle       time.Duration // replaced in tests only
+	idle               idle          // kept connections, for tenants' calls only
+	onceUntil          atomic.Int64  // Unix milliseconds; see usesOnce
 }
 
 // pool limits and dials the connections for one kind of calls, so that neither kind waits for the
@@ -61,6 +63,7 @@ type pool struct {
 // newHost returns a host for base, an http or https URL.
 func newHost(base *url.URL, surplus func(found SurplusBytes)) (*host, error) {
 	h := &host{surplus: surplus, name: base.Host, prefix: base.EscapedPath()}
+	h.transfers, h.transferIdle = make(chan struct{}, MostTransfers), transferIdle
 	port := base.Port()
 	switch {
 	case base.Hostname() == "":
@@ -196,11 +199,17 @@ func (h *host) close() {
 	h.component.ahead.close()
 }
 
-// dial returns a new connection.
+// dial returns a new connection for a call.
 func (h *host) dial(ctx context.Context) (*connection, error) {
+	return h.dialBound(ctx, CallPatience)
+}
+
+// dialBound returns a new connection that the kernel drops if the host acknowledges nothing for as
+// long as patience.
+func (h *host) dialBound(ctx context.Context, patience time.Duration) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialPatience)
 	defer cancel()
-	dialer := net.Dialer{KeepAlive: 30 * time.Second, Control: bound}
+	dialer := net.Dialer{KeepAlive: 30 * time.Second, Control: bound(patience)}
 	raw, err := dialer.DialContext(ctx, "tcp", h.address)
 	if err != nil {
 		return nil, err
