@@ -25,13 +25,14 @@ import (
 
 // Errors that callers get before WeChat is asked, or instead of its refusal.
 var (
-	ErrUnknown     = errors.New("no such authorizer")                            // or it is another tenant's
-	ErrRevoked     = errors.New("merchant withdrew the authorization")           // see docs/design.md, "Absent is not unknown"
-	ErrReauthorize = errors.New("merchant must authorize again")                 // see docs/design.md, "Absent is not unknown"
-	ErrNotEligible = errors.New("account is a mini program or not verified")     // so it cannot use this API
-	ErrRejected    = errors.New("WeChat rejects even the newest access token")   // after the token was replaced
-	ErrUnconfirmed = errors.New("WeChat says not authorized, not confirmed yet") // 61003, until api_get_authorizer_info has said so too
-	ErrUnread      = errors.New("profile could not be read from WeChat")         // so nobody knows what is allowed
+	ErrUnknown       = errors.New("no such authorizer")                                      // or it is another tenant's
+	ErrRevoked       = errors.New("merchant withdrew the authorization")                     // see docs/design.md, "Absent is not unknown"
+	ErrReauthorize   = errors.New("merchant must authorize again")                           // see docs/design.md, "Absent is not unknown"
+	ErrNotEligible   = errors.New("account is a mini program or not verified")               // so it cannot use this API
+	ErrRejected      = errors.New("WeChat rejects even the newest access token")             // after the token was replaced
+	ErrTokenReplaced = errors.New("WeChat rejected the access token, which is replaced now") // it did nothing: the same call may be made again
+	ErrUnconfirmed   = errors.New("WeChat says not authorized, not confirmed yet")           // 61003, until api_get_authorizer_info has said so too
+	ErrUnread        = errors.New("profile could not be read from WeChat")                   // so nobody knows what is allowed
 )
 
 // PermissionError means that the merchant granted none of the permission sets that an API requires.
@@ -151,7 +152,8 @@ type Registry struct {
 	api      api
 	profiles *profiles
 	counted  counted
-	slots    *share.Slots // one for each call of a tenant's in flight
+	slots    *share.Slots // one for each request of a tenant's that calls WeChat
+	streams  *share.Slots // one for each of those that stream
 }
 
 // New makes a Registry of the authorizers in d, whose rows it caches in m. tokens keeps their
@@ -165,6 +167,7 @@ func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store
 		api:      calls,
 		profiles: &profiles{db: d, table: rows, api: calls, readings: mirror.NewFlights[wechat.AppID, struct{}](m, 2*readingTakes)},
 		slots:    share.New(wechat.MostConnections),
+		streams:  share.New(wechat.MostTransfers),
 	}
 }
 

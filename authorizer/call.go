@@ -14,7 +14,13 @@ import (
 // there is no newer token. Call fails with an error of package wechat, with ErrNoToken, or with
 // ErrRejected, ErrUnconfirmed, ErrReauthorize, *PermissionError or ErrNotEligible if WeChat's
 // refusal means that.
+//
+// A call with an Upload cannot be repeated. It is sent with a token that lasts, and if WeChat
+// rejects that, Call gets a newer one and fails with ErrTokenReplaced.
 func (t Turn) Call(ctx context.Context, call wechat.Call) (wechat.Answer, error) {
+	if call.Upload != nil {
+		return t.callOnce(ctx, call)
+	}
 	r, a := t.registry, t.Admitted
 	with, err := r.token(ctx, a.AppID)
 	if err != nil {
@@ -36,6 +42,22 @@ func (t Turn) Call(ctx context.Context, call wechat.Call) (wechat.Answer, error)
 		err = fmt.Errorf("%w: %w", ErrRejected, err)
 	}
 	return answer, r.meaning(ctx, a, with.Version, err)
+}
+
+func (t Turn) callOnce(ctx context.Context, call wechat.Call) (wechat.Answer, error) {
+	r, a := t.registry, t.Admitted
+	with, err := r.lastingToken(ctx, a.AppID)
+	if err != nil {
+		return wechat.Answer{}, r.whyNoToken(ctx, a.AppID, err)
+	}
+	answer, err := r.api.send(ctx, with, call)
+	if !r.outdated(ctx, a.AppID, with.Version, err) {
+		return answer, r.meaning(ctx, a, with.Version, err)
+	}
+	if _, getting := r.replace(ctx, a.AppID, with.Version); getting != nil {
+		return answer, r.withoutNewer(ctx, a, with.Version, err, getting)
+	}
+	return answer, fmt.Errorf("%w: %w", ErrTokenReplaced, err)
 }
 
 // newerTokens is how many newer tokens are tried: first the stored one, if it is newer than this

@@ -41,6 +41,23 @@ func (r *Registry) token(ctx context.Context, id wechat.AppID) (token.Token, err
 	return got, orNoToken(err)
 }
 
+// uploadLife is how long a token must live when an upload begins. WeChat checks it then, or once it
+// has the whole body.
+const uploadLife = 5 * time.Minute
+
+// lastingToken returns an access token that lives for uploadLife. If none can be had now, it
+// returns the one that there is.
+func (r *Registry) lastingToken(ctx context.Context, id wechat.AppID) (token.Token, error) {
+	known, err := r.token(ctx, id)
+	if err != nil || time.Until(known.Expires) >= uploadLife {
+		return known, err
+	}
+	if newer, err := r.replace(ctx, id, known.Version); err == nil {
+		return newer, nil
+	}
+	return known, nil
+}
+
 // replace returns a newer access token than bad, which WeChat rejected.
 func (r *Registry) replace(ctx context.Context, id wechat.AppID, bad token.Version) (token.Token, error) {
 	got, err := r.tokens.Replace(ctx, id, bad, &refreshing{r: r, id: id})

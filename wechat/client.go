@@ -156,7 +156,7 @@ type Answer struct {
 	// Stream, if not nil, is the body of a Streamed call's answer as it arrives, in WeChat's own
 	// Content-Encoding. It must be closed. It ends without an error only where the answer does: if the
 	// connection is cut, if ctx ends, or if nothing arrives for 30 s, Read fails. One that has neither
-	// a length nor chunks ends with its connection.
+	// a length nor chunks ends with its connection. It is nil if Do fails.
 	Stream       io.ReadCloser
 	StreamLength int64 // -1 if it is unknown
 }
