@@ -181,12 +181,12 @@ func TestCallersThatSendTheirBodiesSlowlyRefuseNoOthers(t *testing.T) {
 }
 
 func TestTheConnectionsThatFilesAllow(t *testing.T) {
-	for files, want := range map[uint64]int{256: 64, 1024: 256, 2048: 848, 4096: 2896, 8192: 6992, 65536: 8192, math.MaxUint64: 8192} {
+	for files, want := range map[uint64]int{256: 64, 1024: 256, 2048: 720, 4096: 2768, 8192: 6864, 65536: 8192, math.MaxUint64: 8192} {
 		if got := publicConnections(files); got != want {
 			t.Errorf("%d files: got %d connections, want %d", files, got, want)
 		}
 	}
-	for limit, level := range map[uint64]string{1024: "warning", 2048: "warning", 2224: "ok", 65536: "ok"} {
+	for limit, level := range map[uint64]string{1024: "warning", 2048: "warning", 2352: "ok", 65536: "ok"} {
 		if got := files(limit); got.Level != level {
 			t.Errorf("%d files: got %+v, want %s", limit, got, level)
 		}

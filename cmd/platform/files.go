@@ -4,6 +4,7 @@ import "math"
 
 // The files that the process may need besides the public listener's connections.
 const filesForOthers = 2*512 + // connections to WeChat, in two pools
+	128 + // of streams
 	16 + 32 + // to SQL and Redis
 	64 + // of the operations listener
 	64 // database files, listeners, the log, and those just being closed
