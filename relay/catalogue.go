@@ -30,6 +30,9 @@ type API struct {
 	Source    string
 	Notes     string
 	Link      string // WeChat's page, or ""
+
+	Off       bool // the operator switched it off: it is not relayed
+	Unchecked bool // the operator switched its set check off: Sets is Guessed instead of Required
 }
 
 // BodyKind is what a request carries.

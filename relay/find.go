@@ -1,0 +1,137 @@
+package relay
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"wxplatform/wechat"
+)
+
+// Catalogue is the list of WeChat's APIs. It does not change after it was made, so it may be used
+// by several goroutines at once.
+type Catalogue struct {
+	all    []API             // ordered by path and method
+	byPath map[string][]API  // those that are not switched off
+	folded map[string]string // every path by its form in lower case, also of those switched off
+	sets   map[wechat.PermissionSet]SetName
+}
+
+// SetName is what WeChat calls a permission set. Either name is "" if it is not known.
+type SetName struct{ English, Chinese string }
+
+// Load reads the catalogue that is built into the program.
+func Load() (*Catalogue, error) {
+	all, err := readCatalogue(catalogueTSV)
+	if err != nil {
+		return nil, fmt.Errorf("read catalogue.tsv: %w", err)
+	}
+	sets, err := readSets(setsTSV)
+	if err != nil {
+		return nil, fmt.Errorf("read sets.tsv: %w", err)
+	}
+	return newCatalogue(all, sets), nil
+}
+
+func newCatalogue(all []API, sets map[wechat.PermissionSet]SetName) *Catalogue {
+	c := &Catalogue{all: all, byPath: map[string][]API{}, folded: map[string]string{}, sets: sets}
+	for _, a := range all {
+		c.folded[strings.ToLower(a.Path)] = a.Path
+		if !a.Off {
+			c.byPath[a.Path] = append(c.byPath[a.Path], a)
+		}
+	}
+	return c
+}
+
+// Find returns the API with exactly this method and path. There is none if it is switched off.
+func (c *Catalogue) Find(method, path string) (API, bool) {
+	for _, a := range c.byPath[path] {
+		if a.Method == method {
+			return a, true
+		}
+	}
+	return API{}, false
+}
+
+// Methods returns the methods of a path, as the header Allow lists them, or nil if the path is not
+// in the catalogue or is switched off.
+func (c *Catalogue) Methods(path string) []string {
+	var methods []string
+	for _, a := range c.byPath[path] {
+		methods = append(methods, a.Method)
+	}
+	return methods
+}
+
+// All returns every API, ordered by path and method, including those that are switched off. The
+// caller must not change it.
+func (c *Catalogue) All() []API { return c.all }
+
+// SetName returns WeChat's names for a permission set.
+func (c *Catalogue) SetName(set wechat.PermissionSet) SetName { return c.sets[set] }
+
+// Named returns the APIs that an operator means by "/path", which are all its methods, or by
+// "METHOD /path". If there are none, the error names the nearest path.
+func (c *Catalogue) Named(text string) ([]API, error) {
+	method, path, two := strings.Cut(strings.TrimSpace(text), " ")
+	if !two {
+		method, path = "", method
+	}
+	var named []API
+	for _, a := range c.all {
+		if a.Path == path && (method == "" || a.Method == method) {
+			named = append(named, a)
+		}
+	}
+	if named == nil {
+		return nil, fmt.Errorf("the catalogue has no %q; the nearest is %s", text, c.nearest(path))
+	}
+	return named, nil
+}
+
+// Switched returns a catalogue in which the APIs off are not relayed, and those in unchecked are
+// relayed whatever permission sets the merchant granted: WeChat decides.
+func (c *Catalogue) Switched(off, unchecked []API) *Catalogue {
+	all := slices.Clone(c.all)
+	for i := range all {
+		all[i].Off = all[i].Off || among(off, all[i])
+		if all[i].Sets == Required && among(unchecked, all[i]) {
+			all[i].Sets, all[i].Unchecked = Guessed, true
+		}
+	}
+	return newCatalogue(all, c.sets)
+}
+
+func among(apis []API, a API) bool {
+	return slices.ContainsFunc(apis, func(b API) bool { return b.Method == a.Method && b.Path == a.Path })
+}
+
+// nearest returns the method and path of the API whose path differs least from path.
+func (c *Catalogue) nearest(path string) string {
+	nearest := slices.MinFunc(c.all, func(a, b API) int { return distance(path, a.Path) - distance(path, b.Path) })
+	return nearest.Method + " " + nearest.Path
+}
+
+// distance counts the bytes to insert, delete or replace so that a becomes b. Letters are equal in
+// either case.
+func distance(a, b string) int {
+	a, b = strings.ToLower(a), strings.ToLower(b)
+	row := make([]int, len(b)+1) // row[j] is the distance of the part of a that was read and b[:j]
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
