@@ -32,22 +32,27 @@ var errmsgs = map[int]string{
 	-1:    "system error",
 	40001: "invalid credential, access_token is invalid or not latest",
 	40003: "invalid openid",
+	40004: "invalid media type",
+	40007: "invalid media_id",
 	40008: "invalid message type",
 	40013: "invalid appid",
 	40014: "invalid access_token",
 	40066: "invalid url",
 	40097: "invalid args",
 	40125: "invalid appsecret",
+	40169: "invalid length for scene, or the data is not json string",
 	40170: "args count exceed count limit",
 	41001: "access_token missing",
 	41002: "appid missing",
 	41004: "appsecret missing",
+	41005: "media data missing",
 	41018: "component_appid missing",
 	42001: "access_token expired",
 	42007: "access_token and refresh_token exception",
 	43001: "require GET method",
 	43002: "require POST method",
 	43007: "require bizuser authorize",
+	44001: "empty media data",
 	44002: "empty post data",
 	44004: "empty content",
 	45009: "reach max api daily quota limit",
@@ -95,10 +100,15 @@ type answer struct {
 	code        int
 	body        []byte
 	contentType string // empty means WeChat's usual one
-	closes      bool   // ends the connection without announcing it
+	fileName    string // for an answer that is a file
+	isFile      bool
+	closes      bool // ends the connection without announcing it
 }
 
 func (s *Sim) answerOf(result any, err error) answer {
+	if f, isFile := result.(file); isFile && err == nil {
+		return answer{body: f.data, contentType: f.content, fileName: f.name, isFile: true}
+	}
 	if err == nil {
 		return answer{body: encode(result)}
 	}

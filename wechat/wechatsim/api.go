@@ -18,13 +18,14 @@ const (
 
 // endpoint is one of WeChat's APIs.
 type endpoint struct {
-	path   string
-	method string
-	needs  credential
-	sets   []wechat.PermissionSet // one of them must be granted
-	suits  func(Account) bool     // which kinds of account have the API; nil means all
-	act    func(*Sim, *call) (any, error)
-	id     uint8 // its place in the list: the meters keep it instead of a string
+	path    string
+	method  string
+	needs   credential
+	sets    []wechat.PermissionSet // one of them must be granted
+	suits   func(Account) bool     // which kinds of account have the API; nil means all
+	act     func(*Sim, *call) (any, error)
+	uploads bool  // its body is a form with a file, which is read only after the faults that strike before
+	id      uint8 // its place in the list: the meters keep it instead of a string
 }
 
 var (
@@ -39,9 +40,9 @@ const (
 )
 
 // endpoints returns the APIs that the simulator has, by path.
-func endpoints() map[string]endpoint {
+func endpoints(l *library) map[string]endpoint {
 	known := map[string]endpoint{}
-	for i, e := range slices.Concat(componentAPIs(), quotaAPIs(), sessionAPIs(), messageAPIs()) {
+	for i, e := range slices.Concat(componentAPIs(), quotaAPIs(), sessionAPIs(), messageAPIs(), l.apis()) {
 		e.id = uint8(i)
 		known[e.path] = e
 	}

@@ -29,6 +29,8 @@ type request struct {
 	AppID              wechat.AppID     `json:"appid"`
 	AppSecret          string           `json:"appsecret"`
 	CGIPath            string           `json:"cgi_path"`
+	MediaID            string           `json:"media_id"`
+	Scene              string           `json:"scene"`
 	KFAccount          wechat.KFAccount `json:"kf_account"`
 	OpenID             wechat.OpenID    `json:"openid"`
 	ToUser             wechat.OpenID    `json:"touser"`
@@ -52,6 +54,7 @@ type call struct {
 	means   code
 	genuine bool // token was issued by this simulator
 	body    request
+	form    form
 	bodyErr error
 	appID   wechat.AppID // of the authorizer that it is about, if any
 	account *account     // the owner of its access token
@@ -59,6 +62,10 @@ type call struct {
 }
 
 func (s *Sim) serveAPI(w http.ResponseWriter, r *http.Request) {
+	if len(r.TransferEncoding) > 0 { // of chunks
+		s.gatewayPage(http.StatusPreconditionFailed).write(w)
+		return
+	}
 	c := s.readCall(r)
 	f := s.arrive(c)
 	if f.strikes(Before) {
@@ -68,6 +75,9 @@ func (s *Sim) serveAPI(w http.ResponseWriter, r *http.Request) {
 			s.strike(w, r, f, reply{})
 			return
 		}
+	}
+	if c.endpoint.uploads {
+		c.form, c.bodyErr = readForm(r)
 	}
 	a := s.perform(c)
 	if f.strikes(After) {
@@ -96,7 +106,7 @@ func (s *Sim) readCall(r *http.Request) *call {
 }
 
 func (c *call) readBody(r *http.Request) error {
-	if r.Method == http.MethodGet {
+	if r.Method == http.MethodGet || c.endpoint.uploads {
 		return nil
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequestBody))
@@ -146,7 +156,7 @@ func (s *Sim) perform(c *call) answer {
 	result, err := s.admitAndAct(c)
 	a := s.answerOf(result, err)
 	s.log(c, a.code)
-	if s.behaviour.Field {
+	if s.behaviour.Field && !a.isFile {
 		a = s.makeOdd(c, a)
 	}
 	return a

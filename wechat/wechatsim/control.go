@@ -54,7 +54,7 @@ func controlTable() []route {
 		{"POST /_sim/release", "", "sends the pushes that a fault holds back", doing((*Sim).Release)},
 		{"GET /_sim/messages", "", "the last messages that customers received", showing((*Sim).Messages)},
 		{"GET /_sim/faults", "", "the faults still to come", showing((*Sim).Faults)},
-		{"POST /_sim/faults", `{"path":"/customservice/*","appid":"wx…","skip":0,"count":2,"when":"before|after","delay":"3s","do":"code|status|html|empty|edit|body|raw|cut|reset","code":-1}`,
+		{"POST /_sim/faults", `{"path":"/customservice/*","appid":"wx…","skip":0,"count":2,"when":"before|after","delay":"3s","do":"code|status|html|empty|edit|gzip|body|raw|cut|reset","code":-1}`,
 			faultHelp, taking(addFault)},
 		{"POST /_sim/push_faults", `{"kind":"authorized","appid":"wx…","count":1,"do":"lose|repeat|hold"}`, "something goes wrong with pushes; kind is InfoType, Event or MsgType", taking(addPushFault)},
 		{"DELETE /_sim/faults", "", "ends all faults", doing((*Sim).ClearFaults)},
@@ -78,6 +78,7 @@ const faultHelp = `something goes wrong with calls; all fields are optional, do 
         cut     nothing, the connection is closed
         reset   nothing, the connection is reset
         body    anything: {"body":"{}","status":200,"header":{"Content-Type":"text/plain","Date":""}}; an empty header is left out
+        gzip    the true answer, compressed
         raw     bytes instead of HTTP: {"do":"raw","body_base64":"AAE="}; body_base64 is for what is not UTF-8
         edit    the true answer, changed: {"set":{"authorization_info.func_info.0":null},"drop":["authorizer_info.alias"]}; "-" adds
                 a last element; set_text is like set, for what is not JSON

@@ -38,6 +38,12 @@
 // Faults of the connection work on every server of net/http's that lets connections be hijacked,
 // with and without TLS.
 //
+// # Files
+//
+// Uploads are parsed as WeChat does: it answers 412 to a body in chunks, and knows neither quoted
+// boundaries nor filename*. A fault that strikes before an upload is answered without reading its
+// body, and AddMedia gives an account a file of any size to fetch.
+//
 // # In the field
 //
 // With Behaviour.Field, answers and pushes are odd in ways that real platforms met: numbers are

@@ -18,7 +18,7 @@ import (
 type When string
 
 const (
-	Before When = "before" // WeChat does not carry it out, unless the fault only delays
+	Before When = "before" // WeChat does not carry it out, unless the fault only delays. An upload's body is not read before
 	After  When = "after"  // WeChat has carried it out
 )
 
@@ -32,13 +32,14 @@ const (
 	AnswerHTML   Effect = "html"   // an HTML page with 200
 	AnswerEmpty  Effect = "empty"  // 200 without a body
 	AnswerEdited Effect = "edit"   // the true answer with some members set or dropped, and Header changed
+	AnswerGzip   Effect = "gzip"   // the true answer, compressed
 	AnswerBody   Effect = "body"   // Body with Status and Header
 	AnswerRaw    Effect = "raw"    // Body instead of an HTTP answer, byte for byte; the connection is kept
 	Cut          Effect = "cut"    // the connection is closed without an answer
 	Reset        Effect = "reset"  // the connection is reset without an answer
 )
 
-var effects = []Effect{Nothing, AnswerCode, AnswerStatus, AnswerHTML, AnswerEmpty, AnswerEdited, AnswerBody, AnswerRaw, Cut, Reset}
+var effects = []Effect{Nothing, AnswerCode, AnswerStatus, AnswerHTML, AnswerEmpty, AnswerEdited, AnswerGzip, AnswerBody, AnswerRaw, Cut, Reset}
 
 // Always, as Count, keeps a fault until ClearFaults.
 const Always = -1
@@ -176,7 +177,7 @@ func (f Fault) check() error {
 		{len(f.Header) > 0 && !does(AnswerBody, AnswerEdited), "header is for do body and edit"},
 		{edits && !does(AnswerEdited), "set and drop are for do edit"},
 		{does(AnswerEdited) && !edits && len(f.Header) == 0, "an edit needs set, drop or header"},
-		{does(AnswerEdited) && f.When == Before, "there is no answer to edit before WeChat has acted"},
+		{does(AnswerEdited, AnswerGzip) && f.When == Before, "there is no answer to change before WeChat has acted"},
 		{f.hasEmptyPath(), "a path of set and drop has no empty part"},
 		{f.Wire != "" && does(Cut, Reset), "cut and reset leave no answer for a wire"},
 		{f.Wire == LongHeader && does(AnswerRaw), "raw bytes have no header to make long"},
@@ -245,7 +246,7 @@ func (f Fault) meant() Effect {
 }
 
 func (f Fault) usual() When {
-	if f.Do == AnswerEdited || f.Do == Nothing && f.Wire != "" {
+	if f.Do == AnswerEdited || f.Do == AnswerGzip || f.Do == Nothing && f.Wire != "" {
 		return After
 	}
 	return Before

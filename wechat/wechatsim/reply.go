@@ -3,6 +3,7 @@ package wechatsim
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -25,7 +26,11 @@ func (s *Sim) newReply(status int, contentType string, body []byte) reply {
 
 // answers returns a reply with status 200: WeChat refuses in the body.
 func (s *Sim) answers(a answer) reply {
-	return s.newReply(http.StatusOK, cmp.Or(a.contentType, jsonType), a.body)
+	r := s.newReply(http.StatusOK, cmp.Or(a.contentType, jsonType), a.body)
+	if a.fileName != "" {
+		r.header.Set("Content-Disposition", `attachment; filename="`+a.fileName+`"`)
+	}
+	return r
 }
 
 const gatewayPage = "<html><head><title>%d</title></head><body><center><h1>%d</h1></center><hr><center>nginx</center></body></html>\n"
@@ -44,6 +49,16 @@ func (r reply) changed(header map[string]string) reply {
 		}
 	}
 	return r
+}
+
+// zipped returns r compressed, as from a front end that does so unasked.
+func (r reply) zipped() reply {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write(r.body)
+	_ = z.Close()
+	r.body = b.Bytes()
+	return r.changed(map[string]string{"Content-Encoding": "gzip"})
 }
 
 // write writes it through net/http.
@@ -85,6 +100,8 @@ func (s *Sim) faulty(f *Fault, truth reply) reply {
 		return s.newReply(cmp.Or(f.Status, http.StatusOK), jsonType, []byte(f.Body)).changed(f.Header)
 	case AnswerRaw:
 		return reply{body: []byte(f.Body), raw: true}
+	case AnswerGzip:
+		return truth.zipped()
 	case AnswerEdited:
 		truth.body = edited(truth.body, f.Set, f.Drop)
 		return truth.changed(f.Header)

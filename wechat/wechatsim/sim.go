@@ -18,6 +18,7 @@ type Sim struct {
 	codes      mint      // encodes and decodes tokens and codes
 	started    time.Time // by its own clock
 	apis       map[string]endpoint
+	library    *library
 	client     *http.Client // pushes
 	agedClient *http.Client // pushes over HTTP/1.0
 	control    http.Handler
@@ -70,11 +71,13 @@ func New(config Config) (*Sim, error) {
 	if err != nil {
 		return nil, err
 	}
+	files := newLibrary(config.Seed)
 	s := &Sim{
 		config:     config,
 		codes:      mint{config.Seed},
 		started:    config.Now(),
-		apis:       endpoints(),
+		apis:       endpoints(files),
+		library:    files,
 		client:     newPushClient(config.Times.PushTimeout),
 		agedClient: newAgedClient(config.Times.PushTimeout),
 		pushSlot:   make(chan struct{}, maxPushesInFlight),

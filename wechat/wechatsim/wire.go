@@ -53,6 +53,7 @@ func (s *Sim) strike(w http.ResponseWriter, r *http.Request, f *Fault, truth rep
 }
 
 func (s *Sim) strikeLine(w http.ResponseWriter, r *http.Request, f *Fault, a reply) {
+	_, _ = io.Copy(io.Discard, r.Body) // an upload's, which is before the next request on the connection
 	l, err := takeLine(w, r)
 	if err != nil {
 		http.Error(w, "wechatsim: this fault needs a connection of net/http's server: "+err.Error(), http.StatusInternalServerError)
