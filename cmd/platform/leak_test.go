@@ -147,7 +147,7 @@ func (w *world) liveThrough() canaries {
 	secrets["component token"] = w.sim.LastComponentToken()
 	secrets["access token"] = w.sim.LastAccessToken(service)
 	secrets["refresh token"] = w.sim.RefreshToken(service)
-	for _, name := range []string{"invitation", "pre-auth code", "auth code", "cookie", "access token", "refresh token", "component token"} {
+	for _, name := range []string{"invitation", "pre-auth code", "auth code", "cookie", "access token", "refresh token", "component token", "bound JWT"} {
 		if secrets[name] == "" {
 			w.t.Fatalf("the test has no %s", name)
 		}
@@ -263,6 +263,18 @@ func (w *world) talk(secrets canaries) string {
 	}
 	say(w.raw(http.MethodPost, "/oauth/token", map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, "grant_type=client_credentials&client_id=c1&client_secret="+secrets["client secret"]+"&scope="+w.jwt))
 	say(w.raw(http.MethodGet, "/v1/authorizers", map[string]string{"Authorization": "Bearer " + w.jwt + "x"}, ""))
+	secrets["bound JWT"] = w.sdkToken(service, secrets["client secret"]).field("access_token")
+	appid, wrong := string(service), secrets["client secret"][:len(secrets["client secret"])-1]
+	for _, query := range []string{
+		"appid=" + appid + "&secret=" + secrets["client secret"], "appid=" + secrets["client secret"] + "&secret=" + appid, "appid=wx00000000000000ff&secret=" + secrets["client secret"],
+		"appid=" + appid + "&secret=" + wrong + "x", "appid=" + appid + "&secret=" + secrets["bound JWT"], "appid=%zz&secret=" + secrets["client secret"], secrets["client secret"] + "=" + secrets["bound JWT"],
+	} {
+		said.WriteString(w.raw("GET", "/cgi-bin/token?grant_type=client_credential&"+query, nil, "").field("errmsg"))
+		say(w.raw("POST", "/cgi-bin/stable_token", nil, query))
+	}
+	for _, path := range []string{"/cgi-bin/no/such?access_token=", "/cgi-bin/token/", "/customservice/kfsession/close?access_token="} {
+		say(w.raw("GET", path+secrets["bound JWT"], nil, ""))
+	}
 	w.push(eventsPath, w.event("authorized", "<AuthorizerAppid>"+string(service)+"</AuthorizerAppid><AuthorizationCode>"+given.AuthCode+"</AuthorizationCode><PreAuthCode>"+secrets["pre-auth code"]+"</PreAuthCode>"), time.Now())
 	return said.String()
 }

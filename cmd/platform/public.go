@@ -11,6 +11,7 @@ import (
 	"wxplatform/inbox"
 	"wxplatform/internal/strict"
 	"wxplatform/invitation"
+	"wxplatform/relay"
 	"wxplatform/session"
 	"wxplatform/tenant"
 )
@@ -24,6 +25,7 @@ func (p *platform) public() http.Handler {
 	gate := tenant.Gate{Tenants: p.tenants}
 	authorizers := &authorizer.Handler{Authorizers: p.authorizers, Gate: gate}
 	p.tenants.Routes(e)
+	relay.TokenHandler{Tenants: p.tenants, Authorizers: p.authorizers}.Routes(e)
 	authorizers.Routes(e)
 	session.Handler{Service: p.sessions, Authorizers: authorizers}.Routes(e)
 	invitation.Handler{Service: p.invitations, Gate: gate}.Routes(e)

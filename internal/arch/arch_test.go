@@ -64,7 +64,7 @@ var leaves = map[string][]string{
 
 // homes says which files may use a technology. A trailing slash means a folder.
 var homes = map[string][]string{
-	"github.com/labstack/echo":      {"*/http.go", "invitation/pages.go", "cmd/platform/", "internal/requestlog/"},
+	"github.com/labstack/echo":      {"*/http.go", "invitation/pages.go", "relay/tokenhttp.go", "cmd/platform/", "internal/requestlog/"},
 	"github.com/redis/go-redis":     {"internal/mirror/"},
 	"github.com/alicebob/miniredis": {"internal/mirror/"},
 	"github.com/maypok86/otter":     {"internal/mirror/"},

@@ -1,0 +1,160 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+
+	"wxplatform/authorizer"
+	"wxplatform/internal/requestlog"
+	"wxplatform/internal/seal"
+	"wxplatform/internal/strict"
+	"wxplatform/tenant"
+	"wxplatform/wechat"
+)
+
+// TokenHandler serves WeChat's two token calls to SDKs. They send an account's appid and, in place
+// of its appsecret, the secret of a client, and get a JWT for that account in place of its access
+// token.
+type TokenHandler struct {
+	Tenants     *tenant.Registry
+	Authorizers *authorizer.Registry
+}
+
+// saidLifetime is how many seconds an SDK is told that the JWT lives. It lives five minutes longer,
+// as WeChat's tokens do, because some SDKs use it to the last second.
+const saidLifetime = 7200
+
+// The codes of refusals that only these calls have. Refusals never say 40001, 42001 or -1: some
+// SDKs repeat the token call after those without end.
+const (
+	badGrantType  wechat.Code = 40002
+	badAppID      wechat.Code = 40013
+	badParameters wechat.Code = 47001
+)
+
+var (
+	errGrantType  = errors.New("grant_type is not client_credential")
+	errAppID      = errors.New("appid is missing, or no appid")
+	errParameters = errors.New("the parameters cannot be read")
+)
+
+// bind gives out a JWT for the account that the parameters name. It says nothing about the account
+// to a caller without a client's secret. A merchant's withdrawal is not looked at: the calls that
+// the JWT is used for are refused with what WeChat says then.
+func (h TokenHandler) bind(ctx context.Context, parameters url.Values) (tenant.Grant, error) {
+	appid := wechat.AppID(onlyValue(parameters, "appid"))
+	switch {
+	case onlyValue(parameters, "grant_type") != "client_credential":
+		return tenant.Grant{}, errGrantType
+	case !appid.Plausible():
+		return tenant.Grant{}, errAppID
+	}
+	client, err := h.Tenants.BySecret(ctx, seal.NewSecret(onlyValue(parameters, "secret")))
+	if err != nil {
+		return tenant.Grant{}, err
+	}
+	requestlog.Add(ctx, "tenant", string(client.Tenant))
+	requestlog.Add(ctx, "client", string(client.ID))
+	if _, err := h.Authorizers.Get(ctx, client.Tenant, appid); err != nil {
+		return tenant.Grant{}, err
+	}
+	requestlog.Add(ctx, "appid", string(appid))
+	return h.Tenants.Bind(ctx, client, string(appid))
+}
+
+// onlyValue returns the value of a parameter. If it has several that differ, one reader would take
+// the first and another the last, so none counts.
+func onlyValue(parameters url.Values, name string) string {
+	values := parameters[name]
+	for _, value := range values {
+		if value != values[0] {
+			return ""
+		}
+	}
+	return parameters.Get(name)
+}
+
+// readParameters reads the parameters from the query, and from the body of a POST, which is a form
+// or a JSON object. Its Content-Type is not looked at: some SDKs send JSON without one.
+func readParameters(request *http.Request) (url.Values, error) {
+	parameters, err := url.ParseQuery(request.URL.RawQuery)
+	if err != nil {
+		return nil, errParameters
+	}
+	if request.Method != http.MethodPost {
+		return parameters, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(request.Body, strict.BodyLimit+1))
+	if err != nil || len(body) > strict.BodyLimit || readBody(bytes.TrimSpace(body), parameters) != nil {
+		return nil, errParameters
+	}
+	return parameters, nil
+}
+
+func readBody(body []byte, into url.Values) error {
+	if bytes.HasPrefix(body, []byte("{")) {
+		return readObject(body, into)
+	}
+	form, err := url.ParseQuery(string(body))
+	for name, values := range form {
+		into[name] = append(into[name], values...)
+	}
+	return err
+}
+
+// readObject reads the members of one JSON object. It keeps both values of a name that comes twice.
+func readObject(body []byte, into url.Values) error {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	_, err := decoder.Token()
+	for err == nil && decoder.More() {
+		err = readMember(decoder, into)
+	}
+	if err == nil {
+		_, err = decoder.Token()
+	}
+	if _, end := decoder.Token(); err == nil && end != io.EOF {
+		return errParameters
+	}
+	return err
+}
+
+// readMember reads one member. A value that is not a string counts as an empty one.
+func readMember(decoder *json.Decoder, into url.Values) error {
+	token, err := decoder.Token()
+	name, ok := token.(string)
+	if err != nil || !ok {
+		return errParameters
+	}
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		return err
+	}
+	text, _ := value.(string)
+	into.Add(name, text)
+	return nil
+}
+
+// tokenRefusal is what an SDK is told of an error. Whatever is no fault of the caller's is told as
+// WeChat tells an account that it calls too often, because SDKs wait then.
+func tokenRefusal(err error) (wechat.Code, string) {
+	switch {
+	case errors.Is(err, errParameters):
+		return badParameters, "data format error: the query or the body cannot be read"
+	case errors.Is(err, errGrantType):
+		return badGrantType, "invalid grant_type: it must be client_credential, once"
+	case errors.Is(err, errAppID), errors.Is(err, authorizer.ErrUnknown):
+		return badAppID, "invalid appid: the client's tenant has no such account"
+	case errors.Is(err, tenant.ErrWrongSecret):
+		return wechat.InvalidSecret, "invalid appsecret: there is no client with this secret, or it was revoked"
+	case errors.Is(err, tenant.ErrSuspended):
+		return wechat.InvalidSecret, "invalid appsecret: the tenant is suspended"
+	case errors.Is(err, tenant.ErrRate):
+		return wechat.MinuteQuota, "api minute-quota reach limit: the tenant sends more requests a second than it may"
+	}
+	return wechat.MinuteQuota, "temporarily unavailable: try again in a few seconds"
+}

@@ -1,0 +1,68 @@
+package relay
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"wxplatform/internal/requestlog"
+	"wxplatform/tenant"
+	"wxplatform/wechat"
+)
+
+// wechatJSON is the Content-Type of WeChat's JSON answers.
+const wechatJSON = "application/json; encoding=utf-8"
+
+// Routes adds the routes to e.
+func (h TokenHandler) Routes(e *echo.Echo) {
+	e.GET("/cgi-bin/token", h.token)
+	e.POST("/cgi-bin/token", h.token)
+	e.POST("/cgi-bin/stable_token", h.token)
+}
+
+type tokenAnswer struct {
+	AccessToken string `json:"access_token"`
+	ExpiresIn   int    `json:"expires_in"`
+}
+
+type tokenRefused struct {
+	Code    wechat.Code `json:"errcode"`
+	Message string      `json:"errmsg"`
+}
+
+func (h TokenHandler) token(c echo.Context) error {
+	grant, err := h.grant(c.Request())
+	if err != nil {
+		return refuseToken(c, err)
+	}
+	return answerSDK(c, tokenAnswer{grant.Token.Reveal(), saidLifetime})
+}
+
+func (h TokenHandler) grant(request *http.Request) (tenant.Grant, error) {
+	parameters, err := readParameters(request)
+	if err != nil {
+		return tenant.Grant{}, err
+	}
+	return h.bind(request.Context(), parameters)
+}
+
+// refuseToken answers with an errcode. Every error ends here: an SDK reads no other answer.
+func refuseToken(c echo.Context, err error) error {
+	ctx := c.Request().Context()
+	code, message := tokenRefusal(err)
+	requestlog.Add(ctx, "errcode", int(code))
+	requestlog.Add(ctx, "error", err.Error())
+	return answerSDK(c, tokenRefused{code, message + " rid: " + requestlog.ID(ctx)})
+}
+
+// answerSDK answers with JSON as WeChat does: always status 200, and without the line break that
+// encoding/json's encoder adds, which one SDK cannot read.
+func answerSDK(c echo.Context, answer any) error {
+	body, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	return c.Blob(http.StatusOK, wechatJSON, body)
+}
