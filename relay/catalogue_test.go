@@ -213,3 +213,17 @@ func TestAMistakeInTheTableIsAnError(t *testing.T) {
 		}
 	}
 }
+
+func TestFamiliesAreThoseOfTheRows(t *testing.T) {
+	var got, want []string
+	for _, family := range Families() {
+		got = append(got, family.Name)
+	}
+	for _, a := range loaded(t).All() {
+		want = append(want, a.Family)
+	}
+	slices.Sort(want)
+	if want = slices.Compact(want); !slices.Equal(got, want) {
+		t.Errorf("got the families %q, want %q", got, want)
+	}
+}

@@ -78,7 +78,7 @@ func TestASwitchedOffAPIIsNotFound(t *testing.T) {
 	if len(c.All()) != len(whole.All()) || !slices.ContainsFunc(c.All(), func(a API) bool { return a.Off }) {
 		t.Error("got no row that is off, want it listed so")
 	}
-	if _, found := whole.Find("GET", "/customservice/kfaccount/del"); !found {
+	if slices.ContainsFunc(whole.All(), func(a API) bool { return a.Off }) {
 		t.Error("the catalogue that it was made from changed")
 	}
 }
@@ -106,5 +106,17 @@ func TestAnUncheckedAPILeavesItsSetsToWeChat(t *testing.T) {
 	got, _ := whole.Switched(nil, named).Find("POST", "/cgi-bin/menu/create")
 	if got.Sets != Guessed || !got.Unchecked || len(got.AnyOf) == 0 {
 		t.Errorf("got %s, unchecked %v, sets %v, want guessed, true and the same sets", got.Sets, got.Unchecked, got.AnyOf)
+	}
+}
+
+func TestOnlyACheckThatRefusesIsSwitchedOff(t *testing.T) {
+	whole := loaded(t)
+	named, err := whole.Named("/cgi-bin/ticket/getticket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := whole.Switched(nil, named).Find("GET", "/cgi-bin/ticket/getticket")
+	if got.Sets != Unsupported || got.Unchecked {
+		t.Errorf("got %s, unchecked %v, want unsupported, false", got.Sets, got.Unchecked)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"wxplatform/internal/address"
 	"wxplatform/internal/seal"
+	"wxplatform/relay"
 	"wxplatform/tenant"
 	"wxplatform/wechat"
 )
@@ -44,6 +45,8 @@ var settings = []setting{
 	{"PLATFORM_REDIS_URL", "", false, "redis://… or rediss://…; if empty an in-process Redis, for one replica only"},
 	{"PLATFORM_WECHAT_URL", wechat.DefaultBase, false, "base URL of WeChat's API; the simulator's in tests and the demo"},
 	{"PLATFORM_RELEASE_TEST", "on", false, "on or off; on answers WeChat's full-network release test (全网发布接入检测), for WeChat's own test accounts only"},
+	{"PLATFORM_API_OFF", "", false, "WeChat's APIs that are not relayed, comma-separated: /path, or METHOD /path for one method; `platform api list` shows them"},
+	{"PLATFORM_API_UNCHECKED", "", false, "WeChat's APIs that are relayed whatever permission sets the merchant granted, because WeChat's page is wrong; in the same form"},
 	{"PLATFORM_REFRESH_BUDGET", "", false, "the most access tokens that all replicas together may request in a day; if empty, what WeChat's quota/get says, otherwise no limit"},
 	{"PLATFORM_TENANT_RATE", "50000", false, "the most requests a second of one tenant to one replica, over time, and twice as many at once; `platform tenant limit` sets another for one tenant"},
 	{"PLATFORM_MAX_PENDING_INVITATIONS", "10000", false, "how many pending invitations each tenant may have"},
@@ -66,6 +69,7 @@ type config struct {
 	databaseURL, redisURL seal.Secret
 	wechatURL, consentURL string
 	releaseTest, pprof    bool
+	catalogue             *relay.Catalogue // with what the operator switched off
 	proxies               address.Proxies
 	refreshBudget         int64 // 0: none was given
 	tenantLimit           tenant.Limit
@@ -143,6 +147,7 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 		wechatURL: e.url("PLATFORM_WECHAT_URL", values), consentURL: e.url("PLATFORM_WECHAT_CONSENT_URL", values),
 	}
 	c.releaseTest = e.onOff("PLATFORM_RELEASE_TEST", values)
+	c.catalogue = e.catalogue("PLATFORM_API_OFF", "PLATFORM_API_UNCHECKED", values)
 	c.proxies = e.proxies("PLATFORM_TRUSTED_PROXIES", values)
 	c.pprof = e.onOff("PLATFORM_PPROF", values)
 	c.refreshBudget = e.positive("PLATFORM_REFRESH_BUDGET", values)
@@ -231,6 +236,33 @@ func (e *environment) positive(name string, values map[string]string) int64 {
 		e.fault("%s is not a number above 0", name)
 	}
 	return n
+}
+
+// catalogue is the catalogue without the APIs that the setting off names, and without the checks
+// that the setting unchecked names.
+func (e *environment) catalogue(off, unchecked string, values map[string]string) *relay.Catalogue {
+	whole, err := relay.Load()
+	if err != nil {
+		e.fault("%w", err)
+		return nil
+	}
+	return whole.Switched(e.apis(off, whole, values), e.apis(unchecked, whole, values))
+}
+
+// apis are the APIs of a list such as "/cgi-bin/menu/create, GET /cgi-bin/menu/delete".
+func (e *environment) apis(name string, in *relay.Catalogue, values map[string]string) []relay.API {
+	var all []relay.API
+	for text := range strings.SplitSeq(values[name], ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		named, err := in.Named(text)
+		if err != nil {
+			e.fault("%s: %w", name, err)
+		}
+		all = append(all, named...)
+	}
+	return all
 }
 
 func (e *environment) proxies(name string, values map[string]string) address.Proxies {
