@@ -13,21 +13,22 @@ import (
 // ClientID names a client.
 type ClientID string
 
-// Client is a program that calls the API for a tenant: its console, its back end, a partner's. Its
-// scopes never change.
+// Client is a program that calls the API for a tenant: its console, its back end, a partner's.
 type Client struct {
-	ID      ClientID
-	Tenant  ID
-	Name    string
-	Scopes  Scopes
-	Created time.Time
-	Revoked time.Time // zero if it is not revoked
+	ID             ClientID
+	Tenant         ID
+	Name           string
+	Scopes         Scopes
+	Created        time.Time
+	Revoked        time.Time // zero if it is not revoked
+	OldSecretUntil time.Time // until when the secret before the last rotation is accepted too; zero if there is none
 }
 
-// credential is a client and the hash of its secret.
+// credential is a client and the hashes of its secrets.
 type credential struct {
 	Client
-	SecretHash string
+	SecretHash    string
+	OldSecretHash string // "" if there is none
 }
 
 // CreateClient creates a client and its secret, which is returned only here. It fails with
@@ -77,18 +78,85 @@ func (r *Registry) ListClients(ctx context.Context, owner ID) ([]Client, error) 
 // RevokeClient permanently invalidates a client of the tenant and all its JWTs, or fails with
 // ErrUnknownClient. A client that is already revoked keeps its time of revocation.
 func (r *Registry) RevokeClient(ctx context.Context, by Actor, owner ID, id ClientID) error {
+	return r.changeClient(ctx, by, owner, id, "revoke", func(tx *db.Tx, now time.Time) error {
+		return revokeClient(ctx, tx, owner, id, now)
+	})
+}
+
+// SetScopes changes what a client of the tenant may do, with the JWTs too that it has already. It
+// fails with ErrUnknownClient or ErrInvalid.
+func (r *Registry) SetScopes(ctx context.Context, by Actor, owner ID, id ClientID, scopes Scopes) error {
+	if err := validScopes(scopes); err != nil {
+		return err
+	}
+	return r.changeClient(ctx, by, owner, id, "set the scopes of", func(tx *db.Tx, _ time.Time) error {
+		return setScopes(ctx, tx, owner, id, scopes)
+	})
+}
+
+// longestOverlap is for how long a client may have two secrets.
+const longestOverlap = 90 * 24 * time.Hour
+
+// RotateSecret gives a client of the tenant a new secret, which is returned only here. The one that
+// it has is accepted for overlap more; JWTs are not affected. It fails with ErrUnknownClient, or
+// with ErrInvalid if the client is revoked, or if an older secret is still accepted: a program that
+// still uses that one would fail at once.
+func (r *Registry) RotateSecret(ctx context.Context, by Actor, owner ID, id ClientID, overlap time.Duration) (Client, seal.Secret, error) {
+	if overlap < 0 || overlap > longestOverlap {
+		return Client{}, seal.Secret{}, fmt.Errorf("%w: overlap must be 0 to %d hours", ErrInvalid, int(longestOverlap.Hours()))
+	}
+	var c credential
+	secret := newSecret(id)
+	err := r.changeClient(ctx, by, owner, id, "rotate the secret of", func(tx *db.Tx, now time.Time) (err error) {
+		if c, err = selectClient(ctx, tx, id); err != nil {
+			return err
+		}
+		if err := c.mayRotate(owner, now); err != nil {
+			return err
+		}
+		c.OldSecretUntil = now.Add(overlap)
+		return rotateSecret(ctx, tx, c, secret.Hash())
+	})
+	if err != nil {
+		return Client{}, seal.Secret{}, err
+	}
+	return c.Client, secret, nil
+}
+
+func (c credential) mayRotate(owner ID, now time.Time) error {
+	switch {
+	case c.Tenant != owner:
+		return ErrUnknownClient
+	case !c.Revoked.IsZero():
+		return fmt.Errorf("%w: the client is revoked", ErrInvalid)
+	case now.Before(c.OldSecretUntil):
+		return fmt.Errorf("%w: the client has two secrets until %s; end the old one first", ErrInvalid, c.OldSecretUntil.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// EndOldSecret invalidates the secret that a client of the tenant had before its last rotation, or
+// fails with ErrUnknownClient. Without such a secret it does nothing.
+func (r *Registry) EndOldSecret(ctx context.Context, by Actor, owner ID, id ClientID) error {
+	return r.changeClient(ctx, by, owner, id, "end the old secret of", func(tx *db.Tx, _ time.Time) error {
+		return endOldSecret(ctx, tx, owner, id)
+	})
+}
+
+// changeClient runs work in a transaction, and then reads the client, which writes it to Redis, as
+// change does for a tenant.
+func (r *Registry) changeClient(ctx context.Context, _ Actor, owner ID, id ClientID, what string, work func(*db.Tx, time.Time) error) error {
 	err := r.db.Tx(ctx, func(tx *db.Tx) error {
 		now, err := tx.Now(ctx)
 		if err != nil {
 			return err
 		}
 		tx.Changed()
-		return revokeClient(ctx, tx, owner, id, now)
+		return work(tx, now)
 	})
 	if err != nil {
-		return fmt.Errorf("revoke client %s of tenant %s: %w", id, owner, err)
+		return fmt.Errorf("%s client %s of tenant %s: %w", what, id, owner, err)
 	}
-	// Reading it writes it to Redis, as Registry.change does for a tenant.
 	_, _ = r.credential(ctx, id)
 	return nil
 }

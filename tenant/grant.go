@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"wxplatform/internal/seal"
 )
@@ -101,7 +102,7 @@ func (r *Registry) identify(ctx context.Context, id ClientID, secret seal.Secret
 		if err != nil && !errors.Is(err, ErrUnknownClient) {
 			return credential{}, fmt.Errorf("client %s: %w", id, err)
 		}
-		if c.accepts(hash) {
+		if c.accepts(hash, r.Now()) {
 			return c, nil
 		}
 	}
@@ -118,7 +119,7 @@ func (r *Registry) lookUp(ctx context.Context, id ClientID, hash string, known b
 	}
 	unavailable := err != nil && !errors.Is(err, ErrUnknownClient)
 	switch {
-	case c.accepts(hash), unavailable && !known:
+	case c.accepts(hash, r.Now()), unavailable && !known:
 		return r.recognize(ctx, id, hash)
 	case !recent && !unavailable:
 		r.tries.remember(id, c)
@@ -130,7 +131,7 @@ func (r *Registry) lookUp(ctx context.Context, id ClientID, hash string, known b
 func (r *Registry) recognize(ctx context.Context, id ClientID, hash string) (credential, error) {
 	c, err := r.credential(ctx, id)
 	switch {
-	case errors.Is(err, ErrUnknownClient), err == nil && !c.accepts(hash):
+	case errors.Is(err, ErrUnknownClient), err == nil && !c.accepts(hash, r.Now()):
 		return credential{}, ErrWrongSecret
 	case err != nil:
 		return credential{}, fmt.Errorf("client %s: %w", id, err)
@@ -141,15 +142,19 @@ func (r *Registry) recognize(ctx context.Context, id ClientID, hash string) (cre
 // noSecret is compared with where there is no client, so that the comparison takes as long.
 var noSecret = strings.Repeat("-", sha256.Size*2)
 
-// accepts reports whether hash is that of the client's secret, and the client is not revoked. The
-// zero credential accepts nothing.
-func (c credential) accepts(hash string) bool {
-	stored := c.SecretHash
+// accepts reports whether hash is that of the client's secret, or of its old one for as long as
+// that counts, and the client is not revoked. The zero credential accepts nothing.
+func (c credential) accepts(hash string, now time.Time) bool {
+	newest, old := isHash(hash, c.SecretHash), isHash(hash, c.OldSecretHash)
+	return (newest || old && now.Before(c.OldSecretUntil)) && c.Revoked.IsZero()
+}
+
+// isHash compares in the same time whatever is stored.
+func isHash(hash, stored string) bool {
 	if stored == "" {
 		stored = noSecret
 	}
-	same := subtle.ConstantTimeCompare([]byte(hash), []byte(stored)) == 1
-	return same && c.Revoked.IsZero()
+	return subtle.ConstantTimeCompare([]byte(hash), []byte(stored)) == 1
 }
 
 // choose returns the scopes that a client asks for, or nil if it asks for none.

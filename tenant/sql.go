@@ -136,13 +136,39 @@ func revokeClient(ctx context.Context, q db.Querier, owner ID, id ClientID, at t
 	return found(rows, err, ErrUnknownClient)
 }
 
-const clientColumns = `id, tenant, name, scopes, secret_hash, created_at, revoked_at`
+func setScopes(ctx context.Context, q db.Querier, owner ID, id ClientID, scopes Scopes) error {
+	rows, err := db.Exec(ctx, q, `
+		UPDATE clients
+		SET scopes = $3
+		WHERE tenant = $1 AND id = $2`, string(owner), string(id), scopes.String())
+	return found(rows, err, ErrUnknownClient)
+}
+
+// rotateSecret stores the hash of a new secret and keeps that of c as the old one, which counts
+// until c.OldSecretUntil. It fails with ErrInvalid if the secret was rotated since c was read.
+func rotateSecret(ctx context.Context, q db.Querier, c credential, hash string) error {
+	rows, err := db.Exec(ctx, q, `
+		UPDATE clients
+		SET secret_hash = $3, old_secret_hash = secret_hash, old_secret_until = $4
+		WHERE id = $1 AND secret_hash = $2`, string(c.ID), c.SecretHash, hash, db.Stamp(c.OldSecretUntil))
+	return found(rows, err, fmt.Errorf("%w: the secret was rotated meanwhile", ErrInvalid))
+}
+
+func endOldSecret(ctx context.Context, q db.Querier, owner ID, id ClientID) error {
+	rows, err := db.Exec(ctx, q, `
+		UPDATE clients
+		SET old_secret_hash = '', old_secret_until = 0
+		WHERE tenant = $1 AND id = $2`, string(owner), string(id))
+	return found(rows, err, ErrUnknownClient)
+}
+
+const clientColumns = `id, tenant, name, scopes, secret_hash, created_at, revoked_at, old_secret_hash, old_secret_until`
 
 func scanCredential(scan db.Scan) (credential, error) {
 	var c credential
 	var scopes string
 	err := scan(&c.ID, &c.Tenant, &c.Name, &scopes, &c.SecretHash,
-		(*db.Stamp)(&c.Created), (*db.Stamp)(&c.Revoked))
+		(*db.Stamp)(&c.Created), (*db.Stamp)(&c.Revoked), &c.OldSecretHash, (*db.Stamp)(&c.OldSecretUntil))
 	c.Scopes = parseKnown(scopes)
 	return c, err
 }

@@ -92,6 +92,8 @@ func TestAnUnknownTenantIsUnknownToEveryFunction(t *testing.T) {
 
 func TestEveryWriteRaisesTheChangeCounter(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
+		young, _, err := w.CreateClient(t.Context(), tester, w.tenant.ID, "young", NewScopes(KFSessionRead))
+		must(t, err)
 		for name, write := range map[string]func() error{
 			"CreateTenant": func() error { _, err := w.CreateTenant(t.Context(), tester, "x", nil); return err },
 			"Suspend":      func() error { return w.Suspend(t.Context(), tester, w.tenant.ID) },
@@ -101,6 +103,14 @@ func TestEveryWriteRaisesTheChangeCounter(t *testing.T) {
 				return err
 			},
 			"RevokeClient": func() error { return w.RevokeClient(t.Context(), tester, w.tenant.ID, w.client.ID) },
+			"SetScopes": func() error {
+				return w.SetScopes(t.Context(), tester, w.tenant.ID, w.client.ID, NewScopes(KFSessionRead))
+			},
+			"RotateSecret": func() error {
+				_, _, err := w.RotateSecret(t.Context(), tester, w.tenant.ID, young.ID, time.Hour)
+				return err
+			},
+			"EndOldSecret": func() error { return w.EndOldSecret(t.Context(), tester, w.tenant.ID, young.ID) },
 			"Rotate":       func() error { _, err := w.Rotate(t.Context(), tester); return err },
 			"RevokeKey":    func() error { return w.RevokeKey(t.Context(), tester, w.keyIDs()[0]) },
 		} {

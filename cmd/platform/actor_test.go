@@ -13,8 +13,10 @@ func TestEveryOrderedChangeNamesItsActorInTheLog(t *testing.T) {
 	w.grant(service, "1")
 	var made struct{ ID string }
 	w.command(&made, "tenant", "create", "Book Shop")
+	client := strings.Split(w.basic, ":")[0]
 	for _, args := range [][]string{
 		{"tenant", "suspend", made.ID}, {"tenant", "resume", made.ID}, {"client", "create", made.ID},
+		{"client", "set", w.tenant, client, "--scope", "authorizers:write"}, {"client", "rotate", w.tenant, client}, {"client", "rotate", w.tenant, client, "--end-old"},
 		{"key", "rotate"}, {"authorizer", "move", string(service), made.ID}, {"reconcile"},
 	} {
 		errOut := &bytes.Buffer{}

@@ -25,7 +25,7 @@ type cli struct {
 	Migrate    migrateCmd    `cmd:"" help:"Migrate the database's tables; serve does so too. 升级数据库表。"`
 	Keygen     keygenCmd     `cmd:"" help:"Print a new sealing key for PLATFORM_SEALING_KEYS. 生成加密主密钥。"`
 	Tenant     tenantCmd     `cmd:"" help:"Manage tenants: create, list, show, suspend, resume. 租户管理。"`
-	Client     clientCmd     `cmd:"" help:"Manage a tenant's clients: create, list, revoke. 租户的客户端管理。"`
+	Client     clientCmd     `cmd:"" help:"Manage a tenant's clients: create, list, set, rotate, revoke. 租户的客户端管理。"`
 	Key        keyCmd        `cmd:"" help:"Manage the keys that sign JWTs, and list sealing keys. JWT 签名密钥管理。"`
 	Authorizer authorizerCmd `cmd:"" help:"Manage authorizers: list, show, refresh, move. 授权方管理。"`
 	API        apiCmd        `cmd:"" help:"Show the catalogue of WeChat's APIs: list, show. 微信接口目录。"`

@@ -191,3 +191,54 @@ func TestABoundJWTInTheQueryAdmitsToItsAccountAlone(t *testing.T) {
 		}
 	}
 }
+
+func TestBothSecretsOfAClientGiveAnSDKItsJWTUntilTheOldOneIsEnded(t *testing.T) {
+	t.Parallel()
+	databases(t, func(w *world) {
+		w.grant(service, "1")
+		old := w.clientSecret()
+		var made struct{ ID, Secret string }
+		w.command(&made, "client", "rotate", w.tenant, w.clientID())
+		if made.ID != w.clientID() || made.Secret == "" || made.Secret == old {
+			w.t.Fatalf("got %s with a secret of %d characters, want another secret of %s", made.ID, len(made.Secret), w.clientID())
+		}
+		w.eventually("the new secret to be known", func() bool { return w.sdkToken(service, made.Secret).field("errcode") == "" })
+		w.givenSDK("new", w.sdkToken(service, made.Secret))
+		jwt := w.givenSDK("old", w.sdkToken(service, old))
+		if _, err := w.token(anyContext, w.clientID()+":"+old); err != nil {
+			w.t.Errorf("got %v, want the old secret accepted by /oauth/token too", err)
+		}
+		var shown []struct {
+			OldEnds *time.Time `json:"old_secret_ends_at"`
+		}
+		w.command(&shown, "client", "list", w.tenant)
+		if ends := shown[0].OldEnds; ends == nil || time.Until(*ends) < 23*time.Hour || time.Until(*ends) > 24*time.Hour {
+			w.t.Errorf("got the old secret listed until %v, want in 24 hours", ends)
+		}
+		w.command(&shown, "client", "rotate", w.tenant, w.clientID(), "--end-old")
+		w.eventually("the old secret to be refused", func() bool { return w.sdkToken(service, old).field("errcode") == "40125" })
+		w.givenSDK("new", w.sdkToken(service, made.Secret))
+		if _, err := w.platform.tenants.AuthenticateToken(anyContext, jwt); err != nil || shown[0].OldEnds != nil {
+			w.t.Errorf("got %v and %v, want the JWT to live and no old secret", err, shown[0].OldEnds)
+		}
+	})
+}
+
+func TestAnSDKsJWTGetsTheScopesThatTheOperatorSets(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	jwt := w.givenSDK("token", w.sdkToken(service, w.clientSecret()))
+	var shown any
+	for _, scopes := range []tenant.Scopes{tenant.NewScopes(tenant.KFSessionRead), tenant.NewScopes(tenant.KFSessionRead, tenant.WeChatAny)} {
+		args := []string{"client", "set", w.tenant, w.clientID()}
+		for _, scope := range strings.Fields(scopes.String()) {
+			args = append(args, "--scope", scope)
+		}
+		w.command(&shown, args...)
+		w.eventually("the scopes "+scopes.String(), func() bool {
+			caller, err := w.platform.tenants.AuthenticateToken(anyContext, jwt)
+			return err == nil && caller.Scopes == scopes
+		})
+	}
+}
