@@ -330,7 +330,7 @@ func TestATransferThatStandsStillIsGivenUp(t *testing.T) {
 				<-gone
 			})
 			defer close(gone)
-			client.host.transferIdle = 50 * time.Millisecond
+			client.host.transferIdle = 300 * time.Millisecond
 			a, err := client.Do(t.Context(), c.call)
 			if a.Stream != nil {
 				_, err = io.ReadAll(a.Stream)
