@@ -248,7 +248,8 @@ func readForm(r *http.Request) (form, error) {
 	return read, nil
 }
 
-// boundaryOf returns the boundary in a Content-Type, which must not be quoted.
+// boundaryOf returns the boundary in a Content-Type. If it is quoted, the quotes belong to it, so
+// that the body has no part.
 func boundaryOf(contentType string) (string, bool) {
 	kind, parameters, _ := strings.Cut(contentType, ";")
 	if !strings.EqualFold(strings.TrimSpace(kind), formContent) {
@@ -257,7 +258,7 @@ func boundaryOf(contentType string) (string, bool) {
 	for parameter := range strings.SplitSeq(parameters, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
 		if strings.EqualFold(name, "boundary") {
-			return value, value != "" && !strings.HasPrefix(value, `"`)
+			return value, value != ""
 		}
 	}
 	return "", false
