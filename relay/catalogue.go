@@ -12,7 +12,7 @@ type API struct {
 	English string // WeChat's name for it, such as "addDraft"; "" if none is known
 	Chinese string
 
-	Body      BodyKind
+	Body      BodyKind // what WeChat's page says; callers may send another, or none
 	Answer    AnswerKind
 	Write     bool // it changes something at WeChat
 	Safe      bool // repeating it cannot change anything a second time

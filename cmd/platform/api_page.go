@@ -50,7 +50,11 @@ func printAPIPage(out io.Writer) error {
 
 // row is the API's row in docs/apis.md.
 func (v apiView) row() string {
-	return fmt.Sprintf("| `%s %s` | %s | `%s` | %s | %s |\n", v.Method, v.Path, v.name(), v.Scope, v.needs(), v.remarks())
+	name := v.name()
+	if v.Link != "" {
+		name = "[" + name + "](" + v.Link + ")"
+	}
+	return fmt.Sprintf("| `%s %s` | %s | `%s` | %s | %s |\n", v.Method, v.Path, name, v.Scope, v.needs(), v.remarks())
 }
 
 // needs is what the merchant must have granted, as docs/apis.md shows it.
