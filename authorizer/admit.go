@@ -12,6 +12,7 @@ import (
 type Need struct {
 	Scope    tenant.Scope
 	AnyOf    []wechat.PermissionSet // one of these must be granted; none means any authorization will do
+	Guessed  bool                   // AnyOf is not documented: it only explains a refusal of WeChat's
 	Official bool                   // an Official Account or a service account; not a mini program; WeChat decides whether it must be verified
 }
 
@@ -60,7 +61,7 @@ func (r *Registry) admitAfresh(ctx context.Context, a Authorizer, need Need) (Ad
 // read, it returns ErrUnread, and if it is not known which sets were granted, nil, so that WeChat
 // decides.
 func (n Need) metBy(a Authorizer) error {
-	granted := a.PermissionSets.HasAny(n.AnyOf)
+	granted := n.Guessed || a.PermissionSets.HasAny(n.AnyOf)
 	switch {
 	case a.ProfileAt.IsZero() && (n.Official || !granted):
 		return ErrUnread

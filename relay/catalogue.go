@@ -60,11 +60,11 @@ type Kind string
 
 // The kinds of accounts.
 const (
-	Subscription Kind = "official"
-	Service      Kind = "service"
-	MiniProgram  Kind = "miniprogram"
-	MiniGame     Kind = "minigame"
-	Store        Kind = "store"
+	Subscription   Kind = "official"
+	ServiceAccount Kind = "service"
+	MiniProgram    Kind = "miniprogram"
+	MiniGame       Kind = "minigame"
+	Store          Kind = "store"
 )
 
 // Verification says whether an account must be verified by WeChat.
@@ -100,11 +100,14 @@ const (
 	Unsure     Certainty = "unknown"
 )
 
-// Scope returns the scope that a call of the API needs.
+// Scope returns the scope that a call of the API needs: wechat:any if the catalogue does not list
+// it.
 func (a API) Scope() tenant.Scope {
 	switch {
 	case a.OperatorOnly:
 		return tenant.OperatorAPIs
+	case a.Family == "":
+		return tenant.WeChatAny
 	case a.Write:
 		return tenant.Scope(a.Family + ":write")
 	}

@@ -51,7 +51,7 @@ func TestEveryCellHasAKnownValue(t *testing.T) {
 			slices.Contains([]SetRule{Required, Guessed, AnySet, Unsupported, NotKnown}, a.Sets) &&
 			slices.Contains([]Certainty{Documented, Inferred, Unsure}, a.Certainty)
 		for _, kind := range a.Kinds {
-			known = known && slices.Contains([]Kind{Subscription, Service, MiniProgram, MiniGame, Store}, kind)
+			known = known && slices.Contains([]Kind{Subscription, ServiceAccount, MiniProgram, MiniGame, Store}, kind)
 		}
 		if !known || a.English+a.Chinese == "" {
 			t.Errorf("%s %s has an unknown value or no name: %+v", a.Method, a.Path, a)

@@ -5,3 +5,177 @@
 // clients with the scope wechat:any. It stores nothing: while SQL or Redis is unavailable it works
 // as long as package authorizer can admit the caller and has a token.
 package relay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"wxplatform/authorizer"
+	"wxplatform/wechat"
+)
+
+// Why a request is not relayed. None of them says that something was sent.
+var (
+	ErrUnknownAPI = errors.New("WeChat has no such API that is relayed")
+	ErrNotRelayed = errors.New("this API is never relayed, because it handles secrets of the platform")
+	// ErrLength says that a body of unknown length is too long to be kept and measured.
+	ErrLength = errors.New("the body has no Content-Length and is over 1 MiB")
+	// ErrTooLarge says that a body is over UploadLimit.
+	ErrTooLarge = errors.New("the body is over 100 MB")
+)
+
+// ErrUnknownOutcome says that WeChat may or may not have done what a call that writes asked for.
+var ErrUnknownOutcome = errors.New("it is not known whether WeChat acted")
+
+// MethodError says that an API has other methods than the one that was used.
+type MethodError struct{ Allowed []string }
+
+// Error names the methods.
+func (e *MethodError) Error() string {
+	return "the API is called with " + strings.Join(e.Allowed, " or ")
+}
+
+// RefusalError is a refusal of WeChat's with the whole answer, because some refusals have members
+// that a caller needs. It wraps the error that the refusal means.
+type RefusalError struct {
+	Answer wechat.Answer
+	err    error
+}
+
+// Error returns the text of the wrapped error.
+func (e *RefusalError) Error() string { return e.err.Error() }
+
+// Unwrap returns the wrapped error.
+func (e *RefusalError) Unwrap() error { return e.err }
+
+// Request is a call as its caller sent it.
+type Request struct {
+	API         API
+	Query       string // raw, without the token
+	ContentType string // "" if the caller sent none
+	Header      []wechat.Field
+	Body        []byte    // nil if there is none, or if it is an upload
+	Upload      io.Reader // a body that is too large to be kept, or nil
+	Length      int64     // of Upload
+}
+
+// Service relays calls to WeChat. It is safe for concurrent use.
+type Service struct {
+	authorizers *authorizer.Registry
+	catalogue   *Catalogue
+}
+
+// New makes a Service that relays the APIs of the catalogue with the tokens of authorizers.
+func New(authorizers *authorizer.Registry, catalogue *Catalogue) *Service {
+	return &Service{authorizers, catalogue}
+}
+
+// Find returns the API that a method and a path name. A path that the catalogue does not have, but
+// that is below one of its prefixes, is an API of no family, which writes and needs the scope
+// wechat:any. Find fails with ErrNotRelayed, ErrUnknownAPI or a *MethodError.
+func (s *Service) Find(method, path string) (API, error) {
+	c := s.catalogue
+	api, found := c.Find(method, path)
+	switch {
+	case c.Denied(path):
+		return API{}, ErrNotRelayed
+	case found:
+		return api, nil
+	case len(c.Methods(path)) > 0:
+		return API{}, &MethodError{c.Methods(path)}
+	case !c.Below(path):
+		return API{}, ErrUnknownAPI
+	case method != "GET" && method != "POST":
+		return API{}, &MethodError{[]string{"GET", "POST"}}
+	}
+	return API{Method: method, Path: path, Write: true, Body: RawBody, Answer: EitherAnswer, Sets: NotKnown, Certainty: Unsure}, nil
+}
+
+// Need is what the API requires of its caller and of the account. Only documented facts refuse a
+// call; a guess explains WeChat's refusal.
+func (a API) Need() authorizer.Need {
+	return authorizer.Need{Scope: a.Scope(), AnyOf: a.AnyOf, Guessed: a.Sets != Required, Official: a.onlyOfficial()}
+}
+
+// onlyOfficial reports whether WeChat's page says that mini programs do not have the API.
+func (a API) onlyOfficial() bool {
+	for _, kind := range a.Kinds {
+		if kind != Subscription && kind != ServiceAccount {
+			return false
+		}
+	}
+	return a.KindsSure && len(a.Kinds) > 0 && a.Certainty == Documented
+}
+
+// known reports whether the catalogue lists the API.
+func (a API) known() bool { return a.Family != "" || a.OperatorOnly }
+
+// streams reports whether a request or an answer of the API may be large or binary.
+func (a API) streams() bool {
+	return a.Body == MultipartBody || a.Body == RawBody || a.Answer == EitherAnswer
+}
+
+// Whole reports whether an API answers briefly and in one piece, and takes a short body.
+func (c *Catalogue) Whole(method, path string) bool {
+	api, found := c.Find(method, path)
+	return found && !api.streams()
+}
+
+// Call relays a request to WeChat, and returns WeChat's answer as it came. It fails like
+// authorizer.Registry.Begin and authorizer.Turn.Call, with wechat.ErrBody, with a *RefusalError, or
+// with ErrUnknownOutcome after a call that writes. If the answer has a Stream, the caller closes it
+// and then calls end; otherwise end has been called.
+func (s *Service) Call(ctx context.Context, a authorizer.Admitted, r Request) (answer wechat.Answer, end func(), err error) {
+	begin := s.authorizers.Begin
+	if r.API.streams() || r.Upload != nil {
+		begin = s.authorizers.BeginStream
+	}
+	t, err := begin(ctx, a)
+	if err != nil {
+		return wechat.Answer{}, func() {}, err
+	}
+	answer, err = t.Call(ctx, r.call())
+	if answer.Stream != nil && err == nil {
+		return answer, t.End, nil
+	}
+	t.End()
+	return answer, func() {}, r.meaning(answer, err)
+}
+
+// call describes the request to package wechat. A call that uses up a code is sent like an upload,
+// which is never repeated.
+func (r Request) call() wechat.Call {
+	call := wechat.Call{
+		Method: r.API.Method, Path: r.API.Path, Query: r.Query, Header: r.Header,
+		ContentType: r.ContentType, Body: r.Body, Upload: r.Upload, UploadLength: r.Length,
+		Streamed: r.API.streams() || r.Upload != nil, Repeatable: !r.API.Write && r.API.Safe && !r.API.SingleUse,
+	}
+	if r.ContentType == "" {
+		call.ContentType = wechat.NoContentType
+	}
+	if !r.API.known() {
+		call.Name = "uncatalogued"
+	}
+	if r.API.SingleUse && r.Body != nil {
+		call.Body, call.Upload, call.UploadLength, call.Streamed = nil, bytes.NewReader(r.Body), int64(len(r.Body)), true
+	}
+	return call
+}
+
+// meaning adds to a failed call what the caller needs: the whole refusal, or that a write may have
+// been done.
+func (r Request) meaning(answer wechat.Answer, err error) error {
+	switch {
+	case err == nil || errors.Is(err, wechat.ErrBody):
+		return err
+	case wechat.Refusal(err) != nil:
+		return &RefusalError{answer, err}
+	case wechat.MayHaveActed(err) && (r.API.Write || r.API.SingleUse):
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+	return err
+}

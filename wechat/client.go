@@ -72,7 +72,8 @@ func (c *Client) CloseIdle() {
 // Call is one request to WeChat. Query and Body are sent exactly as they are.
 type Call struct {
 	Method      string
-	Path        string // begins with "/", and is a constant of our code: logs and metrics show it
+	Path        string // begins with "/"
+	Name        string // what logs and metrics show, a constant of our code; "" means Path, which is one then
 	Query       string // raw, without "?" and without the token
 	As          Credential
 	Token       seal.Secret   // the kind that As names
@@ -105,6 +106,9 @@ type Call struct {
 	// required, the call succeeded, whatever status or errcode the answer has.
 	Once bool
 }
+
+// name returns what logs and metrics show of the call.
+func (c Call) name() string { return cmp.Or(c.Name, c.Path) }
 
 // JSON encodes v as a request's body. It panics if v cannot be encoded.
 func JSON(v any) []byte {
@@ -189,7 +193,7 @@ func (a Answer) DateAsSaid() time.Time {
 func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
 	began := time.Now()
 	a, err := c.do(ctx, call)
-	c.observer.called(call.Path, time.Since(began), err)
+	c.observer.called(call.name(), time.Since(began), err)
 	return a, err
 }
 
@@ -202,7 +206,7 @@ func codeOf(err error) Code {
 
 func (c *Client) do(ctx context.Context, call Call) (Answer, error) {
 	if err := cmp.Or(c.fault, call.check()); err != nil {
-		return Answer{}, &Error{path: call.Path, result: notSent, cause: err}
+		return Answer{}, &Error{path: call.name(), result: notSent, cause: err}
 	}
 	if call.isTransfer() {
 		return c.transfer(ctx, call)
@@ -216,9 +220,9 @@ func (c *Client) do(ctx context.Context, call Call) (Answer, error) {
 		a := Answer{Status: got.status, Header: got.header, Body: got.body}
 		return a, c.read(call, a)
 	case left:
-		return Answer{}, &Error{path: call.Path, result: unknown, cause: err}
+		return Answer{}, &Error{path: call.name(), result: unknown, cause: err}
 	default:
-		return Answer{}, &Error{path: call.Path, result: notSent, cause: err}
+		return Answer{}, &Error{path: call.name(), result: notSent, cause: err}
 	}
 }
 
@@ -277,7 +281,7 @@ func (c *Client) read(call Call, a Answer) error {
 	if len(a.Body) > answerLimit {
 		return unknownOutcome(call, "answer too large")
 	}
-	o, isObject := parseObject(a.Body, "", c.observer.oddIn(call.Path))
+	o, isObject := parseObject(a.Body, "", c.observer.oddIn(call.name()))
 	if isObject && call.Once && call.Read(o) == "" {
 		return nil
 	}
@@ -287,7 +291,7 @@ func (c *Client) read(call Call, a Answer) error {
 	code, stated := o.Int("errcode")
 	if code != 0 {
 		msg, _ := o.Text("errmsg")
-		return answered(call.Path, Code(code), msg)
+		return answered(call.name(), Code(code), msg)
 	}
 	return lacking(call, o, isObject, stated)
 }
@@ -311,5 +315,5 @@ func lacking(call Call, o Object, isObject, stated bool) error {
 }
 
 func unknownOutcome(call Call, why string) error {
-	return &Error{path: call.Path, result: unknown, cause: errors.New(why)}
+	return &Error{path: call.name(), result: unknown, cause: errors.New(why)}
 }

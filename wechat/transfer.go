@@ -63,13 +63,13 @@ func (c *Client) transfer(ctx context.Context, call Call) (Answer, error) {
 	}
 	if call.Upload != nil && call.UploadLength == 0 {
 		if err := endsHere(call.Upload); err != nil {
-			return Answer{}, &Error{path: call.Path, result: notSent, cause: err}
+			return Answer{}, &Error{path: call.name(), result: notSent, cause: err}
 		}
 		call.Upload, call.Body = nil, []byte{}
 	}
 	t, err := c.host.openTransfer(ctx, cmp.Or(call.Timeout, TransferPatience))
 	if err != nil {
-		return Answer{}, &Error{path: call.Path, result: notSent, cause: err}
+		return Answer{}, &Error{path: call.name(), result: notSent, cause: err}
 	}
 	n, err := t.Write(c.request(call, delivery{once: true}))
 	if err != nil {
@@ -78,11 +78,11 @@ func (c *Client) transfer(ctx context.Context, call Call) (Answer, error) {
 		if n == 0 && !isTLS(t.Conn) {
 			result = notSent
 		}
-		return Answer{}, &Error{path: call.Path, result: result, cause: err}
+		return Answer{}, &Error{path: call.name(), result: result, cause: err}
 	}
 	a, err := t.exchange(call)
 	if err != nil {
-		return a, &Error{path: call.Path, result: unknown, cause: t.failed(err)}
+		return a, &Error{path: call.name(), result: unknown, cause: t.failed(err)}
 	}
 	return c.readTransfer(call, a, t)
 }
@@ -96,11 +96,11 @@ func (c *Client) readTransfer(call Call, a Answer, t *transfer) (Answer, error) 
 	}
 	t.end(whole)
 	if a.Stream != nil {
-		return Answer{Status: a.Status, Header: a.Header}, &Error{path: call.Path, result: unknown, cause: errEarly}
+		return Answer{Status: a.Status, Header: a.Header}, &Error{path: call.name(), result: unknown, cause: errEarly}
 	}
 	err := c.read(call, a)
 	if err == nil && !whole {
-		err = &Error{path: call.Path, result: unknown, cause: errEarly}
+		err = &Error{path: call.name(), result: unknown, cause: errEarly}
 	}
 	return a, err
 }

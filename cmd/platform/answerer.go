@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
 
 	"wxplatform/internal/requestlog"
+	"wxplatform/relay"
 	"wxplatform/wechat"
 )
 
@@ -33,17 +36,18 @@ func answerError(err error, c echo.Context) {
 }
 
 // answerLikeWeChat writes an error as WeChat does, for callers whose WeChat SDK expects that: HTTP
-// 200 with an errcode and an errmsg. SDKs do not read the body of another status.
+// 200 with an errcode and an errmsg. SDKs do not read the body of another status. A refusal of
+// WeChat's that is the caller's business is handed on byte for byte.
 func answerLikeWeChat(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
 	p := problemOf(err)
 	logProblem(c, p, err)
-	body, fault := json.Marshal(wechatRefusal{int(errcodeOf(p, wechat.Refused(err))), p.title + " (" + p.slug + ")"})
+	body, fault := sdkAnswer(p, err, c)
 	if fault == nil {
 		c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-		fault = c.JSONBlob(http.StatusOK, body)
+		fault = c.Blob(http.StatusOK, "application/json; encoding=utf-8", body)
 	}
 	if fault != nil {
 		requestlog.Add(c.Request().Context(), "error", "the answer could not be written")
@@ -55,23 +59,78 @@ type wechatRefusal struct {
 	Message string `json:"errmsg"`
 }
 
-// errcodeOf is what an SDK is told of an error with the problem type p, where WeChat refused with
-// the given code, or 0. An SDK fetches a new token on 40001, so 40001 is kept for a JWT that a new
-// one replaces. WeChat's own refusals keep their code, except those of an authorizer's token, which
-// the SDK does not have. A tenant that uses more than its share is told what WeChat says to an
-// account that calls too often, because SDKs wait then. Everything else is the problem's HTTP
-// status, which no code of WeChat's is.
-func errcodeOf(p problemType, refused wechat.Code) wechat.Code {
-	if p.status == http.StatusUnauthorized {
-		return wechat.InvalidCredential
+func sdkAnswer(p problemType, err error, c echo.Context) ([]byte, error) {
+	code := errcodeOf(p, wechat.Refused(err))
+	var refused *relay.RefusalError
+	if errors.As(err, &refused) && code == wechat.Refused(err) && readable(refused.Answer.Body) {
+		return refused.Answer.Body, nil
 	}
-	if p.slug == tenantLimit.slug {
-		return wechat.MinuteQuota
+	message := p.title + " (" + p.slug + ")"
+	if more := detail(err); more != "" {
+		message += ": " + more
+	}
+	if method := (*relay.MethodError)(nil); errors.As(err, &method) && method.Allowed[0] == http.MethodGet {
+		code = needsGet
+	}
+	return json.Marshal(wechatRefusal{int(code), message + " rid: " + requestlog.ID(c.Request().Context())})
+}
+
+// readable reports whether every SDK reads a body: some fail at control characters between tokens.
+func readable(body []byte) bool {
+	return json.Valid(body) && !bytes.ContainsFunc(body, func(r rune) bool { return r < ' ' })
+}
+
+// The codes of WeChat's that the platform's own errors are answered with, besides those that
+// package wechat names.
+const (
+	withdrawn     = wechat.NotAuthorized
+	lacksRight    = wechat.Unauthorized
+	unknownResult = wechat.Code(-1000)
+	badParameter  = wechat.Code(40035)
+	badURL        = wechat.Code(40066)
+	needsGet      = wechat.Code(43001)
+	needsPost     = wechat.Code(43002)
+	tooLarge      = wechat.Code(45001)
+)
+
+// errcodes says what an SDK is told of each problem type that is not WeChat's own refusal. SDKs get
+// a new token on 40001, so it stands only where a new JWT helps, or where the token call refuses.
+// They repeat on -1, so it stands only where nothing was sent, or where a read failed. They wait on
+// 45011.
+var errcodes = map[string]wechat.Code{
+	"invalid-token": wechat.InvalidCredential, "token-expired": wechat.InvalidCredential,
+	"insufficient-scope": lacksRight, "tenant-suspended": lacksRight, "unknown-authorizer": lacksRight,
+	"permission-set-missing": lacksRight, "account-not-eligible": lacksRight, "api-not-relayed": lacksRight,
+	"authorization-revoked": withdrawn, "reauthorization-required": withdrawn,
+	"tenant-limit": wechat.MinuteQuota, "overloaded": wechat.MinuteQuota,
+	"wechat-unavailable": wechat.Busy, "unavailable": wechat.Busy, "platform-misconfigured": wechat.Busy,
+	"outcome-unknown": unknownResult, "token-rejected": unknownResult, "internal-error": unknownResult,
+	"caller-left":     unknownResult,
+	"invalid-request": badParameter, "wrong-content-type": badParameter, "length-required": badParameter,
+	"too-large": tooLarge, "unknown-api": badURL, "not-found": badURL, "method-not-allowed": needsPost,
+}
+
+// errcodeOf is what an SDK is told of an error with the problem type p, where WeChat refused with
+// the given code, or 0. A refusal that only names what WeChat says keeps its code.
+func errcodeOf(p problemType, refused wechat.Code) wechat.Code {
+	if code, ours := errcodes[p.slug]; ours {
+		return code
 	}
 	switch refused {
 	case 0, wechat.InvalidCredential, wechat.InvalidToken, wechat.TokenExpired:
-		return wechat.Code(p.status)
+		return sessionCode(p)
 	default:
 		return refused
 	}
+}
+
+// sessionCode is WeChat's code for a problem type that WeChat did not answer itself.
+func sessionCode(p problemType) wechat.Code {
+	switch p.slug {
+	case "wechat-quota":
+		return wechat.MinuteQuota
+	case servedByOther.slug:
+		return wechat.ServedByAnother
+	}
+	return unknownResult
 }

@@ -86,7 +86,7 @@ func TestEverySourceOfTheCredentialGoesWithEveryAnswerer(t *testing.T) {
 				if name != "wechat" {
 					wantsProblem(t, path+" "+what, got, want)
 				} else {
-					wantsErrcode(t, path+" "+what, got, map[int]int{401: 40001, 404: 404}[want.status])
+					wantsErrcode(t, path+" "+what, got, map[int]int{401: 40001, 404: 48001}[want.status])
 				}
 			}
 		}
@@ -126,15 +126,15 @@ func TestTheErrcodeOfAnError(t *testing.T) {
 	}{
 		{tenant.ErrNoToken, 0, 40001},
 		{tenant.ErrTokenExpired, 0, 40001},
-		{tenant.ErrSuspended, 0, 403},
-		{authorizer.ErrRevoked, 0, 410},
-		{db.ErrUnavailable, 0, 503},
-		{session.ErrUnknownOutcome, 0, 504},
+		{tenant.ErrSuspended, 0, 48001},
+		{authorizer.ErrRevoked, 0, 61003},
+		{db.ErrUnavailable, 0, -1},
+		{session.ErrUnknownOutcome, 0, -1000},
 		{session.ErrServedByAnother, 65400, 65400},
 		{authorizer.ErrRevoked, 61003, 61003},
-		{authorizer.ErrRejected, wechat.InvalidCredential, 502},
-		{authorizer.ErrRejected, wechat.InvalidToken, 502},
-		{authorizer.ErrRejected, wechat.TokenExpired, 502},
+		{authorizer.ErrRejected, wechat.InvalidCredential, -1000},
+		{authorizer.ErrRejected, wechat.InvalidToken, -1000},
+		{authorizer.ErrRejected, wechat.TokenExpired, -1000},
 	} {
 		if got := errcodeOf(problemOf(c.err), c.refused); got != c.want {
 			t.Errorf("%v with %d: got %d, want %d", c.err, c.refused, got, c.want)

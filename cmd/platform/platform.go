@@ -25,6 +25,7 @@ import (
 	"wxplatform/migrations"
 	"wxplatform/quota"
 	"wxplatform/reconcile"
+	"wxplatform/relay"
 	"wxplatform/session"
 	"wxplatform/tenant"
 	"wxplatform/token"
@@ -65,8 +66,10 @@ type platform struct {
 	ring     *seal.Ring
 	health   health
 	surplus  *surplusBytes
-	problems *prometheus.CounterVec
-	overload *overload
+	// catalogue lists WeChat's APIs without those that the operator switched off.
+	catalogue *relay.Catalogue
+	problems  *prometheus.CounterVec
+	overload  *overload
 }
 
 // stores are the token stores, which metrics, doctor and reseal read, too.
@@ -76,7 +79,7 @@ type stores struct{ component, authorizer *token.Store }
 // (docs/design.md, "Packages"). It fails if the database is unreachable; Redis may be down. The
 // caller closes the platform.
 func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
-	p := &platform{log: log, metrics: prometheus.NewRegistry(), ring: c.ring, pprof: c.pprof, overload: newOverload()}
+	p := &platform{log: log, metrics: prometheus.NewRegistry(), ring: c.ring, pprof: c.pprof, overload: newOverload(), catalogue: c.catalogue}
 	newUnopenedValues(log, p.metrics, c.ring)
 	if err := p.open(ctx, c); err != nil {
 		return nil, errors.Join(err, p.close())
@@ -89,7 +92,7 @@ func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
 		return nil, errors.Join(err, p.close())
 	}
 	p.wirePackages(c)
-	p.front = plainhttp.New(p.server(p.public()), answersWhole, publicConnections(openFiles()))
+	p.front = plainhttp.New(p.server(p.public()), p.answersWhole, publicConnections(openFiles()))
 	p.measure()
 	return p, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"wxplatform/internal/strict"
 	"wxplatform/invitation"
 	"wxplatform/quota"
+	"wxplatform/relay"
 	"wxplatform/session"
 	"wxplatform/share"
 	"wxplatform/tenant"
@@ -67,6 +69,10 @@ func detail(err error) string {
 		return "Send fewer requests a second."
 	case errors.Is(err, share.ErrOver):
 		return "Too many calls of this tenant or this account wait for WeChat. Send the next one when one of them has been answered."
+	case errors.Is(err, relay.ErrUnknownOutcome):
+		return "WeChat may have done it. Look before you send it again."
+	case errors.Is(err, relay.ErrLength):
+		return "WeChat takes no chunked body. Send one over 1 MiB with its Content-Length."
 	case errors.Is(err, session.ErrUnknownOutcome):
 		return "Check with getsession before you retry: a blind retry could close a new session."
 	}
@@ -90,6 +96,10 @@ func more(err error) map[string]any {
 		if refusal.RID != "" {
 			members["rid"] = refusal.RID
 		}
+	}
+	var relayed *relay.RefusalError
+	if errors.As(err, &relayed) && json.Valid(relayed.Answer.Body) {
+		members["wechat"] = json.RawMessage(relayed.Answer.Body)
 	}
 	return members
 }

@@ -16,6 +16,7 @@ import (
 	"wxplatform/internal/strict"
 	"wxplatform/invitation"
 	"wxplatform/quota"
+	"wxplatform/relay"
 	"wxplatform/session"
 	"wxplatform/share"
 	"wxplatform/tenant"
@@ -45,6 +46,8 @@ var (
 		title: "The tenant or the account uses more than its share", retryable: true}
 	overloaded = problemType{status: 503, slug: "overloaded",
 		title: "Too many requests are in flight", retryable: true}
+	methodNotAllowed = problemType{status: 405, slug: "method-not-allowed",
+		title: "The route does not support this method"}
 	unavailable = problemType{status: 503, slug: "unavailable",
 		title: "Temporarily unavailable", retryable: true}
 )
@@ -91,7 +94,15 @@ var ownRules = []problemRule{
 	{isA[*authorizer.PermissionError], problemType{status: 403, slug: "permission-set-missing",
 		title: "The merchant granted none of the required permission sets"}},
 
-	{is(strict.ErrTooLarge), problemType{status: 413, slug: "too-large",
+	{is(relay.ErrUnknownAPI), problemType{status: 404, slug: "unknown-api",
+		title: "WeChat has no such API that is relayed"}},
+	{is(relay.ErrNotRelayed), problemType{status: 403, slug: "api-not-relayed",
+		title: "This API is never relayed"}},
+	{isA[*relay.MethodError], methodNotAllowed},
+	{is(relay.ErrLength), problemType{status: 411, slug: "length-required",
+		title: "The body needs a Content-Length"}},
+	{is(wechat.ErrBody), invalidRequest},
+	{is(strict.ErrTooLarge, relay.ErrTooLarge), problemType{status: 413, slug: "too-large",
 		title: "The body is too large"}},
 	{is(strict.ErrContentType), problemType{status: 415, slug: "wrong-content-type",
 		title: "The body must be application/json"}},
@@ -109,13 +120,13 @@ var ownRules = []problemRule{
 		title: "Not an authentic push from WeChat"}},
 
 	{is(session.ErrServedByAnother), servedByOther},
-	{is(session.ErrUnknownOutcome), problemType{status: 504, slug: "outcome-unknown",
+	{is(session.ErrUnknownOutcome, relay.ErrUnknownOutcome), problemType{status: 504, slug: "outcome-unknown",
 		title: "It is unknown whether WeChat acted"}},
 	{is(session.ErrStillOpen), wechatUnavailable},
 
 	{is(authorizer.ErrRejected), problemType{status: 502, slug: "token-rejected",
 		title: "WeChat rejects even the newest access token", alarm: true}},
-	{is(authorizer.ErrAlone), wechatUnavailable},
+	{is(authorizer.ErrAlone, authorizer.ErrTokenReplaced), wechatUnavailable},
 	{isQuota, problemType{status: 429, slug: "wechat-quota",
 		title: "WeChat's quota is used up", retryable: true}},
 	{isPaused, misconfigured},
@@ -164,13 +175,14 @@ func kfRules() (rules []problemRule) {
 var generalRules = []problemRule{
 	{is(db.ErrUnavailable), unavailable},
 	{is(authorizer.ErrNoToken), wechatUnavailable},
+	{faultsRequest, problemType{status: 422, slug: "wechat-refused",
+		title: "WeChat refused the request"}},
 	{func(err error) bool { return wechat.Refusal(err) != nil }, problemType{status: 502, slug: "wechat-refused",
 		title: "WeChat refused the request"}},
 	{func(err error) bool { return wechat.NotSent(err) || wechat.MayHaveActed(err) }, wechatUnavailable},
 	{is(context.DeadlineExceeded, mirror.ErrClosed), unavailable}, // waited too long for another request's result
 	{isEcho(http.StatusNotFound), problemType{status: 404, slug: "not-found", title: "No such route"}},
-	{isEcho(http.StatusMethodNotAllowed), problemType{status: 405, slug: "method-not-allowed",
-		title: "The route does not support this method"}},
+	{isEcho(http.StatusMethodNotAllowed), methodNotAllowed},
 }
 
 func withAlarm(p problemType) problemType {
@@ -194,6 +206,17 @@ func isA[T error](err error) bool {
 // refusedWith matches WeChat's refusals with one of codes.
 func refusedWith(codes ...wechat.Code) func(error) bool {
 	return func(err error) bool { return slices.Contains(codes, wechat.Refused(err)) }
+}
+
+// faultsRequest matches WeChat's refusals of a relayed request that are about the request itself,
+// and not about tokens (40001, 40013, 40014, 40125, 40164, 41001, 41002, 41004, 42xxx), the account
+// or the component (48xxx, 50xxx, 61xxx). Callers must not take those for an outage.
+func faultsRequest(err error) bool {
+	code := wechat.Refused(err)
+	if !isA[*relay.RefusalError](err) || slices.Contains([]wechat.Code{40001, 40013, 40014, 40125, 40164, 41001, 41002, 41004}, code) {
+		return false
+	}
+	return code >= 40000 && !slices.Contains([]wechat.Code{42, 48, 50, 61}, code/1000)
 }
 
 // isEcho matches Echo's own errors of that status.

@@ -21,13 +21,18 @@ func (p *platform) public() http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = p.countProblems(answerError)
+	e.Pre(p.sdkPath)
 	e.Use(p.requests.Middleware, p.overload.middleware, plainPath)
 	gate := tenant.Gate{Tenants: p.tenants}
 	authorizers := &authorizer.Handler{Authorizers: p.authorizers, Gate: gate}
 	p.tenants.Routes(e)
 	relay.TokenHandler{Tenants: p.tenants, Authorizers: p.authorizers}.Routes(e)
 	authorizers.Routes(e)
-	session.Handler{Service: p.sessions, Authorizers: authorizers}.Routes(e)
+	likeWeChat := answeredBy(answerLikeWeChat)
+	relay.Handler{Service: relay.New(p.authorizers, p.catalogue), Authorizers: p.authorizers, Tenants: p.tenants}.Routes(e, likeWeChat)
+	sessions := session.Handler{Service: p.sessions, Authorizers: authorizers}
+	sessions.Routes(e)
+	sessions.DropInRoutes(e, relay.DropInGate(p.authorizers, p.tenants), likeWeChat)
 	invitation.Handler{Service: p.invitations, Gate: gate}.Routes(e)
 	inbox.Handler{Inbox: p.inbox}.Routes(e)
 	return e
@@ -37,8 +42,30 @@ func (p *platform) public() http.Handler {
 // that plainhttp can serve them. All others are net/http's, as any that streams or flushes must be.
 var wholeRoutes = []string{"/oauth/token", "/v1/authorizers", "/v1/invitations", "/wechat/"}
 
-func answersWhole(r *http.Request) bool {
-	return slices.ContainsFunc(wholeRoutes, func(begins string) bool { return strings.HasPrefix(r.URL.Path, begins) })
+// answersWhole reports whether plainhttp may serve r.
+func (p *platform) answersWhole(r *http.Request) bool {
+	path := r.URL.Path
+	if below, native := strings.CutPrefix(path, "/v1/authorizers/"); native {
+		_, rest, relayed := strings.Cut(below, "/")
+		return !relayed || p.catalogue.Whole(r.Method, "/"+rest)
+	}
+	return p.catalogue.Whole(r.Method, path) ||
+		slices.ContainsFunc(wholeRoutes, func(begins string) bool { return strings.HasPrefix(path, begins) })
+}
+
+// sdkPath takes a doubled slash at the beginning of one of WeChat's paths as one, and ignores a
+// slash at its end: some SDKs put the host name in front of a path with a slash too many. It does
+// not redirect, because SDKs do not follow.
+func (p *platform) sdkPath(next echo.HandlerFunc) echo.HandlerFunc {
+	roots := p.catalogue.Roots()
+	return func(c echo.Context) error {
+		u := c.Request().URL
+		path := "/" + strings.Trim(u.Path, "/")
+		if path != u.Path && u.RawPath == "" && slices.ContainsFunc(roots, func(root string) bool { return strings.HasPrefix(path, root+"/") }) {
+			u.Path = path
+		}
+		return next(c)
+	}
 }
 
 // plainPath refuses paths that two readers could understand differently. No route and no id, ours

@@ -35,10 +35,8 @@ type request struct {
 	OpenID             wechat.OpenID    `json:"openid"`
 	ToUser             wechat.OpenID    `json:"touser"`
 	MsgType            string           `json:"msgtype"`
-	Text               struct {
-		Content string `json:"content"`
-	} `json:"text"`
-	CustomService struct {
+	Text               messageText      `json:"text"`
+	CustomService      struct {
 		KFAccount wechat.KFAccount `json:"kf_account"`
 	} `json:"customservice"`
 }
@@ -59,6 +57,23 @@ type call struct {
 	appID   wechat.AppID // of the authorizer that it is about, if any
 	account *account     // the owner of its access token
 	fault   string       // the fault that struck it
+}
+
+// messageText is the text of a message. Calls about sessions may have a plain string there, which
+// is not looked at.
+type messageText struct{ Content string }
+
+// UnmarshalJSON reads {"content":"…"}, or ignores a string.
+func (t *messageText) UnmarshalJSON(text []byte) error {
+	if bytes.HasPrefix(text, []byte(`"`)) {
+		return nil
+	}
+	var object struct {
+		Content string `json:"content"`
+	}
+	err := json.Unmarshal(text, &object)
+	t.Content = object.Content
+	return err
 }
 
 func (s *Sim) serveAPI(w http.ResponseWriter, r *http.Request) {

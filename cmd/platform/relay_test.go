@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"mime/multipart"
+	"net/url"
+	"strings"
+	"testing"
+
+	"wxplatform/wechat"
+	"wxplatform/wechat/wechatsim"
+)
+
+// sdkJWT returns a JWT that an SDK got for the account.
+func (w *world) sdkJWT(appid wechat.AppID) string {
+	w.t.Helper()
+	return w.givenSDK("token", w.sdkToken(appid, w.clientSecret()))
+}
+
+// form returns a multipart body with a file, and its Content-Type.
+func form(t *testing.T, file []byte) (body, contentType string) {
+	t.Helper()
+	var text bytes.Buffer
+	writer := multipart.NewWriter(&text)
+	part, err := writer.CreateFormFile("media", "a.jpg")
+	if err == nil {
+		_, err = part.Write(file)
+	}
+	if err == nil {
+		err = writer.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text.String(), writer.FormDataContentType()
+}
+
+func TestAFileComesBackAsItWasSentThroughEitherDoor(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1", "11")
+	jwt := w.sdkJWT(service)
+	for _, size := range []int{1000, 700 << 10} { // kept, and streamed
+		file := make([]byte, size)
+		_, _ = rand.Read(file)
+		body, contentType := form(t, file)
+		native := "/v1/authorizers/" + string(service)
+		bearer := map[string]string{"Content-Type": contentType, "Authorization": "Bearer " + w.jwt}
+		answers := map[string]reply{
+			"native":  w.raw("POST", native+"/cgi-bin/media/upload?type=image", bearer, body),
+			"drop-in": w.raw("POST", "/cgi-bin/media/upload?access_token="+jwt+"&type=image", map[string]string{"Content-Type": contentType}, body),
+		}
+		for door, answer := range answers {
+			id := answer.field("media_id")
+			if answer.status != 200 || id == "" {
+				t.Fatalf("%s: got %d %s, want a media_id", door, answer.status, answer.body)
+			}
+			query := "?media_id=" + url.QueryEscape(id)
+			for other, got := range map[string]reply{
+				"native":  w.raw("GET", native+"/cgi-bin/media/get"+query, bearer, ""),
+				"drop-in": w.raw("GET", "/cgi-bin/media/get"+query+"&access_token="+jwt, nil, ""),
+			} {
+				if got.status != 200 || !bytes.Equal(got.body, file) || got.header.Get("Content-Type") != "image/jpeg" {
+					t.Errorf("%s of %s: got %d, %s and %d bytes, want the %d bytes of an image", other, door, got.status, got.header.Get("Content-Type"), len(got.body), len(file))
+				}
+			}
+		}
+	}
+}
+
+func TestAnSDKClosesASessionAtWeChatsPath(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	w.open(kfAccount)
+	body := `{"kf_account":"` + string(kfAccount) + `","openid":"` + string(customer) + `","text":"再见 <&>"}` + "\n"
+	path := "/customservice/kfsession/close?access_token=" + w.sdkJWT(service)
+	for i, want := range []string{"0", "65413"} {
+		answer := w.raw("POST", "/"+path, nil, body)
+		if answer.status != 200 || answer.field("errcode") != want {
+			t.Errorf("close %d: got %d %s, want %s", i+1, answer.status, answer.body, want)
+		}
+	}
+}
+
+func TestAnSDKIsToldWhyACallIsNotRelayed(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "11")
+	jwt := w.sdkJWT(service)
+	for what, c := range map[string]struct{ method, path, code string }{
+		"no token":         {"GET", "/cgi-bin/menu/get", "40001"},
+		"garbage":          {"GET", "/cgi-bin/menu/get?access_token=garbage", "40001"},
+		"a WeChat token":   {"GET", "/cgi-bin/menu/get?access_token=86_" + strings.Repeat("x", 130), "40001"},
+		"twice":            {"GET", "/cgi-bin/menu/get?access_token=" + jwt + "&access_token=" + jwt, "40001"},
+		"bound to nothing": {"GET", "/cgi-bin/menu/get?access_token=" + w.jwt, "48001"},
+		"no permission":    {"POST", "/customservice/kfsession/close?access_token=" + jwt, "48001"},
+		"never relayed":    {"POST", "/cgi-bin/component/api_query_auth?access_token=" + jwt, "48001"},
+		"an appsecret":     {"POST", "/cgi-bin/clear_quota/v2?access_token=" + jwt, "48001"},
+		"operator only":    {"POST", "/cgi-bin/clear_quota?access_token=" + jwt, "48001"},
+		"not listed":       {"POST", "/cgi-bin/nonsense/add?access_token=" + jwt, "48001"},
+		"POST for GET":     {"POST", "/cgi-bin/media/get?access_token=" + jwt, "43001"},
+		"GET for POST":     {"GET", "/cgi-bin/media/upload?access_token=" + jwt, "43002"},
+		"hidden token":     {"GET", "/cgi-bin/media/get?access_token=" + jwt + "&a=1;Access%5Ftoken=x", "40001"},
+		"in another case":  {"GET", "/cgi-bin/media/get?access_token=" + jwt + "&ACCESS%255Ftoken=x", "40035"},
+	} {
+		w.refusedSDK(what, w.raw(c.method, c.path, nil, ""), c.code)
+	}
+}
+
+func TestARelayedRefusalKeepsWhatWeChatSaid(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1", "7")
+	w.sim.Fault(wechatsim.Fault{Path: "/cgi-bin/message/custom/send", Body: `{"errcode":45065,"errmsg":"clientmsgid exist","msg_id":1234567890123456789}`, Count: 2})
+	answer := w.ask("POST", "/v1/authorizers/"+string(service)+"/cgi-bin/message/custom/send", `{"touser":"o<&>","msgtype":"text","text":{"content":"你好"}}`)
+	var said struct {
+		Type   string          `json:"type"`
+		WeChat json.RawMessage `json:"wechat"`
+	}
+	if err := json.Unmarshal(answer.body, &said); err != nil || answer.status != 422 || !strings.Contains(string(said.WeChat), `"msg_id":1234567890123456789`) {
+		t.Errorf("native: got %d %s, want 422 with WeChat's answer", answer.status, answer.body)
+	}
+	again := w.raw("POST", "/cgi-bin/message/custom/send?access_token="+w.sdkJWT(service), nil, `{"touser":"o"}`)
+	if want := `{"errcode":45065,"errmsg":"clientmsgid exist","msg_id":1234567890123456789}`; string(again.body) != want {
+		t.Errorf("drop-in: got %s, want %s", again.body, want)
+	}
+}
+
+func TestTheNativeDoorSaysWhyACallIsNotRelayed(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "11")
+	for path, slug := range map[string]string{
+		"GET /cgi-bin/media/get?access_token=x":       "invalid-request",
+		"GET /cgi-bin/media/get?a=1;acces%73_token=x": "invalid-request",
+		"POST /cgi-bin/media/get":                     "method-not-allowed",
+		"POST /cgi-bin/component/api_component_token": "api-not-relayed",
+		"POST /sns/jscode2session":                    "api-not-relayed",
+		"GET /cgi-bin/nonsense":                       "insufficient-scope",
+		"GET /elsewhere/nonsense":                     "unknown-api",
+		"POST /customservice/kfsession/close":         "permission-set-missing",
+		"GET /cgi-bin//media/get":                     "invalid-request",
+		"GET /cgi-bin/../v1/authorizers":              "invalid-request",
+		"GET /cgi-bin/media%2Fget":                    "invalid-request",
+	} {
+		method, path, _ := strings.Cut(path, " ")
+		answer := w.ask(method, "/v1/authorizers/"+string(service)+path, "")
+		if !strings.HasSuffix(answer.field("type"), slug) {
+			t.Errorf("%s %s: got %d %s, want %s", method, path, answer.status, answer.body, slug)
+		}
+	}
+}
