@@ -78,7 +78,7 @@ func TestDoctorSaysWhatToDo(t *testing.T) {
 	w.exec(`INSERT INTO refresh_days (day, sent) VALUES ($1, 2) ON CONFLICT (day) DO UPDATE SET sent = 2`, wechat.Day(time.Now()).UnixMilli())
 	other := httptest.NewServer(http.NotFoundHandler())
 	defer other.Close()
-	gone := freePort(t)
+	const gone = nobody
 	for name, c := range map[string]struct {
 		settings           map[string]string
 		check, level, text string

@@ -21,7 +21,7 @@ func (p *platform) degraded(text string) bool {
 func TestReadySaysWhatIsAwayAndSinceWhen(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
-	w.env["PLATFORM_REDIS_URL"] = "redis://" + freePort(t)
+	w.env["PLATFORM_REDIS_URL"] = "redis://" + nobody
 	p := fresh(t, w)
 	if !p.degraded("Redis has been unreachable since ") {
 		t.Errorf("got %+v, want Redis away", p.ready(anyContext))

@@ -20,7 +20,7 @@ func (w *world) spoken(text string) []*http.Response {
 		w.t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := io.WriteString(conn, text); err != nil {
 		return nil // it was hung up on in the middle
 	}
