@@ -122,7 +122,7 @@ func (a API) streams() bool {
 // Whole reports whether an API answers briefly and in one piece, and takes a short body.
 func (c *Catalogue) Whole(method, path string) bool {
 	api, found := c.Find(method, path)
-	return found && !api.streams()
+	return found && !api.streams() && !api.SingleUse
 }
 
 // Call relays a request to WeChat, and returns WeChat's answer as it came. It fails like
