@@ -149,8 +149,9 @@ func setScopes(ctx context.Context, q db.Querier, owner ID, id ClientID, scopes 
 func rotateSecret(ctx context.Context, q db.Querier, c credential, hash string) error {
 	rows, err := db.Exec(ctx, q, `
 		UPDATE clients
-		SET secret_hash = $3, old_secret_hash = secret_hash, old_secret_until = $4
-		WHERE id = $1 AND secret_hash = $2`, string(c.ID), c.SecretHash, hash, db.Stamp(c.OldSecretUntil))
+		SET secret_hash = $4, old_secret_hash = secret_hash, old_secret_until = $5
+		WHERE tenant = $1 AND id = $2 AND secret_hash = $3`,
+		string(c.Tenant), string(c.ID), c.SecretHash, hash, db.Stamp(c.OldSecretUntil))
 	return found(rows, err, fmt.Errorf("%w: the secret was rotated meanwhile", ErrInvalid))
 }
 
