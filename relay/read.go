@@ -34,7 +34,8 @@ func read(request *http.Request, api API, query string) (Request, error) {
 	if err := checkQuery(query); err != nil {
 		return Request{}, err
 	}
-	return r, r.readBody(request)
+	err = r.readBody(request)
+	return r, err
 }
 
 // readBody keeps a short body. A longer one is handed on while it is read.
