@@ -26,7 +26,7 @@ type tokenAnswer struct {
 	ExpiresIn   int    `json:"expires_in"`
 }
 
-type tokenRefused struct {
+type refusal struct {
 	Code    wechat.Code `json:"errcode"`
 	Message string      `json:"errmsg"`
 }
@@ -53,16 +53,25 @@ func refuseToken(c echo.Context, err error) error {
 	code, message := tokenRefusal(err)
 	requestlog.Add(ctx, "errcode", int(code))
 	requestlog.Add(ctx, "error", err.Error())
-	return answerSDK(c, tokenRefused{code, message + " rid: " + requestlog.ID(ctx)})
+	return Refuse(c, code, message)
 }
 
-// answerSDK answers with JSON as WeChat does: always status 200, and without the line break that
-// encoding/json's encoder adds, which one SDK cannot read.
+// Refuse answers an SDK with an errcode and an errmsg, which ends with the request's id.
+func Refuse(c echo.Context, code wechat.Code, message string) error {
+	return answerSDK(c, refusal{code, message + " rid: " + requestlog.ID(c.Request().Context())})
+}
+
 func answerSDK(c echo.Context, answer any) error {
 	body, err := json.Marshal(answer)
 	if err != nil {
 		return err
 	}
+	return AnswerLikeWeChat(c, body)
+}
+
+// AnswerLikeWeChat answers an SDK with JSON as WeChat does: always with status 200. body has no
+// line break, because one SDK cannot read that.
+func AnswerLikeWeChat(c echo.Context, body []byte) error {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
 	return c.Blob(http.StatusOK, wechatJSON, body)
 }

@@ -44,26 +44,16 @@ func answerLikeWeChat(err error, c echo.Context) {
 	}
 	p := problemOf(err)
 	logProblem(c, p, err)
-	body, fault := sdkAnswer(p, err, c)
-	if fault == nil {
-		c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-		fault = c.Blob(http.StatusOK, "application/json; encoding=utf-8", body)
-	}
-	if fault != nil {
+	if fault := answerSDK(p, err, c); fault != nil {
 		requestlog.Add(c.Request().Context(), "error", "the answer could not be written")
 	}
 }
 
-type wechatRefusal struct {
-	Code    int    `json:"errcode"`
-	Message string `json:"errmsg"`
-}
-
-func sdkAnswer(p problemType, err error, c echo.Context) ([]byte, error) {
+func answerSDK(p problemType, err error, c echo.Context) error {
 	code := errcodeOf(p, wechat.Refused(err))
 	var refused *relay.RefusalError
 	if errors.As(err, &refused) && code == wechat.Refused(err) && readable(refused.Answer.Body) {
-		return refused.Answer.Body, nil
+		return relay.AnswerLikeWeChat(c, refused.Answer.Body)
 	}
 	message := p.title + " (" + p.slug + ")"
 	if more := detail(err); more != "" {
@@ -72,7 +62,7 @@ func sdkAnswer(p problemType, err error, c echo.Context) ([]byte, error) {
 	if method := (*relay.MethodError)(nil); errors.As(err, &method) && method.Allowed[0] == http.MethodGet {
 		code = needsGet
 	}
-	return json.Marshal(wechatRefusal{int(code), message + " rid: " + requestlog.ID(c.Request().Context())})
+	return relay.Refuse(c, code, message)
 }
 
 // readable reports whether every SDK reads a body: some fail at control characters between tokens.
@@ -110,27 +100,22 @@ var errcodes = map[string]wechat.Code{
 	"too-large": tooLarge, "unknown-api": badURL, "not-found": badURL, "method-not-allowed": needsPost,
 }
 
+// unsaid are the codes of problem types that have WeChat's own code, unless the platform found out
+// without WeChat.
+var unsaid = map[string]wechat.Code{"wechat-quota": wechat.MinuteQuota, servedByOther.slug: wechat.ServedByAnother}
+
 // errcodeOf is what an SDK is told of an error with the problem type p, where WeChat refused with
-// the given code, or 0. A refusal that only names what WeChat says keeps its code.
+// the given code, or 0. A refusal of WeChat's that the platform does not interpret keeps its code.
 func errcodeOf(p problemType, refused wechat.Code) wechat.Code {
 	if code, ours := errcodes[p.slug]; ours {
 		return code
 	}
+	if code, known := unsaid[p.slug]; known && refused == 0 {
+		return code
+	}
 	switch refused {
 	case 0, wechat.InvalidCredential, wechat.InvalidToken, wechat.TokenExpired:
-		return sessionCode(p)
-	default:
-		return refused
+		return unknownResult
 	}
-}
-
-// sessionCode is WeChat's code for a problem type that WeChat did not answer itself.
-func sessionCode(p problemType) wechat.Code {
-	switch p.slug {
-	case "wechat-quota":
-		return wechat.MinuteQuota
-	case servedByOther.slug:
-		return wechat.ServedByAnother
-	}
-	return unknownResult
+	return refused
 }

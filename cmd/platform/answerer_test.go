@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -138,6 +139,20 @@ func TestTheErrcodeOfAnError(t *testing.T) {
 	} {
 		if got := errcodeOf(problemOf(c.err), c.refused); got != c.want {
 			t.Errorf("%v with %d: got %d, want %d", c.err, c.refused, got, c.want)
+		}
+	}
+}
+
+// A problem type that the table of errcodes forgets would be told as of unknown outcome.
+func TestEveryProblemOfOursHasAnErrcode(t *testing.T) {
+	pages := []string{"unknown-invitation", "invitation-ended", "too-many-invitations", "not-authentic"} // of routes that no SDK calls
+	wechats := []string{"wechat-refused", "invalid-openid"}
+	for _, p := range problemTypes() {
+		_, ours := errcodes[p.slug]
+		_, either := unsaid[p.slug]
+		kf := slices.ContainsFunc(kfRules(), func(r problemRule) bool { return r.problem.slug == p.slug })
+		if !ours && !either && !kf && !slices.Contains(pages, p.slug) && !slices.Contains(wechats, p.slug) {
+			t.Errorf("%s: got no errcode for SDKs, want one", p.slug)
 		}
 	}
 }

@@ -61,6 +61,8 @@ func detail(err error) string {
 		return fault.Detail()
 	case errors.As(err, &pending):
 		return fmt.Sprintf("%d invitations are pending. Cancel those that are not needed, or wait until some are used or expire.", pending.Most)
+	case errors.As(err, &permission) && len(permission.RequiredAnyOf) == 0:
+		return fmt.Sprintf("the merchant granted [%s]; WeChat says that the API needs another permission set.", permission.Granted)
 	case errors.As(err, &permission):
 		return fmt.Sprintf("the merchant granted [%s]; one of [%s] is needed. Invite the merchant again to add it.", permission.Granted, wechat.PermissionSets(permission.RequiredAnyOf))
 	case errors.Is(err, authorizer.ErrReauthorize), errors.Is(err, authorizer.ErrRevoked):
@@ -84,7 +86,7 @@ func more(err error) map[string]any {
 	members := map[string]any{}
 	var permission *authorizer.PermissionError
 	if errors.As(err, &permission) {
-		members["required_any_of"] = permission.RequiredAnyOf
+		members["required_any_of"] = append([]wechat.PermissionSet{}, permission.RequiredAnyOf...)
 		members["granted"] = permission.Granted
 	}
 	var account *authorizer.AccountError
@@ -98,7 +100,7 @@ func more(err error) map[string]any {
 		}
 	}
 	var relayed *relay.RefusalError
-	if errors.As(err, &relayed) && json.Valid(relayed.Answer.Body) {
+	if errors.As(err, &relayed) && errcodeOf(problemOf(err), wechat.Refused(err)) == wechat.Refused(err) && json.Valid(relayed.Answer.Body) {
 		members["wechat"] = json.RawMessage(relayed.Answer.Body)
 	}
 	return members
