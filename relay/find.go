@@ -54,6 +54,26 @@ func (c *Catalogue) Find(method, path string) (API, bool) {
 	return API{}, false
 }
 
+// Resolve returns the API that a caller means by a method and a path. A path that the catalogue
+// does not have, but that is below one of its prefixes, is an API of no family, which writes and
+// needs the scope wechat:any. Resolve fails with ErrNotRelayed, ErrUnknownAPI or a *MethodError.
+func (c *Catalogue) Resolve(method, path string) (API, error) {
+	api, found := c.Find(method, path)
+	switch {
+	case c.Denied(path):
+		return API{}, ErrNotRelayed
+	case found:
+		return api, nil
+	case len(c.Methods(path)) > 0:
+		return API{}, &MethodError{c.Methods(path)}
+	case !c.Below(path):
+		return API{}, ErrUnknownAPI
+	case method != "GET" && method != "POST":
+		return API{}, &MethodError{[]string{"GET", "POST"}}
+	}
+	return API{Method: method, Path: path, Write: true, Body: RawBody, Answer: EitherAnswer, Sets: NotKnown, Certainty: Unsure}, nil
+}
+
 // Methods returns the methods of a path, as the header Allow lists them, or nil if the path is not
 // in the catalogue or is switched off.
 func (c *Catalogue) Methods(path string) []string {

@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -10,100 +9,56 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"wxplatform/authorizer"
 	"wxplatform/internal/requestlog"
-	"wxplatform/internal/strict"
-	"wxplatform/tenant"
 	"wxplatform/wechat"
 )
 
-// Handler serves both doors.
+// Handler serves the APIs that need no package of their own, at both doors.
 type Handler struct {
-	Service     *Service
-	Authorizers *authorizer.Registry
-	Tenants     *tenant.Registry
+	Service   *Service
+	Catalogue *Catalogue
+	Native    Door
+	DropIn    Door
 }
 
 // transferTime limits a request that uploads or downloads, instead of the server's time-outs.
 const transferTime = 10 * time.Minute
 
 // Routes adds the routes of both doors to e. Errors of the drop-in door are written by the
-// middleware dropIn.
-func (h Handler) Routes(e *echo.Echo, dropIn echo.MiddlewareFunc) {
-	native := door{h.Service, &authorizer.Handler{Authorizers: h.Authorizers, Gate: tenant.Gate{Tenants: h.Tenants}}, nativeCall}
-	e.Any("/v1/authorizers/:appid/*", native.relay)
-	sdk := door{h.Service, DropInGate(h.Authorizers, h.Tenants), dropInCall}
-	for _, root := range h.Service.catalogue.Roots() {
-		e.Any(root+"/*", sdk.relay, dropIn)
+// middleware likeWeChat.
+func (h Handler) Routes(e *echo.Echo, likeWeChat echo.MiddlewareFunc) {
+	e.Any(nativePrefix+":appid/*", func(c echo.Context) error { return h.relay(c, h.Native) })
+	for _, root := range h.Catalogue.Roots() {
+		e.Any(root+"/*", func(c echo.Context) error { return h.relay(c, h.DropIn) }, likeWeChat)
 	}
 }
 
-// DropInGate admits requests that carry their JWT where WeChat's SDKs put the access token.
-func DropInGate(authorizers *authorizer.Registry, tenants *tenant.Registry) *authorizer.Handler {
-	return &authorizer.Handler{Authorizers: authorizers, Gate: tenant.Gate{Tenants: tenants, Query: tokenName}}
-}
-
-// door is one of the two ways to call WeChat's APIs. They differ in how a request names the account
-// and carries the JWT.
-type door struct {
-	service *Service
-	admits  *authorizer.Handler
-	called  func(echo.Context) (path, query string)
-}
-
-// nativeCall returns WeChat's path and query of a request below /v1/authorizers/{appid}.
-func nativeCall(c echo.Context) (path, query string) {
-	return "/" + c.Param("*"), c.Request().URL.RawQuery
-}
-
-// dropInCall returns WeChat's path and query of a request at WeChat's own path.
-func dropInCall(c echo.Context) (path, query string) {
-	u := c.Request().URL
-	return u.Path, withoutToken(u.RawQuery)
-}
-
-func (d door) relay(c echo.Context) error {
-	path, query := d.called(c)
-	a, api, err := d.admit(c, path)
+func (h Handler) relay(c echo.Context, d Door) error {
+	a, api, err := d.Admit(c)
 	if err != nil {
 		return err
 	}
 	extend(c, api)
+	_, query := d.called(c)
 	request, err := read(c.Request(), api, query)
 	if err != nil {
 		return err
 	}
-	answer, end, err := d.service.Call(c.Request().Context(), a, request)
+	answer, end, err := h.Service.Call(c.Request().Context(), a, request)
 	if err != nil {
+		stopReading(c, request)
 		return err
 	}
 	defer end()
 	return handOn(c, answer)
 }
 
-// admit finds the API and admits the caller to it. A caller who is nobody is told so before
-// anything about the API.
-func (d door) admit(c echo.Context, path string) (authorizer.Admitted, API, error) {
-	api, unknown := d.service.Find(c.Request().Method, path)
-	if unknown != nil {
-		_, err := d.admits.Gate.Caller(c.Request())
-		var method *MethodError
-		if err == nil && errors.As(unknown, &method) {
-			c.Response().Header().Set(echo.HeaderAllow, strings.Join(method.Allowed, ", "))
-		}
-		if err == nil {
-			err = unknown
-		}
-		return authorizer.Admitted{}, API{}, err
+// stopReading ends an upload that failed. WeChat may have refused it early, while package wechat
+// still waits for a slow caller's next bytes, and net/http would wait for those too.
+func stopReading(c echo.Context, request Request) {
+	if request.Upload != nil {
+		_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Now())
 	}
-	if api.known() {
-		requestlog.Add(c.Request().Context(), "api", api.Path)
-	}
-	if d.admits.Gate.Query != "" && len(c.Request().Header["Authorization"]) > 0 {
-		return authorizer.Admitted{}, API{}, &strict.Fault{Field: "Authorization", Why: "is not read here: the token belongs in the query"}
-	}
-	a, err := d.admits.Admit(c, api.Need())
-	return a, api, err
 }
 
 // extend gives a request that transfers a file more time than the server gives others.

@@ -64,36 +64,10 @@ type Request struct {
 }
 
 // Service relays calls to WeChat. It is safe for concurrent use.
-type Service struct {
-	authorizers *authorizer.Registry
-	catalogue   *Catalogue
-}
+type Service struct{ authorizers *authorizer.Registry }
 
-// New makes a Service that relays the APIs of the catalogue with the tokens of authorizers.
-func New(authorizers *authorizer.Registry, catalogue *Catalogue) *Service {
-	return &Service{authorizers, catalogue}
-}
-
-// Find returns the API that a method and a path name. A path that the catalogue does not have, but
-// that is below one of its prefixes, is an API of no family, which writes and needs the scope
-// wechat:any. Find fails with ErrNotRelayed, ErrUnknownAPI or a *MethodError.
-func (s *Service) Find(method, path string) (API, error) {
-	c := s.catalogue
-	api, found := c.Find(method, path)
-	switch {
-	case c.Denied(path):
-		return API{}, ErrNotRelayed
-	case found:
-		return api, nil
-	case len(c.Methods(path)) > 0:
-		return API{}, &MethodError{c.Methods(path)}
-	case !c.Below(path):
-		return API{}, ErrUnknownAPI
-	case method != "GET" && method != "POST":
-		return API{}, &MethodError{[]string{"GET", "POST"}}
-	}
-	return API{Method: method, Path: path, Write: true, Body: RawBody, Answer: EitherAnswer, Sets: NotKnown, Certainty: Unsure}, nil
-}
+// New makes a Service that calls WeChat with the tokens of authorizers.
+func New(authorizers *authorizer.Registry) *Service { return &Service{authorizers} }
 
 // Need is what the API requires of its caller and of the account. Only documented facts refuse a
 // call; a guess explains WeChat's refusal.

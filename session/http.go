@@ -12,50 +12,53 @@ import (
 	"wxplatform/authorizer"
 	"wxplatform/internal/requestlog"
 	"wxplatform/internal/strict"
-	"wxplatform/tenant"
+	"wxplatform/relay"
 	"wxplatform/wechat"
 )
 
 // Handler serves the routes of this package.
 type Handler struct {
-	Service     *Service
-	Authorizers *authorizer.Handler
-	asSent      bool // bodies are WeChat's to check: SDKs send members that we do not know
+	Service *Service
+	Native  relay.Door
+	DropIn  relay.Door
 }
 
 // Routes adds the session routes to e. Each has WeChat's path below /v1/authorizers/{appid}, and
-// WeChat's parameters without access_token.
-func (h Handler) Routes(e *echo.Echo) {
+// WeChat's parameters without access_token. Close and create are at WeChat's own paths, too; of the
+// other session calls, package relay does there all that is needed. Errors there are written by the
+// middleware likeWeChat.
+func (h Handler) Routes(e *echo.Echo, likeWeChat echo.MiddlewareFunc) {
+	native, dropIn := routes{h.Service, h.Native, readPair}, routes{h.Service, h.DropIn, readAsSent}
 	sessions := e.Group("/v1/authorizers/:appid/customservice/kfsession")
-	sessions.POST("/close", h.close)
-	sessions.POST("/create", h.create)
-	sessions.GET("/getsession", h.getSession)
-	sessions.GET("/getsessionlist", h.getSessionList)
-	sessions.GET("/getwaitcase", h.getWaitCase)
+	sessions.POST("/close", native.close)
+	sessions.POST("/create", native.create)
+	sessions.GET("/getsession", native.getSession)
+	sessions.GET("/getsessionlist", native.getSessionList)
+	sessions.GET("/getwaitcase", native.getWaitCase)
+	e.POST("/customservice/kfsession/close", dropIn.close, likeWeChat)
+	e.POST("/customservice/kfsession/create", dropIn.create, likeWeChat)
 }
 
-// DropInRoutes adds close and create at WeChat's own paths, for callers that gate admits. Other
-// session calls need nothing that package relay does not do. Errors are written by the middleware
-// dropIn.
-func (h Handler) DropInRoutes(e *echo.Echo, gate *authorizer.Handler, dropIn echo.MiddlewareFunc) {
-	sdk := Handler{Service: h.Service, Authorizers: gate, asSent: true}
-	e.POST("/customservice/kfsession/close", sdk.close, dropIn)
-	e.POST("/customservice/kfsession/create", sdk.create, dropIn)
+// routes are the session routes at one door.
+type routes struct {
+	service *Service
+	door    relay.Door
+	read    func(*http.Request) (Pair, error)
 }
 
 // ok is what WeChat itself answers to a call that changes something.
 var ok = []byte(`{"errcode":0,"errmsg":"ok"}`)
 
-func (h Handler) close(c echo.Context) error {
-	a, err := h.admit(c, tenant.KFSessionWrite)
+func (r routes) close(c echo.Context) error {
+	a, err := r.admit(c)
 	if err != nil {
 		return err
 	}
-	body, err := h.readPair(c)
+	body, err := r.read(c.Request())
 	if err != nil {
 		return err
 	}
-	outcome, err := h.Service.Close(c.Request().Context(), a, body)
+	outcome, err := r.service.Close(c.Request().Context(), a, body)
 	if err != nil {
 		return err
 	}
@@ -66,50 +69,50 @@ func (h Handler) close(c echo.Context) error {
 	return c.JSONBlob(http.StatusOK, ok)
 }
 
-func (h Handler) create(c echo.Context) error {
-	a, err := h.admit(c, tenant.KFSessionWrite)
+func (r routes) create(c echo.Context) error {
+	a, err := r.admit(c)
 	if err != nil {
 		return err
 	}
-	body, err := h.readPair(c)
+	body, err := r.read(c.Request())
 	if err != nil {
 		return err
 	}
-	if err := h.Service.Create(c.Request().Context(), a, body); err != nil {
+	if err := r.service.Create(c.Request().Context(), a, body); err != nil {
 		return err
 	}
 	return c.JSONBlob(http.StatusOK, ok)
 }
 
-func (h Handler) getSession(c echo.Context) error {
-	return h.get(c, "openid", func(ctx context.Context, a authorizer.Admitted, openid string) (json.RawMessage, error) {
-		return h.Service.Get(ctx, a, wechat.OpenID(openid))
+func (r routes) getSession(c echo.Context) error {
+	return r.get(c, "openid", func(ctx context.Context, a authorizer.Admitted, openid string) (json.RawMessage, error) {
+		return r.service.Get(ctx, a, wechat.OpenID(openid))
 	})
 }
 
-func (h Handler) getSessionList(c echo.Context) error {
-	return h.get(c, "kf_account", func(ctx context.Context, a authorizer.Admitted, kf string) (json.RawMessage, error) {
-		return h.Service.List(ctx, a, wechat.KFAccount(kf))
+func (r routes) getSessionList(c echo.Context) error {
+	return r.get(c, "kf_account", func(ctx context.Context, a authorizer.Admitted, kf string) (json.RawMessage, error) {
+		return r.service.List(ctx, a, wechat.KFAccount(kf))
 	})
 }
 
-func (h Handler) getWaitCase(c echo.Context) error {
-	a, err := h.admit(c, tenant.KFSessionRead)
+func (r routes) getWaitCase(c echo.Context) error {
+	a, err := r.admit(c)
 	if err != nil {
 		return err
 	}
 	if _, err := strict.Query(c.Request()); err != nil {
 		return err
 	}
-	answer, err := h.Service.Waiting(c.Request().Context(), a)
+	answer, err := r.service.Waiting(c.Request().Context(), a)
 	if err != nil {
 		return err
 	}
 	return c.JSONBlob(http.StatusOK, answer)
 }
 
-func (h Handler) get(c echo.Context, parameter string, ask func(context.Context, authorizer.Admitted, string) (json.RawMessage, error)) error {
-	a, err := h.admit(c, tenant.KFSessionRead)
+func (r routes) get(c echo.Context, parameter string, ask func(context.Context, authorizer.Admitted, string) (json.RawMessage, error)) error {
+	a, err := r.admit(c)
 	if err != nil {
 		return err
 	}
@@ -128,20 +131,19 @@ func (h Handler) get(c echo.Context, parameter string, ask func(context.Context,
 	return c.JSONBlob(http.StatusOK, answer)
 }
 
-func (h Handler) admit(c echo.Context, scope tenant.Scope) (authorizer.Admitted, error) {
-	return h.Authorizers.Admit(c, authorizer.Need{Scope: scope, AnyOf: granting, Official: true})
+func (r routes) admit(c echo.Context) (authorizer.Admitted, error) {
+	a, _, err := r.door.Admit(c)
+	return a, err
 }
 
-func (h Handler) readPair(c echo.Context) (Pair, error) {
+// readPair reads a body that has to be right.
+func readPair(request *http.Request) (Pair, error) {
 	var body Pair
-	if h.asSent {
-		return body.asSent(c.Request())
-	}
 	var err error
-	if body.text, err = strict.Body(c.Request(), &body); err != nil {
+	if body.text, err = strict.Body(request, &body); err != nil {
 		return Pair{}, err
 	}
-	if _, err := strict.Query(c.Request()); err != nil {
+	if _, err := strict.Query(request); err != nil {
 		return Pair{}, err
 	}
 	if fault := checked("kf_account", string(body.KFAccount)); fault != nil {
@@ -153,9 +155,11 @@ func (h Handler) readPair(c echo.Context) (Pair, error) {
 	return body, nil
 }
 
-// asSent reads a body that WeChat checks. Without a readable kf account and customer, a lost answer
-// cannot be settled, and that is all that they are needed for.
-func (p Pair) asSent(request *http.Request) (Pair, error) {
+// readAsSent reads a body that WeChat checks: SDKs send members that the platform does not know.
+// Without a readable kf account and customer, a lost answer cannot be settled, and that is all that
+// they are needed for.
+func readAsSent(request *http.Request) (Pair, error) {
+	var body Pair
 	text, err := io.ReadAll(io.LimitReader(request.Body, strict.BodyLimit+1))
 	switch {
 	case err != nil:
@@ -163,9 +167,9 @@ func (p Pair) asSent(request *http.Request) (Pair, error) {
 	case len(text) > strict.BodyLimit:
 		return Pair{}, strict.ErrTooLarge
 	}
-	_ = json.Unmarshal(text, &p)
-	p.text = text
-	return p, nil
+	_ = json.Unmarshal(text, &body)
+	body.text = text
+	return body, nil
 }
 
 // checked returns what is wrong with a field, or nil. The part of a kf account behind the @ is for

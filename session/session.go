@@ -27,10 +27,6 @@ var (
 	ErrServedByAnother = errors.New("another kf account is serving the customer")
 )
 
-// granting are the permission sets that allow the session calls; one is enough (docs/wechat.md,
-// "Customer-service sessions").
-var granting = []wechat.PermissionSet{1, 6, 100, 101}
-
 // Outcome is how a session came to be closed.
 type Outcome int
 

@@ -29,10 +29,9 @@ func (p *platform) public() http.Handler {
 	relay.TokenHandler{Tenants: p.tenants, Authorizers: p.authorizers}.Routes(e)
 	authorizers.Routes(e)
 	likeWeChat := answeredBy(answerLikeWeChat)
-	relay.Handler{Service: relay.New(p.authorizers, p.catalogue), Authorizers: p.authorizers, Tenants: p.tenants}.Routes(e, likeWeChat)
-	sessions := session.Handler{Service: p.sessions, Authorizers: authorizers}
-	sessions.Routes(e)
-	sessions.DropInRoutes(e, relay.DropInGate(p.authorizers, p.tenants), likeWeChat)
+	native, dropIn := relay.NativeDoor(p.catalogue, p.authorizers, p.tenants), relay.DropInDoor(p.catalogue, p.authorizers, p.tenants)
+	relay.Handler{Service: relay.New(p.authorizers), Catalogue: p.catalogue, Native: native, DropIn: dropIn}.Routes(e, likeWeChat)
+	session.Handler{Service: p.sessions, Native: native, DropIn: dropIn}.Routes(e, likeWeChat)
 	invitation.Handler{Service: p.invitations, Gate: gate}.Routes(e)
 	inbox.Handler{Inbox: p.inbox}.Routes(e)
 	return e

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
+	"io"
 	"mime/multipart"
+	"net"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
@@ -151,5 +154,53 @@ func TestTheNativeDoorSaysWhyACallIsNotRelayed(t *testing.T) {
 		if !strings.HasSuffix(answer.field("type"), slug) {
 			t.Errorf("%s %s: got %d %s, want %s", method, path, answer.status, answer.body, slug)
 		}
+	}
+}
+
+// The catalogue rules the session routes, too: they are WeChat's APIs.
+func TestSwitchedOffSessionAPIsAreNotServed(t *testing.T) {
+	t.Parallel()
+	w := newWorldWith(t, map[string]string{"PLATFORM_API_OFF": "/customservice/kfsession/close", "PLATFORM_API_UNCHECKED": "/customservice/kfsession/create"})
+	w.grant(service, "11")
+	if answer := w.shut(kfAccount); !strings.HasSuffix(answer.field("type"), "unknown-api") {
+		t.Errorf("close that is off: got %d %s, want unknown-api", answer.status, answer.body)
+	}
+	w.refusedSDK("close that is off", w.raw("POST", "/customservice/kfsession/close?access_token="+w.sdkJWT(service), nil, "{}"), "40066")
+	answer := w.ask("POST", "/v1/authorizers/"+string(service)+"/customservice/kfsession/create", `{"kf_account":"`+string(kfAccount)+`","openid":"`+string(customer)+`"}`)
+	if answer.field("errcode") != "61007" {
+		t.Errorf("create that is unchecked: got %d %s, want WeChat's 61007", answer.status, answer.body)
+	}
+}
+
+func TestAnSDKMaySendTheTokenOnlyInTheQuery(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1", "11")
+	for _, path := range []string{"/cgi-bin/media/get", "/customservice/kfsession/close"} {
+		method := map[bool]string{true: "POST", false: "GET"}[strings.HasSuffix(path, "close")]
+		w.refusedSDK(path, w.raw(method, path+"?access_token="+w.sdkJWT(service), map[string]string{"Authorization": "Bearer " + w.jwt}, ""), "40035")
+	}
+}
+
+// WeChat refuses before the file has arrived, while the caller sends slowly.
+func TestAnEarlyRefusalDoesNotWaitForASlowCaller(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "11")
+	w.sim.Fault(wechatsim.Fault{Path: "/cgi-bin/media/upload", Code: 45009, When: wechatsim.Before})
+	conn, err := net.Dial("tcp", w.on.public.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	head := "POST /cgi-bin/media/upload?type=image&access_token=" + w.sdkJWT(service) + " HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000000\r\n\r\n--x"
+	if _, err := io.WriteString(conn, head); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	said, err := io.ReadAll(conn) // until the platform closes the connection
+	if err != nil || !strings.Contains(string(said), `"errcode":45009`) || time.Since(began) > 20*time.Second {
+		t.Errorf("got %q, %v after %v, want 45009 and the connection's end", said, err, time.Since(began))
 	}
 }
