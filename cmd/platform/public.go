@@ -11,13 +11,14 @@ import (
 	"wxplatform/inbox"
 	"wxplatform/internal/strict"
 	"wxplatform/invitation"
+	"wxplatform/openapi"
 	"wxplatform/relay"
 	"wxplatform/session"
 	"wxplatform/tenant"
 )
 
 // public handles the public listener: tenants, WeChat and merchants' browsers.
-func (p *platform) public() http.Handler {
+func (p *platform) public() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = p.countProblems(answerError)
@@ -34,6 +35,7 @@ func (p *platform) public() http.Handler {
 	session.Handler{Service: p.sessions, Native: native, DropIn: dropIn}.Routes(e, likeWeChat)
 	invitation.Handler{Service: p.invitations, Gate: gate}.Routes(e)
 	inbox.Handler{Inbox: p.inbox}.Routes(e)
+	openapi.Handler{}.Routes(e)
 	return e
 }
 
