@@ -121,3 +121,17 @@ func TestTheDocumentIsServedWithAnETag(t *testing.T) {
 		t.Errorf("got %d with %d bytes, want 304 for the ETag %q", again.status, len(again.body), answer.header.Get("ETag"))
 	}
 }
+
+func TestTheTypeOfAProblemLeadsToItsPage(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	answer := w.raw("GET", "/v1/authorizers", nil, "")
+	w.wants(answer, http.StatusUnauthorized, "invalid-token")
+	for language, says := range map[string]string{"en": "The request has no JWT", "zh": "请求没有携带 JWT"} {
+		page := w.raw("GET", answer.field("type"), map[string]string{"Accept-Language": language}, "")
+		if page.status != http.StatusOK || !strings.Contains(string(page.body), says) {
+			t.Errorf("%s: got %d %.300s, want %q", language, page.status, page.body, says)
+		}
+	}
+	w.wants(w.raw("GET", "/problems/no-such-problem", nil, ""), http.StatusNotFound, "not-found")
+}
