@@ -2,6 +2,7 @@ package wechatsim
 
 import (
 	"context"
+	"encoding/json"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -57,6 +58,7 @@ type Sim struct {
 	lastMsgID  uint64
 	pushFaults []*PushFault
 	faults     []*Fault
+	menus      map[wechat.AppID]json.RawMessage // the buttons of each account's menu
 
 	counts   map[string]int // calls by path
 	callLog  ring[Call]
@@ -87,6 +89,7 @@ func New(config Config) (*Sim, error) {
 		quotas:     defaultQuotas(config.Quotas),
 		random:     rand.New(rand.NewPCG(config.Seed, 1)),
 		places:     map[wechat.AppID]uint32{},
+		menus:      map[wechat.AppID]json.RawMessage{},
 		queues:     map[wechat.AppID]*accountQueue{},
 		held:       map[wechat.AppID][]*push{},
 		counts:     map[string]int{},
