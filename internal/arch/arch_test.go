@@ -57,6 +57,7 @@ var leaves = map[string][]string{
 	"internal/address":    {},
 	"internal/socket":     {},
 	"internal/strict":     {},
+	"internal/sdkreader":  {},
 	"internal/bucket":     {},
 	"internal/arch":       {},
 	"internal/dbtest":     {"internal/db", "internal/seal", "internal/testenv", "migrations"},
