@@ -24,7 +24,7 @@ type effect struct {
 func effectOfRefresh(err error) effect {
 	code := wechat.Refused(err)
 	switch {
-	case errors.Is(err, token.ErrNotAsked):
+	case errors.Is(err, token.ErrInconclusive):
 		return effect{} // not sent, or the platform's own fault: the authorizers stay as they are
 	case errors.Is(err, token.ErrUnopened):
 		return effect{state: Degraded, reason: unopened + "; another refresh token is looked for", seek: true}

@@ -49,8 +49,8 @@ func TestEffectOfARefusedRefresh(t *testing.T) {
 		"unreachable": {answered(t, ""), effect{state: Degraded}},
 		"61004 alone": {fmt.Errorf("%w: %w", ErrAlone, code(t, 61004)), effect{state: Degraded}},
 		"40001 alone": {fmt.Errorf("%w: %w", ErrAlone, code(t, 40001)), effect{state: Degraded}},
-		"for all":     {fmt.Errorf("%w: %w: %w", token.ErrNotAsked, errForAll, code(t, 61004)), effect{}},
-		"undecided":   {fmt.Errorf("%w: %w", token.ErrNotAsked, code(t, 61004)), effect{}},
+		"for all":     {fmt.Errorf("%w: %w: %w", token.ErrInconclusive, errForAll, code(t, 61004)), effect{}},
+		"undecided":   {fmt.Errorf("%w: %w", token.ErrInconclusive, code(t, 61004)), effect{}},
 	} {
 		got := effectOfRefresh(&token.Failure{Err: asAskError(c.err, now, 0)})
 		if (got.state == "") != (got.reason == "") {

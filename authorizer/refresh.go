@@ -111,9 +111,9 @@ func (q *refreshing) replaceComponentToken(ctx context.Context) error {
 	newer, err := q.r.component.Replace(ctx, q.with.Version)
 	switch {
 	case errors.Is(err, token.ErrLimited):
-		return fmt.Errorf("%w: %w: %w: %w", token.ErrNotAsked, ErrComponentRejected, err, q.rejected)
+		return fmt.Errorf("%w: %w: %w: %w", token.ErrInconclusive, ErrComponentRejected, err, q.rejected)
 	case err != nil:
-		return fmt.Errorf("%w: %w: replace the component token: %w", token.ErrNotAsked, errForAll, err)
+		return fmt.Errorf("%w: %w: replace the component token: %w", token.ErrInconclusive, errForAll, err)
 	}
 	q.with, q.rejected, q.replaced = newer, nil, true
 	return nil
@@ -160,11 +160,11 @@ func (a api) whose(ctx context.Context, with token.Token, refusal error) error {
 	}
 	switch {
 	case quota.IsPlatformFault(wechat.Refused(probe)):
-		return fmt.Errorf("%w: %w: %w", token.ErrNotAsked, errForAll, probe)
+		return fmt.Errorf("%w: %w: %w", token.ErrInconclusive, errForAll, probe)
 	case probe == nil, wechat.Refused(probe) != 0:
 		return fmt.Errorf("%w: %w", ErrAlone, refusal)
 	}
-	return fmt.Errorf("%w: %v", token.ErrNotAsked, refusal)
+	return fmt.Errorf("%w: %v", token.ErrInconclusive, refusal)
 }
 
 // Conclude notes what the result means: for all accounts in the limiter, for this one in its state.

@@ -1,5 +1,9 @@
 // Package component keeps the third-party platform's own credentials at WeChat: it stores the
 // ticket that WeChat pushes, gets the component token with it, and sends calls with that token.
+//
+// Package inbox calls Keep for a pushed ticket, and every package that calls WeChat as the
+// component calls it through here. While SQL is unavailable, tickets are kept in memory and in
+// Redis, and the last component token is used until it expires.
 package component
 
 import (
@@ -63,10 +67,10 @@ type Ticket struct {
 	Received time.Time // by ours
 }
 
-// sane returns t, with Created replaced by the time it was received if it cannot be true: there is
+// plausible returns t, with Created replaced by the time of receipt if it cannot be true: there is
 // none, it is before WeChat had components, or it is ahead of our clock by more than ticketAhead.
 // Otherwise a time in milliseconds instead of seconds would be newer than every ticket to come.
-func (t Ticket) sane(now time.Time) Ticket {
+func (t Ticket) plausible(now time.Time) Ticket {
 	if t.Created.Before(ticketEpoch) || t.Created.After(now.Add(ticketAhead)) {
 		t.Created = t.Received.Truncate(time.Second) // WeChat's times are whole seconds, and the next ticket may come in this one
 	}
@@ -76,8 +80,8 @@ func (t Ticket) sane(now time.Time) Ticket {
 // Keep stores a pushed ticket, unless a newer one is known. If SQL cannot store it
 // (db.ErrUnavailable), it is still kept in memory and in Redis.
 func (c *Component) Keep(ctx context.Context, ticket Ticket) error {
-	ticket = ticket.sane(time.Now())
-	c.take(ticket)
+	ticket = ticket.plausible(time.Now())
+	c.takePushed(ticket)
 	select {
 	case c.pushed <- struct{}{}:
 	default:
@@ -99,24 +103,24 @@ func (c *Component) Refresh(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		c.seeShared(ctx)
+		c.readShared(ctx)
 		return fmt.Errorf("read the ticket: %w", err)
 	}
-	c.see(ticket.sane(time.Now()))
+	c.takeStored(ticket.plausible(time.Now()))
 	return nil
 }
 
-func (c *Component) seeShared(ctx context.Context) {
+func (c *Component) readShared(ctx context.Context) {
 	if v, ok := c.shared.Shared(ctx, string(c.AppID)); ok {
 		created := time.Unix(v.Version, 0)
 		if !created.After(time.Now().Add(ticketAhead)) { // older builds did not check the time
-			c.see(Ticket{Value: v.Secret, Created: created, Received: created})
+			c.takeStored(Ticket{Value: v.Secret, Created: created, Received: created})
 		}
 	}
 }
 
-// take makes a ticket that was just pushed the newest, unless a later one is known.
-func (c *Component) take(ticket Ticket) {
+// takePushed makes a ticket that was just pushed the newest, unless a later one is known.
+func (c *Component) takePushed(ticket Ticket) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.newest.Value.IsZero() || !ticket.Created.Before(c.newest.Created) {
@@ -124,9 +128,9 @@ func (c *Component) take(ticket Ticket) {
 	}
 }
 
-// see is take for a stored ticket. Of two tickets of the same second the pushed one stays, because
-// the stored one may be older.
-func (c *Component) see(ticket Ticket) {
+// takeStored is takePushed for a stored ticket. Of two tickets of the same second the pushed one
+// stays, because the stored one may be older.
+func (c *Component) takeStored(ticket Ticket) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.newest.Value.IsZero() || ticket.Created.After(c.newest.Created) {

@@ -74,7 +74,7 @@ func TestAnImpossibleTicketTimeCountsAsNow(t *testing.T) {
 		"before 1970":           {time.Unix(-1413192605, 0), now},
 		"a counter, not a time": {time.Unix(17, 0), now},
 	} {
-		if got := (Ticket{Created: c.created, Received: received}).sane(received).Created; !got.Equal(c.want) {
+		if got := (Ticket{Created: c.created, Received: received}).plausible(received).Created; !got.Equal(c.want) {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)
 		}
 	}
@@ -121,7 +121,7 @@ func TestAStoredTicketDoesNotReplaceAPushedOneOfTheSameSecond(t *testing.T) {
 	if err := c.Keep(t.Context(), Ticket{Value: seal.NewSecret("first"), Created: now, Received: now}); err != nil {
 		t.Fatal(err)
 	}
-	c.take(Ticket{Value: seal.NewSecret("second"), Created: now, Received: now}) // and not yet saved
+	c.takePushed(Ticket{Value: seal.NewSecret("second"), Created: now, Received: now}) // and not yet saved
 	if err := c.Refresh(t.Context()); err != nil || c.Newest().Value.Reveal() != "second" {
 		t.Errorf("got %v and the ticket %s, want the one pushed last", err, c.Newest().Value.Reveal())
 	}

@@ -1,5 +1,8 @@
 // Package inbox receives WeChat's pushes: it decrypts and checks them, stores the events, and hands
 // each to the package that it concerns.
+//
+// WeChat calls its two routes, and serve calls Run. While SQL is unavailable a push is answered
+// with an error, never with success, so that WeChat repeats it; a ticket is kept all the same.
 package inbox
 
 import (

@@ -1,5 +1,9 @@
 // Package invitation makes the links by which merchants authorize the component, serves the pages
 // behind a link, and exchanges the auth codes that WeChat gives.
+//
+// Tenants create links over HTTP, merchants open them in a browser, and package inbox brings the
+// auth codes that WeChat pushes. While SQL is unavailable everything fails with db.ErrUnavailable,
+// and no auth code is spent.
 package invitation
 
 import (

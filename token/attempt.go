@@ -48,7 +48,7 @@ type attempt struct {
 
 var (
 	errClaimable = errors.New("the row may be claimed")
-	errTooLate   = fmt.Errorf("%w: %w: the claim took so long that its lease might end before the call", ErrNotAsked, db.ErrUnavailable)
+	errTooLate   = fmt.Errorf("%w: %w: the claim took so long that its lease might end before the call", ErrInconclusive, db.ErrUnavailable)
 	errNoAccess  = errors.New("the answer has no access token")
 )
 
@@ -220,7 +220,7 @@ func outcomeOf(err error) outcome {
 	switch {
 	case err == nil:
 		return answered
-	case errors.Is(err, ErrNotAsked), errors.Is(err, ErrRetry):
+	case errors.Is(err, ErrInconclusive), errors.Is(err, ErrRetry):
 		return notAsked
 	case errors.Is(err, ErrDead):
 		return dead

@@ -324,7 +324,7 @@ func TestAFailureThatSaysNothingAboutTheTokenCausesNoBackOff(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		bad := p.grant(s, wx)
-		cause := fmt.Errorf("%w: %w", ErrNotAsked, p.wire(t, 200, `{"errcode":42001,"errmsg":"component token expired"}`))
+		cause := fmt.Errorf("%w: %w", ErrInconclusive, p.wire(t, 200, `{"errcode":42001,"errmsg":"component token expired"}`))
 		if _, err := s.Replace(t.Context(), id, bad, failing(cause)); !wechat.IsRejectedToken(err) {
 			t.Errorf("got %v, want the refusal", err)
 		}
@@ -935,7 +935,7 @@ func TestAClaimThatTookTooLongSendsNothing(t *testing.T) {
 		s, wx := p.replica(Authorizer), &fakeWeChat{}
 		p.grant(s, wx)
 		_, err := (&attempt{Store: s, asker: wx}).send(t.Context(), seal.Secret{}, time.Now().Add(-s.times.Lease+s.times.Call-time.Millisecond))
-		if !errors.Is(err, ErrNotAsked) || !errors.Is(err, db.ErrUnavailable) {
+		if !errors.Is(err, ErrInconclusive) || !errors.Is(err, db.ErrUnavailable) {
 			t.Errorf("got %v, want nothing sent", err)
 		}
 		wx.asked(t, 0)

@@ -4,6 +4,9 @@
 //
 // Each call says how to ask WeChat, with an Asker: the package stores no callback and knows no
 // endpoint. The rules are pure functions in row.go; docs/design.md, "Custody" explains them.
+//
+// While SQL is unavailable, a token that this process or Redis knows is used until it expires, and
+// no request is sent, because its result could not be stored (docs/design.md, "Redis or SQL down").
 package token
 
 import (
@@ -28,11 +31,11 @@ var (
 	// ErrDead means that WeChat refused the refresh token permanently and that no other one is
 	// stored. An Asker's Send wraps it around such a refusal.
 	ErrDead = errors.New("the refresh token is dead")
-	// ErrNotAsked means that a failed request says nothing about the row: nothing was sent, or
+	// ErrInconclusive means that a failed request says nothing about the row: nothing was sent, or
 	// WeChat refused something else in the request, such as the component token. An Asker's Send
 	// wraps it around such an error. The caller gets the error, no failure is counted, and the row
 	// may be asked for again at once.
-	ErrNotAsked = errors.New("the failure says nothing about the token")
+	ErrInconclusive = errors.New("the failure says nothing about the token")
 	// ErrRetry means that the request can be repeated at once: the next Prepare replaces what was
 	// refused, or the row has another refresh token to try. The row stays as it is. Callers never
 	// get this error.
@@ -109,17 +112,17 @@ type Answer struct {
 // the order Prepare, Send, Conclude, and only if the stored token does not meet the need.
 type Asker interface {
 	// Prepare gathers everything that Send needs, such as the component token. It runs before the row
-	// is claimed, so that nothing delays the request under the claim. It fails where nobody may ask
-	// now; the row is left alone then. It may be called again after a Send.
+	// is claimed, so that nothing delays the request under the claim. It fails if no request is
+	// allowed now; then the row stays as it is. It may be called again after a Send.
 	Prepare(ctx context.Context) error
 
 	// Send sends one request with the refresh token, which is empty for the component, within the
-	// context's deadline. Its errors are those of package wechat, which may wrap ErrDead, ErrNotAsked,
-	// ErrRetry or *NotBefore; after any other error WeChat is assumed to have acted.
+	// context's deadline. Its errors are those of package wechat, which may wrap ErrDead,
+	// ErrInconclusive, ErrRetry or *NotBefore; after any other error WeChat is assumed to have acted.
 	Send(ctx context.Context, refresh seal.Secret) (Answer, error)
 
-	// Conclude is called once, last, also where nothing was prepared or sent. err is how the attempt
-	// ended, nil where there is a token. It returns the error for the callers.
+	// Conclude is called once, last, even if nothing was prepared or sent. err is how the attempt
+	// ended, nil if there is a token. It returns the error for the callers.
 	Conclude(ctx context.Context, err error) error
 }
 
