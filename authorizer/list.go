@@ -1,7 +1,9 @@
 package authorizer
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,6 +15,13 @@ import (
 
 // seekAgain is after how long WeChat's list is searched again for an account that it did not have.
 const seekAgain = time.Hour
+
+// List is WeChat's list of the accounts that authorized the component, and what follows from it for
+// the stored ones. Package reconcile reads it page by page.
+type List struct{ registry *Registry }
+
+// WeChatList returns WeChat's list of r's accounts.
+func (r *Registry) WeChatList() List { return List{r} }
 
 // Listing is one entry of WeChat's list of the accounts that authorized the component. Its refresh
 // token is empty until an auth code was exchanged.
@@ -36,16 +45,16 @@ const (
 
 // Compare says how each entry of a walk that began at begun differs from what is stored. It changes
 // nothing. It fails with db.ErrUnavailable.
-func (r *Registry) Compare(ctx context.Context, begun time.Time, listed []Listing) (map[wechat.AppID]Difference, error) {
+func (l List) Compare(ctx context.Context, begun time.Time, listed []Listing) (map[wechat.AppID]Difference, error) {
 	ids, refresh := make([]wechat.AppID, len(listed)), make(map[wechat.AppID]seal.Secret, len(listed))
 	for i, one := range listed {
 		ids[i], refresh[one.AppID] = one.AppID, one.Refresh
 	}
-	stored, err := r.table.conditions(ctx, ids)
+	stored, err := l.registry.table.conditions(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
-	lacks, err := r.tokens.NotStored(ctx, refresh)
+	lacks, err := l.registry.tokens.NotStored(ctx, refresh)
 	if err != nil {
 		return nil, err
 	}
@@ -80,10 +89,10 @@ func (c condition) difference(known, exchanged, another bool, begun time.Time) D
 // AddSpare stores a refresh token from WeChat's list as the spare, which is tried if WeChat refuses
 // the row's own: it overwrites nothing (docs/design.md, "Whose fault"). It returns false if the
 // token is stored already.
-func (r *Registry) AddSpare(ctx context.Context, id wechat.AppID, refresh seal.Secret) (taken bool, err error) {
-	err = r.states.change(ctx, id, func(tx *db.Tx, c condition, _ time.Time) (condition, error) {
+func (l List) AddSpare(ctx context.Context, id wechat.AppID, refresh seal.Secret) (taken bool, err error) {
+	err = l.registry.states.change(ctx, id, func(tx *db.Tx, c condition, _ time.Time) (condition, error) {
 		var err error
-		if taken, err = r.tokens.AddSpare(ctx, tx, id, refresh); err != nil || !taken {
+		if taken, err = l.registry.tokens.AddSpare(ctx, tx, id, refresh); err != nil || !taken {
 			return c, err
 		}
 		return c.withoutSearch(), nil
@@ -94,9 +103,9 @@ func (r *Registry) AddSpare(ctx context.Context, id wechat.AppID, refresh seal.S
 // EndSearch notes that a walk found no other refresh token for id than the one that was refused.
 // That counts only if that token is still the stored one and the walk began after the refusal;
 // otherwise it returns false and changes nothing.
-func (r *Registry) EndSearch(ctx context.Context, id wechat.AppID, begun time.Time) (ended bool, err error) {
-	err = r.states.change(ctx, id, func(tx *db.Tx, c condition, now time.Time) (condition, error) {
-		version, err := r.tokens.Version(ctx, tx, id)
+func (l List) EndSearch(ctx context.Context, id wechat.AppID, begun time.Time) (ended bool, err error) {
+	err = l.registry.states.change(ctx, id, func(tx *db.Tx, c condition, now time.Time) (condition, error) {
+		version, err := l.registry.tokens.Version(ctx, tx, id)
 		if err != nil {
 			return c, err
 		}
@@ -109,17 +118,17 @@ func (r *Registry) EndSearch(ctx context.Context, id wechat.AppID, begun time.Ti
 
 // Adopt keeps accounts that WeChat lists and that are not stored. They belong to no tenant, and
 // their refresh token is used soon. adopted is told after each transaction which ones were kept.
-func (r *Registry) Adopt(ctx context.Context, listed []Listing, adopted func([]Listing)) error {
+func (l List) Adopt(ctx context.Context, listed []Listing, adopted func([]Listing)) error {
 	var now time.Time
 	begin := func(tx *db.Tx) (err error) { now, err = tx.Now(ctx); return err }
 	keep := func(tx *db.Tx, one Listing) error {
-		if _, err := r.table.lock(ctx, tx, one.AppID, now); err != nil {
+		if _, err := l.registry.table.lock(ctx, tx, one.AppID, now); err != nil {
 			return err
 		}
-		_, err := r.tokens.AddSpare(ctx, tx, one.AppID, one.Refresh)
+		_, err := l.registry.tokens.AddSpare(ctx, tx, one.AppID, one.Refresh)
 		return err
 	}
-	if err := db.InBatches(ctx, r.db, listed, begin, keep, adopted); err != nil {
+	if err := db.InBatches(ctx, l.registry.db, listed, begin, keep, adopted); err != nil {
 		return fmt.Errorf("keep authorizers of WeChat's list: %w", err)
 	}
 	return nil
@@ -129,12 +138,12 @@ func (r *Registry) Adopt(ctx context.Context, listed []Listing, adopted func([]L
 // authorization without an event, if WeChat says that it is authorized. It belongs to no tenant
 // then: the withdrawal freed it. It returns false if WeChat says no, or if the account
 // changed meanwhile. It fails with an error of package wechat or db.ErrUnavailable.
-func (r *Registry) Return(ctx context.Context, one Listing, begun time.Time) (returned bool, err error) {
-	before, err := r.table.condition(ctx, one.AppID)
+func (l List) Return(ctx context.Context, one Listing, begun time.Time) (returned bool, err error) {
+	before, err := l.registry.table.condition(ctx, one.AppID)
 	if err != nil || before.State != Revoked || !before.Since.Before(begun) {
 		return false, err
 	}
-	profile, err := r.Profile(ctx, one.AppID)
+	profile, err := l.registry.Profile(ctx, one.AppID)
 	if wechat.Refused(err) == wechat.NotAuthorized {
 		return false, nil
 	}
@@ -142,12 +151,12 @@ func (r *Registry) Return(ctx context.Context, one Listing, begun time.Time) (re
 		return false, err
 	}
 	var granted Granted
-	err = r.db.Tx(ctx, func(tx *db.Tx) error {
-		is, err := r.table.lockCondition(ctx, tx, one.AppID)
+	err = l.registry.db.Tx(ctx, func(tx *db.Tx) error {
+		is, err := l.registry.table.lockCondition(ctx, tx, one.AppID)
 		if err != nil || is != before {
 			return err
 		}
-		granted, err = r.Grant(ctx, tx, Grant{AppID: one.AppID, Answer: token.Answer{Refresh: one.Refresh}, PermissionSets: profile.PermissionSets, AllSets: true, Sent: begun})
+		granted, err = l.registry.Grant(ctx, tx, Grant{AppID: one.AppID, Answer: token.Answer{Refresh: one.Refresh}, PermissionSets: profile.PermissionSets, AllSets: true, Sent: begun})
 		return err
 	})
 	if err != nil || granted.Publish == nil {
@@ -170,10 +179,10 @@ func (l lastListed) missing(begun time.Time) bool {
 }
 
 // NotListed returns those of the next limit accounts behind after that a whole walk, begun at begun
-// and marked with MarkListed, did not see. next is where the following page begins, "" after the
+// and marked with Mark, did not see. next is where the following page begins, "" after the
 // last one. That an account is not listed changes nothing by itself: Withdrawn has WeChat asked.
-func (r *Registry) NotListed(ctx context.Context, begun time.Time, after wechat.AppID, limit int) (missing []wechat.AppID, next wechat.AppID, err error) {
-	some, err := r.table.whenListed(ctx, after, limit)
+func (l List) NotListed(ctx context.Context, begun time.Time, after wechat.AppID, limit int) (missing []wechat.AppID, next wechat.AppID, err error) {
+	some, err := l.registry.table.whenListed(ctx, after, limit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -188,25 +197,48 @@ func (r *Registry) NotListed(ctx context.Context, begun time.Time, after wechat.
 	return missing, next, nil
 }
 
-// MarkListed notes that a walk that began at begun saw the entries.
-func (r *Registry) MarkListed(ctx context.Context, listed []Listing, begun time.Time) error {
-	return r.table.markListed(ctx, listed, begun)
+// Mark notes that a walk that began at begun saw the entries.
+func (l List) Mark(ctx context.Context, listed []Listing, begun time.Time) error {
+	return l.registry.table.markListed(ctx, listed, begun)
 }
 
 // Sought returns some accounts that need another refresh token, if it is time to search for one of
 // them.
-func (r *Registry) Sought(ctx context.Context, most int) ([]wechat.AppID, error) {
-	return r.table.sought(ctx, most)
+func (l List) Sought(ctx context.Context, most int) ([]wechat.AppID, error) {
+	return l.registry.table.sought(ctx, most)
 }
 
 // NotFound has WeChat asked about accounts that needed another refresh token before a whole walk
 // began, and that the walk did not see. They are searched for again later.
-func (r *Registry) NotFound(ctx context.Context, begun time.Time) error {
-	return r.table.notFound(ctx, begun)
+func (l List) NotFound(ctx context.Context, begun time.Time) error {
+	return l.registry.table.notFound(ctx, begun)
 }
 
-// ListPage reads the page of WeChat's list that begins behind offset entries. WeChat may list fewer
-// at once than it is asked for.
-func (r *Registry) ListPage(ctx context.Context, offset int) (ListPage, error) {
-	return r.api.listPage(ctx, offset)
+// Page reads the page of WeChat's list that begins behind offset entries. WeChat may list fewer at
+// once than it is asked for.
+func (l List) Page(ctx context.Context, offset int) (ListPage, error) {
+	return l.registry.api.listPage(ctx, offset)
+}
+
+// ErrNotListed means that api_get_authorizer_list has no refresh token for an account. By itself
+// that changes nothing.
+var ErrNotListed = errors.New("WeChat lists no refresh token for the account")
+
+// Token returns the refresh token that WeChat lists for id. It fails with ErrNotListed.
+func (l List) Token(ctx context.Context, id wechat.AppID) (seal.Secret, error) {
+	for seen := 0; ; {
+		page, err := l.registry.api.listPage(ctx, seen)
+		if err != nil {
+			return seal.Secret{}, fmt.Errorf("list of authorizers: %w", err)
+		}
+		for _, entry := range page.Entries {
+			if entry.AppID == id && !entry.Refresh.IsZero() {
+				return entry.Refresh, nil
+			}
+		}
+		seen += page.Len
+		if last, err := page.Last(seen); last || err != nil {
+			return seal.Secret{}, cmp.Or(err, ErrNotListed)
+		}
+	}
 }

@@ -349,7 +349,7 @@ func (r *process) redeem(ctx context.Context, code string) error {
 	answer, err := r.queryAuth(ctx, code)
 	if wechat.Refused(err) == wechat.AuthCodeInvalid {
 		var refresh seal.Secret
-		refresh, err = r.reg.ListedToken(ctx, id)
+		refresh, err = r.reg.WeChatList().Token(ctx, id)
 		answer = token.Answer{Refresh: refresh}
 	}
 	if err != nil {

@@ -1,7 +1,6 @@
 package authorizer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,31 +123,8 @@ func (p Profile) kind(info wechat.Object) Kind {
 	return p.Kind
 }
 
-// ErrNotListed means that api_get_authorizer_list has no refresh token for an account. By itself
-// that changes nothing.
-var ErrNotListed = errors.New("WeChat lists no refresh token for the account")
-
 // listedAtOnce is the most that WeChat lists at once (docs/wechat.md, "List of authorizers").
 const listedAtOnce = 500
-
-// ListedToken returns the refresh token that WeChat lists for id. It fails with ErrNotListed.
-func (r *Registry) ListedToken(ctx context.Context, id wechat.AppID) (seal.Secret, error) {
-	for seen := 0; ; {
-		page, err := r.api.listPage(ctx, seen)
-		if err != nil {
-			return seal.Secret{}, fmt.Errorf("list of authorizers: %w", err)
-		}
-		for _, entry := range page.Entries {
-			if entry.AppID == id && !entry.Refresh.IsZero() {
-				return entry.Refresh, nil
-			}
-		}
-		seen += page.Len
-		if last, err := page.Last(seen); last || err != nil {
-			return seal.Secret{}, cmp.Or(err, ErrNotListed)
-		}
-	}
-}
 
 // ListPage is one page of WeChat's list of the accounts that authorized the component.
 type ListPage struct {

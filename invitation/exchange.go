@@ -84,7 +84,7 @@ func (s *Service) recover(ctx context.Context, id wechat.AppID) (authorizer.Gran
 	if id == "" {
 		return authorizer.Grant{}, ErrAnswerLost
 	}
-	refresh, err := s.authorizers.ListedToken(ctx, id)
+	refresh, err := s.authorizers.WeChatList().Token(ctx, id)
 	if err != nil {
 		return authorizer.Grant{}, fmt.Errorf("find the refresh token of a lost answer: %w", err)
 	}

@@ -27,12 +27,13 @@ const (
 // Service reads WeChat's list. It is safe for concurrent use; one replica reads at a time.
 type Service struct {
 	authorizers *authorizer.Registry
+	list        authorizer.List
 	schedule    *walk.Schedule
 }
 
 // New returns a Service for the authorizers of d.
 func New(d *db.DB, authorizers *authorizer.Registry) *Service {
-	return &Service{authorizers, walk.NewSchedule(d)}
+	return &Service{authorizers, authorizers.WeChatList(), walk.NewSchedule(d)}
 }
 
 // Run reads the list whenever that is due (see WalkDue), until ctx ends. It passes errors to report
@@ -67,7 +68,7 @@ func (s *Service) WalkDue(ctx context.Context) error {
 	if due, err := s.schedule.Due(ctx, walk.Seek); err != nil || !due {
 		return err
 	}
-	sought, err := s.authorizers.Sought(ctx, seekAtOnce)
+	sought, err := s.list.Sought(ctx, seekAtOnce)
 	if err != nil || len(sought) == 0 {
 		return err
 	}
@@ -117,7 +118,7 @@ func (w *walking) compareAll(ctx context.Context, page authorizer.ListPage) erro
 		return err
 	}
 	w.report.Listed, w.report.Total = w.report.Listed+page.Len, int(max(0, page.Total))
-	return db.Persist(ctx, func() error { return w.authorizers.MarkListed(ctx, page.Entries, w.begun) })
+	return db.Persist(ctx, func() error { return w.list.Mark(ctx, page.Entries, w.begun) })
 }
 
 // missing has WeChat asked about accounts that its list did not have. That alone changes nothing
@@ -127,7 +128,7 @@ func (w *walking) missing(ctx context.Context) error {
 		var some []wechat.AppID
 		var next wechat.AppID
 		err := db.Persist(ctx, func() (err error) {
-			some, next, err = w.authorizers.NotListed(ctx, w.begun, after, missingPage)
+			some, next, err = w.list.NotListed(ctx, w.begun, after, missingPage)
 			return err
 		})
 		if err != nil {

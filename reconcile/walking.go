@@ -59,7 +59,7 @@ func (w *walking) pages(ctx context.Context, visit func(authorizer.ListPage) (mo
 // readPage tries a few times if WeChat gave no answer.
 func (w *walking) readPage(ctx context.Context, offset int) (authorizer.ListPage, error) {
 	for try := 1; ; try++ {
-		page, err := w.authorizers.ListPage(ctx, offset)
+		page, err := w.list.Page(ctx, offset)
 		if err == nil || try == pageTries || !wechat.MayHaveActed(err) && !wechat.NotSent(err) {
 			return page, err
 		}
@@ -80,7 +80,7 @@ func (w *walking) end(ctx context.Context, failed error, whole bool) error {
 	}
 	return db.Persist(ctx, func() error {
 		if whole {
-			if err := w.authorizers.NotFound(ctx, w.begun); err != nil {
+			if err := w.list.NotFound(ctx, w.begun); err != nil {
 				return err
 			}
 		}
@@ -95,7 +95,7 @@ func (w *walking) compare(ctx context.Context, listed []authorizer.Listing) erro
 	}
 	var differences map[wechat.AppID]authorizer.Difference
 	err := db.Persist(ctx, func() (err error) {
-		differences, err = w.authorizers.Compare(ctx, w.begun, listed)
+		differences, err = w.list.Compare(ctx, w.begun, listed)
 		return err
 	})
 	if err != nil {
@@ -112,7 +112,7 @@ func (w *walking) compare(ctx context.Context, listed []authorizer.Listing) erro
 			return fmt.Errorf("authorizer %s in WeChat's list: %w", one.AppID, err)
 		}
 	}
-	return w.authorizers.Adopt(ctx, unknown, func(some []authorizer.Listing) { w.report.addAll(some, Adopted) })
+	return w.list.Adopt(ctx, unknown, func(some []authorizer.Listing) { w.report.addAll(some, Adopted) })
 }
 
 // act acts on one entry.
@@ -123,13 +123,13 @@ func (w *walking) act(ctx context.Context, one authorizer.Listing, is authorizer
 		return nil
 	case authorizer.Returned:
 		finding = Returned
-		found, err = w.authorizers.Return(ctx, one, w.begun)
+		found, err = w.list.Return(ctx, one, w.begun)
 	case authorizer.OtherToken:
 		finding = Offered
-		found, err = w.authorizers.AddSpare(ctx, one.AppID, one.Refresh)
+		found, err = w.list.AddSpare(ctx, one.AppID, one.Refresh)
 	case authorizer.SameToken:
 		finding = Ended
-		found, err = w.authorizers.EndSearch(ctx, one.AppID, w.begun)
+		found, err = w.list.EndSearch(ctx, one.AppID, w.begun)
 	}
 	if found && err == nil {
 		w.report.add(one.AppID, finding)

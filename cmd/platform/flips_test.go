@@ -40,7 +40,7 @@ var everyAnswer = map[string]answered{
 		_ = w.platform.authorizers.ReadProfile(anyContext, service)
 	}},
 	"list": {listPath, []string{"errcode", "total_count", "list"}, func(w *world) { // a page that says nothing is asked for again, with pauses
-		_, _ = w.platform.authorizers.ListedToken(anyContext, service)
+		_, _ = w.platform.authorizers.WeChatList().Token(anyContext, service)
 	}},
 	"list's entries": {listPath, []string{"list.0", "list.0.authorizer_appid", "list.0.refresh_token", "list.0.auth_time"}, func(w *world) {
 		_ = w.operate(anyContext, &struct{}{}, "reconcile")
