@@ -85,7 +85,7 @@ func (r *Registry) current(ctx context.Context, p proof) (Caller, error) {
 	if !r.Now().Before(p.expires.Add(skew)) {
 		return Caller{}, ErrTokenExpired
 	}
-	if _, err := r.key(ctx, p.kid); err != nil {
+	if _, err := r.Keys.verifying(ctx, p.kid); err != nil {
 		return Caller{}, err
 	}
 	c, err := r.credential(ctx, p.client)

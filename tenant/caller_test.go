@@ -92,9 +92,9 @@ func TestARefusedJWTIsNotCached(t *testing.T) {
 func TestAnOutageIsNeverAnInvalidToken(t *testing.T) {
 	for name, learn := range map[string]func(*testing.T, *world, *Registry){
 		"nothing is known": func(*testing.T, *world, *Registry) {},
-		"only the keys":    func(t *testing.T, w *world, r *Registry) { got(r.knownKeys(t.Context()))(t) },
+		"only the keys":    func(t *testing.T, w *world, r *Registry) { got(r.Keys.known(t.Context()))(t) },
 		"all but the tenant": func(t *testing.T, w *world, r *Registry) {
-			got(r.knownKeys(t.Context()))(t)
+			got(r.Keys.known(t.Context()))(t)
 			got(r.credential(t.Context(), w.client.ID))(t)
 		},
 	} {
@@ -142,7 +142,7 @@ func (w *world) run(t *testing.T) *Registry {
 func TestWhatOneReplicaEndsAnotherRefusesWithinASecond(t *testing.T) {
 	for name, end := range map[string]func(*world) error{
 		"client revoked": func(w *world) error { return w.RevokeClient(w.t.Context(), tester, w.tenant.ID, w.client.ID) },
-		"key revoked":    func(w *world) error { return w.RevokeKey(w.t.Context(), tester, newPen(w).kid) },
+		"key revoked":    func(w *world) error { return w.Keys.Revoke(w.t.Context(), tester, newPen(w).kid) },
 		"tenant suspended": func(w *world) error {
 			return w.Suspend(w.t.Context(), tester, w.tenant.ID)
 		},

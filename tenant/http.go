@@ -205,7 +205,7 @@ func (k *key) jwk() jwk {
 }
 
 func (r *Registry) publishKeys(c echo.Context) error {
-	keys, err := r.knownKeys(c.Request().Context())
+	keys, err := r.Keys.known(c.Request().Context())
 	if err != nil {
 		return err
 	}

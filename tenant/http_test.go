@@ -255,7 +255,7 @@ func (w *world) published(t *testing.T) int {
 
 func TestThePublishedKeysVerifyJWTsAndHoldNothingPrivate(t *testing.T) {
 	s := newSite(newWorld(t))
-	got(s.Rotate(t.Context(), tester))(t)
+	got(s.Keys.Rotate(t.Context(), tester))(t)
 	answer := s.get("/.well-known/jwks.json")
 	if answer.Header().Get("Cache-Control") != "public, max-age=300" {
 		t.Errorf("got Cache-Control %q", answer.Header().Get("Cache-Control"))
@@ -276,7 +276,7 @@ func TestThePublishedKeysVerifyJWTsAndHoldNothingPrivate(t *testing.T) {
 func TestARevokedKeyIsNotPublished(t *testing.T) {
 	s := newSite(newWorld(t))
 	old := kidOf(t, s.token())
-	must(t, s.RevokeKey(t.Context(), tester, old))
+	must(t, s.Keys.Revoke(t.Context(), tester, old))
 	if body := s.get("/.well-known/jwks.json").Body.String(); strings.Contains(body, string(old)) {
 		t.Errorf("got %s, want no %s in it", body, old)
 	}

@@ -54,7 +54,7 @@ func (e extent) lifetime() time.Duration {
 // issue makes a JWT of a client.
 func (r *Registry) issue(ctx context.Context, c Client, e extent) (string, error) {
 	now := r.Now()
-	id, private, err := r.signer(ctx, now)
+	id, private, err := r.Keys.signer(ctx, now)
 	if err != nil {
 		return "", err
 	}
@@ -118,7 +118,7 @@ func (r *Registry) verify(ctx context.Context, token string) (proof, error) {
 	if err != nil {
 		return proof{}, fmt.Errorf("%w: %w", ErrInvalidToken, err)
 	}
-	k, err := r.key(ctx, kid)
+	k, err := r.Keys.verifying(ctx, kid)
 	if err != nil {
 		return proof{}, err
 	}

@@ -28,7 +28,7 @@ type pen struct {
 
 func newPen(w *world) *pen {
 	w.t.Helper()
-	k := got(w.knownKeys(w.t.Context()))(w.t).signer(w.clock.Now())
+	k := got(w.Keys.known(w.t.Context()))(w.t).signer(w.clock.Now())
 	now := w.clock.Now().Unix()
 	return &pen{
 		world:   w,

@@ -41,20 +41,20 @@ type storedKey struct {
 	Revoked   time.Time
 }
 
-// EnsureKey makes a signing key if there is none that can sign. If several replicas start at once,
+// Ensure makes a signing key if there is none that can sign. If several replicas start at once,
 // one of them makes it.
-func (r *Registry) EnsureKey(ctx context.Context, by Actor) error {
-	return r.changeKeys(ctx, by, "make the first signing key", func(tx *db.Tx, now time.Time) error {
-		return r.ensureSigner(ctx, tx, now)
+func (s *Keys) Ensure(ctx context.Context, by Actor) error {
+	return s.change(ctx, by, "make the first signing key", func(tx *db.Tx, now time.Time) error {
+		return s.ensureSigner(ctx, tx, now)
 	})
 }
 
 // Rotate publishes a new key, which signs ten minutes later. The old one stays published until its
 // last JWT has expired.
-func (r *Registry) Rotate(ctx context.Context, by Actor) (KeyID, error) {
+func (s *Keys) Rotate(ctx context.Context, by Actor) (KeyID, error) {
 	var id KeyID
-	err := r.changeKeys(ctx, by, "rotate signing keys", func(tx *db.Tx, now time.Time) (err error) {
-		keys, err := r.sweep(ctx, tx, now)
+	err := s.change(ctx, by, "rotate signing keys", func(tx *db.Tx, now time.Time) (err error) {
+		keys, err := s.sweep(ctx, tx, now)
 		if err != nil {
 			return err
 		}
@@ -62,17 +62,17 @@ func (r *Registry) Rotate(ctx context.Context, by Actor) (KeyID, error) {
 		if keys.signer(now) != nil {
 			from = now.Add(publishAhead)
 		}
-		id, err = r.makeKey(ctx, tx, now, from)
+		id, err = s.create(ctx, tx, now, from)
 		return err
 	})
 	return id, err
 }
 
-// RevokeKey invalidates a key and all JWTs that it signed, or fails with ErrUnknownKey. If no other
+// Revoke invalidates a key and all JWTs that it signed, or fails with ErrUnknownKey. If no other
 // key can sign now, it makes one.
-func (r *Registry) RevokeKey(ctx context.Context, by Actor, id KeyID) error {
-	return r.changeKeys(ctx, by, fmt.Sprintf("revoke signing key %s", id), func(tx *db.Tx, now time.Time) error {
-		keys, err := r.sweep(ctx, tx, now)
+func (s *Keys) Revoke(ctx context.Context, by Actor, id KeyID) error {
+	return s.change(ctx, by, fmt.Sprintf("revoke signing key %s", id), func(tx *db.Tx, now time.Time) error {
+		keys, err := s.sweep(ctx, tx, now)
 		if err != nil {
 			return err
 		}
@@ -87,14 +87,14 @@ func (r *Registry) RevokeKey(ctx context.Context, by Actor, id KeyID) error {
 		if err := revokeSigningKey(ctx, tx, id, now); err != nil {
 			return err
 		}
-		return r.ensureSigner(ctx, tx, now)
+		return s.ensureSigner(ctx, tx, now)
 	})
 }
 
-// ListKeys returns the keys in the order in which they sign, including those revoked in the last
+// List returns the keys in the order in which they sign, including those revoked in the last
 // thirty days.
-func (r *Registry) ListKeys(ctx context.Context) ([]Key, error) {
-	keys, err := r.loadKeys(ctx, r.db)
+func (s *Keys) List(ctx context.Context) ([]Key, error) {
+	keys, err := s.load(ctx, s.db)
 	if err != nil {
 		return nil, fmt.Errorf("list signing keys: %w", err)
 	}
@@ -106,23 +106,23 @@ func (r *Registry) ListKeys(ctx context.Context) ([]Key, error) {
 }
 
 // Reseal moves a page of the private keys to the newest sealing key.
-func (r *Registry) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
-	done, err := r.db.Reseal(ctx, r.ring, sealedTable, page)
+func (s *Keys) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
+	done, err := s.db.Reseal(ctx, s.ring, sealedTable, page)
 	if err != nil {
 		return done, fmt.Errorf("reseal signing keys: %w", err)
 	}
 	if done.Moved > 0 {
-		_, _ = r.knownKeys(ctx) // as changeKeys does
+		_, _ = s.known(ctx) // as change does
 	}
 	return done, nil
 }
 
-// changeKeys runs work in a transaction that no other change of keys can overlap, and then has the
+// change runs work in a transaction that no other change of keys can overlap, and then has the
 // mirror read the keys. work calls tx.Changed if it changes something. by is for the audit trail,
 // which this transaction is to write.
-func (r *Registry) changeKeys(ctx context.Context, _ Actor, what string, work func(*db.Tx, time.Time) error) error {
-	err := r.db.Tx(ctx, func(tx *db.Tx) error {
-		if err := lockSigningKeys(ctx, r.db, tx); err != nil {
+func (s *Keys) change(ctx context.Context, _ Actor, what string, work func(*db.Tx, time.Time) error) error {
+	err := s.db.Tx(ctx, func(tx *db.Tx) error {
+		if err := lockSigningKeys(ctx, s.db, tx); err != nil {
 			return err
 		}
 		now, err := tx.Now(ctx)
@@ -136,7 +136,7 @@ func (r *Registry) changeKeys(ctx context.Context, _ Actor, what string, work fu
 	}
 	// Reading them writes them to Redis, for replicas that cannot reach SQL. The change is committed,
 	// so a failure here undoes nothing.
-	_, _ = r.knownKeys(ctx)
+	_, _ = s.known(ctx)
 	return nil
 }
 
@@ -144,24 +144,24 @@ func (r *Registry) changeKeys(ctx context.Context, _ Actor, what string, work fu
 // tenant: another key is made, which signs at once. The old one stays published, because its public
 // half is not sealed. While this process lacks a sealing key no key is made: other processes may
 // be able to open the value.
-func (r *Registry) signer(ctx context.Context, now time.Time) (KeyID, ed25519.PrivateKey, error) {
-	id, private, err := r.openSigner(ctx, now)
+func (s *Keys) signer(ctx context.Context, now time.Time) (KeyID, ed25519.PrivateKey, error) {
+	id, private, err := s.openSigner(ctx, now)
 	if !seal.Unopenable(err) {
 		return id, private, err
 	}
-	if err := r.db.CheckKeys(ctx, r.ring); err != nil {
+	if err := s.db.CheckKeys(ctx, s.ring); err != nil {
 		return "", nil, err
 	}
-	if err := r.EnsureKey(ctx, Program); err != nil {
+	if err := s.Ensure(ctx, Program); err != nil {
 		return "", nil, err
 	}
-	return r.openSigner(ctx, now)
+	return s.openSigner(ctx, now)
 }
 
 // openSigner opens the key that signs now or, if its private half does not open, the last one: if
 // this process's clock is behind the database's, the key that replaces it signs only later.
-func (r *Registry) openSigner(ctx context.Context, now time.Time) (KeyID, ed25519.PrivateKey, error) {
-	keys, err := r.knownKeys(ctx)
+func (s *Keys) openSigner(ctx context.Context, now time.Time) (KeyID, ed25519.PrivateKey, error) {
+	keys, err := s.known(ctx)
 	if err != nil {
 		return "", nil, err
 	}
@@ -169,31 +169,31 @@ func (r *Registry) openSigner(ctx context.Context, now time.Time) (KeyID, ed2551
 	if k == nil {
 		return "", nil, errors.New("there is no signing key")
 	}
-	private, err := k.open(r.ring)
+	private, err := k.open(s.ring)
 	if last := keys.ordered[len(keys.ordered)-1]; err != nil && last.published(now) {
 		k = last
-		private, err = k.open(r.ring)
+		private, err = k.open(s.ring)
 	}
 	return k.ID, private, err
 }
 
 // ensureSigner makes a key that signs at once, unless there is one that opens.
-func (r *Registry) ensureSigner(ctx context.Context, tx *db.Tx, now time.Time) error {
-	keys, err := r.loadKeys(ctx, tx)
-	if err != nil || keys.signing(now).opens(r.ring) {
+func (s *Keys) ensureSigner(ctx context.Context, tx *db.Tx, now time.Time) error {
+	keys, err := s.load(ctx, tx)
+	if err != nil || keys.signing(now).opens(s.ring) {
 		return err
 	}
-	_, err = r.makeKey(ctx, tx, now, now)
+	_, err = s.create(ctx, tx, now, now)
 	return err
 }
 
-func (r *Registry) makeKey(ctx context.Context, tx *db.Tx, now, from time.Time) (KeyID, error) {
+func (s *Keys) create(ctx context.Context, tx *db.Tx, now, from time.Time) (KeyID, error) {
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		return "", err
 	}
 	k := storedKey{ID: KeyID(newID("", keyIDLength)), Public: public, Published: now, SignsFrom: from}
-	k.Private = r.ring.Seal(seal.NewSecret(string(private.Seed())), k.place()...)
+	k.Private = s.ring.Seal(seal.NewSecret(string(private.Seed())), k.place()...)
 	tx.Changed()
 	return k.ID, insertSigningKey(ctx, tx, k)
 }
@@ -201,8 +201,8 @@ func (r *Registry) makeKey(ctx context.Context, tx *db.Tx, now, from time.Time) 
 // sweep deletes the keys that have ended, and returns the others. It comes before every change: a
 // key ends when its successor begins to sign, so a key that has ended would become valid again if
 // its successor were revoked.
-func (r *Registry) sweep(ctx context.Context, tx *db.Tx, now time.Time) (*keySet, error) {
-	keys, err := r.loadKeys(ctx, tx)
+func (s *Keys) sweep(ctx context.Context, tx *db.Tx, now time.Time) (*keySet, error) {
+	keys, err := s.load(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
@@ -215,10 +215,10 @@ func (r *Registry) sweep(ctx context.Context, tx *db.Tx, now time.Time) (*keySet
 			return nil, err
 		}
 	}
-	return r.loadKeys(ctx, tx)
+	return s.load(ctx, tx)
 }
 
-func (r *Registry) loadKeys(ctx context.Context, q db.Querier) (*keySet, error) {
+func (s *Keys) load(ctx context.Context, q db.Querier) (*keySet, error) {
 	stored, err := selectSigningKeys(ctx, q)
 	if err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ import (
 func (w *world) keyIDs() []KeyID {
 	w.t.Helper()
 	var ids []KeyID
-	for _, k := range got(w.ListKeys(w.t.Context()))(w.t) {
+	for _, k := range got(w.Keys.List(w.t.Context()))(w.t) {
 		ids = append(ids, k.ID)
 	}
 	return ids
@@ -32,7 +32,7 @@ func kidOf(t *testing.T, token string) KeyID {
 
 func TestTheFirstKeySignsAtOnce(t *testing.T) {
 	w := newWorld(t)
-	keys := got(w.ListKeys(t.Context()))(t)
+	keys := got(w.Keys.List(t.Context()))(t)
 	if len(keys) != 1 || !keys[0].SignsFrom.Equal(keys[0].Published) || !keys[0].Ends.IsZero() {
 		t.Fatalf("got %+v, want one key that signs at once and has no end", keys)
 	}
@@ -54,7 +54,7 @@ func TestReplicasThatStartAtOnceMakeOneKey(t *testing.T) {
 		for range 8 {
 			r := w.replica(t)
 			starting.Go(func() {
-				if err := r.EnsureKey(context.Background(), tester); err != nil {
+				if err := r.Keys.Ensure(context.Background(), tester); err != nil {
 					t.Error(err)
 				}
 			})
@@ -70,7 +70,7 @@ func TestReplicasThatStartAtOnceMakeOneKey(t *testing.T) {
 func TestStartingWithAKeyChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	before := got(w.db.Counter(t.Context()))(t)
-	must(t, w.EnsureKey(t.Context(), tester))
+	must(t, w.Keys.Ensure(t.Context(), tester))
 	if after := got(w.db.Counter(t.Context()))(t); after != before {
 		t.Errorf("got the change counter raised from %d to %d", before, after)
 	}
@@ -79,7 +79,7 @@ func TestStartingWithAKeyChangesNothing(t *testing.T) {
 func TestARotatedKeySignsTenMinutesAfterItIsPublished(t *testing.T) {
 	w := newWorld(t)
 	old := kidOf(t, w.token())
-	young := got(w.Rotate(t.Context(), tester))(t)
+	young := got(w.Keys.Rotate(t.Context(), tester))(t)
 	if ids := w.keyIDs(); len(ids) != 2 || ids[0] != old || ids[1] != young {
 		t.Fatalf("got keys %v, want %s and %s", ids, old, young)
 	}
@@ -95,7 +95,7 @@ func TestARotatedKeySignsTenMinutesAfterItIsPublished(t *testing.T) {
 
 func TestAnOldKeyIsPublishedUntilItsLastJWTHasExpired(t *testing.T) {
 	w := newWorld(t)
-	got(w.Rotate(t.Context(), tester))(t)
+	got(w.Keys.Rotate(t.Context(), tester))(t)
 	w.clock.Move(10*time.Minute - time.Second)
 	last := w.bound()
 	w.clock.Move(time.Second + 7500*time.Second + 29*time.Second - time.Millisecond)
@@ -114,7 +114,7 @@ func TestAnOldKeyIsPublishedUntilItsLastJWTHasExpired(t *testing.T) {
 func TestAKeyThatHasEndedVerifiesNothing(t *testing.T) {
 	w := newWorld(t)
 	p := newPen(w)
-	got(w.Rotate(t.Context(), tester))(t)
+	got(w.Keys.Rotate(t.Context(), tester))(t)
 	w.clock.Move(publishAhead + longestLifetime + skew)
 	now := w.clock.Now().Unix()
 	p.refuses(p.write(nil, map[string]any{"iat": now, "exp": now + 60}), ErrInvalidToken, "revoked or has ended")
@@ -123,9 +123,9 @@ func TestAKeyThatHasEndedVerifiesNothing(t *testing.T) {
 func TestAKeyThatHasEndedDoesNotComeBackWhenItsSuccessorIsRevoked(t *testing.T) {
 	w := newWorld(t)
 	old := kidOf(t, w.token())
-	young := got(w.Rotate(t.Context(), tester))(t)
+	young := got(w.Keys.Rotate(t.Context(), tester))(t)
 	w.clock.Move(publishAhead + longestLifetime + skew)
-	must(t, w.RevokeKey(t.Context(), tester, young))
+	must(t, w.Keys.Revoke(t.Context(), tester, young))
 	if kid := kidOf(t, w.token()); kid == old || kid == young {
 		t.Errorf("got signed by %s, want a new key", kid)
 	}
@@ -140,7 +140,7 @@ func TestTheOnlyKeysRevocationMakesANewOneThatSignsAtOnce(t *testing.T) {
 	w := newWorld(t)
 	token := w.token()
 	w.accepts(token)
-	must(t, w.RevokeKey(t.Context(), tester, kidOf(t, token)))
+	must(t, w.Keys.Revoke(t.Context(), tester, kidOf(t, token)))
 	w.refuses(token, ErrInvalidToken, "revoked or has ended")
 	fresh := w.token()
 	w.accepts(fresh)
@@ -152,7 +152,7 @@ func TestTheOnlyKeysRevocationMakesANewOneThatSignsAtOnce(t *testing.T) {
 func TestTheOldKeySignsOnWhenItsSuccessorIsRevokedBeforeItsTime(t *testing.T) {
 	w := newWorld(t)
 	old := kidOf(t, w.token())
-	must(t, w.RevokeKey(t.Context(), tester, got(w.Rotate(t.Context(), tester))(t)))
+	must(t, w.Keys.Revoke(t.Context(), tester, got(w.Keys.Rotate(t.Context(), tester))(t)))
 	w.clock.Move(publishAhead + longestLifetime + skew)
 	if kid := kidOf(t, w.token()); kid != old {
 		t.Errorf("got signed by %s, want %s", kid, old)
@@ -163,8 +163,8 @@ func TestTheOldKeySignsOnWhenItsSuccessorIsRevokedBeforeItsTime(t *testing.T) {
 func TestWhileOnlyAKeyToComeIsLeftANewOneSigns(t *testing.T) {
 	w := newWorld(t)
 	old := kidOf(t, w.token())
-	next := got(w.Rotate(t.Context(), tester))(t)
-	must(t, w.RevokeKey(t.Context(), tester, old))
+	next := got(w.Keys.Rotate(t.Context(), tester))(t)
+	must(t, w.Keys.Revoke(t.Context(), tester, old))
 	if kid := kidOf(t, w.token()); kid == old || kid == next {
 		t.Errorf("got signed by %s, want a new key", kid)
 	}
@@ -179,15 +179,15 @@ func TestARevokedKeyIsListedForThirtyDays(t *testing.T) {
 	old := kidOf(t, w.token())
 	w.clock.Move(time.Second)
 	at := w.clock.Now()
-	must(t, w.RevokeKey(t.Context(), tester, old))
+	must(t, w.Keys.Revoke(t.Context(), tester, old))
 	w.clock.Move(time.Second)
-	must(t, w.RevokeKey(t.Context(), tester, old))
-	keys := got(w.ListKeys(t.Context()))(t)
+	must(t, w.Keys.Revoke(t.Context(), tester, old))
+	keys := got(w.Keys.List(t.Context()))(t)
 	if len(keys) != 2 || keys[0].ID != old || !keys[0].Revoked.Equal(at) {
 		t.Errorf("got %+v, want the revoked key and a new one", keys)
 	}
 	w.clock.Move(30*24*time.Hour - time.Second)
-	got(w.Rotate(t.Context(), tester))(t)
+	got(w.Keys.Rotate(t.Context(), tester))(t)
 	if ids := w.keyIDs(); len(ids) != 2 || ids[0] == old {
 		t.Errorf("got %v, want %s gone", ids, old)
 	}
@@ -195,7 +195,7 @@ func TestARevokedKeyIsListedForThirtyDays(t *testing.T) {
 
 func TestAnUnknownKeyIsNotRevoked(t *testing.T) {
 	w := newWorld(t)
-	wantErr(t, w.RevokeKey(t.Context(), tester, "nobodys1"), ErrUnknownKey)
+	wantErr(t, w.Keys.Revoke(t.Context(), tester, "nobodys1"), ErrUnknownKey)
 }
 
 // laggard is a process that does not yet know a key with which another process signs.
@@ -204,9 +204,9 @@ func laggard(t *testing.T) (w *world, young string) {
 	w = newWorld(t)
 	other, _ := w.process(t)
 	w.accepts(w.token())
-	must(t, other.RevokeKey(t.Context(), tester, kidOf(t, w.token())))
+	must(t, other.Keys.Revoke(t.Context(), tester, kidOf(t, w.token())))
 	young = got(other.Token(t.Context(), w.client.ID, w.secret, ""))(t).Token.Reveal()
-	if _, known := got(w.knownKeys(t.Context()))(t).byID[kidOf(t, young)]; known {
+	if _, known := got(w.Keys.known(t.Context()))(t).byID[kidOf(t, young)]; known {
 		t.Fatal("got the key known already")
 	}
 	return w, young
@@ -222,20 +222,20 @@ func TestStrangeKidsReadTheKeysOnceASecond(t *testing.T) {
 	w := newWorld(t)
 	p := newPen(w)
 	p.refuses(p.write(map[string]any{"kid": "strange1"}, nil), ErrInvalidToken, "unknown kid")
-	first := w.keys.latest.began
+	first := w.Keys.latest.began
 	w.clock.Move(999 * time.Millisecond)
 	p.refuses(p.write(map[string]any{"kid": "strange2"}, nil), ErrInvalidToken, "unknown kid")
-	if !w.keys.latest.began.Equal(first) {
+	if !w.Keys.latest.began.Equal(first) {
 		t.Error("got the keys read again within a second")
 	}
 	w.clock.Move(time.Millisecond)
 	p.refuses(p.write(map[string]any{"kid": "strange3"}, nil), ErrInvalidToken, "unknown kid")
-	if w.keys.latest.began.Equal(first) {
+	if w.Keys.latest.began.Equal(first) {
 		t.Error("got the keys not read again after a second")
 	}
 	w.clock.Move(-time.Hour)
 	p.refuses(p.write(map[string]any{"kid": "strange4"}, nil), ErrInvalidToken, "unknown kid")
-	if !w.keys.latest.began.Equal(w.clock.Now()) {
+	if !w.Keys.latest.began.Equal(w.clock.Now()) {
 		t.Error("got the keys not read again after the clock was set back")
 	}
 }
@@ -247,7 +247,7 @@ func TestAnUnknownKidDelaysNoOtherCallAndItselfOnlyBriefly(t *testing.T) {
 	w.accepts(good)
 	stuck, release := make(chan struct{}), make(chan struct{})
 	defer close(release)
-	w.keys.rereads.Start(t.Context(), struct{}{}, func(context.Context) (reread, error) {
+	w.Keys.rereads.Start(t.Context(), struct{}{}, func(context.Context) (reread, error) {
 		close(stuck)
 		<-release
 		return reread{}, errors.New("too late")
@@ -263,11 +263,11 @@ func TestAKeyReadAsideServesWhileSQLIsAwayAsLongAsAJWTLives(t *testing.T) {
 	kid := kidOf(t, young)
 	must(t, w.db.Close())
 	w.clock.Move(7500*time.Second - time.Millisecond)
-	if _, err := w.unknownKey(t.Context(), kid); err != nil {
+	if _, err := w.Keys.unknown(t.Context(), kid); err != nil {
 		t.Errorf("got %v, want the key read before the outage", err)
 	}
 	w.clock.Move(time.Millisecond)
-	_, err := w.unknownKey(t.Context(), kid)
+	_, err := w.Keys.unknown(t.Context(), kid)
 	wantErr(t, err, db.ErrUnavailable)
 }
 
@@ -340,9 +340,9 @@ func remaining(s *keySet, now time.Time) []storedKey {
 
 func TestPrivateKeysAreSealedInTheirPlace(t *testing.T) {
 	w := newWorld(t)
-	other := got(w.Rotate(t.Context(), tester))(t)
+	other := got(w.Keys.Rotate(t.Context(), tester))(t)
 	w.clock.Move(publishAhead)
-	k := got(w.loadKeys(t.Context(), w.db))(t).byID[other]
+	k := got(w.Keys.load(t.Context(), w.db))(t).byID[other]
 	private := got(k.open(w.ring))(t)
 	moved := k.storedKey
 	moved.ID = "elsewher"
@@ -356,18 +356,18 @@ func TestPrivateKeysAreSealedInTheirPlace(t *testing.T) {
 func TestResealMovesThePrivateKeysToTheNewestSealingKey(t *testing.T) {
 	old := seal.NewKey()
 	w := newWorldOn(t, dbtest.SQLite(t), got(seal.NewRing(seal.NewSecret(old)))(t))
-	got(w.Rotate(t.Context(), tester))(t)
+	got(w.Keys.Rotate(t.Context(), tester))(t)
 	w.clock.Move(publishAhead)
-	must(t, w.RevokeKey(t.Context(), tester, w.keyIDs()[0]))
+	must(t, w.Keys.Revoke(t.Context(), tester, w.keyIDs()[0]))
 	young := seal.NewKey()
 	w.ring = got(seal.NewRing(seal.NewSecret(young + "," + old)))(t)
 	both := w.replica(t)
 	before := w.keyIDs()
 	all := db.Page{Most: 100}
-	if n := got(both.Reseal(t.Context(), all))(t).Moved; n != 1 {
+	if n := got(both.Keys.Reseal(t.Context(), all))(t).Moved; n != 1 {
 		t.Errorf("got %d keys moved, want 1", n)
 	}
-	if n := got(both.Reseal(t.Context(), all))(t).Moved; n != 0 {
+	if n := got(both.Keys.Reseal(t.Context(), all))(t).Moved; n != 0 {
 		t.Errorf("got %d keys moved again, want none", n)
 	}
 	w.ring = got(seal.NewRing(seal.NewSecret(young)))(t)

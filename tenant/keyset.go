@@ -9,6 +9,7 @@ import (
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
+	"wxplatform/internal/seal"
 )
 
 const (
@@ -110,9 +111,12 @@ func (s *keySet) signer(now time.Time) *key {
 	return nil
 }
 
-// keyring is what a process knows about the signing keys: the mirror's fact, and what it read from
-// SQL itself for a kid that the fact does not have.
-type keyring struct {
+// Keys holds the keys that sign the JWTs: the mirror's fact, and what this process read from SQL
+// itself for a kid that the fact does not have. It is safe for concurrent use.
+type Keys struct {
+	db      *db.DB
+	ring    *seal.Ring
+	now     func() time.Time
 	fact    *mirror.Facts[*keySet]
 	rereads *mirror.Flights[struct{}, reread]
 	latest  reread // used only by the single flight
@@ -125,49 +129,50 @@ type reread struct {
 	err         error
 }
 
-func newKeyring(m *mirror.Mirror) *keyring {
-	return &keyring{
+func newKeys(d *db.DB, m *mirror.Mirror, ring *seal.Ring, now func() time.Time) *Keys {
+	return &Keys{
+		db: d, ring: ring, now: now,
 		fact:    mirror.NewFacts[*keySet](m, "signing-keys", 1),
 		rereads: mirror.NewFlights[struct{}, reread](m, rereadTakes),
 		latest:  reread{keys: newKeySet(nil)},
 	}
 }
 
-func (r *Registry) knownKeys(ctx context.Context) (*keySet, error) {
-	return r.keys.fact.Get(ctx, keysFact, func(ctx context.Context) (*keySet, error) { return r.loadKeys(ctx, r.db) })
+func (s *Keys) known(ctx context.Context) (*keySet, error) {
+	return s.fact.Get(ctx, keysFact, func(ctx context.Context) (*keySet, error) { return s.load(ctx, s.db) })
 }
 
-// key returns the key id, if JWTs that it signed are valid. It fails with ErrInvalidToken, or with
-// db.ErrUnavailable if that cannot be decided.
-func (r *Registry) key(ctx context.Context, id KeyID) (*key, error) {
-	keys, err := r.knownKeys(ctx)
+// verifying returns the key id, if JWTs that it signed are valid. It fails with ErrInvalidToken, or
+// with db.ErrUnavailable if that cannot be decided.
+func (s *Keys) verifying(ctx context.Context, id KeyID) (*key, error) {
+	keys, err := s.known(ctx)
 	if err != nil {
 		return nil, err
 	}
 	k, ok := keys.byID[id]
 	if !ok {
-		k, err = r.unknownKey(ctx, id)
+		k, err = s.unknown(ctx, id)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !k.published(r.Now()) {
+	if !k.published(s.now()) {
 		return nil, fmt.Errorf("%w: its signing key was revoked or has ended", ErrInvalidToken)
 	}
 	return k, nil
 }
 
-// unknownKey looks for a key that is newer than what the mirror has. However many unknown kids
+// unknown looks for a key that is newer than what the mirror has. However many unknown kids
 // arrive, SQL is read at most once a second, and calls with a known kid never wait for it.
-func (r *Registry) unknownKey(ctx context.Context, id KeyID) (*key, error) {
+func (s *Keys) unknown(ctx context.Context, id KeyID) (*key, error) {
 	within, cancel := context.WithTimeout(ctx, rereadPatience)
 	defer cancel()
-	latest, err := r.keys.rereads.Do(within, struct{}{}, r.rereadKeys)
+	latest, err := s.rereads.Do(within, struct{}{}, s.readAgain)
 	if err != nil {
 		return nil, fmt.Errorf("signing keys: %w: %w", db.ErrUnavailable, err)
 	}
 	// During an outage, keys that were read before it are used for as long as a JWT is valid.
-	if k, ok := latest.keys.byID[id]; ok && r.Now().Before(latest.read.Add(longestLifetime)) {
+	if k, ok := latest.keys.byID[id]; ok && s.now().Before(latest.read.Add(longestLifetime)) {
 		return k, nil
 	}
 	if latest.err != nil {
@@ -176,15 +181,15 @@ func (r *Registry) unknownKey(ctx context.Context, id KeyID) (*key, error) {
 	return nil, fmt.Errorf("%w: unknown kid", ErrInvalidToken)
 }
 
-func (r *Registry) rereadKeys(ctx context.Context) (reread, error) {
-	now := r.Now()
-	if last := r.keys.latest.began; !last.IsZero() && now.Before(last.Add(rereadEvery)) && !now.Before(last) {
-		return r.keys.latest, nil
+func (s *Keys) readAgain(ctx context.Context) (reread, error) {
+	now := s.now()
+	if last := s.latest.began; !last.IsZero() && now.Before(last.Add(rereadEvery)) && !now.Before(last) {
+		return s.latest, nil
 	}
-	keys, err := r.loadKeys(ctx, r.db)
-	r.keys.latest.began, r.keys.latest.err = now, err
+	keys, err := s.load(ctx, s.db)
+	s.latest.began, s.latest.err = now, err
 	if err == nil {
-		r.keys.latest.keys, r.keys.latest.read = keys, now
+		s.latest.keys, s.latest.read = keys, now
 	}
-	return r.keys.latest, nil
+	return s.latest, nil
 }

@@ -191,7 +191,8 @@ func lockSigningKeys(ctx context.Context, d *db.DB, tx *db.Tx) error {
 	return err
 }
 
-// selectSigningKeys reads all keys. There are few, because Rotate and RevokeKey delete ended ones.
+// selectSigningKeys reads all keys. There are few, because Keys.Rotate and Keys.Revoke delete ended
+// ones.
 func selectSigningKeys(ctx context.Context, q db.Querier) ([]storedKey, error) {
 	return db.All(ctx, q, scanKey, `
 		SELECT `+keyColumns+`

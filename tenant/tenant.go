@@ -61,13 +61,15 @@ type Tenant struct {
 	Limit     Limit
 }
 
-// Registry holds tenants, clients and signing keys. It is safe for concurrent use.
+// Registry holds tenants, their clients and the signing keys. It is safe for concurrent use.
 type Registry struct {
 	// Now is the clock for JWTs and keys. Tests replace it before the first use.
 	Now func() time.Time
 	// DefaultLimit is the limit of the tenants that have none of their own. Zero means none. It is set
 	// before the first use.
 	DefaultLimit Limit
+	// Keys sign the JWTs.
+	Keys *Keys
 
 	limits   limits
 	db       *db.DB
@@ -75,7 +77,6 @@ type Registry struct {
 	issuer   string
 	tenants  *mirror.Facts[Tenant]
 	clients  *mirror.Facts[credential]
-	keys     *keyring
 	verified *mirror.Local[[32]byte, proof] // JWTs whose signature was checked, by their hash
 	mirror   *mirror.Mirror
 	lookups  *lookups
@@ -99,12 +100,12 @@ func New(d *db.DB, m *mirror.Mirror, ring *seal.Ring, publicURL string) *Registr
 		issuer:   issuer(publicURL),
 		tenants:  mirror.NewFacts[Tenant](m, "tenant", tenantsCached),
 		clients:  mirror.NewFacts[credential](m, "client", clientsCached),
-		keys:     newKeyring(m),
 		verified: mirror.NewLocal[[32]byte, proof](proofsCached),
 		mirror:   m,
 		lookups:  newLookups(d),
 	}
-	r.tries = newTries(func() time.Time { return r.Now() })
+	now := func() time.Time { return r.Now() }
+	r.Keys, r.tries = newKeys(d, m, ring, now), newTries(now)
 	return r
 }
 

@@ -111,8 +111,8 @@ func TestEveryWriteRaisesTheChangeCounter(t *testing.T) {
 				return err
 			},
 			"EndOldSecret": func() error { return w.EndOldSecret(t.Context(), tester, w.tenant.ID, young.ID) },
-			"Rotate":       func() error { _, err := w.Rotate(t.Context(), tester); return err },
-			"RevokeKey":    func() error { return w.RevokeKey(t.Context(), tester, w.keyIDs()[0]) },
+			"Keys.Rotate":  func() error { _, err := w.Keys.Rotate(t.Context(), tester); return err },
+			"Keys.Revoke":  func() error { return w.Keys.Revoke(t.Context(), tester, w.keyIDs()[0]) },
 		} {
 			before := got(w.db.Counter(t.Context()))(t)
 			must(t, write())
@@ -229,15 +229,15 @@ func TestAClientHasScopesThatExist(t *testing.T) {
 
 func TestSigningKeysComeBackAsTheyWereStored(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		young := got(w.Rotate(t.Context(), tester))(t)
-		keys := got(w.ListKeys(t.Context()))(t)
+		young := got(w.Keys.Rotate(t.Context(), tester))(t)
+		keys := got(w.Keys.List(t.Context()))(t)
 		if len(keys) != 2 || keys[1].ID != young || keys[1].SignsFrom.Sub(keys[1].Published) != publishAhead || !keys[0].Ends.Equal(keys[1].SignsFrom.Add(longestLifetime+skew)) {
 			t.Errorf("got %+v", keys)
 		}
 		w.clock.Move(publishAhead)
 		w.accepts(w.token())
-		must(t, w.RevokeKey(t.Context(), tester, young))
-		stored := got(w.loadKeys(t.Context(), w.db))(t).byID[young]
+		must(t, w.Keys.Revoke(t.Context(), tester, young))
+		stored := got(w.Keys.load(t.Context(), w.db))(t).byID[young]
 		if stored.Revoked.IsZero() || len(stored.Private) != 0 {
 			t.Errorf("got %d bytes of a revoked key's private half, want none", len(stored.Private))
 		}

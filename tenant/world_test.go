@@ -60,7 +60,7 @@ func newWorldOn(t testing.TB, d *db.DB, ring *seal.Ring) *world {
 	d.Clock = c.Now
 	w := &world{t: t, db: d, ring: ring, clock: c}
 	w.Registry = w.replica(t)
-	must(t, w.EnsureKey(t.Context(), tester))
+	must(t, w.Keys.Ensure(t.Context(), tester))
 	w.tenant = got(w.CreateTenant(t.Context(), tester, "Tea House", []string{"https://shop.example.com/done"}))(t)
 	var err error
 	w.client, w.secret, err = w.CreateClient(t.Context(), tester, w.tenant.ID, "back end", NewScopes(KFSessionWrite, KFSessionRead))

@@ -37,7 +37,7 @@ var keyTable = table[keyView]{
 
 // listKeys prints the signing keys as they are now.
 func (f format) listKeys(ctx context.Context, s shell, tenants *tenant.Registry) error {
-	all, err := tenants.ListKeys(ctx)
+	all, err := tenants.Keys.List(ctx)
 	return keyTable.printAll(s.out, f, viewsOf(all, viewKey), err)
 }
 
@@ -55,7 +55,7 @@ type keyRotateCmd struct{ format }
 // Run publishes a new signing key and prints all.
 func (c keyRotateCmd) Run(s shell) error {
 	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
-		if _, err := tenants.Rotate(ctx, s.actor("key rotate")); err != nil {
+		if _, err := tenants.Keys.Rotate(ctx, s.actor("key rotate")); err != nil {
 			return err
 		}
 		return c.listKeys(ctx, s, tenants)
@@ -70,7 +70,7 @@ type keyRevokeCmd struct {
 // Run revokes the signing key and prints all.
 func (c keyRevokeCmd) Run(s shell) error {
 	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
-		if err := tenants.RevokeKey(ctx, s.actor("key revoke"), c.ID); err != nil {
+		if err := tenants.Keys.Revoke(ctx, s.actor("key revoke"), c.ID); err != nil {
 			return err
 		}
 		return c.listKeys(ctx, s, tenants)

@@ -220,7 +220,7 @@ func unlessEnded(ctx context.Context, err error) error {
 
 // prepare makes the first signing key and reads the last ticket.
 func (p *platform) prepare(ctx context.Context) error {
-	if err := p.tenants.EnsureKey(ctx, tenant.Program); err != nil {
+	if err := p.tenants.Keys.Ensure(ctx, tenant.Program); err != nil {
 		return err
 	}
 	return p.readTicket(ctx)

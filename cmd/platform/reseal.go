@@ -34,7 +34,7 @@ type sealedTable struct {
 
 func (p *platform) sealedTables() []sealedTable {
 	return []sealedTable{
-		{"signing_keys", p.tenants.Reseal},
+		{"signing_keys", p.tenants.Keys.Reseal},
 		{"tickets", p.component.Reseal},
 		{"tokens (component)", p.tokens.component.Reseal},
 		{"tokens (authorizer)", p.tokens.authorizer.Reseal},
