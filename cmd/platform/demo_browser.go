@@ -60,7 +60,10 @@ func (s *browser) send(ctx context.Context, method, address string, header map[s
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	return reply{response.StatusCode, response.Header, bytes.TrimSpace(text)}, err
+	if kind := response.Header.Get("Content-Type"); kind == "application/json" || kind == "application/problem+json" {
+		text = bytes.TrimSuffix(text, []byte("\n")) // Echo and problem end JSON with one
+	}
+	return reply{response.StatusCode, response.Header, text}, err
 }
 
 var button = regexp.MustCompile(`<a class="go" href="([^"]+)"`)
