@@ -14,6 +14,7 @@ const (
 	ofComponent                    // a component token
 	ofAuthorizer                   // an access token
 	ofEither
+	ofUser // the token of a user who logged in
 )
 
 // endpoint is one of WeChat's APIs.
@@ -42,7 +43,7 @@ const (
 // endpoints returns the APIs that the simulator has, by path.
 func endpoints(l *library) map[string]endpoint {
 	known := map[string]endpoint{}
-	for i, e := range slices.Concat(componentAPIs(), quotaAPIs(), sessionAPIs(), messageAPIs(), menuAPIs(), l.apis()) {
+	for i, e := range slices.Concat(componentAPIs(), quotaAPIs(), sessionAPIs(), messageAPIs(), loginAPIs(), l.apis()) {
 		e.id = uint8(i)
 		known[e.path] = e
 	}

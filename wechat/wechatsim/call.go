@@ -36,7 +36,6 @@ type request struct {
 	ToUser             wechat.OpenID    `json:"touser"`
 	MsgType            string           `json:"msgtype"`
 	Text               messageText      `json:"text"`
-	Button             json.RawMessage  `json:"button"`
 	CustomService      struct {
 		KFAccount wechat.KFAccount `json:"kf_account"`
 	} `json:"customservice"`
@@ -57,6 +56,7 @@ type call struct {
 	bodyErr error
 	appID   wechat.AppID // of the authorizer that it is about, if any
 	account *account     // the owner of its access token
+	login   *login       // of the user whose token it carries
 	fault   string       // the fault that struck it
 }
 
@@ -111,11 +111,11 @@ func (s *Sim) readCall(r *http.Request) *call {
 	c := &call{endpoint: s.apis[r.URL.Path], url: r.URL.Path, used: r.Method, query: query}
 	c.address, _, _ = net.SplitHostPort(r.RemoteAddr)
 	c.token = query.Get("access_token")
-	if c.needs != ofAuthorizer && c.token == "" {
+	if c.needs != ofAuthorizer && c.needs != ofUser && c.token == "" {
 		c.token = query.Get("component_access_token")
 	}
 	if c.token != "" {
-		c.means, c.genuine = s.codes.read(c.token, componentToken, accessToken)
+		c.means, c.genuine = s.codes.read(c.token, componentToken, accessToken, userToken)
 	}
 	c.bodyErr = c.readBody(r)
 	return c
@@ -123,6 +123,7 @@ func (s *Sim) readCall(r *http.Request) *call {
 
 func (c *call) readBody(r *http.Request) error {
 	if r.Method == http.MethodGet || c.endpoint.uploads {
+		c.body.ComponentAppID = wechat.AppID(c.query.Get("component_appid"))
 		return nil
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequestBody))
@@ -217,6 +218,8 @@ func (s *Sim) checkToken(c *call) error {
 		return refuse(41001)
 	case !c.genuine:
 		return refuse(40001)
+	case c.needs == ofUser:
+		return s.checkUserToken(c)
 	case c.needs == ofComponent && c.means.kind == accessToken:
 		return refuse(61014)
 	case c.needs == ofAuthorizer && c.means.kind == componentToken:

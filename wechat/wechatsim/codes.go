@@ -19,6 +19,9 @@ const (
 	refreshToken
 	preAuthCode
 	authCode
+	loginCode   // of a user
+	userToken   // of a user, as an access token
+	userRefresh // of a user, as a refresh token
 )
 
 // shapes are the forms that real codes have (docs/wechat.md, "Common rules"): a prefix, and a
@@ -33,6 +36,9 @@ var shapes = map[codeKind]struct {
 	refreshToken:   {"refreshtoken@@@", 32},
 	preAuthCode:    {"preauthcode@@@", 64},
 	authCode:       {"queryauthcode@@@", 64},
+	loginCode:      {"0", 24},
+	userToken:      {"83_", 102},
+	userRefresh:    {"83_", 102},
 }
 
 // code is the meaning of a token, a ticket or a code. It is encrypted into the text itself, so that

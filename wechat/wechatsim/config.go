@@ -53,6 +53,9 @@ type Times struct {
 	RefreshGrace   time.Duration `help:"How long a replaced refresh token goes on working." default:"5m"`
 	PreAuthCode    time.Duration `help:"Life of a pre-auth code." default:"30m"`
 	AuthCode       time.Duration `help:"Life of an auth code." default:"1h"`
+	LoginCode      time.Duration `help:"Life of a code with which a user logs in." default:"5m"`
+	UserToken      time.Duration `help:"Life of a user's access token." default:"2h"`
+	UserRefresh    time.Duration `help:"Life of a user's refresh token." default:"720h"`
 	Ticket         time.Duration `help:"Life of a ticket." default:"12h"`
 	TicketInterval time.Duration `help:"How often a ticket is pushed." default:"10m"`
 	TicketRenewal  time.Duration `help:"How often the pushed ticket is another one." default:"1h"`
@@ -105,6 +108,9 @@ func (t Times) withDefaults() Times {
 		RefreshGrace:   orDefault(t.RefreshGrace, 5*time.Minute),
 		PreAuthCode:    orDefault(t.PreAuthCode, 30*time.Minute),
 		AuthCode:       orDefault(t.AuthCode, time.Hour),
+		LoginCode:      orDefault(t.LoginCode, 5*time.Minute),
+		UserToken:      orDefault(t.UserToken, 2*time.Hour),
+		UserRefresh:    orDefault(t.UserRefresh, 720*time.Hour),
 		Ticket:         orDefault(t.Ticket, 12*time.Hour),
 		TicketInterval: orDefault(t.TicketInterval, 10*time.Minute),
 		TicketRenewal:  orDefault(t.TicketRenewal, time.Hour),

@@ -35,6 +35,7 @@ func controlTable() []route {
 		{"POST /_sim/accounts/{appid}/unauthorize", "", "the merchant withdraws: unauthorized is pushed", onAccount((*Sim).Unauthorize)},
 		{"POST /_sim/accounts/{appid}/reject", "", "the newest access token is refused from now on; with the component's appid, the component token", onAccount((*Sim).Reject)},
 		{"POST /_sim/accounts/{appid}/refresh_token", "", "replaces the refresh token without telling anyone", onAccount((*Sim).ReplaceRefreshToken)},
+		{"POST /_sim/accounts/{appid}/login", `{"openid":"o…","scope":"snsapi_userinfo"}`, "a user logs in; answers the code; the scope is for web pages", taking(logIn)},
 		{"POST /_sim/accounts/{appid}/messages", `{"openid":"o…","text":"在吗"}`, "a customer writes", taking(customerWrites)},
 		{"POST /_sim/accounts/{appid}/forward", `{"openid":"o…"}`, "a customer writes and waits for an agent", taking(forward)},
 		{"GET /_sim/accounts/{appid}/sessions/{openid}", "", "which agent serves a customer", showSession},

@@ -85,6 +85,16 @@ func changeSets(s *Sim, r *http.Request, b setsBody) (any, error) {
 	return nil, s.ChangeSets(appIDOf(r), b.Sets...)
 }
 
+type loginBody struct {
+	OpenID wechat.OpenID `json:"openid"`
+	Scope  string        `json:"scope"`
+}
+
+func logIn(s *Sim, r *http.Request, b loginBody) (any, error) {
+	given, err := s.LogIn(appIDOf(r), cmp.Or(b.OpenID, SampleCustomer), b.Scope)
+	return map[string]string{"code": given}, err
+}
+
 type messageBody struct {
 	OpenID wechat.OpenID `json:"openid"`
 	Text   string        `json:"text"`

@@ -71,6 +71,7 @@
 //	POST   /_sim/accounts/{appid}/unauthorize
 //	POST   /_sim/accounts/{appid}/reject
 //	POST   /_sim/accounts/{appid}/refresh_token
+//	POST   /_sim/accounts/{appid}/login
 //	POST   /_sim/accounts/{appid}/messages
 //	POST   /_sim/accounts/{appid}/forward
 //	GET    /_sim/accounts/{appid}/sessions/{openid}

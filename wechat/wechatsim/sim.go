@@ -2,7 +2,6 @@ package wechatsim
 
 import (
 	"context"
-	"encoding/json"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -45,6 +44,10 @@ type Sim struct {
 	oddPushes       uint64
 	preAuthCodes    shelf[preAuth]
 	authCodes       shelf[auth]
+	loginCodes      shelf[login]
+	userLogins      shelf[login]     // users' access tokens
+	userRefreshes   map[uint64]login // users' refresh tokens
+	lastLogin       userTokens
 
 	accounts   []*account              // by place; nil is a synthetic account that was not used yet
 	places     map[wechat.AppID]uint32 // the index of each account in accounts
@@ -58,7 +61,6 @@ type Sim struct {
 	lastMsgID  uint64
 	pushFaults []*PushFault
 	faults     []*Fault
-	menus      map[wechat.AppID]json.RawMessage // the buttons of each account's menu
 
 	counts   map[string]int // calls by path
 	callLog  ring[Call]
@@ -89,10 +91,11 @@ func New(config Config) (*Sim, error) {
 		quotas:     defaultQuotas(config.Quotas),
 		random:     rand.New(rand.NewPCG(config.Seed, 1)),
 		places:     map[wechat.AppID]uint32{},
-		menus:      map[wechat.AppID]json.RawMessage{},
-		queues:     map[wechat.AppID]*accountQueue{},
-		held:       map[wechat.AppID][]*push{},
-		counts:     map[string]int{},
+
+		userRefreshes: map[uint64]login{},
+		queues:        map[wechat.AppID]*accountQueue{},
+		held:          map[wechat.AppID][]*push{},
+		counts:        map[string]int{},
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.control = s.controlRoutes()
@@ -143,6 +146,8 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.control.ServeHTTP(w, r)
 	case consentPaths[path]:
 		s.serveConsent(w, r)
+	case path == authorizePath:
+		s.serveAuthorize(w, r)
 	default:
 		s.serveAPI(w, r)
 	}
