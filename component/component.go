@@ -7,6 +7,7 @@
 package component
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,10 @@ var ErrNoTicket = errors.New("no component_verify_ticket yet")
 // ErrUnopened means that the stored ticket cannot be decrypted: its row was corrupted. The next
 // ticket that WeChat pushes replaces it.
 var ErrUnopened = errors.New("the stored ticket does not open")
+
+// ErrTokenReplaced means that WeChat rejected the component token, which is replaced now. WeChat
+// did nothing, so the same call may be made again.
+var ErrTokenReplaced = errors.New("WeChat rejected the component token, which is replaced now")
 
 // TicketLife is how long a ticket is valid (docs/wechat.md, "Component verify ticket").
 const TicketLife = 12 * time.Hour
@@ -164,8 +169,9 @@ func (c *Component) lookForTicket(ctx context.Context) {
 	}
 }
 
+// send sends call with the token. As may be wechat.ComponentTokenForTenant.
 func (c *Component) send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Answer, error) {
-	call.As, call.Token = wechat.ComponentToken, with.Access
+	call.As, call.Token = cmp.Or(call.As, wechat.ComponentToken), with.Access
 	return c.wechat.Do(ctx, call)
 }
 
@@ -185,6 +191,23 @@ func (c *Component) Call(ctx context.Context, call wechat.Call) (wechat.Answer, 
 		return wechat.Answer{}, fmt.Errorf("replace the component token: %w", replacing)
 	}
 	return c.send(ctx, with, call)
+}
+
+// CallOnce is Call for what is never sent twice, such as a code that can be used once. If WeChat
+// rejected the token, CallOnce replaces it and fails with ErrTokenReplaced.
+func (c *Component) CallOnce(ctx context.Context, call wechat.Call) (wechat.Answer, error) {
+	with, err := c.Token(ctx)
+	if err != nil {
+		return wechat.Answer{}, fmt.Errorf("component token: %w", err)
+	}
+	answer, err := c.send(ctx, with, call)
+	if !RejectsToken(err) {
+		return answer, err
+	}
+	if _, replacing := c.Replace(ctx, with.Version); replacing != nil {
+		return wechat.Answer{}, fmt.Errorf("replace the component token: %w", replacing)
+	}
+	return answer, fmt.Errorf("%w: %w", ErrTokenReplaced, err)
 }
 
 // RejectsToken reports whether WeChat refused a component call because of the component token.

@@ -65,13 +65,6 @@ func (d Door) Admit(c echo.Context) (authorizer.Admitted, API, error) {
 	return a, api, err
 }
 
-// Read reads a request for an API that was admitted. It fails with a *strict.Fault, ErrLength or
-// ErrTooLarge, and then nothing was sent.
-func (d Door) Read(c echo.Context, api API) (Request, error) {
-	_, query := d.called(c)
-	return read(c.Request(), api, query)
-}
-
 // onlyOneToken refuses a header beside the token in the query: a proxy in front may have checked
 // the header.
 func (d Door) onlyOneToken(c echo.Context) error {
@@ -81,13 +74,31 @@ func (d Door) onlyOneToken(c echo.Context) error {
 	return nil
 }
 
-// refuse returns err, or what is wrong with the caller's JWT.
+// refuse returns err, or what is wrong with the caller's JWT. WeChat's calls with an appsecret
+// carry no token, so an SDK without one is told that they are not relayed.
 func (d Door) refuse(c echo.Context, err error) error {
-	if _, unknown := d.admits.Gate.Caller(c.Request()); unknown != nil {
+	_, unknown := d.admits.Gate.Caller(c.Request())
+	if needsSecret := errors.Is(err, ErrNotRelayed) && d.admits.Gate.Query != ""; needsSecret && errors.Is(unknown, tenant.ErrNoToken) {
+		return err
+	}
+	if unknown != nil {
 		return unknown
 	}
 	if method := (*MethodError)(nil); errors.As(err, &method) {
-		c.Response().Header().Set(echo.HeaderAllow, strings.Join(method.Allowed, ", "))
+		allow(c, method.Allowed)
 	}
 	return err
+}
+
+// OnlyMethod fails with a *MethodError unless a request has the method.
+func OnlyMethod(c echo.Context, method string) error {
+	if c.Request().Method == method {
+		return nil
+	}
+	allow(c, []string{method})
+	return &MethodError{[]string{method}}
+}
+
+func allow(c echo.Context, methods []string) {
+	c.Response().Header().Set(echo.HeaderAllow, strings.Join(methods, ", "))
 }

@@ -39,7 +39,8 @@ func (h Handler) relay(c echo.Context, d Door) error {
 		return err
 	}
 	extend(c, api)
-	request, err := d.Read(c, api)
+	_, query := d.called(c)
+	request, err := read(c.Request(), api, query)
 	if err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func (h Handler) relay(c echo.Context, d Door) error {
 		return err
 	}
 	defer end()
-	return handOn(c, answer)
+	return HandOn(c, answer)
 }
 
 // stopReading ends an upload that failed. WeChat may have refused it early, while package wechat
@@ -72,8 +73,8 @@ func extend(c echo.Context, api API) {
 // handedOn are the fields of WeChat's answers that callers get, besides Wechatmp-*.
 var handedOn = []string{"Content-Type", "Content-Disposition", "Content-Encoding"}
 
-// handOn answers with WeChat's answer, byte for byte. No browser may take it for a page of ours.
-func handOn(c echo.Context, answer wechat.Answer) error {
+// HandOn answers with WeChat's answer, byte for byte. No browser may take it for a page of ours.
+func HandOn(c echo.Context, answer wechat.Answer) error {
 	header := c.Response().Header()
 	header["Content-Type"] = nil // so that net/http does not guess one
 	for name, values := range answer.Header {

@@ -52,6 +52,14 @@ func (e *RefusalError) Error() string { return e.err.Error() }
 // Unwrap returns the wrapped error.
 func (e *RefusalError) Unwrap() error { return e.err }
 
+// Refused returns err, as a *RefusalError if it is a refusal of WeChat's in answer.
+func Refused(answer wechat.Answer, err error) error {
+	if wechat.Refusal(err) == nil {
+		return err
+	}
+	return &RefusalError{answer, err}
+}
+
 // Request is a call as its caller sent it.
 type Request struct {
 	API         API
@@ -112,7 +120,7 @@ func (s *Service) Call(ctx context.Context, a authorizer.Admitted, r Request) (a
 	if err != nil {
 		return wechat.Answer{}, func() {}, err
 	}
-	answer, err = t.Call(ctx, r.Sent())
+	answer, err = t.Call(ctx, r.call())
 	if answer.Stream != nil && err == nil {
 		return answer, t.End, nil
 	}
@@ -120,9 +128,9 @@ func (s *Service) Call(ctx context.Context, a authorizer.Admitted, r Request) (a
 	return answer, func() {}, r.meaning(answer, err)
 }
 
-// Sent describes the request to package wechat. A call that uses up a code is sent like an upload,
+// call describes the request to package wechat. A call that uses up a code is sent like an upload,
 // which is never repeated.
-func (r Request) Sent() wechat.Call {
+func (r Request) call() wechat.Call {
 	call := wechat.Call{
 		Method: r.API.Method, Path: r.API.Path, Query: r.Query, Header: r.Header,
 		ContentType: r.ContentType, Body: r.Body, Upload: r.Upload, UploadLength: r.Length,
@@ -146,10 +154,8 @@ func (r Request) meaning(answer wechat.Answer, err error) error {
 	switch {
 	case err == nil || errors.Is(err, wechat.ErrBody):
 		return err
-	case wechat.Refusal(err) != nil:
-		return &RefusalError{answer, err}
 	case wechat.MayHaveActed(err) && (r.API.Write || r.API.SingleUse):
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
-	return err
+	return Refused(answer, err)
 }

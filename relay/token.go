@@ -20,7 +20,11 @@ import (
 // TokenHandler serves WeChat's two token calls to SDKs. They send an account's appid and, in place
 // of its appsecret, the secret of a client, and get a JWT for that account in place of its access
 // token.
-type TokenHandler struct {
+type TokenHandler struct{ Gate SecretGate }
+
+// SecretGate finds the client and the account of a request that carries an account's appid and, in
+// place of its appsecret, the secret of a client, as SDKs send it.
+type SecretGate struct {
 	Tenants     *tenant.Registry
 	Authorizers *authorizer.Registry
 }
@@ -32,44 +36,63 @@ const saidLifetime = 7200
 // The codes of refusals that only these calls have. Refusals never say 40001, 42001 or -1: some
 // SDKs repeat the token call after those without end.
 const (
-	badGrantType  wechat.Code = 40002
-	badAppID      wechat.Code = 40013
+	BadGrantType  wechat.Code = 40002
+	BadAppID      wechat.Code = 40013
 	badParameters wechat.Code = 47001
 )
 
+// Fault is what is wrong with a request, with the errcode that WeChat has for it.
+type Fault struct {
+	Code wechat.Code
+	Why  string
+}
+
+// Error returns Why.
+func (f *Fault) Error() string { return f.Why }
+
 var (
-	errGrantType  = errors.New("grant_type is not client_credential")
-	errAppID      = errors.New("appid is missing, or no appid")
-	errParameters = errors.New("the parameters cannot be read")
+	errGrantType  = &Fault{BadGrantType, "invalid grant_type: it must be client_credential, once"}
+	errAppID      = &Fault{BadAppID, "invalid appid: it is missing, or no appid"}
+	errParameters = &Fault{badParameters, "data format error: the query or the body cannot be read"}
 )
 
-// bind gives out a JWT for the account that the parameters name. It says nothing about the account
-// to a caller without a client's secret. A merchant's withdrawal is not looked at: the calls that
-// the JWT is used for are refused with what WeChat says then.
+// bind gives out a JWT for the account that the parameters name. A merchant's withdrawal is not
+// looked at: the calls that the JWT is used for are refused with what WeChat says then.
 func (h TokenHandler) bind(ctx context.Context, parameters url.Values) (tenant.Grant, error) {
-	appid := wechat.AppID(onlyValue(parameters, "appid"))
-	switch {
-	case onlyValue(parameters, "grant_type") != "client_credential":
+	if OnlyValue(parameters, "grant_type") != "client_credential" {
 		return tenant.Grant{}, errGrantType
-	case !appid.Plausible():
-		return tenant.Grant{}, errAppID
 	}
-	client, err := h.Tenants.BySecret(ctx, seal.NewSecret(onlyValue(parameters, "secret")))
+	client, appid, err := h.Gate.Client(ctx, parameters)
 	if err != nil {
 		return tenant.Grant{}, err
 	}
-	requestlog.Add(ctx, "tenant", string(client.Tenant))
-	requestlog.Add(ctx, "client", string(client.ID))
-	if _, err := h.Authorizers.Get(ctx, client.Tenant, appid); err != nil {
-		return tenant.Grant{}, err
-	}
-	requestlog.Add(ctx, "appid", string(appid))
-	return h.Tenants.Bind(ctx, client, string(appid))
+	return h.Gate.Tenants.Bind(ctx, client, string(appid))
 }
 
-// onlyValue returns the value of a parameter. If it has several that differ, one reader would take
+// Client returns the client whose secret the parameters have, and the account of its tenant that
+// they name. It says nothing about the account to a caller without a client's secret. It fails with
+// a *Fault, authorizer.ErrUnknown, or like tenant.Registry.BySecret.
+func (g SecretGate) Client(ctx context.Context, parameters url.Values) (tenant.Client, wechat.AppID, error) {
+	appid := wechat.AppID(OnlyValue(parameters, "appid"))
+	if !appid.Plausible() {
+		return tenant.Client{}, "", errAppID
+	}
+	client, err := g.Tenants.BySecret(ctx, seal.NewSecret(OnlyValue(parameters, "secret")))
+	if err != nil {
+		return tenant.Client{}, "", err
+	}
+	requestlog.Add(ctx, "tenant", string(client.Tenant))
+	requestlog.Add(ctx, "client", string(client.ID))
+	if _, err := g.Authorizers.Get(ctx, client.Tenant, appid); err != nil {
+		return tenant.Client{}, "", err
+	}
+	requestlog.Add(ctx, "appid", string(appid))
+	return client, appid, nil
+}
+
+// OnlyValue returns the value of a parameter. If it has several that differ, one reader would take
 // the first and another the last, so none counts.
-func onlyValue(parameters url.Values, name string) string {
+func OnlyValue(parameters url.Values, name string) string {
 	values := parameters[name]
 	for _, value := range values {
 		if value != values[0] {
@@ -79,9 +102,10 @@ func onlyValue(parameters url.Values, name string) string {
 	return parameters.Get(name)
 }
 
-// readParameters reads the parameters from the query, and from the body of a POST, which is a form
-// or a JSON object. Its Content-Type is not looked at: some SDKs send JSON without one.
-func readParameters(request *http.Request) (url.Values, error) {
+// Parameters reads the parameters from the query, and from the body of a POST, which is a form or a
+// JSON object. Its Content-Type is not looked at: some SDKs send JSON without one. It fails with a
+// *Fault.
+func Parameters(request *http.Request) (url.Values, error) {
 	parameters, err := url.ParseQuery(request.URL.RawQuery)
 	if err != nil {
 		return nil, errParameters
@@ -142,13 +166,12 @@ func readMember(decoder *json.Decoder, into url.Values) error {
 // tokenRefusal is what an SDK is told of an error. Whatever is no fault of the caller's is told as
 // WeChat tells an account that it calls too often, because SDKs wait then.
 func tokenRefusal(err error) (wechat.Code, string) {
+	fault := (*Fault)(nil)
 	switch {
-	case errors.Is(err, errParameters):
-		return badParameters, "data format error: the query or the body cannot be read"
-	case errors.Is(err, errGrantType):
-		return badGrantType, "invalid grant_type: it must be client_credential, once"
-	case errors.Is(err, errAppID), errors.Is(err, authorizer.ErrUnknown):
-		return badAppID, "invalid appid: the client's tenant has no such account"
+	case errors.As(err, &fault):
+		return fault.Code, fault.Why
+	case errors.Is(err, authorizer.ErrUnknown):
+		return BadAppID, "invalid appid: the client's tenant has no such account"
 	case errors.Is(err, tenant.ErrWrongSecret):
 		return wechat.InvalidSecret, "invalid appsecret: there is no client with this secret, or it was revoked"
 	case errors.Is(err, tenant.ErrSuspended):

@@ -18,7 +18,7 @@ import (
 type told struct{ grant, appid, secret string }
 
 func toldBy(parameters url.Values) told {
-	return told{onlyValue(parameters, "grant_type"), onlyValue(parameters, "appid"), onlyValue(parameters, "secret")}
+	return told{OnlyValue(parameters, "grant_type"), OnlyValue(parameters, "appid"), OnlyValue(parameters, "secret")}
 }
 
 func TestATokenCallIsReadWhereverItsParametersAre(t *testing.T) {
@@ -43,7 +43,7 @@ func TestATokenCallIsReadWhereverItsParametersAre(t *testing.T) {
 		if c.kind != "" {
 			r.Header.Set("Content-Type", c.kind)
 		}
-		parameters, err := readParameters(r)
+		parameters, err := Parameters(r)
 		if got, want := toldBy(parameters), (told{"client_credential", "a", "s"}); got != want || err != nil {
 			t.Errorf("%s: got %+v, %v, want %+v", name, got, err, want)
 		}
@@ -63,8 +63,8 @@ func TestAParameterWithTwoValuesHasNone(t *testing.T) {
 		"JSON, no string": {"", `{"appid":["a"]}`},
 		"in capitals":     {"AppID=a", `{"APPID":"a"}`},
 	} {
-		parameters, err := readParameters(httptest.NewRequest("POST", "/cgi-bin/token?"+c.query, strings.NewReader(c.body)))
-		if got := onlyValue(parameters, "appid"); got != "" || err != nil {
+		parameters, err := Parameters(httptest.NewRequest("POST", "/cgi-bin/token?"+c.query, strings.NewReader(c.body)))
+		if got := OnlyValue(parameters, "appid"); got != "" || err != nil {
 			t.Errorf("%s: got %q, %v, want none", name, got, err)
 		}
 	}
@@ -82,7 +82,7 @@ func TestATokenCallThatCannotBeReadIsRefused(t *testing.T) {
 		"text behind":         {"", `{"appid":"a"} x`},
 		"over 64 KiB":         {"", strings.Repeat("x", 64<<10+1)},
 	} {
-		_, err := readParameters(httptest.NewRequest("POST", "/cgi-bin/token?"+c.query, strings.NewReader(c.body)))
+		_, err := Parameters(httptest.NewRequest("POST", "/cgi-bin/token?"+c.query, strings.NewReader(c.body)))
 		if !errors.Is(err, errParameters) {
 			t.Errorf("%s: got %v, want errParameters", name, err)
 		}
@@ -117,7 +117,7 @@ func FuzzTokenParameters(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query, body string) {
 		r := httptest.NewRequest("POST", "/cgi-bin/token", strings.NewReader(body))
 		r.URL.RawQuery = query
-		if parameters, err := readParameters(r); (parameters == nil) != (err != nil) {
+		if parameters, err := Parameters(r); (parameters == nil) != (err != nil) {
 			t.Errorf("got %v with %v", parameters, err)
 		}
 	})

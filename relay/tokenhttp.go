@@ -11,8 +11,8 @@ import (
 	"wxplatform/wechat"
 )
 
-// wechatJSON is the Content-Type of WeChat's JSON answers.
-const wechatJSON = "application/json; encoding=utf-8"
+// WeChatJSON is the Content-Type of WeChat's JSON answers.
+const WeChatJSON = "application/json; encoding=utf-8"
 
 // Routes adds the routes to e.
 func (h TokenHandler) Routes(e *echo.Echo) {
@@ -40,7 +40,7 @@ func (h TokenHandler) token(c echo.Context) error {
 }
 
 func (h TokenHandler) grant(request *http.Request) (tenant.Grant, error) {
-	parameters, err := readParameters(request)
+	parameters, err := Parameters(request)
 	if err != nil {
 		return tenant.Grant{}, err
 	}
@@ -73,5 +73,5 @@ func answerSDK(c echo.Context, answer any) error {
 // line break, because one SDK cannot read that.
 func AnswerLikeWeChat(c echo.Context, body []byte) error {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-	return c.Blob(http.StatusOK, wechatJSON, body)
+	return c.Blob(http.StatusOK, WeChatJSON, body)
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 
@@ -27,7 +28,7 @@ type Handler struct {
 // other session calls, package relay does there all that is needed. Errors there are written by the
 // middleware likeWeChat.
 func (h Handler) Routes(e *echo.Echo, likeWeChat echo.MiddlewareFunc) {
-	native, dropIn := routes{h.Service, h.Native, readPair}, routes{h.Service, h.DropIn, h.readAsSent}
+	native, dropIn := routes{h.Service, h.Native, readPair}, routes{h.Service, h.DropIn, readAsSent}
 	sessions := e.Group("/v1/authorizers/:appid/customservice/kfsession")
 	sessions.POST("/close", native.close)
 	sessions.POST("/create", native.create)
@@ -42,18 +43,18 @@ func (h Handler) Routes(e *echo.Echo, likeWeChat echo.MiddlewareFunc) {
 type routes struct {
 	service *Service
 	door    relay.Door
-	read    func(echo.Context, relay.API) (Pair, error)
+	read    func(*http.Request) (Pair, error)
 }
 
 // ok is what WeChat itself answers to a call that changes something.
 var ok = []byte(`{"errcode":0,"errmsg":"ok"}`)
 
 func (r routes) close(c echo.Context) error {
-	a, api, err := r.door.Admit(c)
+	a, err := r.admit(c)
 	if err != nil {
 		return err
 	}
-	body, err := r.read(c, api)
+	body, err := r.read(c.Request())
 	if err != nil {
 		return err
 	}
@@ -69,11 +70,11 @@ func (r routes) close(c echo.Context) error {
 }
 
 func (r routes) create(c echo.Context) error {
-	a, api, err := r.door.Admit(c)
+	a, err := r.admit(c)
 	if err != nil {
 		return err
 	}
-	body, err := r.read(c, api)
+	body, err := r.read(c.Request())
 	if err != nil {
 		return err
 	}
@@ -136,13 +137,13 @@ func (r routes) admit(c echo.Context) (authorizer.Admitted, error) {
 }
 
 // readPair reads a body that has to be right.
-func readPair(c echo.Context, _ relay.API) (Pair, error) {
+func readPair(request *http.Request) (Pair, error) {
 	var body Pair
 	var err error
-	if body.sent.Body, err = strict.Body(c.Request(), &body); err != nil {
+	if body.text, err = strict.Body(request, &body); err != nil {
 		return Pair{}, err
 	}
-	if _, err := strict.Query(c.Request()); err != nil {
+	if _, err := strict.Query(request); err != nil {
 		return Pair{}, err
 	}
 	if fault := checked("kf_account", string(body.KFAccount)); fault != nil {
@@ -154,20 +155,20 @@ func readPair(c echo.Context, _ relay.API) (Pair, error) {
 	return body, nil
 }
 
-// readAsSent reads a call that WeChat checks: SDKs send members that the platform does not know.
+// readAsSent reads a body that WeChat checks: SDKs send members that the platform does not know.
 // Without a readable kf account and customer, a lost answer cannot be settled, and that is all that
 // they are needed for.
-func (h Handler) readAsSent(c echo.Context, api relay.API) (Pair, error) {
-	request, err := h.DropIn.Read(c, api)
+func readAsSent(request *http.Request) (Pair, error) {
+	var body Pair
+	text, err := io.ReadAll(io.LimitReader(request.Body, strict.BodyLimit+1))
 	switch {
 	case err != nil:
-		return Pair{}, err
-	case request.Upload != nil:
+		return Pair{}, &strict.Fault{Why: "body could not be read"}
+	case len(text) > strict.BodyLimit:
 		return Pair{}, strict.ErrTooLarge
 	}
-	var body Pair
-	_ = json.Unmarshal(request.Body, &body)
-	body.sent = request.Sent()
+	_ = json.Unmarshal(text, &body)
+	body.text = text
 	return body, nil
 }
 

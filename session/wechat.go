@@ -16,17 +16,15 @@ import (
 type Pair struct {
 	KFAccount wechat.KFAccount `json:"kf_account"`
 	OpenID    wechat.OpenID    `json:"openid"`
-	sent      wechat.Call      // as the caller sent it, which is what WeChat gets
+	text      []byte           // the body as the caller sent it, which is what WeChat gets
 }
 
-func closeSession(p Pair) wechat.Call { return p.call("/customservice/kfsession/close") }
+func closeSession(p Pair) wechat.Call {
+	return wechat.Call{Method: http.MethodPost, Path: "/customservice/kfsession/close", Body: p.text, Explicit: true}
+}
 
-func createSession(p Pair) wechat.Call { return p.call("/customservice/kfsession/create") }
-
-func (p Pair) call(path string) wechat.Call {
-	call := p.sent
-	call.Method, call.Path, call.Explicit = http.MethodPost, path, true
-	return call
+func createSession(p Pair) wechat.Call {
+	return wechat.Call{Method: http.MethodPost, Path: "/customservice/kfsession/create", Body: p.text, Explicit: true}
 }
 
 func getSession(customer wechat.OpenID) wechat.Call {

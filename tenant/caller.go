@@ -88,20 +88,39 @@ func (r *Registry) current(ctx context.Context, p proof) (Caller, error) {
 	if _, err := r.Keys.verifying(ctx, p.kid); err != nil {
 		return Caller{}, err
 	}
-	c, err := r.credential(ctx, p.client)
+	caller, err := r.caller(ctx, p.tenant, p.client)
+	caller.AppID, caller.Scopes = p.appid, caller.Scopes&p.scopes
+	return caller, err
+}
+
+// Recall returns the caller that a client of the tenant is now, with all its scopes, and counts the
+// request against the tenant's limit. The client is known by something that was given to it
+// earlier. It fails with ErrInvalidToken if the client is revoked or absent, with a *RateError, or
+// with db.ErrUnavailable.
+func (r *Registry) Recall(ctx context.Context, owner ID, id ClientID) (Caller, error) {
+	caller, err := r.caller(ctx, owner, id)
+	if err != nil {
+		return Caller{}, err
+	}
+	return caller, r.spend(owner, caller.limit)
+}
+
+// caller reads what a client and its tenant are now.
+func (r *Registry) caller(ctx context.Context, owner ID, id ClientID) (Caller, error) {
+	c, err := r.credential(ctx, id)
 	if err != nil {
 		return Caller{}, noLonger(err, ErrUnknownClient)
 	}
-	if c.Tenant != p.tenant || !c.Revoked.IsZero() {
+	if c.Tenant != owner || !c.Revoked.IsZero() {
 		return Caller{}, fmt.Errorf("%w: client revoked, or another tenant's", ErrInvalidToken)
 	}
-	t, err := r.Tenant(ctx, p.tenant)
+	t, err := r.Tenant(ctx, owner)
 	if err != nil {
 		return Caller{}, noLonger(err, ErrUnknownTenant)
 	}
 	return Caller{
-		Tenant: t.ID, TenantName: t.Name, Client: c.ID, AppID: p.appid,
-		Scopes: p.scopes & c.Scopes, Suspended: !t.Suspended.IsZero(), limit: t.Limit,
+		Tenant: t.ID, TenantName: t.Name, Client: c.ID,
+		Scopes: c.Scopes, Suspended: !t.Suspended.IsZero(), limit: t.Limit,
 	}, nil
 }
 

@@ -20,6 +20,7 @@ const (
 const (
 	KFSessionWrite Scope = "kfsession:write"
 	KFSessionRead  Scope = "kfsession:read"
+	UsersRead      Scope = "users:read"
 )
 
 // allScopes lists every scope. A scope's place is its bit in Scopes, in this process only. Each
@@ -44,7 +45,7 @@ var allScopes = [...]Scope{
 	"orders:read", "orders:write", // orders, payments and shops
 	"security:read", "security:write", // content checks and user risk
 	"services:read", "services:write", // all others
-	"users:read", "users:write", // users, tags, blacklist
+	UsersRead, "users:write", // users, tags, blacklist
 	"vision:read", "vision:write", // images, OCR and speech
 }
 

@@ -132,13 +132,17 @@ const (
 	ComponentToken
 	// ComponentTokenAsAccess is the component's token, sent as access_token.
 	ComponentTokenAsAccess
-	// AccessToken is an authorizer's access token. Only calls with this one share connections.
+	// ComponentTokenForTenant is ComponentToken in a call that a tenant asked for. It takes no
+	// connection from the component's own calls.
+	ComponentTokenForTenant
+	// AccessToken is an authorizer's access token, or that of a user who logged in to its account.
+	// Only calls with this one share connections.
 	AccessToken
 )
 
 // parameter is the name of the token in the query (docs/wechat.md, "Common rules").
 func (c Credential) parameter() string {
-	if c == ComponentToken {
+	if c == ComponentToken || c == ComponentTokenForTenant {
 		return "component_access_token"
 	}
 	return "access_token"
@@ -146,7 +150,7 @@ func (c Credential) parameter() string {
 
 // delivery says which connections may carry a request.
 type delivery struct {
-	component  bool // a call with the component's credentials, whose answer may hold a token
+	component  bool // a call of the component's own, which must not wait for tenants' calls
 	once       bool // on a new connection that is closed after the answer
 	repeatable bool
 }

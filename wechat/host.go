@@ -84,10 +84,10 @@ func newHost(base *url.URL, surplus func(found SurplusBytes)) (*host, error) {
 }
 
 // delivery returns how call is sent. Tenants' calls share connections, unless surplus bytes were
-// found a short time ago.
+// found a short time ago, or their answers may hold tokens.
 func (h *host) delivery(call Call) delivery {
-	own := call.As != AccessToken
-	return delivery{component: own, once: own || h.usesOnce(), repeatable: call.Repeatable}
+	tenants := call.As == AccessToken || call.As == ComponentTokenForTenant
+	return delivery{component: !tenants, once: call.As != AccessToken || h.usesOnce(), repeatable: call.Repeatable}
 }
 
 // send sends a request and reads the answer, within ctx. It sends it a second time only if it is

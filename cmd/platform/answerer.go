@@ -39,18 +39,32 @@ func answerError(err error, c echo.Context) {
 // 200 with an errcode and an errmsg. SDKs do not read the body of another status. A refusal of
 // WeChat's that is the caller's business is handed on byte for byte.
 func answerLikeWeChat(err error, c echo.Context) {
+	answerSDK(err, c, errcodeOf(problemOf(err), wechat.Refused(err)))
+}
+
+// answerSecretLikeWeChat is answerLikeWeChat for a call that carries an appid and a client's
+// secret.
+func answerSecretLikeWeChat(err error, c echo.Context) {
+	p := problemOf(err)
+	code, differs := secretErrcodes[p.slug]
+	if !differs {
+		code = errcodeOf(p, wechat.Refused(err))
+	}
+	answerSDK(err, c, code)
+}
+
+func answerSDK(err error, c echo.Context, code wechat.Code) {
 	if c.Response().Committed {
 		return
 	}
 	p := problemOf(err)
 	logProblem(c, p, err)
-	if fault := answerSDK(p, err, c); fault != nil {
+	if fault := writeErrcode(p, err, c, code); fault != nil {
 		requestlog.Add(c.Request().Context(), "error", "the answer could not be written")
 	}
 }
 
-func answerSDK(p problemType, err error, c echo.Context) error {
-	code := errcodeOf(p, wechat.Refused(err))
+func writeErrcode(p problemType, err error, c echo.Context, code wechat.Code) error {
 	var refused *relay.RefusalError
 	if errors.As(err, &refused) && code == wechat.Refused(err) && readable(refused.Answer.Body) {
 		return relay.AnswerLikeWeChat(c, refused.Answer.Body)
@@ -61,6 +75,9 @@ func answerSDK(p problemType, err error, c echo.Context) error {
 	}
 	if method := (*relay.MethodError)(nil); errors.As(err, &method) && method.Allowed[0] == http.MethodGet {
 		code = needsGet
+	}
+	if fault := (*relay.Fault)(nil); errors.As(err, &fault) {
+		code, message = fault.Code, fault.Why
 	}
 	return relay.Refuse(c, code, message)
 }
@@ -76,6 +93,7 @@ const (
 	withdrawn     = wechat.NotAuthorized
 	lacksRight    = wechat.Unauthorized
 	unknownResult = wechat.Code(-1000)
+	badRefresh    = wechat.Code(40030)
 	badParameter  = wechat.Code(40035)
 	badURL        = wechat.Code(40066)
 	needsGet      = wechat.Code(43001)
@@ -97,12 +115,22 @@ var errcodes = map[string]wechat.Code{
 	"outcome-unknown": unknownResult, "token-rejected": unknownResult, "internal-error": unknownResult,
 	"caller-left":     unknownResult,
 	"invalid-request": badParameter, "wrong-content-type": badParameter, "length-required": badParameter,
-	"too-large": tooLarge, "unknown-api": badURL, "not-found": badURL, "method-not-allowed": needsPost,
+	"invalid-user-token": wechat.InvalidCredential, "user-token-expired": wechat.TokenExpired,
+	"invalid-client-secret": wechat.InvalidSecret,
+	"too-large":             tooLarge, "unknown-api": badURL, "not-found": badURL, "method-not-allowed": needsPost,
 }
 
 // unsaid are the codes of problem types that have WeChat's own code, unless the platform found out
 // without WeChat.
-var unsaid = map[string]wechat.Code{"wechat-quota": wechat.MinuteQuota, servedByOther.slug: wechat.ServedByAnother}
+var unsaid = map[string]wechat.Code{
+	"wechat-quota": wechat.MinuteQuota, servedByOther.slug: wechat.ServedByAnother, "invalid-refresh-token": badRefresh,
+}
+
+// secretErrcodes says where the answers to calls with an appid and a client's secret differ from
+// errcodes: WeChat has codes for both there.
+var secretErrcodes = map[string]wechat.Code{
+	"tenant-suspended": wechat.InvalidSecret, "unknown-authorizer": relay.BadAppID,
+}
 
 // errcodeOf is what an SDK is told of an error with the problem type p, where WeChat refused with
 // the given code, or 0. A refusal of WeChat's that the platform does not interpret keeps its code.

@@ -147,7 +147,7 @@ func (w *world) liveThrough() canaries {
 	secrets["component token"] = w.sim.LastComponentToken()
 	secrets["access token"] = w.sim.LastAccessToken(service)
 	secrets["refresh token"] = w.sim.RefreshToken(service)
-	for _, name := range []string{"invitation", "pre-auth code", "auth code", "cookie", "access token", "refresh token", "component token", "bound JWT"} {
+	for _, name := range []string{"invitation", "pre-auth code", "auth code", "cookie", "access token", "refresh token", "component token", "bound JWT", "user token", "user's refresh token", "sealed user token", "sealed refresh token", "session key"} {
 		if secrets[name] == "" {
 			w.t.Fatalf("the test has no %s", name)
 		}
@@ -241,6 +241,7 @@ func (w *world) talk(secrets canaries) string {
 	if _, err := browser.send(anyContext, "GET", given.AppendTo(link+"/done"), nil, ""); err != nil {
 		w.t.Fatal(err)
 	}
+	w.logInSecretly(secrets, say)
 	w.open(kfAccount)
 	say(w.shut(kfAccount))
 	for _, f := range []wechatsim.Fault{
@@ -277,6 +278,43 @@ func (w *world) talk(secrets canaries) string {
 	}
 	w.push(eventsPath, w.event("authorized", "<AuthorizerAppid>"+string(service)+"</AuthorizerAppid><AuthorizationCode>"+given.AuthCode+"</AuthorizationCode><PreAuthCode>"+secrets["pre-auth code"]+"</PreAuthCode>"), time.Now())
 	return said.String()
+}
+
+// logInSecretly logs users in, with success, which answers secrets, and with failure, which must
+// not.
+func (w *world) logInSecretly(secrets canaries, say func(reply)) {
+	w.t.Helper()
+	w.grant(miniProgram, "18")
+	given := w.logsIn("/sns/oauth2/access_token", service, w.loginCode(service, wechatsim.ScopeUserInfo))
+	secrets["user token"], secrets["user's refresh token"] = w.sim.LastUserTokens()
+	access, refresh := given.field("access_token"), given.field("refresh_token")
+	secrets["sealed user token"], secrets["sealed refresh token"] = access, refresh
+	secrets["session key"] = w.logsIn("/sns/jscode2session", miniProgram, w.loginCode(miniProgram, "")).field("session_key")
+	say(w.about("/sns/userinfo", access))
+	native := "/v1/authorizers/" + string(service) + "/sns/"
+	for _, path := range []string{"/sns/auth", "/sns/userinfo", webLoginPath, userRefreshPath, miniLoginPath} {
+		for _, f := range []wechatsim.Fault{{Code: 40001}, {Code: 42001}, {Code: 40029}, {When: wechatsim.After, Do: wechatsim.Cut}, {When: wechatsim.After, Drop: []string{"openid"}}, {Status: 502}} {
+			f.Path = path
+			w.sim.Fault(f)
+		}
+		for range 3 {
+			say(w.about("/sns/auth", access))
+			say(w.ask("GET", native+"userinfo?openid=x&access_token="+access, ""))
+			if path == userRefreshPath {
+				say(w.renewed(service, refresh))
+				say(w.ask("GET", native+"oauth2/refresh_token?refresh_token="+refresh, ""))
+			}
+			say(w.logsIn("/sns/oauth2/access_token", service, "invented"))
+			say(w.logsIn("/sns/jscode2session", miniProgram, "invented"))
+		}
+		w.sim.ClearFaults()
+	}
+	say(w.renewed(service, access))
+	say(w.about("/sns/auth", refresh))
+	say(w.ask("GET", native+"auth?"+refresh+"=1&access_token="+access, ""))
+	say(w.ask("GET", native+"jscode2session?secret="+secrets["client secret"], ""))
+	say(w.raw("POST", "/sns/userinfo?access_token="+access, nil, refresh))
+	say(w.raw("GET", "/sns/no/such?access_token="+access, nil, ""))
 }
 
 func TestTheLogLineNamesTheRouteAndNotThePath(t *testing.T) {

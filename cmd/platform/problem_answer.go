@@ -15,6 +15,7 @@ import (
 	"wxplatform/internal/requestlog"
 	"wxplatform/internal/strict"
 	"wxplatform/invitation"
+	"wxplatform/login"
 	"wxplatform/quota"
 	"wxplatform/relay"
 	"wxplatform/session"
@@ -54,11 +55,14 @@ func logProblem(c echo.Context, p problemType, err error) {
 // detail explains this occurrence, for the errors whose text concerns the caller alone; else "".
 func detail(err error) string {
 	var fault *strict.Fault
+	var parameter *relay.Fault
 	var permission *authorizer.PermissionError
 	var pending *invitation.PendingError
 	switch {
 	case errors.As(err, &fault):
 		return fault.Detail()
+	case errors.As(err, &parameter):
+		return parameter.Why
 	case errors.As(err, &pending):
 		return fmt.Sprintf("%d invitations are pending. Cancel those that are not needed, or wait until some are used or expire.", pending.Most)
 	case errors.As(err, &permission) && len(permission.RequiredAnyOf) == 0:
@@ -75,6 +79,8 @@ func detail(err error) string {
 		return "WeChat may have done it. Look before you send it again."
 	case errors.Is(err, relay.ErrLength):
 		return "WeChat takes no chunked body. Send one over 1 MiB with its Content-Length."
+	case errors.Is(err, login.ErrUnknownOutcome):
+		return "The code may be used up. Have the user log in again."
 	case errors.Is(err, session.ErrUnknownOutcome):
 		return "Check with getsession before you retry: a blind retry could close a new session."
 	}

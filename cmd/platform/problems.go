@@ -15,6 +15,7 @@ import (
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/strict"
 	"wxplatform/invitation"
+	"wxplatform/login"
 	"wxplatform/quota"
 	"wxplatform/relay"
 	"wxplatform/session"
@@ -108,6 +109,15 @@ var ownRules = []problemRule{
 		title: "The body must be application/json"}},
 	{is(db.ErrText), invalidRequest},
 	{isA[*strict.Fault], invalidRequest},
+	{isA[*relay.Fault], invalidRequest},
+	{is(tenant.ErrWrongSecret), problemType{status: 401, slug: "invalid-client-secret",
+		title: "There is no client with this secret"}},
+	{is(login.ErrToken), problemType{status: 422, slug: "invalid-user-token",
+		title: "The user's access token is not valid here"}},
+	{is(login.ErrTokenExpired), problemType{status: 422, slug: "user-token-expired",
+		title: "The user's access token has expired"}},
+	{is(login.ErrRefreshToken), problemType{status: 422, slug: "invalid-refresh-token",
+		title: "The user's refresh token is not valid here, or has expired"}},
 
 	{is(invitation.ErrUnknown), problemType{status: 404, slug: "unknown-invitation",
 		title: "No such invitation"}},
@@ -120,13 +130,13 @@ var ownRules = []problemRule{
 		title: "Not an authentic push from WeChat"}},
 
 	{is(session.ErrServedByAnother), servedByOther},
-	{is(session.ErrUnknownOutcome, relay.ErrUnknownOutcome), problemType{status: 504, slug: "outcome-unknown",
+	{is(session.ErrUnknownOutcome, relay.ErrUnknownOutcome, login.ErrUnknownOutcome), problemType{status: 504, slug: "outcome-unknown",
 		title: "It is unknown whether WeChat acted"}},
 	{is(session.ErrStillOpen), wechatUnavailable},
 
 	{is(authorizer.ErrRejected), problemType{status: 502, slug: "token-rejected",
 		title: "WeChat rejects even the newest access token", alarm: true}},
-	{is(authorizer.ErrAlone, authorizer.ErrTokenReplaced), wechatUnavailable},
+	{is(authorizer.ErrAlone, authorizer.ErrTokenReplaced, component.ErrTokenReplaced), wechatUnavailable},
 	{isQuota, problemType{status: 429, slug: "wechat-quota",
 		title: "WeChat's quota is used up", retryable: true}},
 	{isPaused, misconfigured},

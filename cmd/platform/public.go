@@ -11,14 +11,14 @@ import (
 	"wxplatform/inbox"
 	"wxplatform/internal/strict"
 	"wxplatform/invitation"
-	"wxplatform/openapi"
+	"wxplatform/login"
 	"wxplatform/relay"
 	"wxplatform/session"
 	"wxplatform/tenant"
 )
 
 // public handles the public listener: tenants, WeChat and merchants' browsers.
-func (p *platform) public() *echo.Echo {
+func (p *platform) public() http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = p.countProblems(answerError)
@@ -27,15 +27,16 @@ func (p *platform) public() *echo.Echo {
 	gate := tenant.Gate{Tenants: p.tenants}
 	authorizers := &authorizer.Handler{Authorizers: p.authorizers, Gate: gate}
 	p.tenants.Routes(e)
-	relay.TokenHandler{Tenants: p.tenants, Authorizers: p.authorizers}.Routes(e)
+	relay.TokenHandler{Gate: relay.SecretGate{Tenants: p.tenants, Authorizers: p.authorizers}}.Routes(e)
 	authorizers.Routes(e)
 	likeWeChat := answeredBy(answerLikeWeChat)
 	native, dropIn := relay.NativeDoor(p.catalogue, p.authorizers, p.tenants), relay.DropInDoor(p.catalogue, p.authorizers, p.tenants)
 	relay.Handler{Service: relay.New(p.authorizers), Catalogue: p.catalogue, Native: native, DropIn: dropIn}.Routes(e, likeWeChat)
 	session.Handler{Service: p.sessions, Native: native, DropIn: dropIn}.Routes(e, likeWeChat)
+	logins := login.Handler{Service: login.New(p.authorizers, p.ring), Tenants: p.tenants, Authorizers: p.authorizers}
+	logins.Routes(e, likeWeChat, answeredBy(answerSecretLikeWeChat))
 	invitation.Handler{Service: p.invitations, Gate: gate}.Routes(e)
 	inbox.Handler{Inbox: p.inbox}.Routes(e)
-	openapi.Handler{}.Routes(e)
 	return e
 }
 
@@ -58,7 +59,7 @@ func (p *platform) answersWhole(r *http.Request) bool {
 // slash at its end: some SDKs put the host name in front of a path with a slash too many. It does
 // not redirect, because SDKs do not follow.
 func (p *platform) sdkPath(next echo.HandlerFunc) echo.HandlerFunc {
-	roots := p.catalogue.Roots()
+	roots := append(p.catalogue.Roots(), login.Root)
 	return func(c echo.Context) error {
 		u := c.Request().URL
 		path := "/" + strings.Trim(u.Path, "/")

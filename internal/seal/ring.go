@@ -63,6 +63,13 @@ type Ring struct {
 	keys map[KeyID]*key
 }
 
+// ForCallers returns the ring for values that callers keep. They have Form2, because there is no
+// limit to how many are sealed. One that does not open is a caller's fault, so Unopened is not
+// called.
+func (r *Ring) ForCallers() *Ring {
+	return &Ring{Form: Form2, ids: r.ids, keys: r.keys}
+}
+
 // Keys returns the ids of the ring's keys, newest first.
 func (r *Ring) Keys() []KeyID { return slices.Clone(r.ids) }
 
