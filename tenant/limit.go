@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"wxplatform/internal/bucket"
@@ -66,8 +67,9 @@ type limits struct {
 }
 
 type limited struct {
+	traffic
 	bucket  bucket.Bucket
-	refused int64 // guarded by limits.mu
+	refused atomic.Int64
 }
 
 // spend counts a request of t, or fails with a *RateError.
@@ -75,18 +77,15 @@ func (r *Registry) spend(t ID, own Limit) error {
 	if own == (Limit{}) {
 		own = r.DefaultLimit
 	}
-	if own == (Limit{}) {
-		return nil
-	}
 	l := r.limits.of(t)
-	wait, ok := l.bucket.Take(own.rate(), r.Now())
-	if ok {
-		return nil
+	if own = own.within(l.pace.Load()); own != (Limit{}) {
+		if wait, ok := l.bucket.Take(own.rate(), r.Now()); !ok {
+			l.refused.Add(1)
+			return &RateError{wait}
+		}
 	}
-	r.limits.mu.Lock()
-	l.refused++
-	r.limits.mu.Unlock()
-	return &RateError{wait}
+	l.admitted.Add(1)
+	return nil
 }
 
 func (l *limits) of(id ID) *limited {
@@ -110,7 +109,7 @@ func (r *Registry) Refused() map[ID]int64 {
 	defer r.limits.mu.Unlock()
 	all := make(map[ID]int64, len(r.limits.tenants))
 	for id, l := range r.limits.tenants {
-		all[id] = l.refused
+		all[id] = l.refused.Load()
 	}
 	return all
 }

@@ -13,12 +13,13 @@ var (
 	streamingDesc     = prometheus.NewDesc("wxplatform_tenant_streams_in_flight", "Requests of a tenant that upload or download as a stream now.", []string{"tenant"}, nil)
 	streamsDesc       = prometheus.NewDesc("wxplatform_tenant_streams_total", "Requests of a tenant that were admitted to stream.", []string{"tenant"}, nil)
 	streamsWaitedDesc = prometheus.NewDesc("wxplatform_tenant_streams_waited_total", "Requests of a tenant that waited until they were admitted to stream or gave up.", []string{"tenant"}, nil)
-	refusedDesc       = prometheus.NewDesc("wxplatform_tenant_refused_total", "Requests of a tenant that were refused: rate (too many a second), share (too many in flight), wait (within its share, but nothing became free in time), and stream-share and stream-wait for streams.", []string{"tenant", "reason"}, nil)
+	paceDesc          = prometheus.NewDesc("wxplatform_tenant_pace", "Requests a second that a tenant may send while the requests of others wait for a processor. Absent for tenants that are not slowed down.", []string{"tenant"}, nil)
+	refusedDesc       = prometheus.NewDesc("wxplatform_tenant_refused_total", "Requests of a tenant that were refused: rate (too many a second, for its limit or its pace), share (too many in flight), wait (within its share, but nothing became free in time), and stream-share and stream-wait for streams.", []string{"tenant", "reason"}, nil)
 )
 
 // Describe names the metrics.
 func (usage) Describe(into chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{inFlightDesc, admittedDesc, waitedDesc, streamingDesc, streamsDesc, streamsWaitedDesc, refusedDesc} {
+	for _, d := range []*prometheus.Desc{inFlightDesc, admittedDesc, waitedDesc, streamingDesc, streamsDesc, streamsWaitedDesc, paceDesc, refusedDesc} {
 		into <- d
 	}
 }
@@ -41,6 +42,9 @@ func (u usage) Collect(into chan<- prometheus.Metric) {
 		count(streamsWaitedDesc, prometheus.CounterValue, t.Waited, t.Tenant)
 		count(refusedDesc, prometheus.CounterValue, t.Over, t.Tenant, "stream-share")
 		count(refusedDesc, prometheus.CounterValue, t.Full, t.Tenant, "stream-wait")
+	}
+	for id, pace := range u.p.tenants.Paces() {
+		count(paceDesc, prometheus.GaugeValue, pace, string(id))
 	}
 	for id, n := range u.p.tenants.Refused() {
 		count(refusedDesc, prometheus.CounterValue, n, string(id), "rate")

@@ -249,6 +249,7 @@ func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
 		}
 	}
 	keepers.Go(func() error { return p.mirror.Run(ctx) })
+	keepers.Go(func() error { return p.tenants.Pace(ctx) })
 	keepers.Go(func() error { return p.component.Run(ctx, report("component")) })
 	keepers.Go(func() error { return p.authorizers.Run(ctx, report("authorizer")) })
 	keepers.Go(func() error { return p.reconciling.Run(ctx, report("reconcile")) })

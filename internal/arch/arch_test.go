@@ -57,6 +57,7 @@ var leaves = map[string][]string{
 	"internal/socket":     {},
 	"internal/strict":     {},
 	"internal/bucket":     {},
+	"internal/runqueue":   {},
 	"internal/arch":       {},
 	"internal/dbtest":     {"internal/db", "internal/seal", "internal/testenv", "migrations"},
 	"internal/testenv":    {},

@@ -1,0 +1,116 @@
+package tenant
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"wxplatform/internal/runqueue"
+)
+
+// While requests wait for a processor, tenants that send more than their part are slowed down
+// (docs/design.md, "Shares").
+const (
+	paceEvery = 100 * time.Millisecond
+	longWait  = 200 * time.Microsecond // a longer median wait for a processor means that requests queue for it
+	activeFor = 10 * time.Second       // since a tenant's last request
+	leastPace = 500                    // requests a second that no tenant is slowed below
+	paceDown  = 0.8
+	paceUp    = 1.03
+	paceBurst = 100 * time.Millisecond // how much of a tenant's pace it may use at once
+	smoothing = 0.2                    // the weight of the newest step in a tenant's rate
+)
+
+// traffic is what a tenant sends, and its pace: how many requests a second it may send while others
+// wait, 0 if it is not slowed down.
+type traffic struct {
+	admitted atomic.Int64 // since the last step
+	pace     atomic.Int64
+	last     time.Time // when requests of it were last seen
+	rate     float64   // requests a second that were admitted, smoothed
+}
+
+// step takes what was admitted since the last step, and reports whether the tenant is active.
+func (t *traffic) step(now time.Time, took time.Duration) bool {
+	latest := float64(t.admitted.Swap(0)) / took.Seconds()
+	if latest > 0 {
+		t.last = now
+	}
+	t.rate += smoothing * (latest - t.rate)
+	return now.Sub(t.last) < activeFor
+}
+
+// nextPace returns the pace that follows on pace for a tenant that sends rate requests a second,
+// where an equal part of all active tenants' requests is part. A tenant that is alone is not slowed
+// down.
+func nextPace(pace int64, rate, part float64, alone, queue bool) int64 {
+	switch {
+	case alone:
+		return 0
+	case queue && rate > part:
+		if pace == 0 || rate < float64(pace) {
+			pace = int64(rate)
+		}
+		return max(leastPace, int64(paceDown*float64(pace)))
+	case queue, pace == 0:
+		return pace
+	case rate < float64(pace)/10:
+		return 0
+	case rate < float64(pace)/2: // it does not use its pace, so a higher one says nothing about the processor
+		return pace
+	}
+	return int64(paceUp*float64(pace)) + 1
+}
+
+// step sets each tenant's pace anew. queue says that requests waited for a processor.
+func (l *limits) step(now time.Time, took time.Duration, queue bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	active, total := 0, 0.0
+	for _, t := range l.tenants {
+		if t.step(now, took) {
+			active++
+			total += t.rate
+		}
+	}
+	for _, t := range l.tenants {
+		t.pace.Store(nextPace(t.pace.Load(), t.rate, total/float64(max(active, 1)), active < 2, queue))
+	}
+}
+
+// Pace slows down the tenants that send most while requests wait for a processor, until ctx ends.
+func (r *Registry) Pace(ctx context.Context) error {
+	ticker := time.NewTicker(paceEvery)
+	defer ticker.Stop()
+	meter, last := &runqueue.Meter{}, time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			r.limits.step(now, max(now.Sub(last), time.Millisecond), meter.Median() > longWait)
+			last = now
+		}
+	}
+}
+
+// Paces returns the pace, in requests a second, of the tenants that are slowed down now.
+func (r *Registry) Paces() map[ID]int64 {
+	r.limits.mu.Lock()
+	defer r.limits.mu.Unlock()
+	all := map[ID]int64{}
+	for id, t := range r.limits.tenants {
+		if pace := t.pace.Load(); pace > 0 {
+			all[id] = pace
+		}
+	}
+	return all
+}
+
+// within returns the lower of l and pace.
+func (l Limit) within(pace int64) Limit {
+	if pace == 0 || l != (Limit{}) && l.PerSecond <= int(pace) {
+		return l
+	}
+	return Limit{PerSecond: int(pace), Burst: max(1, int(float64(pace)*paceBurst.Seconds()))}
+}
