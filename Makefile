@@ -1,4 +1,4 @@
-.PHONY: help demo test flaky faults simulate mutants comments lint bench idle scale fair build clean
+.PHONY: help demo test sdk flaky faults simulate mutants comments lint bench idle scale fair build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { line = sprintf("  %-10s", $$1); n = split($$2, word, " "); \
@@ -9,6 +9,10 @@ demo: ## run every step from invitation to closed session, with a simulated WeCh
 
 test: ## run all tests with the race detector, on SQLite and PostgreSQL, with in-process and real Redis, and the most significant faults
 	WITH_PROMTOOL=1 SIMULATE=400 scripts/with-servers.sh go run ./internal/suite test
+
+# ONLY='silenceper|wechat-api' make sdk runs the SDKs whose names match. The table is also out/sdk.json.
+sdk: ## run seven WeChat SDKs, unmodified, against the built platform, and print a table of SDKs and cases (docs/sdk.md)
+	bench/sdk/run.sh
 
 # ROUNDS=5 ONLY='token|mirror' make flaky runs the named packages five times.
 flaky: ## run every package 20 times under load with the race detector, to find unsteady tests; half an hour

@@ -65,6 +65,13 @@ func (d Door) Admit(c echo.Context) (authorizer.Admitted, API, error) {
 	return a, api, err
 }
 
+// Read reads a request for an API that was admitted. It fails with a *strict.Fault, ErrLength or
+// ErrTooLarge, and then nothing was sent.
+func (d Door) Read(c echo.Context, api API) (Request, error) {
+	_, query := d.called(c)
+	return read(c.Request(), api, query)
+}
+
 // onlyOneToken refuses a header beside the token in the query: a proxy in front may have checked
 // the header.
 func (d Door) onlyOneToken(c echo.Context) error {

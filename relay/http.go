@@ -39,8 +39,7 @@ func (h Handler) relay(c echo.Context, d Door) error {
 		return err
 	}
 	extend(c, api)
-	_, query := d.called(c)
-	request, err := read(c.Request(), api, query)
+	request, err := d.Read(c, api)
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func (s *Service) Call(ctx context.Context, a authorizer.Admitted, r Request) (a
 	if err != nil {
 		return wechat.Answer{}, func() {}, err
 	}
-	answer, err = t.Call(ctx, r.call())
+	answer, err = t.Call(ctx, r.Sent())
 	if answer.Stream != nil && err == nil {
 		return answer, t.End, nil
 	}
@@ -128,9 +128,9 @@ func (s *Service) Call(ctx context.Context, a authorizer.Admitted, r Request) (a
 	return answer, func() {}, r.meaning(answer, err)
 }
 
-// call describes the request to package wechat. A call that uses up a code is sent like an upload,
+// Sent describes the request to package wechat. A call that uses up a code is sent like an upload,
 // which is never repeated.
-func (r Request) call() wechat.Call {
+func (r Request) Sent() wechat.Call {
 	call := wechat.Call{
 		Method: r.API.Method, Path: r.API.Path, Query: r.Query, Header: r.Header,
 		ContentType: r.ContentType, Body: r.Body, Upload: r.Upload, UploadLength: r.Length,

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strings"
 
@@ -28,7 +27,7 @@ type Handler struct {
 // other session calls, package relay does there all that is needed. Errors there are written by the
 // middleware likeWeChat.
 func (h Handler) Routes(e *echo.Echo, likeWeChat echo.MiddlewareFunc) {
-	native, dropIn := routes{h.Service, h.Native, readPair}, routes{h.Service, h.DropIn, readAsSent}
+	native, dropIn := routes{h.Service, h.Native, readPair}, routes{h.Service, h.DropIn, h.readAsSent}
 	sessions := e.Group("/v1/authorizers/:appid/customservice/kfsession")
 	sessions.POST("/close", native.close)
 	sessions.POST("/create", native.create)
@@ -43,18 +42,18 @@ func (h Handler) Routes(e *echo.Echo, likeWeChat echo.MiddlewareFunc) {
 type routes struct {
 	service *Service
 	door    relay.Door
-	read    func(*http.Request) (Pair, error)
+	read    func(echo.Context, relay.API) (Pair, error)
 }
 
 // ok is what WeChat itself answers to a call that changes something.
 var ok = []byte(`{"errcode":0,"errmsg":"ok"}`)
 
 func (r routes) close(c echo.Context) error {
-	a, err := r.admit(c)
+	a, api, err := r.door.Admit(c)
 	if err != nil {
 		return err
 	}
-	body, err := r.read(c.Request())
+	body, err := r.read(c, api)
 	if err != nil {
 		return err
 	}
@@ -70,11 +69,11 @@ func (r routes) close(c echo.Context) error {
 }
 
 func (r routes) create(c echo.Context) error {
-	a, err := r.admit(c)
+	a, api, err := r.door.Admit(c)
 	if err != nil {
 		return err
 	}
-	body, err := r.read(c.Request())
+	body, err := r.read(c, api)
 	if err != nil {
 		return err
 	}
@@ -137,13 +136,13 @@ func (r routes) admit(c echo.Context) (authorizer.Admitted, error) {
 }
 
 // readPair reads a body that has to be right.
-func readPair(request *http.Request) (Pair, error) {
+func readPair(c echo.Context, _ relay.API) (Pair, error) {
 	var body Pair
 	var err error
-	if body.text, err = strict.Body(request, &body); err != nil {
+	if body.sent.Body, err = strict.Body(c.Request(), &body); err != nil {
 		return Pair{}, err
 	}
-	if _, err := strict.Query(request); err != nil {
+	if _, err := strict.Query(c.Request()); err != nil {
 		return Pair{}, err
 	}
 	if fault := checked("kf_account", string(body.KFAccount)); fault != nil {
@@ -155,20 +154,20 @@ func readPair(request *http.Request) (Pair, error) {
 	return body, nil
 }
 
-// readAsSent reads a body that WeChat checks: SDKs send members that the platform does not know.
+// readAsSent reads a call that WeChat checks: SDKs send members that the platform does not know.
 // Without a readable kf account and customer, a lost answer cannot be settled, and that is all that
 // they are needed for.
-func readAsSent(request *http.Request) (Pair, error) {
-	var body Pair
-	text, err := io.ReadAll(io.LimitReader(request.Body, strict.BodyLimit+1))
+func (h Handler) readAsSent(c echo.Context, api relay.API) (Pair, error) {
+	request, err := h.DropIn.Read(c, api)
 	switch {
 	case err != nil:
-		return Pair{}, &strict.Fault{Why: "body could not be read"}
-	case len(text) > strict.BodyLimit:
+		return Pair{}, err
+	case request.Upload != nil:
 		return Pair{}, strict.ErrTooLarge
 	}
-	_ = json.Unmarshal(text, &body)
-	body.text = text
+	var body Pair
+	_ = json.Unmarshal(request.Body, &body)
+	body.sent = request.Sent()
 	return body, nil
 }
 

@@ -23,7 +23,7 @@ func closing(t *testing.T, text string) error {
 	t.Cleanup(server.Close)
 	client := wechat.NewClient(server.URL, wechat.Observer{})
 	t.Cleanup(client.CloseIdle)
-	_, err := client.Do(t.Context(), closeSession(Pair{text: []byte(`{}`)}))
+	_, err := client.Do(t.Context(), closeSession(Pair{sent: wechat.Call{Body: []byte(`{}`)}}))
 	return err
 }
 
@@ -32,7 +32,7 @@ func unreachable(t *testing.T) error {
 	t.Helper()
 	client := wechat.NewClient("http://127.0.0.1:1", wechat.Observer{})
 	t.Cleanup(client.CloseIdle)
-	_, err := client.Do(t.Context(), closeSession(Pair{text: []byte(`{}`)}))
+	_, err := client.Do(t.Context(), closeSession(Pair{sent: wechat.Call{Body: []byte(`{}`)}}))
 	if !wechat.NotSent(err) {
 		t.Fatalf("got %v, want a call that was not sent", err)
 	}

@@ -16,15 +16,17 @@ import (
 type Pair struct {
 	KFAccount wechat.KFAccount `json:"kf_account"`
 	OpenID    wechat.OpenID    `json:"openid"`
-	text      []byte           // the body as the caller sent it, which is what WeChat gets
+	sent      wechat.Call      // as the caller sent it, which is what WeChat gets
 }
 
-func closeSession(p Pair) wechat.Call {
-	return wechat.Call{Method: http.MethodPost, Path: "/customservice/kfsession/close", Body: p.text, Explicit: true}
-}
+func closeSession(p Pair) wechat.Call { return p.call("/customservice/kfsession/close") }
 
-func createSession(p Pair) wechat.Call {
-	return wechat.Call{Method: http.MethodPost, Path: "/customservice/kfsession/create", Body: p.text, Explicit: true}
+func createSession(p Pair) wechat.Call { return p.call("/customservice/kfsession/create") }
+
+func (p Pair) call(path string) wechat.Call {
+	call := p.sent
+	call.Method, call.Path, call.Explicit = http.MethodPost, path, true
+	return call
 }
 
 func getSession(customer wechat.OpenID) wechat.Call {

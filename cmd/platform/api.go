@@ -14,6 +14,8 @@ import (
 type apiCmd struct {
 	List apiListCmd `cmd:"" help:"List WeChat's APIs, the scope and the permission sets that each needs. 列出微信接口。"`
 	Show apiShowCmd `cmd:"" help:"Show all that is known of an API. 查看一个微信接口。"`
+
+	OpenAPI apiOpenAPICmd `cmd:"" name:"openapi" help:"Print docs/openapi.json, the description of every route in OpenAPI 3.1. 输出 OpenAPI 文档。"`
 }
 
 // apiView is an API as the commands print it.

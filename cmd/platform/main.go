@@ -28,7 +28,7 @@ type cli struct {
 	Client     clientCmd     `cmd:"" help:"Manage a tenant's clients: create, list, set, rotate, revoke. 租户的客户端管理。"`
 	Key        keyCmd        `cmd:"" help:"Manage the keys that sign JWTs, and list sealing keys. JWT 签名密钥管理。"`
 	Authorizer authorizerCmd `cmd:"" help:"Manage authorizers: list, show, refresh, move. 授权方管理。"`
-	API        apiCmd        `cmd:"" help:"Show the catalogue of WeChat's APIs: list, show. 微信接口目录。"`
+	API        apiCmd        `cmd:"" help:"Show the catalogue of WeChat's APIs: list, show; and the OpenAPI document. 微信接口目录与 OpenAPI 文档。"`
 	Reseal     resealCmd     `cmd:"" help:"Re-encrypt everything in SQL under the newest sealing key, while the platform runs. 用最新的加密主密钥重新加密数据库中的密文。"`
 	Doctor     doctorCmd     `cmd:"" help:"Check configuration, database, Redis, ticket, WeChat and callbacks, and say how to fix what is wrong. 体检：逐项检查并给出处理办法。"`
 	Reconcile  reconcileCmd  `cmd:"" help:"Compare with WeChat's list of authorizers, and add those that are missing here. 与微信的授权方列表对账。"`

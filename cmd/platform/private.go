@@ -10,13 +10,22 @@ import (
 // private handles the operations listener, which only the operator reaches.
 func (p *platform) private() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", p.answerReady)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
+	for pattern, handler := range p.privateRoutes() {
+		mux.Handle(pattern, handler)
+	}
 	if p.pprof {
 		handleProfiles(mux)
 	}
 	return mux
+}
+
+// privateRoutes are the routes of the operations listener, without Go's profiles.
+func (p *platform) privateRoutes() map[string]http.Handler {
+	return map[string]http.Handler{
+		"GET /healthz": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) }),
+		"GET /readyz":  http.HandlerFunc(p.answerReady),
+		"GET /metrics": promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}),
+	}
 }
 
 // handleProfiles serves Go's profiles.

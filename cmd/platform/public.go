@@ -12,13 +12,14 @@ import (
 	"wxplatform/internal/strict"
 	"wxplatform/invitation"
 	"wxplatform/login"
+	"wxplatform/openapi"
 	"wxplatform/relay"
 	"wxplatform/session"
 	"wxplatform/tenant"
 )
 
 // public handles the public listener: tenants, WeChat and merchants' browsers.
-func (p *platform) public() http.Handler {
+func (p *platform) public() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = p.countProblems(answerError)
@@ -37,6 +38,7 @@ func (p *platform) public() http.Handler {
 	logins.Routes(e, likeWeChat, answeredBy(answerSecretLikeWeChat))
 	invitation.Handler{Service: p.invitations, Gate: gate}.Routes(e)
 	inbox.Handler{Inbox: p.inbox}.Routes(e)
+	openapi.Handler{}.Routes(e)
 	return e
 }
 

@@ -48,6 +48,7 @@ func TestAFileComesBackAsItWasSentThroughEitherDoor(t *testing.T) {
 	for _, size := range []int{1000, 700 << 10} { // kept, and streamed
 		file := make([]byte, size)
 		_, _ = rand.Read(file)
+		file[0], file[size-1] = 0xff, 0xff // a reply is trimmed of white space
 		body, contentType := form(t, file)
 		native := "/v1/authorizers/" + string(service)
 		bearer := map[string]string{"Content-Type": contentType, "Authorization": "Bearer " + w.jwt}

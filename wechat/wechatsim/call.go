@@ -36,6 +36,7 @@ type request struct {
 	ToUser             wechat.OpenID    `json:"touser"`
 	MsgType            string           `json:"msgtype"`
 	Text               messageText      `json:"text"`
+	Button             json.RawMessage  `json:"button"`
 	CustomService      struct {
 		KFAccount wechat.KFAccount `json:"kf_account"`
 	} `json:"customservice"`

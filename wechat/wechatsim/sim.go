@@ -2,6 +2,7 @@ package wechatsim
 
 import (
 	"context"
+	"encoding/json"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -61,6 +62,7 @@ type Sim struct {
 	lastMsgID  uint64
 	pushFaults []*PushFault
 	faults     []*Fault
+	menus      map[wechat.AppID]json.RawMessage // the buttons of each account's menu
 
 	counts   map[string]int // calls by path
 	callLog  ring[Call]
@@ -91,6 +93,7 @@ func New(config Config) (*Sim, error) {
 		quotas:     defaultQuotas(config.Quotas),
 		random:     rand.New(rand.NewPCG(config.Seed, 1)),
 		places:     map[wechat.AppID]uint32{},
+		menus:      map[wechat.AppID]json.RawMessage{},
 
 		userRefreshes: map[uint64]login{},
 		queues:        map[wechat.AppID]*accountQueue{},

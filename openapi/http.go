@@ -1,0 +1,98 @@
+package openapi
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"wxplatform/docs"
+)
+
+// Handler serves the document, and a page for each problem.
+type Handler struct{}
+
+// Routes adds the routes to e.
+func (Handler) Routes(e *echo.Echo) {
+	e.GET("/openapi.json", newAnswer("application/json", docs.OpenAPI).serve)
+	e.GET("/problems", problem)
+	e.GET("/problems/:slug", problem)
+}
+
+// problem answers with the page of a problem, or with the list of all.
+func problem(c echo.Context) error {
+	c.Response().Header().Set(echo.HeaderVary, "Accept-Language")
+	page, known := problemPages()[place{c.Param("slug"), languageOf(c.Request())}]
+	if !known {
+		return echo.ErrNotFound
+	}
+	c.Response().Header().Set("Content-Security-Policy", pagePolicy)
+	return page.serve(c)
+}
+
+// pagePolicy allows a page its own style and nothing else.
+var pagePolicy = "default-src 'none'; style-src " + hashOf(styleCSS) + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// hashOf names an inline style or script in a Content-Security-Policy.
+func hashOf(inline string) string {
+	sum := sha256.Sum256([]byte(inline))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
+// languageOf is the language that the query names, or else the one that the browser prefers.
+func languageOf(r *http.Request) language {
+	switch asked := language(r.URL.Query().Get("lang")); asked {
+	case english, chinese:
+		return asked
+	}
+	if weight(r, chinese) > weight(r, english) {
+		return chinese
+	}
+	return english
+}
+
+// weight is how much a browser wants a language: from 0 to 1 (RFC 9110, section 12.5.4).
+func weight(r *http.Request, of language) float64 {
+	most := 0.0
+	for offer := range strings.SplitSeq(r.Header.Get("Accept-Language"), ",") {
+		name, quality, weighted := strings.Cut(strings.TrimSpace(offer), ";q=")
+		base, _, _ := strings.Cut(name, "-")
+		q := 1.0
+		if weighted {
+			q, _ = strconv.ParseFloat(quality, 64)
+		}
+		if strings.EqualFold(base, string(of)) {
+			most = max(most, q)
+		}
+	}
+	return most
+}
+
+// cached has callers ask again after five minutes, with the ETag that they have.
+const cached = "public, max-age=300"
+
+// answer is a body that is the same for every caller.
+type answer struct {
+	kind, etag string
+	body       []byte
+}
+
+func newAnswer(kind string, body []byte) answer {
+	sum := sha256.Sum256(body)
+	return answer{kind, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, body}
+}
+
+// serve answers with the body, or with 304 to a caller that has it.
+func (a answer) serve(c echo.Context) error {
+	header := c.Response().Header()
+	header.Set("ETag", a.etag)
+	header.Set(echo.HeaderCacheControl, cached)
+	header.Set(echo.HeaderXContentTypeOptions, "nosniff")
+	if strings.Contains(c.Request().Header.Get("If-None-Match"), a.etag) {
+		return c.NoContent(http.StatusNotModified)
+	}
+	return c.Blob(http.StatusOK, a.kind, a.body)
+}

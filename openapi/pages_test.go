@@ -1,0 +1,95 @@
+package openapi
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/labstack/echo/v4"
+
+	"wxplatform/docs"
+)
+
+// get asks for a page as a browser with these languages does.
+func get(t *testing.T, path, languages string) *httptest.ResponseRecorder {
+	t.Helper()
+	e := echo.New()
+	Handler{}.Routes(e)
+	request := httptest.NewRequest(http.MethodGet, path, nil)
+	request.Header.Set("Accept-Language", languages)
+	w := httptest.NewRecorder()
+	e.ServeHTTP(w, request)
+	return w
+}
+
+func TestAProblemsPageIsInTheReadersLanguage(t *testing.T) {
+	for path, languages := range map[string]string{
+		"/problems/no-session?lang=zh": "en", "/problems/no-session": "zh-CN,zh;q=0.9,en;q=0.8",
+		"/problems?lang=zh": "en", "/problems": "fr, en;q=0.5, ZH-Hant;q=0.7",
+	} {
+		if w := get(t, path, languages); w.Code != 200 || !strings.Contains(w.Body.String(), "顾客没有会话") && !strings.Contains(w.Body.String(), `lang="zh-CN"`) {
+			t.Errorf("%s for %q: got %d %.300s, want it in Chinese", path, languages, w.Code, w.Body)
+		}
+	}
+	for path, languages := range map[string]string{
+		"/problems/no-session?lang=en": "zh", "/problems/no-session": "", "/problems": "en-GB,zh;q=0.1", "/problems?lang=fr": "de",
+	} {
+		if w := get(t, path, languages); w.Code != 200 || !strings.Contains(w.Body.String(), `lang="en"`) || !strings.Contains(w.Body.String(), "The customer has no session") {
+			t.Errorf("%s for %q: got %d %.300s, want it in English", path, languages, w.Code, w.Body)
+		}
+	}
+}
+
+func TestAnUnknownProblemHasNoPage(t *testing.T) {
+	for _, path := range []string{"/problems/no-such-problem", "/problems/"} {
+		if w := get(t, path, ""); w.Code != http.StatusNotFound {
+			t.Errorf("%s: got %d, want 404", path, w.Code)
+		}
+	}
+}
+
+// unrendered is Markdown that the pages do not know.
+var unrendered = regexp.MustCompile("[`*|]|\\]\\(|(?m)^(-|#|\\d+\\.) ")
+
+func TestSectionsUseNoMarkdownThatIsNotRendered(t *testing.T) {
+	for _, page := range []string{docs.Errors, docs.ErrorsZH} {
+		for slug, s := range sections(page) {
+			if len(s.Body) == 0 || s.Facts == "" {
+				t.Errorf("%s: got no text", slug)
+			}
+			for _, paragraph := range s.Body {
+				if left := unrendered.FindString(string(paragraph)); left != "" {
+					t.Errorf("%s: got %q left in %s", slug, left, paragraph)
+				}
+			}
+		}
+	}
+}
+
+func TestTextIsEscaped(t *testing.T) {
+	got := string(render("a < b `<c>` **<d>** *<e>* [<f>](x.md)"))
+	want := "a &lt; b <code>&lt;c&gt;</code> <strong>&lt;d&gt;</strong> <em>&lt;e&gt;</em> <span>&lt;f&gt;</span>"
+	if got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// No page needs another host, and a browser runs nothing that is not ours.
+func TestPagesLoadNothing(t *testing.T) {
+	for _, path := range []string{"/problems", "/problems/no-session?lang=zh"} {
+		w := get(t, path, "")
+		policy := w.Header().Get("Content-Security-Policy")
+		if !strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") || strings.Contains(policy, "unsafe") {
+			t.Errorf("%s: got the policy %q", path, policy)
+		}
+		if found := regexp.MustCompile(`(src|href)="(https?:)?//[^"]*"`).FindString(w.Body.String()); found != "" {
+			t.Errorf("%s: got %s, want no other host", path, found)
+		}
+		style := regexp.MustCompile(`(?s)<style>(.*)</style>`).FindStringSubmatch(w.Body.String())
+		if style == nil || !strings.Contains(policy, hashOf(style[1])) {
+			t.Errorf("%s: got the policy %q, which forbids the page's style", path, policy)
+		}
+	}
+}
