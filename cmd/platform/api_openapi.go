@@ -28,11 +28,15 @@ func makeDocument() ([]byte, error) {
 	return openapi.Document(catalogue, answeredProblems())
 }
 
+// unanswered are the problems that no caller gets: nobody reads the first, and the second is only
+// ever told to SDKs, as an errcode.
+var unanswered = []string{"caller-left", "invalid-client-secret"}
+
 // answeredProblems are the problems that a caller can get, each once for each status.
 func answeredProblems() (all []openapi.Problem) {
 	for _, p := range problemTypes() {
 		known := openapi.Problem{Slug: p.slug, Status: p.status, Title: p.title, Retryable: p.retryable}
-		if p.slug != "caller-left" && !slices.Contains(all, known) {
+		if !slices.Contains(unanswered, p.slug) && !slices.Contains(all, known) {
 			all = append(all, known)
 		}
 	}
