@@ -26,6 +26,7 @@ import (
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
 	"wxplatform/internal/testenv"
+	"wxplatform/internal/transcript"
 	"wxplatform/token"
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
@@ -158,7 +159,7 @@ func (m *machine) world(t *testing.T, p plan) *world {
 	}
 	w := &world{machine: m, t: t, plan: p, name: fmt.Sprintf("world%d", m.worlds), http: &http.Client{
 		Timeout:       60 * second,
-		Transport:     &http.Transport{MaxIdleConnsPerHost: 400, IdleConnTimeout: time.Minute},
+		Transport:     transcript.Record(&http.Transport{MaxIdleConnsPerHost: 400, IdleConnTimeout: time.Minute}),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	m.made = append(m.made, w)

@@ -94,7 +94,7 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 		operations = append(operations, pattern)
 	}
 	compareRoutes(t, registered, public)
-	compareRoutes(t, append(operations, "GET /debug/pprof/{profile}"), private)
+	compareRoutes(t, append(operations, "GET /debug/pprof/", "GET /debug/pprof/{profile}"), private)
 }
 
 func compareRoutes(t *testing.T, registered, described []string) {
@@ -136,4 +136,18 @@ func TestTheTypeOfAProblemLeadsToItsPage(t *testing.T) {
 		}
 	}
 	w.wants(w.raw("GET", "/problems/no-such-problem", nil, ""), http.StatusNotFound, "not-found")
+}
+
+func TestWhatIsPublicIsAnsweredWithoutAJWT(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	for path, says := range map[string]string{
+		"/.well-known/jwks.json": `"kty":"OKP"`, "/.well-known/oauth-authorization-server": `"token_endpoint":`,
+		"/openapi.json": `"openapi": "3.1.0"`, "/problems": "/problems/no-session",
+	} {
+		if answer := w.raw("GET", path, nil, ""); answer.status != http.StatusOK || !strings.Contains(string(answer.body), says) {
+			t.Errorf("%s: got %d %.200s, want %s in it", path, answer.status, answer.body, says)
+		}
+	}
+	w.wants(w.raw("GET", "/wechat/"+string(service)+"/messages?echostr=x", nil, ""), http.StatusForbidden, "not-authentic")
 }

@@ -2,11 +2,13 @@ package main
 
 import (
 	"flag"
+	"net/http"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"wxplatform/internal/testenv"
+	"wxplatform/internal/transcript"
 )
 
 // TestMain runs six tests at a time unless -parallel says otherwise: each has its own platform and
@@ -15,6 +17,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
 	}
+	http.DefaultTransport = transcript.Record(http.DefaultTransport)
 	testscript.Main(testenv.Clean{M: m}, map[string]func(){"platform": main})
 }
 

@@ -65,6 +65,7 @@ var leaves = map[string][]string{
 	"internal/dbtest":     {"internal/db", "internal/seal", "internal/testenv", "migrations"},
 	"internal/testenv":    {},
 	"internal/suite":      {},
+	"internal/transcript": {"internal/testenv"},
 }
 
 // homes says which files may use a technology. A trailing slash means a folder.

@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -21,7 +23,11 @@ const quiet = 20 * time.Second // after which a line says what is running
 // longest are the packages that take longest; they start first.
 var longest = []string{"./cmd/platform", "./token", "./authorizer", "./internal/db", "./internal/mirror", "./tenant"}
 
-// testAll runs every package with the race detector, and then a selection of the fault suite.
+// openAPI is the module that checks answers against the OpenAPI document.
+const openAPI = "bench/openapi"
+
+// testAll runs every package with the race detector, then a selection of the fault suite, and then
+// checks the answers that both got from the platform.
 func testAll(ctx context.Context) (ok bool, err error) {
 	const dir = "out/test"
 	if err := emptied(dir); err != nil {
@@ -29,6 +35,10 @@ func testAll(ctx context.Context) (ok bool, err error) {
 	}
 	r := newResults(dir, os.Stdout)
 	r.say("compiling with the race detector: some minutes the first time, some seconds after that")
+	transcript, err := r.record()
+	if err != nil {
+		return false, err
+	}
 	var trouble []string
 	packages := append(append([]string{"test", "-json", "-count=1", "-timeout=15m", "-p=4"}, raceFlags...), append(longest, "./...")...)
 	if err := r.goTest(ctx, ".", packages...); err != nil {
@@ -38,8 +48,38 @@ func testAll(ctx context.Context) (ok bool, err error) {
 	if err := r.goTest(ctx, "faults", "test", "-json", "-count=1", "-timeout=10m", "-tags=failpoints", "-vet=off"); err != nil {
 		trouble = append(trouble, "go test ./faults: "+err.Error())
 	}
+	r.say("openapi: the answers that the tests got, checked against docs/openapi.json")
+	if err := r.goTest(ctx, openAPI, "test", "-json", "-count=1", "-vet=off", "./..."); err != nil {
+		trouble = append(trouble, "go test ./"+openAPI+": "+err.Error())
+	}
+	if err := r.checkTranscript(ctx, transcript); err != nil {
+		trouble = append(trouble, "the OpenAPI document: "+err.Error())
+	}
 	r.say("done")
 	return r.summarize(os.Stdout, trouble), ctx.Err()
+}
+
+// record has the tests record the answers that they get, and returns the folder.
+func (r *results) record() (folder string, err error) {
+	if folder, err = filepath.Abs(filepath.Join(r.dir, "transcript")); err != nil {
+		return "", err
+	}
+	return folder, errors.Join(emptied(folder), os.Setenv("TRANSCRIPT", folder))
+}
+
+// checkTranscript checks the recorded answers. What is wrong is in the output.
+func (r *results) checkTranscript(ctx context.Context, folder string) error {
+	cmd := exec.CommandContext(ctx, "go", "run", ".", "-transcript", folder)
+	cmd.Dir, cmd.WaitDelay = openAPI, 10*time.Second
+	out, err := cmd.CombinedOutput()
+	for line := range strings.Lines(string(out)) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "answers: ") {
+			r.facts = append(r.facts, line)
+		}
+		r.say("       %s", line)
+	}
+	return err
 }
 
 func emptied(dir string) error {

@@ -15,7 +15,7 @@ import (
 // switches are set by the Makefile and scripts/with-servers.sh for tests.
 var switches = []string{
 	"TEST_POSTGRES_URL", "TEST_REDIS_URL", "WITH_PROMTOOL",
-	"SIMULATE", "SIMULATE_SEED", "MUTANTS", "MUTANT", "FAULTS", "FAULTS_RACE", "FAULTS_FIELD",
+	"SIMULATE", "SIMULATE_SEED", "MUTANTS", "MUTANT", "FAULTS", "FAULTS_RACE", "FAULTS_FIELD", "TRANSCRIPT",
 }
 
 // needed is what programs, and the Go tools that some tests run, cannot do without. A name that
