@@ -12,14 +12,21 @@ import (
 	"wxplatform/docs"
 )
 
-// Handler serves the document, and a page for each problem.
+// Handler serves the document, a page that shows it, and a page for each problem.
 type Handler struct{}
 
 // Routes adds the routes to e.
 func (Handler) Routes(e *echo.Echo) {
 	e.GET("/openapi.json", newAnswer("application/json", docs.OpenAPI).serve)
+	e.GET("/docs", showDocs)
 	e.GET("/problems", problem)
 	e.GET("/problems/:slug", problem)
+}
+
+// showDocs answers with the page that shows the document.
+func showDocs(c echo.Context) error {
+	c.Response().Header().Set("Content-Security-Policy", docsPolicy)
+	return docsPage().serve(c)
 }
 
 // problem answers with the page of a problem, or with the list of all.
@@ -33,8 +40,11 @@ func problem(c echo.Context) error {
 	return page.serve(c)
 }
 
-// pagePolicy allows a page its own style and nothing else.
-var pagePolicy = "default-src 'none'; style-src " + hashOf(styleCSS) + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+// The policies allow a page its own style, and the page of the document its own script.
+var (
+	pagePolicy = "default-src 'none'; style-src " + hashOf(styleCSS) + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	docsPolicy = pagePolicy + "; script-src " + hashOf(docsJS)
+)
 
 // hashOf names an inline style or script in a Content-Security-Policy.
 func hashOf(inline string) string {

@@ -69,8 +69,8 @@ func TestSectionsUseNoMarkdownThatIsNotRendered(t *testing.T) {
 }
 
 func TestTextIsEscaped(t *testing.T) {
-	got := string(render("a < b `<c>` **<d>** *<e>* [<f>](x.md)"))
-	want := "a &lt; b <code>&lt;c&gt;</code> <strong>&lt;d&gt;</strong> <em>&lt;e&gt;</em> <span>&lt;f&gt;</span>"
+	got := string(render("a < b `<c>` **<d>** *<e>* [<f>](operate.md#x) [<g>](../apis.md)"))
+	want := "a &lt; b <code>&lt;c&gt;</code> <strong>&lt;d&gt;</strong> <em>&lt;e&gt;</em> &lt;f&gt; <a href=\"/docs\">&lt;g&gt;</a>"
 	if got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -78,18 +78,42 @@ func TestTextIsEscaped(t *testing.T) {
 
 // No page needs another host, and a browser runs nothing that is not ours.
 func TestPagesLoadNothing(t *testing.T) {
-	for _, path := range []string{"/problems", "/problems/no-session?lang=zh"} {
+	for _, path := range []string{"/problems", "/problems/no-session?lang=zh", "/docs"} {
 		w := get(t, path, "")
 		policy := w.Header().Get("Content-Security-Policy")
 		if !strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") || strings.Contains(policy, "unsafe") {
 			t.Errorf("%s: got the policy %q", path, policy)
 		}
-		if found := regexp.MustCompile(`(src|href)="(https?:)?//[^"]*"`).FindString(w.Body.String()); found != "" {
+		if found := regexp.MustCompile(`(src="|<link |<img |@import|url\()[^>]*`).FindString(w.Body.String()); found != "" {
 			t.Errorf("%s: got %s, want no other host", path, found)
 		}
 		style := regexp.MustCompile(`(?s)<style>(.*)</style>`).FindStringSubmatch(w.Body.String())
 		if style == nil || !strings.Contains(policy, hashOf(style[1])) {
 			t.Errorf("%s: got the policy %q, which forbids the page's style", path, policy)
 		}
+	}
+}
+
+// Without its script, the page is a list of everything.
+func TestThePageOfTheDocumentNamesEveryAPI(t *testing.T) {
+	w := get(t, "/docs", "")
+	page := w.Body.String()
+	document := read(t)
+	for path, item := range document["paths"].(object) {
+		for _, operation := range operations(item.(object)) {
+			id, _ := operation["operationId"].(string)
+			if !strings.Contains(page, "<code>"+path+"</code>") || !strings.Contains(page, `<details id="`+id) {
+				t.Errorf("got no %s on the page", path)
+			}
+		}
+	}
+	for _, says := range []string{"创建自定义菜单", "createCustomMenu", "menu:write", `href="/problems/no-session"`, "POST /cgi-bin/menu/create?access_token=", "required 必填"} {
+		if !strings.Contains(page, says) {
+			t.Errorf("got no %q on the page", says)
+		}
+	}
+	script := regexp.MustCompile(`(?s)<script>(.*)</script>`).FindStringSubmatch(page)
+	if policy := w.Header().Get("Content-Security-Policy"); script == nil || !strings.Contains(policy, hashOf(script[1])) {
+		t.Errorf("got the policy %q, which forbids the page's script", policy)
 	}
 }

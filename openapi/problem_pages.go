@@ -101,22 +101,35 @@ func sections(page string) map[string]section {
 }
 
 // marks are the parts of Markdown that the sections use: code, strong, emphasis and links.
-var marks = regexp.MustCompile("`([^`]+)`" + `|\*\*([^*]+)\*\*|\*([^*]+)\*|\[([^\]]+)\]\([^)]+\)`)
+var marks = regexp.MustCompile("`([^`]+)`" + `|\*\*([^*]+)\*\*|\*([^*]+)\*|\[([^\]]+)\]\(([^)]+)\)`)
 
-// render turns a paragraph of Markdown into HTML. A link leads to a page of the repository, which
-// is not served, so its text stays alone.
+// marked are the HTML elements of marks, in the order of the groups.
+var marked = []string{"code", "strong", "em"}
+
+// render turns a paragraph of Markdown into HTML.
 func render(paragraph string) template.HTML {
 	var html strings.Builder
 	at := 0
 	for _, found := range marks.FindAllStringSubmatchIndex(paragraph, -1) {
 		html.WriteString(template.HTMLEscapeString(paragraph[at:found[0]]))
-		for i, tag := range []string{"code", "strong", "em", "span"} {
-			if from, to := found[2*i+2], found[2*i+3]; from >= 0 {
-				html.WriteString("<" + tag + ">" + template.HTMLEscapeString(paragraph[from:to]) + "</" + tag + ">")
-			}
-		}
+		html.WriteString(renderMark(marks.FindStringSubmatch(paragraph[found[0]:found[1]])))
 		at = found[1]
 	}
 	html.WriteString(template.HTMLEscapeString(paragraph[at:]))
 	return template.HTML(html.String())
+}
+
+// renderMark turns one mark into HTML. A list of routes is the page of the document here. Any other
+// page of the repository is not served, so the text of a link to it stays alone.
+func renderMark(groups []string) string {
+	for i, tag := range marked {
+		if text := groups[i+1]; text != "" {
+			return "<" + tag + ">" + template.HTMLEscapeString(text) + "</" + tag + ">"
+		}
+	}
+	text, target := template.HTMLEscapeString(groups[4]), groups[5]
+	if strings.HasSuffix(target, "apis.md") || strings.HasPrefix(target, "quickstart.md#") {
+		return `<a href="/docs">` + text + "</a>"
+	}
+	return text
 }

@@ -143,7 +143,7 @@ func TestWhatIsPublicIsAnsweredWithoutAJWT(t *testing.T) {
 	w := sqliteWorld(t)
 	for path, says := range map[string]string{
 		"/.well-known/jwks.json": `"kty":"OKP"`, "/.well-known/oauth-authorization-server": `"token_endpoint":`,
-		"/openapi.json": `"openapi": "3.1.0"`, "/problems": "/problems/no-session",
+		"/openapi.json": `"openapi": "3.1.0"`, "/problems": "/problems/no-session", "/docs": "closeSession",
 	} {
 		if answer := w.raw("GET", path, nil, ""); answer.status != http.StatusOK || !strings.Contains(string(answer.body), says) {
 			t.Errorf("%s: got %d %.200s, want %s in it", path, answer.status, answer.body, says)
