@@ -95,9 +95,6 @@ func again(pkg, name string) string {
 	if pkg == "faults" {
 		return "scripts/with-servers.sh sh -c \"cd faults && go test -tags failpoints -count=1 -run " + pattern + "\""
 	}
-	if pkg == openAPI {
-		return "cd " + pkg + " && go test -count=1 -run " + pattern
-	}
 	return "scripts/with-servers.sh go test -race -count=1 -run " + pattern + " ./" + pkg
 }
 
