@@ -54,11 +54,11 @@ scale: ## measure the keeper with N authorizers: refreshes, memory, and that no 
 	N=$(N) scripts/with-servers.sh bench/scale.sh
 
 fair: ## measure what a quiet tenant notices of a noisy one with up to 5,000 slow calls in flight, and what a refused call costs
-	scripts/with-servers.sh bench/fair.sh
+	scripts/with-servers.sh bench/shipped.sh fair $(FAIR_FLAGS)
 
 IDLE ?= 5000
 idle: ## measure the memory of IDLE idle connections (docs/performance.md)
-	N=$(IDLE) scripts/with-servers.sh bench/idle.sh
+	scripts/with-servers.sh bench/shipped.sh idle -n $(IDLE)
 
 build: ## build the static binaries that the Dockerfile ships, into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags=-s -o bin/ ./cmd/...

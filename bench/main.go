@@ -2,7 +2,7 @@
 // bare httputil.ReverseProxy, both with the same upstream. With "scale" as its first argument it
 // fills a database with very many authorizers and watches the keeper renew their tokens. With
 // "fair" it measures what one tenant notices of another, and with "idle" the memory of idle
-// connections. bench/run.sh, bench/scale.sh, bench/fair.sh and bench/idle.sh build and start it
+// connections. bench/run.sh, bench/scale.sh and bench/shipped.sh build and start it
 // (make bench, make scale, make fair, make idle); docs/performance.md describes it and has the
 // results.
 package main

@@ -128,7 +128,9 @@ func (s *Slots) giveUp(w *waiter, err error) (Slot, error) {
 		return w.slot, nil
 	}
 	s.remove(at)
-	w.slot.tenant.full++
+	if errors.Is(err, ErrFull) { // and not because the caller left
+		w.slot.tenant.full++
+	}
 	return Slot{}, err
 }
 

@@ -112,6 +112,9 @@ func TestACallWithinItsShareWaitsAndOneOverItDoesNot(t *testing.T) {
 		if _, err := s.Enter(ctx, "new", "wxn"); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v for a caller that left, want that", err)
 		}
+		if full := s.tenants["new"].full; full != 1 {
+			t.Errorf("got %d counted as without a slot, want the one that waited for all of Wait", full)
+		}
 		time.AfterFunc(Wait/2, held[0].Leave)
 		if _, err := s.Enter(t.Context(), "new", "wxn"); err != nil {
 			t.Errorf("got %v, want the slot that became free", err)

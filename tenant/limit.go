@@ -30,16 +30,17 @@ func (*RateError) Is(target error) bool { return target == ErrRate }
 // at once. The zero value means the platform's default.
 type Limit struct{ PerSecond, Burst int }
 
-// mostPerSecond is more than a replica can answer.
-const mostPerSecond = 1_000_000
+// MostPerSecond is the highest limit, for the rate and for the burst. It is more than a replica can
+// answer.
+const MostPerSecond = 1_000_000
 
 // Valid returns what is wrong with a limit that is not the default, as an ErrInvalid, or nil.
 func (l Limit) Valid() error {
 	switch {
-	case l.PerSecond < 1 || l.PerSecond > mostPerSecond:
-		return fmt.Errorf("%w: the rate must be 1 to %d requests a second", ErrInvalid, mostPerSecond)
-	case l.Burst < 1 || l.Burst > mostPerSecond:
-		return fmt.Errorf("%w: the burst must be 1 to %d requests", ErrInvalid, mostPerSecond)
+	case l.PerSecond < 1 || l.PerSecond > MostPerSecond:
+		return fmt.Errorf("%w: the rate must be 1 to %d requests a second", ErrInvalid, MostPerSecond)
+	case l.Burst < 1 || l.Burst > MostPerSecond:
+		return fmt.Errorf("%w: the burst must be 1 to %d requests", ErrInvalid, MostPerSecond)
 	}
 	return nil
 }

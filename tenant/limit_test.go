@@ -68,7 +68,7 @@ func TestRequestsForAJWTCountToo(t *testing.T) {
 
 func TestALimitThatCannotBeIsRefused(t *testing.T) {
 	w := newWorld(t)
-	for _, l := range []Limit{{0, 1}, {-1, 1}, {1, 0}, {1, -1}, {mostPerSecond + 1, 1}, {1, mostPerSecond + 1}} {
+	for _, l := range []Limit{{0, 1}, {-1, 1}, {1, 0}, {1, -1}, {MostPerSecond + 1, 1}, {1, MostPerSecond + 1}} {
 		if err := w.SetLimit(t.Context(), tester, w.tenant.ID, l); !errors.Is(err, ErrInvalid) {
 			t.Errorf("got %v for %+v, want ErrInvalid", err, l)
 		}

@@ -152,7 +152,7 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 	c.pprof = e.onOff("PLATFORM_PPROF", values)
 	c.refreshBudget = e.positive("PLATFORM_REFRESH_BUDGET", values)
 	rate := int(e.positive("PLATFORM_TENANT_RATE", values))
-	c.tenantLimit = tenant.Limit{PerSecond: rate, Burst: 2 * rate}
+	c.tenantLimit = tenant.Limit{PerSecond: rate, Burst: min(2*rate, tenant.MostPerSecond)}
 	if err := c.tenantLimit.Valid(); err != nil {
 		e.fault("PLATFORM_TENANT_RATE: %w", err)
 	}
