@@ -108,6 +108,7 @@ var (
 		{"rolling restart", rolled},
 		{"WeChat's answers doubled", doubled(true, 0, 2*time.Millisecond)},
 		{"WeChat as in the field", inTheField},
+		{"more connections than files", connectionsPile},
 	}
 	full = []scenario{
 		{"one refresh", refreshes(patience, 0, 300*time.Millisecond, second, 3*second)},
@@ -125,6 +126,7 @@ var (
 		{"PostgreSQL's clock set", clockSet},
 		{"everything killed at once", powerCut},
 		{"out of file descriptors", descriptorsGone},
+		{"more connections than files", connectionsPile},
 		{"WeChat struck", wechatStruck},
 		{"the way to WeChat struck", wechatCut},
 		{"WeChat's name not found", wechatUnnamed},

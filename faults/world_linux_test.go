@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -106,6 +107,7 @@ type plan struct {
 	clocked  bool // PostgreSQL's clock can be set wrong
 	field    bool // WeChat is odd in the ways that real platforms met, also where only the most telling scenarios are run
 	plain    bool // it never is
+	files    int  // how many open files a replica may have; 0 is as many as this process
 }
 
 // world is some replicas of the platform, a simulated WeChat, a tenant, and all that is known about
@@ -328,6 +330,9 @@ func (r *replica) launch() {
 	}
 	defer log.Close()
 	cmd := exec.Command(r.w.platform, "serve")
+	if n := strconv.Itoa(r.w.plan.files); n != "0" {
+		cmd = exec.Command("prlimit", "--nofile="+n+":"+n, r.w.platform, "serve")
+	}
 	cmd.Env = append(r.w.env, "PLATFORM_LISTEN="+r.public, "PLATFORM_PRIVATE_LISTEN="+r.operators, "FAILPOINTS_CLOCK="+r.w.plan.clock[r.number])
 	if r.w.plan.wired {
 		cmd.Env = append(cmd.Env, "PLATFORM_DATABASE_URL="+r.wires.postgres.through(r.w.url), "PLATFORM_REDIS_URL=redis://"+r.wires.redis.address(), "PLATFORM_WECHAT_URL="+r.wires.wechat.through(r.w.wechat))

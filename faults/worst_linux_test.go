@@ -6,6 +6,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net"
+	"net/http"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -339,6 +341,48 @@ func descriptorsGone(t *testing.T, m *machine) string {
 	w.onlyRetryable(&l.tally)
 	w.settled()
 	return fmt.Sprintf("load on all: %s; cold at the others: %s; healed within %s", &l.tally, cold, heals)
+}
+
+// connectionsPile opens many more connections than a replica may have open files. It closes those
+// that were idle for longest, and answers health checks and calls all the while.
+func connectionsPile(t *testing.T, m *machine) string {
+	const files, times = 400, 4
+	w := m.world(t, plan{times: brisk, replicas: 1, files: files})
+	one, warm := w.replicas[0], w.merchants(2)
+	w.crowd(10, warm...).all()
+	slowest := time.Duration(0)
+	for n := range times * files {
+		conn, err := net.DialTimeout("tcp", one.public, 5*second)
+		if err != nil {
+			t.Fatalf("connection %d: %v", n, err)
+		}
+		defer conn.Close()
+		if n%100 == 0 {
+			slowest = max(slowest, w.healthCheck(one))
+		}
+	}
+	w.http.CloseIdleConnections()
+	calls := w.crowd(20, warm...).all()
+	if calls.lost() > 0 || slowest > 2*second {
+		t.Errorf("with %d connections and %d files: %s, and a health check took %s", times*files, files, calls, slowest)
+	}
+	w.settled()
+	return fmt.Sprintf("%d connections to a replica with %d files; health checks within %s", times*files, files, slowest.Round(time.Millisecond))
+}
+
+// healthCheck returns how long /healthz took, over a connection of its own.
+func (w *world) healthCheck(r *replica) time.Duration {
+	w.t.Helper()
+	began := time.Now()
+	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * second}).Get("http://" + r.operators + "/healthz")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		w.t.Fatalf("/healthz: %d", answer.StatusCode)
+	}
+	return time.Since(began)
 }
 
 func (w *world) descriptors(r *replica, most string) {
