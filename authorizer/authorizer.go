@@ -26,6 +26,7 @@ import (
 // Errors that callers get before WeChat is asked, or instead of its refusal.
 var (
 	ErrUnknown       = errors.New("no such authorizer")                                      // or it is another tenant's
+	ErrUnbound       = errors.New("the JWT is bound to no account")                          // at a path that names none
 	ErrRevoked       = errors.New("merchant withdrew the authorization")                     // see docs/design.md, "Absent is not unknown"
 	ErrReauthorize   = errors.New("merchant must authorize again")                           // see docs/design.md, "Absent is not unknown"
 	ErrNotEligible   = errors.New("account is a mini program or not verified")               // so it cannot use this API

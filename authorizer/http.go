@@ -34,13 +34,18 @@ const (
 )
 
 // Admit is Registry.Admit for the caller of a request and the account that its path names. If the
-// route has no {appid}, the account is the one that the caller's JWT is bound to.
+// route has no {appid}, the account is the one that the caller's JWT is bound to; Admit fails with
+// ErrUnbound if there is none.
 func (h *Handler) Admit(c echo.Context, need Need) (Admitted, error) {
 	caller, err := h.Gate.Caller(c.Request())
 	if err != nil {
 		return Admitted{}, err
 	}
-	a, err := h.Authorizers.Admit(c.Request().Context(), caller, account(c, caller), need)
+	id := account(c, caller)
+	if id == "" {
+		return Admitted{}, ErrUnbound
+	}
+	a, err := h.Authorizers.Admit(c.Request().Context(), caller, id, need)
 	if err == nil {
 		// Before it is admitted, the appid may be any text that a caller sent.
 		requestlog.Add(c.Request().Context(), "appid", string(a.AppID))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -53,18 +54,22 @@ var (
 	}
 )
 
-// Routes adds the routes of both doors to e. Errors of the drop-in door are written by the
-// middleware likeWeChat, and those of calls that carry a client's secret by likeToken.
-func (h Handler) Routes(e *echo.Echo, likeWeChat, likeToken echo.MiddlewareFunc) {
+// Routes adds the routes of both doors to e.
+func (h Handler) Routes(e *echo.Echo) {
 	for _, each := range calls {
-		e.Any("/v1/authorizers/:appid"+each.path, func(c echo.Context) error { return h.serve(c, each, h.native) })
+		admit := h.byUserToken
 		if each.held == "" {
-			e.Any(each.path, func(c echo.Context) error { return h.serve(c, each, h.bySecret) }, likeToken)
-		} else {
-			e.Any(each.path, func(c echo.Context) error { return h.serve(c, each, h.byUserToken) }, likeWeChat)
+			admit = h.bySecret
 		}
+		e.Any("/v1/authorizers/:appid"+each.path, func(c echo.Context) error { return h.serve(c, each, h.native) })
+		e.Any(each.path, func(c echo.Context) error { return h.serve(c, each, admit) })
 	}
-	e.Any(Root+"/*", func(echo.Context) error { return relay.ErrNotRelayed }, likeWeChat)
+	e.Any(Root+"/*", func(echo.Context) error { return relay.ErrNotRelayed })
+}
+
+// TakesSecret reports whether a path of WeChat's is that of a call that carries a client's secret.
+func TakesSecret(path string) bool {
+	return slices.ContainsFunc(calls, func(each call) bool { return each.path == path && each.held == "" })
 }
 
 // admit finds the caller of a request and the user that it is about.

@@ -24,16 +24,19 @@ type Handler struct {
 // transferTime limits a request that uploads or downloads, instead of the server's time-outs.
 const transferTime = 10 * time.Minute
 
-// Routes adds the routes of both doors to e. Errors of the drop-in door are written by the
-// middleware likeWeChat.
-func (h Handler) Routes(e *echo.Echo, likeWeChat echo.MiddlewareFunc) {
+// Routes adds the routes of both doors to e.
+func (h Handler) Routes(e *echo.Echo) {
 	e.Any(nativePrefix+":appid/*", func(c echo.Context) error { return h.relay(c, h.Native) })
 	for _, root := range h.Catalogue.Roots() {
-		e.Any(root+"/*", func(c echo.Context) error { return h.relay(c, h.DropIn) }, likeWeChat)
+		e.Any(root+"/*", func(c echo.Context) error { return h.relay(c, h.DropIn) })
 	}
 }
 
 func (h Handler) relay(c echo.Context, d Door) error {
+	if methods := tokenCalls[c.Request().URL.Path]; methods != nil {
+		allow(c, methods)
+		return &MethodError{methods}
+	}
 	a, api, err := d.Admit(c)
 	if err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -161,23 +160,4 @@ func readMember(decoder *json.Decoder, into url.Values) error {
 	text, _ := value.(string)
 	into.Add(name, text)
 	return nil
-}
-
-// tokenRefusal is what an SDK is told of an error. Whatever is no fault of the caller's is told as
-// WeChat tells an account that it calls too often, because SDKs wait then.
-func tokenRefusal(err error) (wechat.Code, string) {
-	fault := (*Fault)(nil)
-	switch {
-	case errors.As(err, &fault):
-		return fault.Code, fault.Why
-	case errors.Is(err, authorizer.ErrUnknown):
-		return BadAppID, "invalid appid: the client's tenant has no such account"
-	case errors.Is(err, tenant.ErrWrongSecret):
-		return wechat.InvalidSecret, "invalid appsecret: there is no client with this secret, or it was revoked"
-	case errors.Is(err, tenant.ErrSuspended):
-		return wechat.InvalidSecret, "invalid appsecret: the tenant is suspended"
-	case errors.Is(err, tenant.ErrRate):
-		return wechat.MinuteQuota, "api minute-quota reach limit: the tenant sends more requests a second than it may"
-	}
-	return wechat.MinuteQuota, "temporarily unavailable: try again in a few seconds"
 }

@@ -2,16 +2,10 @@ package relay
 
 import (
 	"errors"
-	"fmt"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
-
-	"wxplatform/authorizer"
-	"wxplatform/internal/db"
-	"wxplatform/tenant"
-	"wxplatform/wechat"
 )
 
 // told is what a token call says of its three parameters.
@@ -85,28 +79,6 @@ func TestATokenCallThatCannotBeReadIsRefused(t *testing.T) {
 		_, err := Parameters(httptest.NewRequest("POST", "/cgi-bin/token?"+c.query, strings.NewReader(c.body)))
 		if !errors.Is(err, errParameters) {
 			t.Errorf("%s: got %v, want errParameters", name, err)
-		}
-	}
-}
-
-func TestNoRefusalOfATokenMakesAnSDKAskAgain(t *testing.T) {
-	for _, c := range []struct {
-		err  error
-		want wechat.Code
-	}{
-		{errParameters, 47001},
-		{errGrantType, 40002},
-		{errAppID, 40013},
-		{authorizer.ErrUnknown, 40013},
-		{tenant.ErrWrongSecret, 40125},
-		{tenant.ErrSuspended, 40125},
-		{&tenant.RateError{}, 45011},
-		{db.ErrUnavailable, 45011},
-		{errors.New("anything else"), 45011},
-	} {
-		code, message := tokenRefusal(fmt.Errorf("wrapped: %w", c.err))
-		if code != c.want || message == "" || strings.Contains(message, "wrapped") {
-			t.Errorf("%v: got %d %q, want %d with words of our own", c.err, code, message, c.want)
 		}
 	}
 }

@@ -16,10 +16,18 @@ const WeChatJSON = "application/json; encoding=utf-8"
 
 // Routes adds the routes to e.
 func (h TokenHandler) Routes(e *echo.Echo) {
-	e.GET("/cgi-bin/token", h.token)
-	e.POST("/cgi-bin/token", h.token)
-	e.POST("/cgi-bin/stable_token", h.token)
+	for path, methods := range tokenCalls {
+		for _, method := range methods {
+			e.Add(method, path, h.token)
+		}
+	}
 }
+
+// tokenCalls are the paths of the calls, with their methods.
+var tokenCalls = map[string][]string{"/cgi-bin/token": {"GET", "POST"}, "/cgi-bin/stable_token": {"POST"}}
+
+// IsTokenCall reports whether path is that of one of the calls.
+func IsTokenCall(path string) bool { return tokenCalls[path] != nil }
 
 type tokenAnswer struct {
 	AccessToken string `json:"access_token"`
@@ -34,7 +42,7 @@ type refusal struct {
 func (h TokenHandler) token(c echo.Context) error {
 	grant, err := h.grant(c.Request())
 	if err != nil {
-		return refuseToken(c, err)
+		return err
 	}
 	return answerSDK(c, tokenAnswer{grant.Token.Reveal(), saidLifetime})
 }
@@ -45,15 +53,6 @@ func (h TokenHandler) grant(request *http.Request) (tenant.Grant, error) {
 		return tenant.Grant{}, err
 	}
 	return h.bind(request.Context(), parameters)
-}
-
-// refuseToken answers with an errcode. Every error ends here: an SDK reads no other answer.
-func refuseToken(c echo.Context, err error) error {
-	ctx := c.Request().Context()
-	code, message := tokenRefusal(err)
-	requestlog.Add(ctx, "errcode", int(code))
-	requestlog.Add(ctx, "error", err.Error())
-	return Refuse(c, code, message)
 }
 
 // Refuse answers an SDK with an errcode and an errmsg, which ends with the request's id.

@@ -24,9 +24,8 @@ type Handler struct {
 
 // Routes adds the session routes to e. Each has WeChat's path below /v1/authorizers/{appid}, and
 // WeChat's parameters without access_token. Close and create are at WeChat's own paths, too; of the
-// other session calls, package relay does there all that is needed. Errors there are written by the
-// middleware likeWeChat.
-func (h Handler) Routes(e *echo.Echo, likeWeChat echo.MiddlewareFunc) {
+// other session calls, package relay does there all that is needed.
+func (h Handler) Routes(e *echo.Echo) {
 	native, dropIn := routes{h.Service, h.Native, readPair}, routes{h.Service, h.DropIn, h.readAsSent}
 	sessions := e.Group("/v1/authorizers/:appid/customservice/kfsession")
 	sessions.POST("/close", native.close)
@@ -34,8 +33,8 @@ func (h Handler) Routes(e *echo.Echo, likeWeChat echo.MiddlewareFunc) {
 	sessions.GET("/getsession", native.getSession)
 	sessions.GET("/getsessionlist", native.getSessionList)
 	sessions.GET("/getwaitcase", native.getWaitCase)
-	e.POST("/customservice/kfsession/close", dropIn.close, likeWeChat)
-	e.POST("/customservice/kfsession/create", dropIn.create, likeWeChat)
+	e.POST("/customservice/kfsession/close", dropIn.close)
+	e.POST("/customservice/kfsession/create", dropIn.create)
 }
 
 // routes are the session routes at one door.

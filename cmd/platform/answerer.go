@@ -9,20 +9,28 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"wxplatform/internal/requestlog"
+	"wxplatform/login"
 	"wxplatform/relay"
 	"wxplatform/wechat"
 )
 
-// answererKey is where a request keeps the answerer of its route.
+// answererKey is where a request keeps who answers its errors.
 const answererKey = "answerer"
 
-// answeredBy has errors of a group's routes written by answer instead of as problem+json.
-func answeredBy(answer echo.HTTPErrorHandler) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			c.Set(answererKey, answer)
-			return next(c)
+// likeWeChat has the errors of requests at WeChat's own paths written as WeChat does, and not as
+// problem+json, wherever they arise. Only the request log is in front of it.
+func (p *platform) likeWeChat(next echo.HandlerFunc) echo.HandlerFunc {
+	roots := p.wechatRoots()
+	return func(c echo.Context) error {
+		switch path := c.Request().URL.Path; {
+		case relay.IsTokenCall(path):
+			c.Set(answererKey, echo.HTTPErrorHandler(answerTokenCall))
+		case login.TakesSecret(path):
+			c.Set(answererKey, echo.HTTPErrorHandler(answerSecretCall))
+		case isBelow(roots, path):
+			c.Set(answererKey, echo.HTTPErrorHandler(answerLikeWeChat))
 		}
+		return next(c)
 	}
 }
 
@@ -42,15 +50,26 @@ func answerLikeWeChat(err error, c echo.Context) {
 	answerSDK(err, c, errcodeOf(problemOf(err), wechat.Refused(err)))
 }
 
-// answerSecretLikeWeChat is answerLikeWeChat for a call that carries an appid and a client's
-// secret.
-func answerSecretLikeWeChat(err error, c echo.Context) {
-	p := problemOf(err)
-	code, differs := secretErrcodes[p.slug]
-	if !differs {
-		code = errcodeOf(p, wechat.Refused(err))
+// answerSecretCall is answerLikeWeChat for a call that carries an appid and a client's secret.
+func answerSecretCall(err error, c echo.Context) { answerSDK(err, c, secretErrcode(err)) }
+
+// answerTokenCall is answerSecretCall for WeChat's two token calls. Some SDKs repeat those without
+// end after 40001, 42001 or -1. They wait on 45011.
+func answerTokenCall(err error, c echo.Context) {
+	code := secretErrcode(err)
+	switch code {
+	case wechat.InvalidCredential, wechat.InvalidToken, wechat.TokenExpired, wechat.Busy, unknownResult:
+		code = wechat.MinuteQuota
 	}
 	answerSDK(err, c, code)
+}
+
+func secretErrcode(err error) wechat.Code {
+	p := problemOf(err)
+	if code, differs := secretErrcodes[p.slug]; differs {
+		return code
+	}
+	return errcodeOf(p, wechat.Refused(err))
 }
 
 func answerSDK(err error, c echo.Context, code wechat.Code) {

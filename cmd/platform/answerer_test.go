@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +16,7 @@ import (
 
 	"wxplatform/authorizer"
 	"wxplatform/internal/db"
+	"wxplatform/relay"
 	"wxplatform/session"
 	"wxplatform/tenant"
 	"wxplatform/wechat"
@@ -94,6 +98,16 @@ func TestEverySourceOfTheCredentialGoesWithEveryAnswerer(t *testing.T) {
 	}
 }
 
+// answeredBy has the errors of a group's routes written by answer.
+func answeredBy(answer echo.HTTPErrorHandler) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			c.Set(answererKey, answer)
+			return next(c)
+		}
+	}
+}
+
 func wantsProblem(t *testing.T, what string, got *httptest.ResponseRecorder, want problemType) {
 	t.Helper()
 	if got.Code != want.status || got.Header().Get("Content-Type") != "application/problem+json" ||
@@ -139,6 +153,31 @@ func TestTheErrcodeOfAnError(t *testing.T) {
 	} {
 		if got := errcodeOf(problemOf(c.err), c.refused); got != c.want {
 			t.Errorf("%v with %d: got %d, want %d", c.err, c.refused, got, c.want)
+		}
+	}
+}
+
+func TestNoRefusalOfATokenCallMakesAnSDKAskAgain(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{&relay.Fault{Code: 40002, Why: "x"}, 40002},
+		{authorizer.ErrUnknown, 40013},
+		{tenant.ErrSuspended, 40125},
+		{&tenant.RateError{}, 45011},
+		{errOverloaded, 45011},
+		{db.ErrUnavailable, 45011},
+		{context.DeadlineExceeded, 45011},
+		{tenant.ErrNoToken, 45011},
+		{&relay.MethodError{Allowed: []string{"POST"}}, 43002},
+		{errors.New("anything else"), 45011},
+	} {
+		answer := httptest.NewRecorder()
+		answerTokenCall(fmt.Errorf("wrapped: %w", c.err), echo.New().NewContext(httptest.NewRequest("GET", "/", nil), answer))
+		wantsErrcode(t, fmt.Sprint(c.err), answer, c.want)
+		if strings.Contains(answer.Body.String(), "wrapped") {
+			t.Errorf("got %s, want words for callers", answer.Body)
 		}
 	}
 }

@@ -69,6 +69,8 @@ func detail(err error) string {
 		return fmt.Sprintf("the merchant granted [%s]; WeChat says that the API needs another permission set.", permission.Granted)
 	case errors.As(err, &permission):
 		return fmt.Sprintf("the merchant granted [%s]; one of [%s] is needed. Invite the merchant again to add it.", permission.Granted, wechat.PermissionSets(permission.RequiredAnyOf))
+	case errors.Is(err, authorizer.ErrUnbound):
+		return "this JWT is bound to no account: get one from /cgi-bin/token"
 	case errors.Is(err, authorizer.ErrReauthorize), errors.Is(err, authorizer.ErrRevoked):
 		return authorizer.NextStep
 	case errors.Is(err, tenant.ErrRate):

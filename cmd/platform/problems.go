@@ -84,7 +84,7 @@ var ownRules = []problemRule{
 
 	{is(tenant.ErrRate, share.ErrOver), tenantLimit},
 
-	{is(authorizer.ErrUnknown), problemType{status: 404, slug: "unknown-authorizer",
+	{is(authorizer.ErrUnknown, authorizer.ErrUnbound), problemType{status: 404, slug: "unknown-authorizer",
 		title: "No such authorizer"}},
 	{is(authorizer.ErrRevoked), problemType{status: 410, slug: "authorization-revoked",
 		title: "The merchant withdrew the authorization"}},
@@ -111,7 +111,7 @@ var ownRules = []problemRule{
 	{isA[*strict.Fault], invalidRequest},
 	{isA[*relay.Fault], invalidRequest},
 	{is(tenant.ErrWrongSecret), problemType{status: 401, slug: "invalid-client-secret",
-		title: "There is no client with this secret"}},
+		title: "There is no client with this secret, or it was revoked"}},
 	{is(login.ErrToken), problemType{status: 422, slug: "invalid-user-token",
 		title: "The user's access token is not valid here"}},
 	{is(login.ErrTokenExpired), problemType{status: 422, slug: "user-token-expired",

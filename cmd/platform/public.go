@@ -24,18 +24,16 @@ func (p *platform) public() *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = p.countProblems(answerError)
 	e.Pre(p.sdkPath)
-	e.Use(p.requests.Middleware, p.overload.middleware, plainPath)
+	e.Use(p.requests.Middleware, p.likeWeChat, p.overload.middleware, plainPath)
 	gate := tenant.Gate{Tenants: p.tenants}
 	authorizers := &authorizer.Handler{Authorizers: p.authorizers, Gate: gate}
 	p.tenants.Routes(e)
 	relay.TokenHandler{Gate: relay.SecretGate{Tenants: p.tenants, Authorizers: p.authorizers}}.Routes(e)
 	authorizers.Routes(e)
-	likeWeChat := answeredBy(answerLikeWeChat)
 	native, dropIn := relay.NativeDoor(p.catalogue, p.authorizers, p.tenants), relay.DropInDoor(p.catalogue, p.authorizers, p.tenants)
-	relay.Handler{Service: relay.New(p.authorizers), Catalogue: p.catalogue, Native: native, DropIn: dropIn}.Routes(e, likeWeChat)
-	session.Handler{Service: p.sessions, Native: native, DropIn: dropIn}.Routes(e, likeWeChat)
-	logins := login.Handler{Service: login.New(p.authorizers, p.ring), Tenants: p.tenants, Authorizers: p.authorizers}
-	logins.Routes(e, likeWeChat, answeredBy(answerSecretLikeWeChat))
+	relay.Handler{Service: relay.New(p.authorizers), Catalogue: p.catalogue, Native: native, DropIn: dropIn}.Routes(e)
+	session.Handler{Service: p.sessions, Native: native, DropIn: dropIn}.Routes(e)
+	login.Handler{Service: login.New(p.authorizers, p.ring), Tenants: p.tenants, Authorizers: p.authorizers}.Routes(e)
 	invitation.Handler{Service: p.invitations, Gate: gate}.Routes(e)
 	inbox.Handler{Inbox: p.inbox}.Routes(e)
 	openapi.Handler{}.Routes(e)
@@ -61,15 +59,22 @@ func (p *platform) answersWhole(r *http.Request) bool {
 // slash at its end: some SDKs put the host name in front of a path with a slash too many. It does
 // not redirect, because SDKs do not follow.
 func (p *platform) sdkPath(next echo.HandlerFunc) echo.HandlerFunc {
-	roots := append(p.catalogue.Roots(), login.Root)
+	roots := p.wechatRoots()
 	return func(c echo.Context) error {
 		u := c.Request().URL
 		path := "/" + strings.Trim(u.Path, "/")
-		if path != u.Path && u.RawPath == "" && slices.ContainsFunc(roots, func(root string) bool { return strings.HasPrefix(path, root+"/") }) {
+		if path != u.Path && u.RawPath == "" && isBelow(roots, path) {
 			u.Path = path
 		}
 		return next(c)
 	}
+}
+
+// wechatRoots are the first segments of all paths of WeChat's that are served.
+func (p *platform) wechatRoots() []string { return append(p.catalogue.Roots(), login.Root) }
+
+func isBelow(roots []string, path string) bool {
+	return slices.ContainsFunc(roots, func(root string) bool { return strings.HasPrefix(path, root+"/") })
 }
 
 // plainPath refuses paths that two readers could understand differently. No route and no id, ours

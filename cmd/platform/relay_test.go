@@ -7,10 +7,13 @@ import (
 	"io"
 	"mime/multipart"
 	"net"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/labstack/echo/v4"
 
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
@@ -100,6 +103,9 @@ func TestAnSDKIsToldWhyACallIsNotRelayed(t *testing.T) {
 		"a WeChat token":   {"GET", "/cgi-bin/menu/get?access_token=86_" + strings.Repeat("x", 130), "40001"},
 		"twice":            {"GET", "/cgi-bin/menu/get?access_token=" + jwt + "&access_token=" + jwt, "40001"},
 		"bound to nothing": {"GET", "/cgi-bin/menu/get?access_token=" + w.jwt, "48001"},
+		"token, PUT":       {"PUT", "/cgi-bin/token?access_token=" + jwt, "43001"},
+		"stable, GET":      {"GET", "/cgi-bin/stable_token?secret=x", "43002"},
+		"an escape":        {"GET", "/cgi-bin/menu%2Fget?access_token=" + jwt, "40035"},
 		"no permission":    {"POST", "/customservice/kfsession/close?access_token=" + jwt, "48001"},
 		"never relayed":    {"POST", "/cgi-bin/component/api_query_auth?access_token=" + jwt, "48001"},
 		"an appsecret":     {"POST", "/cgi-bin/clear_quota/v2?access_token=" + jwt, "48001"},
@@ -111,6 +117,42 @@ func TestAnSDKIsToldWhyACallIsNotRelayed(t *testing.T) {
 		"in another case":  {"GET", "/cgi-bin/media/get?access_token=" + jwt + "&ACCESS%255Ftoken=x", "40035"},
 	} {
 		w.refusedSDK(what, w.raw(c.method, c.path, nil, ""), c.code)
+	}
+}
+
+func TestAnSDKWithAJWTThatIsBoundToNothingIsToldWhereToGetOne(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	answer := w.raw("GET", "/cgi-bin/menu/get?access_token="+w.jwt, nil, "")
+	w.refusedSDK("bound to nothing", answer, "48001")
+	if said := answer.field("errmsg"); !strings.Contains(said, "this JWT is bound to no account: get one from /cgi-bin/token") {
+		t.Errorf("got %s, want where to get another JWT", said)
+	}
+}
+
+// What fails in front of a route is told in WeChat's form, too.
+func TestAnOverloadedListenerSpeaksWeChatAtWeChatsPaths(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	empty := w.platform.overload.calls.full()
+	defer empty()
+	for _, path := range []string{"/cgi-bin/token?secret=x", "/cgi-bin/stable_token", "/cgi-bin/menu/get?access_token=x", "/sns/jscode2session?secret=x", "/sns/userinfo", "/customservice/kfsession/close"} {
+		w.refusedSDK(path, w.raw("GET", path, nil, ""), "45011")
+	}
+	if want := `wxplatform_problems_total{slug="overloaded"} 6`; !strings.Contains(w.scraped(), want+"\n") {
+		t.Errorf("got no %s in the metrics", want)
+	}
+}
+
+func TestAPanicSpeaksWeChatAtWeChatsPaths(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	e := w.platform.public()
+	for path, code := range map[string]int{"/cgi-bin/token": 45011, "/cgi-bin/menu/get": -1000} {
+		e.PATCH(path, func(echo.Context) error { panic("something") })
+		answer := httptest.NewRecorder()
+		e.ServeHTTP(answer, httptest.NewRequest("PATCH", path, nil))
+		wantsErrcode(t, path, answer, code)
 	}
 }
 

@@ -125,7 +125,7 @@ func TestAnSDKIsToldOfWhatTheOperatorDid(t *testing.T) {
 		code, errmsg string
 		args         []string
 	}{
-		{"45011", "more requests a second", []string{"tenant", "limit", w.tenant, "--rate", "1", "--burst", "1"}},
+		{"45011", "fewer requests a second", []string{"tenant", "limit", w.tenant, "--rate", "1", "--burst", "1"}},
 		{"", "", []string{"tenant", "limit", w.tenant, "--default"}},
 		{"40125", "suspended", []string{"tenant", "suspend", w.tenant}},
 		{"", "", []string{"tenant", "resume", w.tenant}},
