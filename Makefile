@@ -1,4 +1,4 @@
-.PHONY: help demo test sdk flaky faults simulate mutants comments lint bench idle scale fair build clean
+.PHONY: help upload demo test sdk flaky faults simulate mutants comments lint bench idle scale fair build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { line = sprintf("  %-10s", $$1); n = split($$2, word, " "); \
@@ -59,6 +59,9 @@ fair: ## measure what a quiet tenant notices of a noisy one with up to 5,000 slo
 IDLE ?= 5000
 idle: ## measure the memory of IDLE idle connections (docs/performance.md)
 	scripts/with-servers.sh bench/shipped.sh idle -n $(IDLE)
+
+upload: ## measure the memory of 50 uploads of 20 MB at once (docs/performance.md)
+	scripts/with-servers.sh bench/shipped.sh upload
 
 build: ## build the static binaries that the Dockerfile ships, into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags=-s -o bin/ ./cmd/...

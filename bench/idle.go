@@ -43,7 +43,7 @@ func (b *bench) measureIdle(ctx context.Context, out io.Writer) error {
 		}
 		defer c.Close()
 	}
-	highest, last, err := b.watchMemory(ctx, 90*time.Second)
+	highest, last, err := b.watchMemory(ctx, 90*time.Second, time.Second)
 	if err != nil {
 		return err
 	}
@@ -80,11 +80,11 @@ func (b *bench) connect(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// watchMemory returns the platform's highest and last memory, in MB, during d.
-func (b *bench) watchMemory(ctx context.Context, d time.Duration) (highest, last float64, err error) {
+// watchMemory returns the platform's highest and last memory, in MB, during d or until ctx ends.
+func (b *bench) watchMemory(ctx context.Context, d, every time.Duration) (highest, last float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	for poll := time.Tick(time.Second); ; {
+	for poll := time.Tick(every); ; {
 		if last, err = b.platform.memory(); err != nil {
 			return 0, 0, err
 		}

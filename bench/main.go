@@ -1,10 +1,10 @@
 // Command bench measures a warm closeSession through the platform as it is shipped and through a
 // bare httputil.ReverseProxy, both with the same upstream. With "scale" as its first argument it
 // fills a database with very many authorizers and watches the keeper renew their tokens. With
-// "fair" it measures what one tenant notices of another, and with "idle" the memory of idle
-// connections. bench/run.sh, bench/scale.sh and bench/shipped.sh build and start it
-// (make bench, make scale, make fair, make idle); docs/performance.md describes it and has the
-// results.
+// "fair" it measures what one tenant notices of another, with "idle" the memory of idle
+// connections, and with "upload" that of large uploads. bench/run.sh, bench/scale.sh and
+// bench/shipped.sh build and start it (make bench, make scale, make fair, make idle, make upload);
+// docs/performance.md describes it and has the results.
 package main
 
 import (
@@ -48,14 +48,11 @@ type bench struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	run := measureClose
-	if len(os.Args) > 1 && os.Args[1] == "scale" {
-		run = measureScale
-	}
-	if len(os.Args) > 1 && os.Args[1] == "fair" {
-		run = measureFair
-	}
-	if len(os.Args) > 1 && os.Args[1] == "idle" {
-		run = measureIdle
+	if len(os.Args) > 1 {
+		named := map[string]func(context.Context, io.Writer) error{"scale": measureScale, "fair": measureFair, "idle": measureIdle, "upload": measureUploads}
+		if other, ok := named[os.Args[1]]; ok {
+			run = other
+		}
 	}
 	err := run(ctx, os.Stdout)
 	stop()

@@ -113,7 +113,7 @@ func (b *bench) consent(ctx context.Context, invitation string, merchant wechat.
 	if err != nil {
 		return err
 	}
-	given, err := b.sim.Consent(ctx, consent.Query().Get("pre_auth_code"), merchant, 1)
+	given, err := b.sim.Consent(ctx, consent.Query().Get("pre_auth_code"), merchant, 1, 11)
 	if err != nil {
 		return err
 	}
