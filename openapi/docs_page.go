@@ -192,14 +192,22 @@ func (d document) answers(operation object) (all []answerView, slugs []string) {
 		response := d.resolve(responses[status])
 		content, _ := response["content"].(object)
 		if problems, is := content[problemJSON].(object); is && operation["x-wechat"] == nil {
-			examples, _ := problems["examples"].(object)
-			slugs = append(slugs, sorted(examples)...)
+			slugs = append(slugs, d.slugs(problems)...)
 		}
 		if _, is := content[problemJSON]; !is || len(content) > 1 {
 			all = append(all, answerView{status, str(response["description"]), d.example(content)})
 		}
 	}
-	return all, slugs
+	return all, slices.Compact(slices.Sorted(slices.Values(slugs)))
+}
+
+// slugs are those of the examples of an answer.
+func (d document) slugs(problems object) (all []string) {
+	examples, _ := problems["examples"].(object)
+	for _, example := range examples {
+		all = append(all, strings.TrimPrefix(str(in(d.resolve(example), "value", "type")), "/problems/"))
+	}
+	return all
 }
 
 func (d document) example(content object) string {

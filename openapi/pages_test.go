@@ -117,3 +117,15 @@ func TestThePageOfTheDocumentNamesEveryAPI(t *testing.T) {
 		t.Errorf("got the policy %q, which forbids the page's script", policy)
 	}
 }
+
+func TestEveryLinkToAProblemLeadsToItsPage(t *testing.T) {
+	links := regexp.MustCompile(`href="/problems/([^"]*)"`).FindAllStringSubmatch(get(t, "/docs", "").Body.String(), -1)
+	if len(links) < 100 {
+		t.Errorf("got %d links", len(links))
+	}
+	for _, link := range links {
+		if _, known := problemPages()[place{link[1], english}]; !known {
+			t.Errorf("got a link to the problem %s, which has no page", link[1])
+		}
+	}
+}
