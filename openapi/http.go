@@ -1,11 +1,14 @@
 package openapi
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/labstack/echo/v4"
 
@@ -17,11 +20,14 @@ type Handler struct{}
 
 // Routes adds the routes to e.
 func (Handler) Routes(e *echo.Echo) {
-	e.GET("/openapi.json", newAnswer("application/json", docs.OpenAPI).serve)
+	e.GET("/openapi.json", func(c echo.Context) error { return documentAnswer().serve(c) })
 	e.GET("/docs", showDocs)
 	e.GET("/problems", problem)
 	e.GET("/problems/:slug", problem)
 }
+
+// documentAnswer is the document, packed when it is first read.
+var documentAnswer = sync.OnceValue(func() answer { return newAnswer("application/json", docs.OpenAPI) })
 
 // showDocs answers with the page that shows the document.
 func showDocs(c echo.Context) error {
@@ -88,21 +94,49 @@ const cached = "public, max-age=300"
 type answer struct {
 	kind, etag string
 	body       []byte
+	packed     []byte // body in gzip, or nil if it is short
 }
+
+// packedFrom is the length from which a body is also kept in gzip.
+const packedFrom = 16 << 10
 
 func newAnswer(kind string, body []byte) answer {
 	sum := sha256.Sum256(body)
-	return answer{kind, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, body}
+	a := answer{kind: kind, etag: `W/"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, body: body}
+	if len(body) >= packedFrom {
+		var packed bytes.Buffer
+		w := gzip.NewWriter(&packed)
+		_, _ = w.Write(body) // into memory, which does not fail
+		_ = w.Close()
+		a.packed = packed.Bytes()
+	}
+	return a
 }
 
 // serve answers with the body, or with 304 to a caller that has it.
 func (a answer) serve(c echo.Context) error {
-	header := c.Response().Header()
+	asked, header := c.Request().Header, c.Response().Header()
 	header.Set("ETag", a.etag)
+	header.Add(echo.HeaderVary, echo.HeaderAcceptEncoding)
 	header.Set(echo.HeaderCacheControl, cached)
 	header.Set(echo.HeaderXContentTypeOptions, "nosniff")
-	if strings.Contains(c.Request().Header.Get("If-None-Match"), a.etag) {
+	switch {
+	case strings.Contains(asked.Get("If-None-Match"), strings.TrimPrefix(a.etag, "W/")):
 		return c.NoContent(http.StatusNotModified)
+	case a.packed != nil && takesGzip(asked.Get(echo.HeaderAcceptEncoding)):
+		header.Set(echo.HeaderContentEncoding, "gzip")
+		return c.Blob(http.StatusOK, a.kind, a.packed)
 	}
 	return c.Blob(http.StatusOK, a.kind, a.body)
+}
+
+// takesGzip reports whether an Accept-Encoding allows gzip.
+func takesGzip(accepts string) bool {
+	for offer := range strings.SplitSeq(accepts, ",") {
+		name, quality, _ := strings.Cut(strings.ReplaceAll(offer, " ", ""), ";")
+		if name == "gzip" {
+			return quality == "" || strings.Trim(quality, "q=0.") != ""
+		}
+	}
+	return false
 }
