@@ -75,7 +75,6 @@ func (b *builder) addComponents() {
 		b.section("examples")[b.exampleName(p)] = object{"value": p.example()}
 	}
 	b.section("responses")["Relayed"] = b.answer("A problem. WeChat's refusals have its whole answer in the member wechat.", b.named(relayed...))
-	b.section("responses")["Early"] = b.answer("A problem, if the request did not get as far as this door.", b.named(groups["@all"]...))
 }
 
 // section returns a part of the components, such as "schemas".

@@ -128,7 +128,7 @@ func (b *builder) dropIn(apis []relay.API) object {
 func atDropIn(summary, tag string) object {
 	return object{
 		"summary": summary, "tags": []any{tag}, "security": []any{object{"sdk": []any{}}},
-		"responses": object{"200": ref("responses", "DropIn"), "default": ref("responses", "Early")},
+		"responses": object{"200": ref("responses", "DropIn")},
 	}
 }
 

@@ -53,6 +53,7 @@ var wrong = map[string]record{
 	"a problem without an id":    answer("POST", closePath, 409, problemJSON, strings.Replace(problem("no-session", "409", ""), "request_id", "id", 1)),
 	"a refusal that looks right": answer("POST", "/v1/authorizers/wx1"+menuPath, 200, "application/json", `{"errcode":40001}`),
 	"a status for an SDK":        answer("POST", menuPath, 404, sdkJSON, `{"errcode":40066,"errmsg":"x"}`),
+	"a problem for an SDK":       answer("POST", menuPath, 503, problemJSON, problem("overloaded", "503", "")),
 	"a code that is text":        answer("POST", menuPath, 200, sdkJSON, `{"errcode":"0","errmsg":"ok"}`),
 	"a page of no route":         answer("GET", "/foo", 404, "text/html", "<html>"),
 	"a wrong method that works":  answer("PUT", "/v1/authorizers", 200, "application/json", `{"authorizers":[]}`),
