@@ -18,6 +18,7 @@ import (
 	"wxplatform/bench/sdk/fastwego"
 	"wxplatform/bench/sdk/nodejs"
 	"wxplatform/bench/sdk/powerwechat"
+	"wxplatform/bench/sdk/replay"
 	"wxplatform/bench/sdk/sdk"
 	"wxplatform/bench/sdk/silenceper"
 	"wxplatform/bench/sdk/world"
@@ -25,7 +26,7 @@ import (
 
 const root = "../.."
 
-// subject is an SDK that runs here.
+// subject is an SDK that runs here, or is replayed.
 type subject struct {
 	Name   string
 	Open   func(sdk.Settings) (sdk.Client, error)
@@ -33,6 +34,7 @@ type subject struct {
 	Secure bool // speaks TLS only
 	// PostsGets says that the SDK downloads with a POST. WeChat documents a GET, and 43001 for others.
 	PostsGets bool
+	Replayed  bool // only its bytes and its reading rules run here
 }
 
 func subjects() []subject {
@@ -47,6 +49,11 @@ func subjects() []subject {
 		{Name: "co-wechat-api", Open: node("co-wechat-api"), Renews: true, Secure: true},
 		{Name: "wechat-api", Open: node("wechat-api")},
 		{Name: "node-easywechat", Open: node("node-easywechat")},
+		{Name: "WxJava", Open: replay.Open("WxJava"), Renews: true, Replayed: true},
+		{Name: "EasyWeChat 6", Open: replay.Open("EasyWeChat 6"), Replayed: true},
+		{Name: "EasyWeChat 5", Open: replay.Open("EasyWeChat 5"), Renews: true, Replayed: true},
+		{Name: "Senparc", Open: replay.Open("Senparc"), Renews: true, Replayed: true},
+		{Name: "wechatpy", Open: replay.Open("wechatpy"), Renews: true, Replayed: true},
 	}
 }
 

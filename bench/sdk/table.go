@@ -12,6 +12,7 @@ import (
 // row is what one SDK showed in one case.
 type row struct {
 	SDK   string `json:"sdk"`
+	Ran   bool   `json:"ran"` // or else its bytes were replayed
 	Case  string `json:"case"`
 	Said  string `json:"said"`            // "-" if the SDK has no such call
 	Fault string `json:"fault,omitempty"` // why the case failed
@@ -19,8 +20,8 @@ type row struct {
 
 type table struct{ Rows []row }
 
-func (t *table) add(name, what, said string, err error) {
-	r := row{SDK: name, Case: what, Said: said}
+func (t *table) add(of subject, what, said string, err error) {
+	r := row{SDK: of.Name, Ran: !of.Replayed, Case: what, Said: said}
 	if err != nil {
 		r.Fault = hidden(err).Error()
 		r.Said = "FAIL"
@@ -28,33 +29,56 @@ func (t *table) add(name, what, said string, err error) {
 	t.Rows = append(t.Rows, r)
 }
 
-// print prints a line for each case, a column for each SDK, and the faults.
+// print prints a table of the SDKs that ran, one of those that were replayed, and the faults.
 func (t *table) print(to io.Writer) {
-	var sdks, names []string
-	said := map[[2]string]string{}
-	for _, r := range t.Rows {
-		sdks, names = with(sdks, r.SDK), with(names, r.Case)
-		said[[2]string{r.SDK, r.Case}] = r.Said
-	}
-	first := 0
-	for _, name := range names {
-		first = max(first, utf8.RuneCountInString(name))
-	}
-	line := func(name string, cell func(sdk string) string) {
-		text := fmt.Sprintf("%-*s", first, name)
-		for _, sdk := range sdks {
-			text += fmt.Sprintf("  %-*s", max(8, len(sdk)), cell(sdk))
-		}
-		fmt.Fprintln(to, strings.TrimRight(text, " "))
-	}
-	line("", func(sdk string) string { return sdk })
-	for _, name := range names {
-		line(name, func(sdk string) string { return said[[2]string{sdk, name}] })
-	}
+	t.printSome(to, "SDKs, run", true)
+	t.printSome(to, "SDKs, replayed: the bytes that they send, and their rules for reading", false)
 	for _, r := range t.Rows {
 		if r.Fault != "" {
 			fmt.Fprintf(to, "\nFAIL %s, %s: %s\n", r.SDK, r.Case, r.Fault)
 		}
+	}
+}
+
+// printSome prints a line for each case, with a column for each SDK.
+func (t *table) printSome(to io.Writer, title string, ran bool) {
+	var names, sdks []string
+	said := map[[2]string]string{}
+	for _, r := range t.Rows {
+		if r.Ran == ran {
+			sdks, names = with(sdks, r.SDK), with(names, r.Case)
+			said[[2]string{r.SDK, r.Case}] = r.Said
+		}
+	}
+	if len(sdks) == 0 {
+		return
+	}
+	lines := [][]string{append([]string{""}, sdks...)}
+	for _, name := range names {
+		line := []string{name}
+		for _, sdk := range sdks {
+			line = append(line, said[[2]string{sdk, name}])
+		}
+		lines = append(lines, line)
+	}
+	fmt.Fprintf(to, "\n%s\n\n", title)
+	align(to, lines)
+}
+
+// align prints lines in columns.
+func align(to io.Writer, lines [][]string) {
+	widths := make([]int, len(lines[0]))
+	for _, line := range lines {
+		for i, cell := range line {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, line := range lines {
+		text := ""
+		for i, cell := range line {
+			text += fmt.Sprintf("%-*s  ", widths[i], cell)
+		}
+		fmt.Fprintln(to, strings.TrimRight(text, " "))
 	}
 }
 

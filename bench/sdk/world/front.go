@@ -111,6 +111,11 @@ func (f *Front) exchange(from tap, caller io.Writer, back tap, platform io.Write
 	if err != nil {
 		return false, err
 	}
+	if request.Header.Get("Expect") != "" {
+		if err := invite(from, caller, back, platform); err != nil {
+			return false, err
+		}
+	}
 	asked, err := io.ReadAll(request.Body)
 	if err != nil {
 		return false, fmt.Errorf("a request is cut: %w", err)
@@ -139,6 +144,21 @@ func (f *Front) exchange(from tap, caller io.Writer, back tap, platform io.Write
 	return !answer.Close && !request.Close, err
 }
 
+// invite hands on the header of a request whose body waits for the platform to say 100 Continue.
+func invite(from tap, caller io.Writer, back tap, platform io.Writer) error {
+	if _, err := platform.Write(from.kept.Bytes()); err != nil {
+		return err
+	}
+	from.kept.Reset()
+	back.kept.Reset()
+	interim, err := http.ReadResponse(back.Reader, nil)
+	if err != nil || interim.StatusCode != http.StatusContinue {
+		return fmt.Errorf("a body that waits is not invited: %w", err)
+	}
+	_, err = caller.Write(back.kept.Bytes())
+	return err
+}
+
 // Stale has the next token call answered with a token that the platform does not take, so that the
 // SDK has it in its cache.
 func (f *Front) Stale(token string) {
@@ -160,6 +180,7 @@ func (f *Front) takeStale(path string) (string, bool) {
 
 // IsTokenCall reports whether a path is one of WeChat's token calls.
 func IsTokenCall(path string) bool {
+	path = "/" + strings.TrimLeft(path, "/")
 	return path == "/cgi-bin/token" || path == "/cgi-bin/stable_token"
 }
 
