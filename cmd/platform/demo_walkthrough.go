@@ -163,7 +163,7 @@ func (t *walkthrough) call(ctx context.Context, jwt, method, path, body string) 
 }
 
 func (t *walkthrough) invite(ctx context.Context) (string, error) {
-	landed, err := t.authorize(ctx, wechatsim.SampleService, "1", "6", "11")
+	landed, err := t.authorize(ctx, wechatsim.SampleService, "1", "2", "4", "6", "11", "15")
 	if err != nil {
 		return "", err
 	}

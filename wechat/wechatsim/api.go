@@ -43,7 +43,7 @@ const (
 // endpoints returns the APIs that the simulator has, by path.
 func endpoints(l *library) map[string]endpoint {
 	known := map[string]endpoint{}
-	for i, e := range slices.Concat(componentAPIs(), quotaAPIs(), sessionAPIs(), messageAPIs(), menuAPIs(), loginAPIs(), l.apis()) {
+	for i, e := range slices.Concat(componentAPIs(), quotaAPIs(), sessionAPIs(), messageAPIs(), menuAPIs(), userAPIs(), loginAPIs(), l.apis()) {
 		e.id = uint8(i)
 		known[e.path] = e
 	}

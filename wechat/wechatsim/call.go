@@ -37,6 +37,7 @@ type request struct {
 	MsgType            string           `json:"msgtype"`
 	Text               messageText      `json:"text"`
 	Button             json.RawMessage  `json:"button"`
+	Remark             string           `json:"remark"`
 	CustomService      struct {
 		KFAccount wechat.KFAccount `json:"kf_account"`
 	} `json:"customservice"`

@@ -63,6 +63,7 @@ type Sim struct {
 	pushFaults []*PushFault
 	faults     []*Fault
 	menus      map[wechat.AppID]json.RawMessage // the buttons of each account's menu
+	remarks    map[fan]string                   // what accounts noted about customers
 
 	counts   map[string]int // calls by path
 	callLog  ring[Call]
@@ -79,23 +80,23 @@ func New(config Config) (*Sim, error) {
 	}
 	files := newLibrary(config.Seed)
 	s := &Sim{
-		config:     config,
-		codes:      mint{config.Seed},
-		started:    config.Now(),
-		apis:       endpoints(files),
-		library:    files,
-		client:     newPushClient(config.Times.PushTimeout),
-		agedClient: newAgedClient(config.Times.PushTimeout),
-		pushSlot:   make(chan struct{}, maxPushesInFlight),
-		secret:     config.Secret,
-		envelope:   envelope,
-		behaviour:  config.Behaviour,
-		quotas:     defaultQuotas(config.Quotas),
-		random:     rand.New(rand.NewPCG(config.Seed, 1)),
-		places:     map[wechat.AppID]uint32{},
-		menus:      map[wechat.AppID]json.RawMessage{},
-
+		config:        config,
+		codes:         mint{config.Seed},
+		started:       config.Now(),
+		apis:          endpoints(files),
+		library:       files,
+		client:        newPushClient(config.Times.PushTimeout),
+		agedClient:    newAgedClient(config.Times.PushTimeout),
+		pushSlot:      make(chan struct{}, maxPushesInFlight),
+		secret:        config.Secret,
+		envelope:      envelope,
+		behaviour:     config.Behaviour,
+		quotas:        defaultQuotas(config.Quotas),
+		random:        rand.New(rand.NewPCG(config.Seed, 1)),
+		places:        map[wechat.AppID]uint32{},
+		menus:         map[wechat.AppID]json.RawMessage{},
 		userRefreshes: map[uint64]login{},
+		remarks:       map[fan]string{},
 		queues:        map[wechat.AppID]*accountQueue{},
 		held:          map[wechat.AppID][]*push{},
 		counts:        map[string]int{},
