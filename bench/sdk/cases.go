@@ -27,10 +27,13 @@ func cases() []oneCase {
 		{"menu", menu},
 		{"upload and download 3 MB", file},
 		{"kfsession", session},
+		{"login of a web page", logIn},
+		{"login of a mini program", logInMini},
 		{"Chinese and <>&", bytesAsSent},
 		{"expired JWT", expiredJWT},
 		{"garbage for a JWT", stale(strings.Repeat("garbage.", 20))},
 		{"WeChat's token", stale("86_" + strings.Repeat("aB3-_xYz", 17))},
+		{"the same, writing", staleWriting},
 		{"wrong secret", wrongSecret},
 		{"rejected once", rejectedOnce},
 		{"WeChat takes 0.7 s", slow},
@@ -149,6 +152,50 @@ func session(_ context.Context, t *trial) (string, error) {
 	return fmt.Sprintf("%d of 5", has), t.want(tally{Tokens: 1, Calls: has, WeChat: has})
 }
 
+// logIn logs a user in, and has the SDK read the profile with the token that it got.
+func logIn(_ context.Context, t *trial) (string, error) {
+	code, err := t.world.Sim.LogIn(t.appid(), customer, wechatsim.ScopeUserInfo)
+	if err != nil {
+		return "", err
+	}
+	c, err := t.open()
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	got, err := c.LogIn(code)
+	if err != nil || got != customer {
+		return "", errors.Join(err, fmt.Errorf("got the user %q", got))
+	}
+	if err := t.want(tally{Calls: 2, WeChat: 2}); err != nil {
+		return "", err
+	}
+	return "ok", nil
+}
+
+// logInMini logs a user in, and is told that the code is used when it comes again.
+func logInMini(_ context.Context, t *trial) (string, error) {
+	id := wechat.AppID(t.mini.AppID)
+	code, err := t.world.Sim.LogIn(id, customer, "")
+	if err != nil {
+		return "", err
+	}
+	c, err := t.open(func(s *sdk.Settings) { s.AppID = t.mini.AppID })
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	got, err := c.LogInMini(code)
+	if err != nil || got != customer {
+		return "", errors.Join(err, fmt.Errorf("got the user %q", got))
+	}
+	if err := t.atMost(tally{Tokens: 1, Calls: 1, WeChat: 1}); err != nil { // some get a token first
+		return "", err
+	}
+	_, err = c.LogInMini(code)
+	return "ok", errors.Join(told(err, 40163), t.atMost(tally{Calls: 1, WeChat: 1}))
+}
+
 // bytesAsSent says how many requests WeChat got byte for byte, which try checks for every one.
 func bytesAsSent(_ context.Context, t *trial) (string, error) {
 	if t.bodies == 0 {
@@ -179,6 +226,19 @@ func stale(token string) func(context.Context, *trial) (string, error) {
 		}
 		return "40001", t.using(addresses)
 	}
+}
+
+// staleWriting sends a message with a token of WeChat's.
+func staleWriting(_ context.Context, t *trial) (string, error) {
+	if err := t.customerWrites(); err != nil {
+		return "", err
+	}
+	t.front.Stale("86_" + strings.Repeat("aB3-_xYz", 17))
+	err := t.using(send(writing))
+	if t.Renews {
+		return "ok", errors.Join(err, t.want(tally{Tokens: 2, Calls: 2, WeChat: 1}))
+	}
+	return "40001", errors.Join(told(err, 40001), t.atMost(tally{Tokens: 1, Calls: 2}))
 }
 
 func wrongSecret(_ context.Context, t *trial) (string, error) {

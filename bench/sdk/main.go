@@ -30,7 +30,7 @@ const root = "../.."
 type subject struct {
 	Name   string
 	Open   func(sdk.Settings) (sdk.Client, error)
-	Renews bool // gets a new token when its token is answered with 40001
+	Renews bool // gets a new token when its token is answered with 40001, and repeats the call
 	Secure bool // speaks TLS only
 	// PostsGets says that the SDK downloads with a POST. WeChat documents a GET, and 43001 for others.
 	PostsGets bool

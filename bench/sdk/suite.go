@@ -39,6 +39,7 @@ type trial struct {
 	tenant world.Tenant
 	shop   world.Merchant // granted everything
 	poor   world.Merchant // granted nothing that messages need, and withdraws in the end
+	mini   world.Merchant // has a mini program
 	opened int
 	asked  int // of WeChat's calls, those that a tally has seen
 	bodies int // how many bodies WeChat got as the SDK sent them
@@ -85,6 +86,9 @@ func (s *suite) prepare(ctx context.Context, one subject) (*trial, error) {
 		return nil, err
 	}
 	if t.poor, err = s.world.NewMerchant(ctx, t.tenant, alias+"2", 3); err != nil {
+		return nil, err
+	}
+	if t.mini, err = s.world.NewMiniProgram(ctx, t.tenant, alias+"3"); err != nil {
 		return nil, err
 	}
 	if t.front, err = s.world.NewFront(one.Secure); err != nil {
@@ -177,6 +181,8 @@ func (t *trial) tally() (tally, error) {
 		switch {
 		case c.Path == refreshPath:
 			n.Refreshes++
+		case strings.HasPrefix(c.Path, "/sns/"):
+			n.WeChat++ // the platform makes another call of it
 		case !strings.HasPrefix(c.Path, "/cgi-bin/component/"):
 			n.WeChat++
 			err = errors.Join(err, t.sent(c, said))

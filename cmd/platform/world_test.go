@@ -200,7 +200,7 @@ func (w strictReader) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (w strictReader) dropIn(u *url.URL) bool {
 	below := func(root string) bool { return strings.HasPrefix(u.Path, root+"/") }
-	return u.Host == w.on.public.Addr().String() && slices.ContainsFunc(w.platform.catalogue.Roots(), below)
+	return u.Host == w.on.public.Addr().String() && slices.ContainsFunc(append(w.platform.catalogue.Roots(), "/sns"), below)
 }
 
 func (w *world) must(_ string, err error) {

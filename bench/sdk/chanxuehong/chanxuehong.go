@@ -12,6 +12,8 @@ import (
 	"github.com/chanxuehong/wechat/mp/media"
 	"github.com/chanxuehong/wechat/mp/menu"
 	"github.com/chanxuehong/wechat/mp/message/custom"
+	web "github.com/chanxuehong/wechat/mp/oauth2"
+	"github.com/chanxuehong/wechat/oauth2"
 
 	"wxplatform/bench/sdk/sdk"
 )
@@ -25,7 +27,10 @@ func (h host) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-type client struct{ core *core.Client }
+type client struct {
+	core     *core.Client
+	endpoint *web.Endpoint
+}
 
 // Open sets the SDK up.
 func Open(s sdk.Settings) (sdk.Client, error) {
@@ -33,8 +38,8 @@ func Open(s sdk.Settings) (sdk.Client, error) {
 	if err != nil || s.Stable {
 		return nil, sdk.ErrNotOffered
 	}
-	web := &http.Client{Transport: host{platform}}
-	return client{core.NewClient(core.NewDefaultAccessTokenServer(s.AppID, s.Secret, web), web)}, nil
+	via := &http.Client{Transport: host{platform}}
+	return client{core.NewClient(core.NewDefaultAccessTokenServer(s.AppID, s.Secret, via), via), web.NewEndpoint(s.AppID, s.Secret)}, nil
 }
 
 func (c client) Addresses() error {
@@ -80,6 +85,27 @@ func (c client) Session(call sdk.SessionCall, agent, customer string) (err error
 		err = session.Close(c.core, customer, agent, "再见 <&>")
 	}
 	return sdk.Told(err)
+}
+
+func (c client) LogIn(code string) (string, error) {
+	user := &oauth2.Client{Endpoint: c.endpoint, HttpClient: c.core.HttpClient}
+	token, err := user.ExchangeToken(code)
+	if err != nil {
+		return "", sdk.Told(err)
+	}
+	info, err := web.GetUserInfo(token.AccessToken, token.OpenId, "", c.core.HttpClient)
+	if err != nil {
+		return "", sdk.Told(err)
+	}
+	return info.OpenId, nil
+}
+
+func (c client) LogInMini(code string) (string, error) {
+	session, err := web.GetSessionWithClient(c.endpoint, code, c.core.HttpClient)
+	if err != nil {
+		return "", sdk.Told(err)
+	}
+	return session.OpenId, nil
 }
 
 func (c client) Close() {}

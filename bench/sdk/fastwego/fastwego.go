@@ -11,6 +11,7 @@ import (
 	"github.com/fastwego/offiaccount/apis/customservice"
 	"github.com/fastwego/offiaccount/apis/material"
 	"github.com/fastwego/offiaccount/apis/menu"
+	"github.com/fastwego/offiaccount/apis/oauth"
 	"github.com/fastwego/offiaccount/apis/util"
 
 	"wxplatform/bench/sdk/sdk"
@@ -91,5 +92,16 @@ func (c client) Session(call sdk.SessionCall, agent, customer string) error {
 	}
 	return sdk.ErrNotOffered
 }
+
+func (c client) LogIn(code string) (string, error) {
+	token, err := oauth.GetAccessToken(c.account.Config.Appid, c.account.Config.Secret, code)
+	if err != nil {
+		return "", told(nil, err)
+	}
+	user, err := oauth.GetUserInfo(token.AccessToken, token.Openid, "zh_CN")
+	return user.Openid, told(nil, err)
+}
+
+func (c client) LogInMini(string) (string, error) { return "", sdk.ErrNotOffered }
 
 func (c client) Close() {}

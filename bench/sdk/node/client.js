@@ -23,6 +23,7 @@ const openers = {
       upload: async ([file]) => (await api.uploadMedia(file, 'image')).media_id,
       download: async ([id]) => (await api.getMedia(id)).toString('base64'),
       create: ([agent, customer]) => api.createKfSession(agent, customer),
+      miniLogin: async ([code]) => (await api.code2Session(code)).openid,
     };
   },
   'wechat-api': ({ base, appid, secret, stable }) => {
@@ -47,7 +48,7 @@ const openers = {
     };
   },
   'node-easywechat': ({ base, appid, secret, stable, dir }) => {
-    const { OfficialAccount } = require('node-easywechat');
+    const { MiniApp, OfficialAccount } = require('node-easywechat');
     const app = new OfficialAccount({
       app_id: appid, secret, use_stable_access_token: stable,
       http: { baseURL: base + '/' }, file_cache: { path: dir },
@@ -74,6 +75,10 @@ const openers = {
       list: async ([agent]) => told(await get('customservice/kfsession/getsessionlist', { kf_account: agent })),
       waiting: async () => told(await get('customservice/kfsession/getwaitcase')),
       close: ([agent, customer]) => post('customservice/kfsession/close', { kf_account: agent, openid: customer }),
+      miniLogin: async ([code]) => {
+        const mini = new MiniApp({ app_id: appid, secret, http: { baseURL: base + '/' }, file_cache: { path: dir } });
+        return (await mini.getUtils().codeToSession(code)).openid;
+      },
     };
   },
 };

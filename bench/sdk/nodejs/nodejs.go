@@ -122,6 +122,14 @@ func (c *client) Upload(file string) (string, error) {
 	return c.ask(call{Call: "upload", Args: []string{file}})
 }
 
+func (c *client) LogIn(code string) (string, error) {
+	return c.ask(call{Call: "login", Args: []string{code}})
+}
+
+func (c *client) LogInMini(code string) (string, error) {
+	return c.ask(call{Call: "miniLogin", Args: []string{code}})
+}
+
 func (c *client) Download(mediaID string) ([]byte, error) {
 	text, err := c.ask(call{Call: "download", Args: []string{mediaID}})
 	if err != nil {

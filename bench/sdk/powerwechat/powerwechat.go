@@ -10,6 +10,7 @@ import (
 	"github.com/ArtisanCloud/PowerLibs/v3/cache"
 	"github.com/ArtisanCloud/PowerWeChat/v3/src/kernel/messages"
 	"github.com/ArtisanCloud/PowerWeChat/v3/src/kernel/response"
+	"github.com/ArtisanCloud/PowerWeChat/v3/src/miniProgram"
 	"github.com/ArtisanCloud/PowerWeChat/v3/src/officialAccount"
 	"github.com/ArtisanCloud/PowerWeChat/v3/src/officialAccount/menu/request"
 
@@ -19,7 +20,8 @@ import (
 var ctx = context.Background()
 
 type client struct {
-	app *officialAccount.OfficialAccount
+	app      *officialAccount.OfficialAccount
+	settings sdk.Settings
 }
 
 // Open sets the SDK up. This version has the URL of the token call as a field of its own. Its
@@ -38,7 +40,7 @@ func Open(s sdk.Settings) (sdk.Client, error) {
 	if s.Stable {
 		app.AccessToken.EndpointToGetToken = s.Base + "/cgi-bin/stable_token"
 	}
-	return client{app}, nil
+	return client{app, s}, nil
 }
 
 func (c client) Addresses() error {
@@ -110,6 +112,26 @@ func (c client) Session(call sdk.SessionCall, agent, customer string) error {
 	}
 	answer, err := sessions.Close(ctx, agent, customer)
 	return sdk.Code(answer.ErrCode, answer.ErrMsg, err)
+}
+
+// LogIn is not offered: the SDK's login has WeChat's host in it.
+func (c client) LogIn(string) (string, error) { return "", sdk.ErrNotOffered }
+
+func (c client) LogInMini(code string) (string, error) {
+	s := c.settings
+	app, err := miniProgram.NewMiniProgram(&miniProgram.UserConfig{
+		AppID: s.AppID, Secret: s.Secret, Http: miniProgram.Http{BaseURI: s.Base + "/"},
+		Log: miniProgram.Log{File: filepath.Join(s.Dir, "info.log"), Error: filepath.Join(s.Dir, "error.log")},
+	})
+	if err != nil {
+		return "", err
+	}
+	app.AccessToken.EndpointToGetToken = s.Base + "/cgi-bin/token"
+	session, err := app.Auth.Session(ctx, code)
+	if session == nil {
+		return "", sdk.Told(err)
+	}
+	return session.OpenID, sdk.Code(session.ErrCode, session.ErrMsg, err)
 }
 
 func (c client) Close() {}

@@ -1,7 +1,7 @@
-// Package replay stands for SDKs that do not run here, because their languages are not installed. It
-// sends the bytes that their sources send, over plain TCP, and reads each answer by the rules of
-// their sources: WxJava 4.7.2, EasyWeChat 6.19 and 5.36, Senparc.Weixin of August 2026, and wechatpy
-// 2.0.0.alpha26. What a source leaves to its HTTP library is what that library sends.
+// Package replay stands for SDKs that do not run here, because their languages are not installed.
+// It sends the bytes that their sources send, over plain TCP, and reads each answer by the rules of
+// their sources: WxJava 4.7.2, EasyWeChat 6.19 and 5.36, Senparc.Weixin of August 2026, and
+// wechatpy 2.0.0.alpha26. What a source leaves to its HTTP library is what that library sends.
 package replay
 
 import (
@@ -28,6 +28,8 @@ type dialect struct {
 	stable   string   // the body of stable_token, or "" if the SDK does not send it to a host by configuration
 	part     string   // header of a file's part
 	expects  bool     // large bodies wait for 100 Continue
+	logsIn   bool     // the login of web pages goes to a host by configuration
+	always   bool     // every call has an access_token, also the login of mini programs
 	renews   []int    // after these errcodes the call is repeated with a new token
 	times    int      // so often
 	busy     int      // after -1 the call is repeated so often
@@ -112,6 +114,43 @@ func (c *client) Download(mediaID string) ([]byte, error) {
 		return nil, err
 	}
 	return c.readFile(answer)
+}
+
+// LogIn exchanges the code, and reads the profile with the user's token.
+func (c *client) LogIn(code string) (string, error) {
+	if !c.logsIn {
+		return "", sdk.ErrNotOffered
+	}
+	answer, err := c.ask(request{method: "GET", path: "/sns/oauth2/access_token", query: "appid=" + c.AppID + "&secret=" + c.Secret + "&code=" + code + "&grant_type=authorization_code"})
+	if err != nil {
+		return "", err
+	}
+	token, err := answer.text("access_token")
+	if err != nil {
+		return "", err
+	}
+	openid, err := answer.text("openid")
+	if err != nil {
+		return "", err
+	}
+	if answer, err = c.ask(request{method: "GET", path: "/sns/userinfo", query: "access_token=" + token + "&openid=" + openid + "&lang=zh_CN"}); err != nil {
+		return "", err
+	}
+	return answer.text("openid")
+}
+
+// LogInMini: wechatpy adds its access token to this call, too.
+func (c *client) LogInMini(code string) (string, error) {
+	r := request{method: "GET", path: "/sns/jscode2session", query: "appid=" + c.AppID + "&secret=" + c.Secret + "&js_code=" + code + "&grant_type=authorization_code"}
+	ask := c.ask
+	if c.always {
+		ask = c.call
+	}
+	answer, err := ask(r)
+	if err != nil {
+		return "", err
+	}
+	return answer.text("openid")
 }
 
 func (c *client) Close() {}

@@ -28,7 +28,7 @@ func dialects() []dialect {
 			json: "application/json; charset=utf-8", last: true,
 			stable: `{"grant_type":"client_credential","appid":"APPID","secret":"SECRET","force_refresh":false}`,
 			part:   "Content-Disposition: form-data; name=\"media\"; filename=\"照片 1.jpg\"\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary",
-			renews: []int{40001, 40014, 42001}, times: 1, busy: 5, readJSON: wxJava, readFile: wxJavaFile,
+			renews: []int{40001, 40014, 42001}, times: 1, busy: 5, logsIn: true, readJSON: wxJava, readFile: wxJavaFile,
 		},
 		{
 			name: "EasyWeChat 6", fields: []string{accepts, "User-Agent: Symfony HttpClient (Curl)", "Accept-Encoding: gzip"},
@@ -44,12 +44,12 @@ func dialects() []dialect {
 		{
 			name: "Senparc", fields: []string{"Accept: text/html, application/xhtml+xml, */*", "User-Agent: Mozilla/5.0", "Cache-Control: max-age=0"}, json: "text/xml",
 			part:   "Content-Disposition: form-data; name=\"media\"; filename=\"photo.jpg\"\r\nContent-Type: application/octet-stream",
-			renews: []int{40001}, times: 1, readJSON: senparc, readFile: anyFile,
+			renews: []int{40001}, times: 1, logsIn: true, readJSON: senparc, readFile: anyFile,
 		},
 		{
 			name: "wechatpy", fields: []string{"User-Agent: python-requests/2.31.0", "Accept-Encoding: gzip, deflate", accepts, "Connection: keep-alive"}, blanks: true,
 			part:   "Content-Disposition: form-data; name=\"media\"; filename=\"photo.jpg\"",
-			renews: []int{40001, 40014, 42001}, times: 500, readJSON: wechatpy, readFile: anyFile,
+			renews: []int{40001, 40014, 42001}, times: 500, always: true, readJSON: wechatpy, readFile: anyFile,
 		},
 	}
 }
@@ -105,7 +105,8 @@ func parsed(body []byte) (object, error) {
 	return o, o.refusal()
 }
 
-// wxJava fails at a status from 300 on, and at an empty body. An errcode that is absent or null is 0.
+// wxJava fails at a status from 300 on, and at an empty body. An errcode that is absent or null is
+// 0.
 func wxJava(a said) (object, error) {
 	switch {
 	case a.status >= 300:

@@ -43,6 +43,10 @@ type Client interface {
 	Upload(file string) (mediaID string, err error)
 	Download(mediaID string) ([]byte, error)
 	Session(call SessionCall, agent, customer string) error
+	// LogIn logs a user of a web page in, and reads the user's profile.
+	LogIn(code string) (openid string, err error)
+	// LogInMini logs a user of a mini program in; Settings.AppID is the mini program's.
+	LogInMini(code string) (openid string, err error)
 	Close()
 }
 

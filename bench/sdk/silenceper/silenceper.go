@@ -2,11 +2,14 @@
 package silenceper
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 
 	"github.com/silenceper/wechat/v2"
 	"github.com/silenceper/wechat/v2/cache"
+	"github.com/silenceper/wechat/v2/miniprogram"
+	miniconfig "github.com/silenceper/wechat/v2/miniprogram/config"
 	"github.com/silenceper/wechat/v2/officialaccount"
 	"github.com/silenceper/wechat/v2/officialaccount/config"
 	"github.com/silenceper/wechat/v2/officialaccount/material"
@@ -19,6 +22,7 @@ import (
 
 type client struct {
 	account *officialaccount.OfficialAccount
+	mini    *miniprogram.MiniProgram
 }
 
 // Open sets the SDK up. Its host is a variable of the process.
@@ -26,9 +30,11 @@ func Open(s sdk.Settings) (sdk.Client, error) {
 	util.SetURIModifier(func(uri string) string {
 		return strings.Replace(uri, "https://api.weixin.qq.com", s.Base, 1)
 	})
-	return client{wechat.NewWechat().GetOfficialAccount(&config.Config{
-		AppID: s.AppID, AppSecret: s.Secret, UseStableAK: s.Stable, Cache: cache.NewMemory(),
-	})}, nil
+	wc := wechat.NewWechat()
+	return client{
+		wc.GetOfficialAccount(&config.Config{AppID: s.AppID, AppSecret: s.Secret, UseStableAK: s.Stable, Cache: cache.NewMemory()}),
+		wc.GetMiniProgram(&miniconfig.Config{AppID: s.AppID, AppSecret: s.Secret, Cache: cache.NewMemory()}),
+	}, nil
 }
 
 func (c client) Addresses() error {
@@ -63,5 +69,15 @@ func (c client) Download(mediaID string) ([]byte, error) {
 }
 
 func (c client) Session(sdk.SessionCall, string, string) error { return sdk.ErrNotOffered }
+
+func (c client) LogIn(code string) (string, error) {
+	user, err := c.account.GetOauth().GetUserInfoByCodeContext(context.Background(), code)
+	return user.OpenID, sdk.Told(err)
+}
+
+func (c client) LogInMini(code string) (string, error) {
+	session, err := c.mini.GetAuth().Code2Session(code)
+	return session.OpenID, sdk.Told(err)
+}
 
 func (c client) Close() {}

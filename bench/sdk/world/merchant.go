@@ -45,12 +45,21 @@ func (w *World) NewTenant(name string) (Tenant, error) {
 	return t, sdkreader.Secret(t.Secret)
 }
 
-// NewMerchant adds an account to WeChat, which authorizes the tenant with the given permission sets
-// through an invitation.
+// NewMerchant adds a service account to WeChat, which authorizes the tenant with the given
+// permission sets through an invitation.
 func (w *World) NewMerchant(ctx context.Context, t Tenant, alias string, sets ...wechat.PermissionSet) (Merchant, error) {
+	return w.join(ctx, t, wechatsim.Service, alias, sets)
+}
+
+// NewMiniProgram adds a mini program, which grants all that it can.
+func (w *World) NewMiniProgram(ctx context.Context, t Tenant, alias string) (Merchant, error) {
+	return w.join(ctx, t, wechatsim.MiniProgram, alias, []wechat.PermissionSet{17, 18, 19, 25, 30, 31, 40, 45})
+}
+
+func (w *World) join(ctx context.Context, t Tenant, kind wechatsim.Kind, alias string, sets []wechat.PermissionSet) (Merchant, error) {
 	agent := wechat.KFAccount("kf1@" + alias)
 	account, err := w.Sim.AddAccount(wechatsim.Account{
-		Kind: wechatsim.Service, NickName: "店 " + alias, Alias: alias, CustomerService: true,
+		Kind: kind, NickName: "店 " + alias, Alias: alias, CustomerService: true,
 		Agents: []wechatsim.Agent{{KFAccount: agent, Nick: "小梅", Online: true}},
 	})
 	if err != nil {
