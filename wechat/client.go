@@ -197,6 +197,7 @@ func (a Answer) DateAsSaid() time.Time {
 func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
 	began := time.Now()
 	a, err := c.do(ctx, call)
+	a, err = withoutToken(call, a, err)
 	c.observer.called(call.name(), time.Since(began), err)
 	return a, err
 }
