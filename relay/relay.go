@@ -72,10 +72,17 @@ type Request struct {
 }
 
 // Service relays calls to WeChat. It is safe for concurrent use.
-type Service struct{ authorizers *authorizer.Registry }
+type Service struct {
+	// Disproved is told of an API whose call succeeded although the merchant granted none of the
+	// permission sets that the catalogue guesses for it. It may be nil. Set it before the service is
+	// used.
+	Disproved func(API)
+
+	authorizers *authorizer.Registry
+}
 
 // New makes a Service that calls WeChat with the tokens of authorizers.
-func New(authorizers *authorizer.Registry) *Service { return &Service{authorizers} }
+func New(authorizers *authorizer.Registry) *Service { return &Service{authorizers: authorizers} }
 
 // Need is what the API requires of its caller and of the account. Only documented facts refuse a
 // call; a guess explains WeChat's refusal.
@@ -121,11 +128,19 @@ func (s *Service) Call(ctx context.Context, a authorizer.Admitted, r Request) (a
 		return wechat.Answer{}, func() {}, err
 	}
 	answer, err = t.Call(ctx, r.Sent())
+	if err == nil && s.Disproved != nil && r.API.isDisproved(a.PermissionSets) {
+		s.Disproved(r.API)
+	}
 	if answer.Stream != nil && err == nil {
 		return answer, t.End, nil
 	}
 	t.End()
 	return answer, func() {}, r.meaning(answer, err)
+}
+
+// isDisproved reports whether a success with these sets shows that the guessed ones are not needed.
+func (a API) isDisproved(granted wechat.PermissionSets) bool {
+	return a.Sets == Guessed && len(a.AnyOf) > 0 && len(granted) > 0 && !granted.HasAny(a.AnyOf)
 }
 
 // Sent describes the request to package wechat. A call that uses up a code is sent like an upload,

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"wxplatform/inbox"
+	"wxplatform/relay"
 	"wxplatform/wechat"
 )
 
@@ -41,6 +42,17 @@ func outcome(err error) string {
 		return "unknown"
 	}
 	return "refused"
+}
+
+// countDisproved returns a function that counts the APIs that need none of their guessed permission
+// sets. The catalogue bounds their number.
+func countDisproved(metrics prometheus.Registerer) func(relay.API) {
+	counts := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "wxplatform_api_guesses_disproved_total",
+		Help: "Calls that succeeded although the merchant granted none of the permission sets that the catalogue guesses, by API.",
+	}, []string{"api"})
+	metrics.MustRegister(counts)
+	return func(a relay.API) { counts.WithLabelValues(a.Path).Inc() }
 }
 
 // measure registers all metrics.

@@ -55,6 +55,7 @@ type platform struct {
 	authorizers *authorizer.Registry
 	reconciling *reconcile.Service
 	invitations *invitation.Service
+	relay       *relay.Service
 	sessions    *session.Service
 	inbox       *inbox.Inbox
 	front       *plainhttp.Server // of the public listener
@@ -127,6 +128,8 @@ func (p *platform) wirePackages(c config) {
 	p.reconciling = reconcile.New(p.db, p.authorizers)
 	p.invitations = invitation.New(p.db, p.mirror, p.tenants, p.authorizers, p.component, c.publicURL, c.consentURL)
 	p.invitations.MaxPending, p.invitations.KeepEnded, p.invitations.KeepCodes = int(c.maxPending), c.keep.invitations, c.keep.codes
+	p.relay = relay.New(p.authorizers)
+	p.relay.Disproved = countDisproved(p.metrics)
 	p.sessions = session.New(p.authorizers)
 	p.inbox = inbox.New(c.envelope, p.db, c.ring, p.component, p.invitations, p.authorizers, c.releaseTest)
 	p.inbox.KeepDone = c.keep.events

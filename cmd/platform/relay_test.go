@@ -215,6 +215,45 @@ func TestSwitchedOffSessionAPIsAreNotServed(t *testing.T) {
 	}
 }
 
+func TestASuccessWithoutAnyGuessedSetIsCounted(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	w.settles()
+	path := "/v1/authorizers/" + string(service) + "/cgi-bin/menu/get" // set 15 is a guess
+	w.ask("GET", path, "")
+	const counted = `wxplatform_api_guesses_disproved_total{api="/cgi-bin/menu/get"}`
+	if strings.Contains(w.scraped(), counted) {
+		t.Error("got a refusal counted, want only successes")
+	}
+	w.sim.Fault(wechatsim.Fault{Path: "/cgi-bin/menu/get", Body: `{"menu":{"button":[]}}`})
+	if answer := w.ask("GET", path, ""); answer.status != 200 || !strings.Contains(w.scraped(), counted+" 1\n") {
+		t.Errorf("got %d %s, want a success that is counted", answer.status, answer.body)
+	}
+}
+
+func TestAnAnswerThatShowsAnAccessTokenReachesNobody(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1", "11")
+	w.settles()
+	native, jwt := "/v1/authorizers/"+string(service)+"/cgi-bin/media/get?media_id=x", w.sdkJWT(service)
+	if answer := w.ask("GET", native, ""); answer.field("errcode") != "40007" {
+		t.Fatalf("got %s, want the account called", answer.body)
+	}
+	token := w.sim.LastAccessToken(service)
+	for _, body := range []string{`{"url":"/x?access_token=` + token + `"}`, "<html>GET /x?access_token=" + token, strings.Repeat("x", 100<<10) + token} {
+		w.sim.Fault(wechatsim.Fault{Path: "/cgi-bin/media/get", Body: body, Count: 2})
+		for path, header := range map[string]map[string]string{native: {"Authorization": "Bearer " + w.jwt}, "/cgi-bin/media/get?media_id=x&access_token=" + jwt: nil} {
+			answer, err := w.out.send(anyContext, "GET", w.publicURL+path, header, "")
+			whole := err == nil && answer.status == 200 && answer.field("errcode") == ""
+			if strings.Contains(string(answer.body), token) || whole {
+				t.Errorf("got %d %.80s, %v, want no token and no success", answer.status, answer.body, err)
+			}
+		}
+	}
+}
+
 func TestAnSDKMaySendTheTokenOnlyInTheQuery(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
