@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -26,7 +27,7 @@ type Handler struct {
 // WeChat's parameters without access_token. Close and create are at WeChat's own paths, too; of the
 // other session calls, package relay does there all that is needed.
 func (h Handler) Routes(e *echo.Echo) {
-	native, dropIn := routes{h.Service, h.Native, readPair}, routes{h.Service, h.DropIn, h.readAsSent}
+	native, dropIn := routes{h.Service, h.Native, readPair, asItIs}, routes{h.Service, h.DropIn, h.readAsSent, withAnswer}
 	sessions := e.Group("/v1/authorizers/:appid/customservice/kfsession")
 	sessions.POST("/close", native.close)
 	sessions.POST("/create", native.create)
@@ -42,6 +43,17 @@ type routes struct {
 	service *Service
 	door    relay.Door
 	read    func(echo.Context, relay.API) (Pair, error)
+	refuse  func(error) error // returns the error for the caller
+}
+
+func asItIs(err error) error { return err }
+
+// withAnswer adds WeChat's answer to its refusal.
+func withAnswer(err error) error {
+	if refused := (*answeredError)(nil); errors.As(err, &refused) {
+		return relay.Refused(refused.answer, err)
+	}
+	return err
 }
 
 // ok is what WeChat itself answers to a call that changes something.
@@ -58,7 +70,7 @@ func (r routes) close(c echo.Context) error {
 	}
 	outcome, err := r.service.Close(c.Request().Context(), a, body)
 	if err != nil {
-		return err
+		return r.refuse(err)
 	}
 	if outcome == Inferred {
 		c.Response().Header().Set("Outcome", "inferred")
@@ -77,7 +89,7 @@ func (r routes) create(c echo.Context) error {
 		return err
 	}
 	if err := r.service.Create(c.Request().Context(), a, body); err != nil {
-		return err
+		return r.refuse(err)
 	}
 	return c.JSONBlob(http.StatusOK, ok)
 }

@@ -64,7 +64,7 @@ func (s *Service) Close(ctx context.Context, a authorizer.Admitted, p Pair) (Out
 	}
 	defer t.End()
 	sent := time.Now()
-	_, err = t.Call(ctx, closeSession(p))
+	err = call(ctx, t, closeSession(p))
 	failpoint.Hit("session", "sent")
 	switch {
 	case wechat.MayHaveActed(err):
@@ -73,6 +73,24 @@ func (s *Service) Close(ctx context.Context, a authorizer.Admitted, p Pair) (Out
 		return 0, fmt.Errorf("close a session of %s: %w", a.AppID, err)
 	}
 	return Closed, nil
+}
+
+// answeredError is a refusal of WeChat's with its answer, which an SDK gets as it came.
+type answeredError struct {
+	error
+	answer wechat.Answer
+}
+
+// Unwrap returns the refusal.
+func (e *answeredError) Unwrap() error { return e.error }
+
+// call makes a call of the turn, and keeps the answer if WeChat refuses.
+func call(ctx context.Context, t authorizer.Turn, c wechat.Call) error {
+	answer, err := t.Call(ctx, c)
+	if wechat.Refusal(err) == nil {
+		return err
+	}
+	return &answeredError{err, answer}
 }
 
 // settle finds out what became of a close whose answer was lost, and sends it once more if the same
@@ -85,7 +103,7 @@ func settle(ctx context.Context, t authorizer.Turn, p Pair, sent time.Time) (Out
 	if found == ended {
 		return Inferred, nil
 	}
-	_, err = t.Call(ctx, closeSession(p))
+	err = call(ctx, t, closeSession(p))
 	next, err := settled(err)
 	switch {
 	case err != nil:
@@ -185,10 +203,10 @@ func (s *Service) Create(ctx context.Context, a authorizer.Admitted, p Pair) err
 		return err
 	}
 	defer t.End()
-	_, err = t.Call(ctx, createSession(p))
+	err = call(ctx, t, createSession(p))
 	if wechat.MayHaveActed(err) {
 		err = again(err, func() error {
-			_, err := t.Call(ctx, createSession(p))
+			err := call(ctx, t, createSession(p))
 			return err
 		})
 	}

@@ -92,6 +92,26 @@ func TestAnSDKClosesASessionAtWeChatsPath(t *testing.T) {
 	}
 }
 
+func TestAnSDKGetsARefusalOfASessionCallAsItCame(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1")
+	jwt := w.sdkJWT(service)
+	for path, statuses := range map[string]map[string]int{closePath: {"65415": 409, "65499": 502}, "/customservice/kfsession/create": {"65400": 409, "48099": 502}} {
+		for code, status := range statuses {
+			said := `{"errcode":` + code + `,"errmsg":"no <&> rid: 666188b4-774b1b9f-5cbb8e23","more":[1234567890123456789]}`
+			w.sim.Fault(wechatsim.Fault{Path: path, Body: said, Count: 2})
+			body := `{"kf_account":"` + string(kfAccount) + `","openid":"` + string(customer) + `"}`
+			if answer := w.raw("POST", path+"?access_token="+jwt, nil, body); string(answer.body) != said {
+				t.Errorf("%s: got %s, want %s", path, answer.body, said)
+			}
+			if answer := w.ask("POST", "/v1/authorizers/"+string(service)+path, body); answer.status != status || answer.field("errcode") != code {
+				t.Errorf("%s: got %d %s, want %d and %s", path, answer.status, answer.body, status, code)
+			}
+		}
+	}
+}
+
 func TestAnSDKIsToldWhyACallIsNotRelayed(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
