@@ -24,7 +24,7 @@ func (p *platform) public() *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = p.countProblems(answerError)
 	e.Pre(p.sdkPath)
-	e.Use(p.requests.Middleware, p.likeWeChat, p.overload.middleware, plainPath)
+	e.Use(p.requests.Middleware, endChunked, p.likeWeChat, p.overload.middleware, plainPath)
 	gate := tenant.Gate{Tenants: p.tenants}
 	authorizers := &authorizer.Handler{Authorizers: p.authorizers, Gate: gate}
 	p.tenants.Routes(e)
@@ -75,6 +75,18 @@ func (p *platform) wechatRoots() []string { return append(p.catalogue.Roots(), l
 
 func isBelow(roots []string, path string) bool {
 	return slices.ContainsFunc(roots, func(root string) bool { return strings.HasPrefix(path, root+"/") })
+}
+
+// endChunked closes the connection after a request with a chunked body. net/http drops a
+// Content-Length beside the chunks without a word, so a proxy in front may take what follows for a
+// part of the body.
+func endChunked(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if len(c.Request().TransferEncoding) > 0 {
+			c.Response().Header().Set(echo.HeaderConnection, "close")
+		}
+		return next(c)
+	}
 }
 
 // plainPath refuses paths that two readers could understand differently. No route and no id, ours
