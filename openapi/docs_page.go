@@ -144,18 +144,18 @@ func (d document) parameter(p object) fieldView {
 func (d document) body(of any) (example string, members []fieldView) {
 	body := d.resolve(of)
 	content, _ := body["content"].(object)
-	for _, kind := range sorted(content) {
-		media := content[kind].(object)
-		schema := d.resolve(media["schema"])
-		if example = kind; body["description"] != nil {
-			example += "\n" + str(body["description"])
-		}
-		if media["example"] != nil {
-			example += "\n" + string(write(media["example"]))
-		}
-		return example, d.members(schema)
+	if len(content) == 0 {
+		return "", nil
 	}
-	return "", nil
+	kind := sorted(content)[0]
+	media := content[kind].(object)
+	if example = kind; body["description"] != nil {
+		example += "\n" + str(body["description"])
+	}
+	if media["example"] != nil {
+		example += "\n" + string(write(media["example"]))
+	}
+	return example, d.members(d.resolve(media["schema"]))
 }
 
 func (d document) members(schema object) (all []fieldView) {
