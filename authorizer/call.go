@@ -10,13 +10,16 @@ import (
 )
 
 // Call sends a call with the authorizer's access token. If WeChat rejects the token, it has not
-// executed the call, and Call repeats it with a newer token. The caller sees the rejection only if
-// there is no newer token. Call fails with an error of package wechat, with ErrNoToken, or with
-// ErrRejected, ErrUnconfirmed, ErrReauthorize, *PermissionError or ErrNotEligible if WeChat's
-// refusal means that.
+// executed the call, and Call repeats it with a newer token. It also repeats a call that WeChat
+// refused for a token that is older than the stored one. The caller sees the rejection only if
+// there is no newer token. Call fails with an error of package wechat, with ErrNoToken, with
+// db.ErrUnavailable if no token is known while SQL is unavailable, or with ErrRejected,
+// ErrUnconfirmed, ErrReauthorize, *PermissionError or ErrNotEligible if WeChat's refusal means
+// that.
 //
-// A call with an Upload cannot be repeated. It is sent with a token that lasts, and if WeChat
-// rejects that, Call gets a newer one and fails with ErrTokenReplaced.
+// A call with an Upload cannot be repeated. It is sent with a token that is valid for at least five
+// minutes, if one can be had, and if WeChat rejects that, Call gets a newer one and fails with
+// ErrTokenReplaced.
 func (t Turn) Call(ctx context.Context, call wechat.Call) (wechat.Answer, error) {
 	if call.Upload != nil {
 		return t.callOnce(ctx, call)
@@ -108,8 +111,8 @@ func (r *Registry) meaning(ctx context.Context, a Admitted, called token.Version
 }
 
 // refused says why WeChat refused a call that was admitted, as far as the profile tells: 61007
-// means that a permission set is missing; 48001 means that too, or an unverified account, or cannot
-// be explained.
+// means that a permission set is missing; 48001 means that too, or an unverified account, or a mini
+// program where only Official Accounts have the API, or cannot be explained.
 func (n Need) refused(a Authorizer, err error) error {
 	switch {
 	case wechat.Refused(err) == wechat.NotGranted, len(a.PermissionSets) > 0 && !a.PermissionSets.HasAny(n.AnyOf):

@@ -13,11 +13,11 @@ import (
 	"wxplatform/wechat"
 )
 
-// seekAgain is after how long WeChat's list is searched again for an account that it did not have.
+// seekAgain is the delay before WeChat's list is searched again for an account that was not in it.
 const seekAgain = time.Hour
 
 // List is WeChat's list of the accounts that authorized the component, and what follows from it for
-// the stored ones. Package reconcile reads it page by page.
+// the stored ones. Package reconcile reads it page by page; a walk is one complete reading.
 type List struct{ registry *Registry }
 
 // WeChatList returns WeChat's list of r's accounts.
@@ -88,7 +88,7 @@ func (c condition) difference(known, exchanged, another bool, begun time.Time) D
 
 // AddSpare stores a refresh token from WeChat's list as the spare, which is tried if WeChat refuses
 // the row's own: it overwrites nothing (docs/design.md, "Whose fault"). It returns false if the
-// token is stored already.
+// token is stored already, or if the row has a spare.
 func (l List) AddSpare(ctx context.Context, id wechat.AppID, refresh seal.Secret) (taken bool, err error) {
 	err = l.registry.states.change(ctx, id, func(tx *db.Tx, c condition, _ time.Time) (condition, error) {
 		var err error
@@ -117,7 +117,8 @@ func (l List) EndSearch(ctx context.Context, id wechat.AppID, begun time.Time) (
 }
 
 // Adopt keeps accounts that WeChat lists and that are not stored. They belong to no tenant, and
-// their refresh token is used soon. adopted is told after each transaction which ones were kept.
+// their refresh token is used soon. adopted is called after each transaction with those that were
+// kept.
 func (l List) Adopt(ctx context.Context, listed []Listing, adopted func([]Listing)) error {
 	var now time.Time
 	begin := func(tx *db.Tx) (err error) { now, err = tx.Now(ctx); return err }
@@ -178,9 +179,10 @@ func (l lastListed) missing(begun time.Time) bool {
 	return l.state != Revoked && l.listed.Before(begun) && l.authorized.Before(begun) && l.created.Before(begun)
 }
 
-// NotListed returns those of the next limit accounts behind after that a whole walk, begun at begun
-// and marked with Mark, did not see. next is where the following page begins, "" after the
-// last one. That an account is not listed changes nothing by itself: Withdrawn has WeChat asked.
+// NotListed checks the next limit accounts, ordered by appid, that follow after. It returns those
+// that a complete walk, begun at begun and recorded with Mark, did not see. next is the after of
+// the next page, "" behind the last one. It changes nothing: the caller passes them to Withdrawn,
+// which schedules a check with WeChat.
 func (l List) NotListed(ctx context.Context, begun time.Time, after wechat.AppID, limit int) (missing []wechat.AppID, next wechat.AppID, err error) {
 	some, err := l.registry.table.whenListed(ctx, after, limit)
 	if err != nil {
@@ -208,8 +210,8 @@ func (l List) Sought(ctx context.Context, most int) ([]wechat.AppID, error) {
 	return l.registry.table.sought(ctx, most)
 }
 
-// NotFound has WeChat asked about accounts that needed another refresh token before a whole walk
-// began, and that the walk did not see. They are searched for again later.
+// NotFound schedules a check with WeChat, and a later search, for the accounts that needed another
+// refresh token before a complete walk began and that the walk did not see.
 func (l List) NotFound(ctx context.Context, begun time.Time) error {
 	return l.registry.table.notFound(ctx, begun)
 }
@@ -224,7 +226,8 @@ func (l List) Page(ctx context.Context, offset int) (ListPage, error) {
 // that changes nothing.
 var ErrNotListed = errors.New("WeChat lists no refresh token for the account")
 
-// Token returns the refresh token that WeChat lists for id. It fails with ErrNotListed.
+// Token returns the refresh token that WeChat lists for id. It fails with ErrNotListed or like
+// Page.
 func (l List) Token(ctx context.Context, id wechat.AppID) (seal.Secret, error) {
 	for seen := 0; ; {
 		page, err := l.registry.api.listPage(ctx, seen)

@@ -7,16 +7,16 @@ import (
 	"wxplatform/share"
 )
 
-// Turn is the place of an admitted request among the requests that call WeChat. One turn is for all
-// calls of a request, so that a request that has begun is never refused a call that it needs to
-// find out what became of the first.
+// Turn is an admitted request that has a slot for its calls of WeChat. All of them use that slot,
+// so a request that has begun can always check the result of its first call. It works while SQL is
+// unavailable, with the tokens that are known.
 type Turn struct {
 	Admitted
 	registry *Registry
 	slot     share.Slot
 }
 
-// Begin takes the turn of an admitted request. It fails with share.ErrOver or share.ErrFull, and
+// Begin takes a slot for an admitted request. It fails with share.ErrOver or share.ErrFull, and
 // then nothing was sent to WeChat. After a success End must be called once.
 func (r *Registry) Begin(ctx context.Context, a Admitted) (Turn, error) {
 	return r.begin(ctx, a, r.slots)

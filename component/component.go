@@ -100,8 +100,9 @@ func (c *Component) Keep(ctx context.Context, ticket Ticket) error {
 	return nil
 }
 
-// Refresh reads a ticket that another replica may have stored, from Redis while SQL is unavailable.
-// It fails with db.ErrUnavailable or ErrUnopened and keeps the known ticket.
+// Refresh reads a ticket that another replica may have stored. If SQL is unavailable or the row
+// cannot be decrypted, it takes a newer ticket from Redis, and returns db.ErrUnavailable or
+// ErrUnopened.
 func (c *Component) Refresh(ctx context.Context) error {
 	ticket, err := c.loadTicket(ctx)
 	if errors.Is(err, db.ErrNone) {
@@ -118,7 +119,7 @@ func (c *Component) Refresh(ctx context.Context) error {
 func (c *Component) readShared(ctx context.Context) {
 	if v, ok := c.shared.Shared(ctx, string(c.AppID)); ok {
 		created := time.Unix(v.Version, 0)
-		if !created.After(time.Now().Add(ticketAhead)) { // older builds did not check the time
+		if !created.After(time.Now().Add(ticketAhead)) { // Redis may hold a ticket with an implausible time
 			c.takeStored(Ticket{Value: v.Secret, Created: created, Received: created})
 		}
 	}

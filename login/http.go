@@ -112,8 +112,8 @@ func (h Handler) native(c echo.Context, call call) (user, error) {
 	return u, err
 }
 
-// held opens the user's token that a caller brings. Another tenant's is none, and neither is one of
-// another account.
+// held decrypts the user's token in a request. A token of another tenant or account is refused like
+// an invalid one.
 func (h Handler) held(u user, call call) (userToken, error) {
 	held, err := h.Service.sealer.open(call.held, u.given.Get(string(call.held)))
 	switch foreign := held.tenant != u.Tenant || held.appID != u.AppID; {
@@ -143,8 +143,8 @@ func (h Handler) bySecret(c echo.Context, call call) (user, error) {
 	return u, err
 }
 
-// byUserToken admits an SDK's request that carries nothing but a user's token. Who may use it is in
-// the token.
+// byUserToken admits an SDK's request that is authenticated by a user's token alone. The token
+// names the tenant, the client and the account.
 func (h Handler) byUserToken(c echo.Context, call call) (user, error) {
 	given, err := h.read(c, call)
 	if err != nil {

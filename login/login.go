@@ -1,10 +1,14 @@
 // Package login makes WeChat's calls for the users of a merchant's account: a user logs in to a
-// mini program or to a web page of an Official Account, and the merchant's program asks who it is.
+// mini program or to a web page of an Official Account, and the merchant's program asks who they
+// are.
 //
 // WeChat lets a component make these calls for an account (docs/wechat.md, "Login of users"). The
 // component's token takes the place of the account's appsecret, which the platform does not have.
 // Tokens of users are given to callers sealed, and are stored nowhere: only the tenant that got one
 // can use it, for the account that the user logged in to, through the platform.
+//
+// It stores nothing: while SQL or Redis is unavailable it works as long as package authorizer can
+// admit the caller and package component has a token.
 package login
 
 import (
@@ -87,8 +91,8 @@ func (s *Service) codeToTokens(ctx context.Context, u user) (wechat.Answer, erro
 	return sealed, nil
 }
 
-// refresh gets a new access token of a user. A refresh token that WeChat gives back lives no longer
-// than before.
+// refresh gets a new access token of a user. If WeChat returns the same refresh token, its expiry
+// stays; another one gets 30 days.
 func (s *Service) refresh(ctx context.Context, u user) (wechat.Answer, error) {
 	var given object
 	answer, err := s.asComponent(ctx, u, wechat.Call{
@@ -152,8 +156,8 @@ func (s *Service) asComponent(ctx context.Context, u user, call wechat.Call) (we
 	return t.CallAsComponent(ctx, call)
 }
 
-// asUser sends a call that reads, with the user's token. If WeChat rejects that token, only the
-// user can get a new one.
+// asUser sends a call that reads, with the user's token. If WeChat rejects that token, the platform
+// cannot replace it: the caller refreshes it or logs the user in again.
 func (s *Service) asUser(ctx context.Context, u user, call wechat.Call) (wechat.Answer, error) {
 	t, err := s.authorizers.Begin(ctx, u.Admitted)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // Why a user's token is refused. A caller whose token is another tenant's or another account's
-// learns no more than ErrToken.
+// learns no more than ErrToken or ErrRefreshToken.
 var (
 	ErrToken        = errors.New("this is no access token of a user that the caller got for this account")
 	ErrTokenExpired = errors.New("the user's access token has expired")
@@ -46,7 +46,7 @@ type sealer struct {
 
 const (
 	sealedPrefix  = "wxu_"
-	longestSealed = 4 << 10 // a longer text is not looked at
+	longestSealed = 4 << 10 // a longer text is refused
 )
 
 // sealed is what is encrypted of a userToken.
@@ -57,14 +57,14 @@ type sealed struct {
 	Token   string          `json:"s"`
 }
 
-// place is where a token is sealed for. It has no more than 2^32 logins, so no key wears out
-// (seal.Form2).
+// place binds a sealed token to its kind and its account. An account has fewer than 2^32 logins,
+// which is within one key's limit (seal.Form2).
 func place(what kind, id wechat.AppID) seal.Place {
 	return seal.Place{"user of an account", string(what), string(id)}
 }
 
-// seal returns a text of letters, digits, "_" and "-". The appid stands in front of what is
-// encrypted, which opens for no other.
+// seal returns a text of letters, digits, "_" and "-". The appid stands unencrypted in
+// front of the rest; decryption fails if it is changed.
 func (s sealer) seal(what kind, u userToken) seal.Secret {
 	plain, err := json.Marshal(sealed{u.tenant, u.client, u.expires.Unix(), u.token.Reveal()})
 	if err != nil {

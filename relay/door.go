@@ -48,7 +48,8 @@ func dropInCall(c echo.Context) (path, query string) {
 
 // Admit finds the API that a request calls, and admits the caller to it as the catalogue says. It
 // fails like authorizer.Handler.Admit and Catalogue.Resolve, or with a *strict.Fault. A caller
-// without a valid JWT is told so before anything about the API.
+// without a valid JWT is told so before anything about the API, except that an SDK without a token
+// learns that WeChat's calls with an appsecret are not relayed.
 func (d Door) Admit(c echo.Context) (authorizer.Admitted, API, error) {
 	path, _ := d.called(c)
 	api, err := d.catalogue.Resolve(c.Request().Method, path)
@@ -72,8 +73,8 @@ func (d Door) Read(c echo.Context, api API) (Request, error) {
 	return read(c.Request(), api, query)
 }
 
-// onlyOneToken refuses a header beside the token in the query: a proxy in front may have checked
-// the header.
+// onlyOneToken refuses an SDK's request that has an Authorization header: a proxy in front may have
+// checked that header, and the platform reads the query.
 func (d Door) onlyOneToken(c echo.Context) error {
 	if d.admits.Gate.Query != "" && len(c.Request().Header["Authorization"]) > 0 {
 		return &strict.Fault{Field: "Authorization", Why: "is not read here: the token belongs in the query"}
@@ -81,15 +82,16 @@ func (d Door) onlyOneToken(c echo.Context) error {
 	return nil
 }
 
-// refuse returns err, or what is wrong with the caller's JWT. WeChat's calls with an appsecret
-// carry no token, so an SDK without one is told that they are not relayed.
+// refuse returns err, or what is wrong with the caller's JWT, and sets Allow for a wrong method.
+// WeChat's calls with an appsecret carry no token, so an SDK without one is told that they are not
+// relayed.
 func (d Door) refuse(c echo.Context, err error) error {
-	_, unknown := d.admits.Gate.Caller(c.Request())
-	if needsSecret := errors.Is(err, ErrNotRelayed) && d.admits.Gate.Query != ""; needsSecret && errors.Is(unknown, tenant.ErrNoToken) {
+	_, why := d.admits.Gate.Caller(c.Request())
+	if needsSecret := errors.Is(err, ErrNotRelayed) && d.admits.Gate.Query != ""; needsSecret && errors.Is(why, tenant.ErrNoToken) {
 		return err
 	}
-	if unknown != nil {
-		return unknown
+	if why != nil {
+		return why
 	}
 	if method := (*MethodError)(nil); errors.As(err, &method) {
 		allow(c, method.Allowed)

@@ -1,7 +1,7 @@
 package relay
 
-// Family is a group of APIs. A client may call them if it has the scope Name + ":read" or Name +
-// ":write".
+// Family is a group of APIs. Those that read need the scope Name + ":read", those that write need
+// Name + ":write".
 type Family struct {
 	Name  string
 	About string // what its APIs are for, such as "menus of Official Accounts"

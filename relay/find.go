@@ -55,7 +55,7 @@ func (c *Catalogue) Find(method, path string) (API, bool) {
 }
 
 // Resolve returns the API that a caller means by a method and a path. A path that the catalogue
-// does not have, but that is below one of its prefixes, is an API of no family, which writes and
+// does not have, but that is below one of Roots, is an API of no family, which writes and
 // needs the scope wechat:any. Resolve fails with ErrNotRelayed, ErrUnknownAPI or a *MethodError.
 func (c *Catalogue) Resolve(method, path string) (API, error) {
 	api, found := c.Find(method, path)

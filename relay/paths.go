@@ -32,11 +32,11 @@ var allowed = []string{
 	"/cgi-bin/component/set_authorizer_option",
 }
 
-// operatorOnly are the paths below which every API affects other callers, also one that the
-// catalogue does not list.
+// operatorOnly are the paths below which an API that the catalogue does not list is refused even
+// with the scope wechat:any, because it may affect other callers.
 var operatorOnly = []string{"/cgi-bin/open", "/cgi-bin/openapi", "/cgi-bin/clear_quota"}
 
-// roots are the first segments of the paths of WeChat's APIs that an authorizer's token opens. The
+// roots are the first segments of the paths of WeChat's APIs that accept an authorizer's token. The
 // catalogue has APIs below each of them, except below the last six.
 var roots = []string{
 	"/bizwifi", "/card", "/cgi-bin", "/channels", "/cityservice", "/customservice", "/cv", "/datacube",

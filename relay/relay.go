@@ -18,10 +18,10 @@ import (
 	"wxplatform/wechat"
 )
 
-// Why a request is not relayed. None of them says that something was sent.
+// Errors of a request that was not relayed. Nothing was sent to WeChat.
 var (
-	ErrUnknownAPI = errors.New("WeChat has no such API that is relayed")
-	ErrNotRelayed = errors.New("this API is never relayed, because it handles secrets of the platform")
+	ErrUnknownAPI = errors.New("no relayed API of WeChat has this path")
+	ErrNotRelayed = errors.New("this API is never relayed, because it needs or returns credentials of the platform")
 	// ErrLength says that a body of unknown length is too long to be kept and measured.
 	ErrLength = errors.New("the body has no Content-Length and is over 1 MiB")
 	// ErrTooLarge says that a body is over UploadLimit.
@@ -31,7 +31,7 @@ var (
 // ErrUnknownOutcome says that WeChat may or may not have done what a call that writes asked for.
 var ErrUnknownOutcome = errors.New("it is not known whether WeChat acted")
 
-// MethodError says that an API has other methods than the one that was used.
+// MethodError says that an API does not have the method that was used.
 type MethodError struct{ Allowed []string }
 
 // Error names the methods.
@@ -108,7 +108,8 @@ func (a API) streams() bool {
 	return a.Body == MultipartBody || a.Body == RawBody || a.Answer == EitherAnswer
 }
 
-// Whole reports whether an API answers briefly and in one piece, and takes a short body.
+// Whole reports whether an API takes and returns text that is kept in memory, and does not use up a
+// code.
 func (c *Catalogue) Whole(method, path string) bool {
 	api, found := c.Find(method, path)
 	return found && !api.streams() && !api.SingleUse
@@ -116,8 +117,8 @@ func (c *Catalogue) Whole(method, path string) bool {
 
 // Call relays a request to WeChat, and returns WeChat's answer as it came. It fails like
 // authorizer.Registry.Begin and authorizer.Turn.Call, with wechat.ErrBody, with a *RefusalError, or
-// with ErrUnknownOutcome after a call that writes. If the answer has a Stream, the caller closes it
-// and then calls end; otherwise end has been called.
+// with ErrUnknownOutcome after a call that writes or uses up a code. If the answer has a Stream,
+// the caller closes it and then calls end; otherwise end has been called.
 func (s *Service) Call(ctx context.Context, a authorizer.Admitted, r Request) (answer wechat.Answer, end func(), err error) {
 	begin := s.authorizers.Begin
 	if r.API.streams() || r.Upload != nil {

@@ -18,7 +18,8 @@ import (
 
 // TokenHandler serves WeChat's two token calls to SDKs. They send an account's appid and, in place
 // of its appsecret, the secret of a client, and get a JWT for that account in place of its access
-// token.
+// token. While SQL is unavailable, clients and accounts that are known get a JWT as before; others
+// are told 45011, after which SDKs wait and try again.
 type TokenHandler struct{ Gate SecretGate }
 
 // SecretGate finds the client and the account of a request that carries an account's appid and, in

@@ -49,8 +49,8 @@ func (s *Keys) Ensure(ctx context.Context, by Actor) error {
 	})
 }
 
-// Rotate publishes a new key, which signs ten minutes later. The old one stays published until its
-// last JWT has expired.
+// Rotate publishes a new key, which signs ten minutes later, or at once if no key can sign. The old
+// one stays published until its last JWT has expired.
 func (s *Keys) Rotate(ctx context.Context, by Actor) (KeyID, error) {
 	var id KeyID
 	err := s.change(ctx, by, "rotate signing keys", func(tx *db.Tx, now time.Time) (err error) {
@@ -91,8 +91,8 @@ func (s *Keys) Revoke(ctx context.Context, by Actor, id KeyID) error {
 	})
 }
 
-// List returns the keys in the order in which they sign, including those revoked in the last
-// thirty days.
+// List returns the keys in the order in which they sign, including ended and revoked ones that no
+// change has deleted yet.
 func (s *Keys) List(ctx context.Context) ([]Key, error) {
 	keys, err := s.load(ctx, s.db)
 	if err != nil {
@@ -118,8 +118,8 @@ func (s *Keys) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
 }
 
 // change runs work in a transaction that no other change of keys can overlap, and then has the
-// mirror read the keys. work calls tx.Changed if it changes something. by is for the audit trail,
-// which this transaction is to write.
+// mirror read the keys. work calls tx.Changed if it changes something. It fails with
+// db.ErrUnavailable.
 func (s *Keys) change(ctx context.Context, _ Actor, what string, work func(*db.Tx, time.Time) error) error {
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
 		if err := lockSigningKeys(ctx, s.db, tx); err != nil {

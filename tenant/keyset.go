@@ -112,7 +112,9 @@ func (s *keySet) signer(now time.Time) *key {
 }
 
 // Keys holds the keys that sign the JWTs: the mirror's fact, and what this process read from SQL
-// itself for a kid that the fact does not have. It is safe for concurrent use.
+// itself for a kid that the fact does not have. It is safe for concurrent use. While SQL is
+// unavailable, known keys sign and verify as before; what changes keys fails with
+// db.ErrUnavailable.
 type Keys struct {
 	db      *db.DB
 	ring    *seal.Ring

@@ -8,7 +8,7 @@ import (
 	"wxplatform/internal/runqueue"
 )
 
-// While requests wait for a processor, tenants that send more than their part are slowed down
+// While requests wait for CPU time, tenants that send more than an equal share are slowed down
 // (docs/design.md, "Shares").
 const (
 	paceEvery = 100 * time.Millisecond
@@ -30,7 +30,8 @@ type traffic struct {
 	rate     float64   // requests a second that were admitted, smoothed
 }
 
-// step takes what was admitted since the last step, and reports whether the tenant is active.
+// step updates rate from the requests admitted since the last step, and reports whether the tenant
+// is active.
 func (t *traffic) step(now time.Time, took time.Duration) bool {
 	latest := float64(t.admitted.Swap(0)) / took.Seconds()
 	if latest > 0 {
@@ -40,9 +41,9 @@ func (t *traffic) step(now time.Time, took time.Duration) bool {
 	return now.Sub(t.last) < activeFor
 }
 
-// nextPace returns the pace that follows on pace for a tenant that sends rate requests a second,
-// where an equal part of all active tenants' requests is part. A tenant that is alone is not slowed
-// down.
+// nextPace returns a tenant's next pace. rate is what the tenant sends, part the average of all
+// active tenants, both in requests a second; queue says that requests wait for CPU time. It returns
+// 0, which is no limit, for a tenant that is alone, or that sends less than a tenth of its pace.
 func nextPace(pace int64, rate, part float64, alone, queue bool) int64 {
 	switch {
 	case alone:
@@ -62,7 +63,7 @@ func nextPace(pace int64, rate, part float64, alone, queue bool) int64 {
 	return int64(paceUp*float64(pace)) + 1
 }
 
-// step sets each tenant's pace anew. queue says that requests waited for a processor.
+// step recalculates each tenant's pace. queue says that requests waited for CPU time.
 func (l *limits) step(now time.Time, took time.Duration, queue bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

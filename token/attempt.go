@@ -233,8 +233,9 @@ func outcomeOf(err error) outcome {
 	}
 }
 
-// fail ends the lease and keeps a refresh token that came without an access token. It returns
-// cause, unless the row has a newer token meanwhile. If SQL is unavailable, the lease expires as
+// fail ends the lease and keeps a refresh token that came without an access token. It returns a
+// newer token if the row has one, ErrRetry if another refresh token can be tried, and otherwise
+// cause, in a *Failure once that is recorded. If SQL is unavailable, the lease expires as
 // that of a vanished holder does.
 func (a *attempt) fail(ctx context.Context, c claim, how outcome, refresh seal.Secret, cause error) (Token, error) {
 	if how != notAsked {

@@ -1,6 +1,6 @@
-// Package token stores access tokens that several processes share, refreshes each of them once, and
-// never loses one. It replaces a token that WeChat rejects, and renews tokens in use before they
-// expire.
+// Package token stores access tokens that several processes share, lets only one of them refresh a
+// token, and never loses one. It replaces a token that WeChat rejects, and renews tokens in use
+// before they expire.
 //
 // Each call says how to ask WeChat, with an Asker: the package stores no callback and knows no
 // endpoint. The rules are pure functions in row.go; docs/design.md, "Custody" explains them.
@@ -180,7 +180,8 @@ func New(kind Kind, d *db.DB, m *mirror.Mirror, ring *seal.Ring, times Times) (*
 }
 
 // Known returns the token that this process has in memory, if it may still be used. It is the hot
-// path: it does no I/O and allocates nothing.
+// path: it never blocks and allocates nothing. If what it knows may be stale, it starts a read in
+// the background.
 func (s *Store) Known(id wechat.AppID) (Token, bool) {
 	v, fresh, ok := s.newest.Local(string(id))
 	if !ok || !s.lives(v) {

@@ -185,8 +185,8 @@ func (t *transfer) exchange(call Call) (Answer, error) {
 	return t.receive(a, response, call.Streamed && a.Status == http.StatusOK)
 }
 
-// receive reads an answer whole, if it is a JSON object or may not be streamed, and if it is not
-// too large.
+// receive reads the answer into memory if it is a JSON object or may not be streamed. Above
+// answerLimit it streams the answer if it may, and fails with errTooLarge otherwise.
 func (t *transfer) receive(a Answer, response *http.Response, streamed bool) (Answer, error) {
 	in := bufio.NewReader(&arriving{t, response.Body})
 	if streamed && !startsObject(in) {
@@ -208,8 +208,8 @@ func (t *transfer) receive(a Answer, response *http.Response, streamed bool) (An
 	return a, nil
 }
 
-// startsObject reports whether the first byte is {, after blanks and a byte order mark. An answer
-// that cannot be read, or that is empty or blank, is left to be read whole.
+// startsObject reports whether the first byte is {, after blanks and a byte order mark. It also
+// returns true for an answer that is empty, blank or unreadable, so that receive reads it whole.
 func startsObject(in *bufio.Reader) bool {
 	const mark = "\ufeff"
 	for n := 1; n <= in.Size(); n++ {
@@ -226,7 +226,7 @@ func startsObject(in *bufio.Reader) bool {
 	return false
 }
 
-// look reports what came behind the answer.
+// look counts surplus bytes behind the answer.
 func (t *transfer) look() {
 	if t.trailing() == written {
 		t.host.found(SurplusAnswered)
@@ -302,7 +302,7 @@ type arriving struct {
 	body io.Reader
 }
 
-// Read fails, unless the answer ended as it announced.
+// Read returns io.EOF only at the end that the answer announced; any other end is an error.
 func (a *arriving) Read(p []byte) (int, error) {
 	n, err := a.body.Read(p)
 	if n > 0 {

@@ -121,9 +121,9 @@ const (
 )
 
 // errcodes says what an SDK is told of each problem type that is not WeChat's own refusal. SDKs get
-// a new token on 40001, so it stands only where a new JWT helps, or where the token call refuses.
-// They repeat on -1, so it stands only where nothing was sent, or where a read failed. They wait on
-// 45011.
+// a new token on 40001, so it is used only if a new JWT helps, if the token call then stops the SDK
+// with another code, or for a user's token. They repeat on -1, so it stands only where nothing was
+// sent, or where a read failed. They wait on 45011.
 var errcodes = map[string]wechat.Code{
 	"invalid-token": wechat.InvalidCredential, "token-expired": wechat.InvalidCredential,
 	"insufficient-scope": lacksRight, "tenant-suspended": lacksRight, "unknown-authorizer": lacksRight,

@@ -23,7 +23,7 @@ go run ./cmd/platform api list --markdown > docs/apis.md
 - **Sets**: the merchant must have granted one of these permission sets. Where WeChat's page names them (no mark), a call without one of them is refused before WeChat is called. Sets with a question mark are guessed: the call is sent and WeChat decides. *any*: any authorization suffices. *unsupported*: WeChat's page says that third parties may not call it; the call is sent and WeChat decides. *unknown*: nothing is known.
 - **Notes**: *repeatable* APIs change nothing a second time. *file* is an answer that may be binary. *spends a code* means that the platform never repeats the call.
 
-An API that is not here is relayed only for clients with the scope ` + "`wechat:any`" + `. Never relayed, whatever the scope: ` + "`/cgi-bin/token`, `/cgi-bin/stable_token`, `/cgi-bin/clear_quota/v2`, `/cgi-bin/component/…` (but for privacy settings and options), `/componenttcb/…`, `/sns/…`" + ` but for the [login of users](login.md), and the component's library of code templates: they take or return secrets.
+An API that is not here is relayed only for clients with the scope ` + "`wechat:any`" + `. Never relayed, whatever the scope: ` + "`/cgi-bin/token`, `/cgi-bin/stable_token`, `/cgi-bin/clear_quota/v2`, `/cgi-bin/component/…` (but for privacy settings and options), `/componenttcb/…`, `/sns/…`" + ` but for the [login of users](login.md), the component's library of code templates, and the two settings of its advertising: they need the component's token, or take or return a secret.
 `
 
 // printAPIPage prints docs/apis.md.
