@@ -10,12 +10,16 @@ import (
 // the request's address does.
 var errShown = errors.New("the answer shows the token of its call")
 
+// shortestToken is far below the length of WeChat's tokens, which is over a hundred. A shorter text
+// would be found in answers that do not show it.
+const shortestToken = 12
+
 // withoutToken returns an answer that does not show the token of its call, so that no caller gets
 // it. Whether WeChat acted is not known of one that does.
 func withoutToken(call Call, a Answer, err error) (Answer, error) {
 	token := []byte(call.Token.Reveal())
 	switch {
-	case len(token) == 0:
+	case len(token) < shortestToken:
 	case bytes.Contains(a.Body, token) || a.headerShows(call.Token.Reveal()):
 		if a.Stream != nil {
 			_ = a.Stream.Close()

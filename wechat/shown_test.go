@@ -31,6 +31,12 @@ func TestAnAnswerThatShowsItsTokenIsNotHandedOn(t *testing.T) {
 	if got, err := withoutToken(call, whole, refused); string(got.Body) != "83_secret-toke" || err != refused {
 		t.Errorf("got %+v, %v, want the answer as it was", got, err)
 	}
+	for short := range shortestToken {
+		a := Answer{Body: []byte(token[:short])}
+		if got, err := withoutToken(Call{Token: seal.NewSecret(token[:short])}, a, nil); string(got.Body) != token[:short] || err != nil {
+			t.Errorf("got %+v, %v for a text that is too short for a token, want the answer as it was", got, err)
+		}
+	}
 	if got, err := withoutToken(Call{}, whole, nil); string(got.Body) != "83_secret-toke" || err != nil {
 		t.Errorf("got %+v, %v, want an answer to a call without a token as it was", got, err)
 	}
