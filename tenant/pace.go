@@ -11,14 +11,15 @@ import (
 // While requests wait for CPU time, tenants that send more than an equal share are slowed down
 // (docs/design.md, "Shares").
 const (
-	paceEvery = 100 * time.Millisecond
-	longWait  = 200 * time.Microsecond // a longer median wait for a processor means that requests queue for it
-	activeFor = 10 * time.Second       // since a tenant's last request
-	leastPace = 500                    // requests a second that no tenant is slowed below
-	paceDown  = 0.8
-	paceUp    = 1.03
-	paceBurst = 100 * time.Millisecond // how much of a tenant's pace it may use at once
-	smoothing = 0.2                    // the weight of the newest step in a tenant's rate
+	paceEvery  = 100 * time.Millisecond
+	longWait   = 200 * time.Microsecond // a longer median wait for a processor means that requests queue for it
+	burstSteps = 5                      // a burst that makes requests wait in fewer steps slows nobody down
+	activeFor  = 10 * time.Second       // since a tenant's last request
+	leastPace  = 500                    // requests a second that no tenant is slowed below
+	paceDown   = 0.8
+	paceUp     = 1.03
+	paceBurst  = 100 * time.Millisecond // how much of a tenant's pace it may use at once
+	smoothing  = 0.2                    // the weight of the newest step in a tenant's rate
 )
 
 // traffic is what a tenant sends, and its pace: how many requests a second it may send while others
@@ -83,13 +84,17 @@ func (l *limits) step(now time.Time, took time.Duration, queue bool) {
 func (r *Registry) Pace(ctx context.Context) error {
 	ticker := time.NewTicker(paceEvery)
 	defer ticker.Stop()
-	meter, last := &runqueue.Meter{}, time.Now()
+	meter, last, waits := &runqueue.Meter{}, time.Now(), 0
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-ticker.C:
-			r.limits.step(now, max(now.Sub(last), time.Millisecond), meter.Median() > longWait)
+			waits++
+			if meter.Median() <= longWait {
+				waits = 0
+			}
+			r.limits.step(now, max(now.Sub(last), time.Millisecond), waits >= burstSteps)
 			last = now
 		}
 	}
