@@ -13,7 +13,7 @@ import (
 const (
 	paceEvery  = 100 * time.Millisecond
 	longWait   = 200 * time.Microsecond // a longer median wait for a processor means that requests queue for it
-	burstSteps = 5                      // a burst that makes requests wait in fewer steps slows nobody down
+	burstSteps = 5                      // a wait in fewer steps is a burst
 	activeFor  = 10 * time.Second       // since a tenant's last request
 	leastPace  = 500                    // requests a second that no tenant is slowed below
 	paceDown   = 0.8
@@ -64,8 +64,9 @@ func nextPace(pace int64, rate, part float64, alone, queue bool) int64 {
 	return int64(paceUp*float64(pace)) + 1
 }
 
-// step recalculates each tenant's pace. queue says that requests waited for CPU time.
-func (l *limits) step(now time.Time, took time.Duration, queue bool) {
+// step recalculates each tenant's pace. Requests waited for CPU time in the last waits steps. Those
+// of a tenant that has no pace yet must have waited for longer, so that a burst slows nobody down.
+func (l *limits) step(now time.Time, took time.Duration, waits int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	active, total := 0, 0.0
@@ -76,7 +77,9 @@ func (l *limits) step(now time.Time, took time.Duration, queue bool) {
 		}
 	}
 	for _, t := range l.tenants {
-		t.pace.Store(nextPace(t.pace.Load(), t.rate, total/float64(max(active, 1)), active < 2, queue))
+		pace := t.pace.Load()
+		queue := waits >= burstSteps || waits > 0 && pace > 0
+		t.pace.Store(nextPace(pace, t.rate, total/float64(max(active, 1)), active < 2, queue))
 	}
 }
 
@@ -94,7 +97,7 @@ func (r *Registry) Pace(ctx context.Context) error {
 			if meter.Median() <= longWait {
 				waits = 0
 			}
-			r.limits.step(now, max(now.Sub(last), time.Millisecond), waits >= burstSteps)
+			r.limits.step(now, max(now.Sub(last), time.Millisecond), waits)
 			last = now
 		}
 	}

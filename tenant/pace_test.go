@@ -40,6 +40,7 @@ type crowd struct {
 	now      time.Time
 	capacity float64
 	wants    map[ID]float64
+	waits    int
 }
 
 func (c *crowd) pass(steps int) (sent map[ID]float64) {
@@ -60,7 +61,11 @@ func (c *crowd) pass(steps int) (sent map[ID]float64) {
 			}
 			c.limits.of(id).admitted.Add(int64(sent[id] * paceEvery.Seconds()))
 		}
-		c.limits.step(c.now, paceEvery, total > c.capacity)
+		c.waits++
+		if total <= c.capacity {
+			c.waits = 0
+		}
+		c.limits.step(c.now, paceEvery, c.waits)
 	}
 	return sent
 }
