@@ -128,3 +128,15 @@ func TestAPaceIsALimit(t *testing.T) {
 		t.Error("got a tenant's lower limit raised by a pace")
 	}
 }
+
+func TestABurstSlowsNobodyDown(t *testing.T) {
+	c := &crowd{now: time.Unix(1, 0), capacity: 5000, wants: map[ID]float64{"loud": 20_000, "quiet": 50}}
+	c.pass(burstSteps - 1)
+	if pace := c.limits.of("loud").pace.Load(); pace != 0 {
+		t.Errorf("got a pace of %d after a burst, want none", pace)
+	}
+	c.pass(1)
+	if pace := c.limits.of("loud").pace.Load(); pace == 0 {
+		t.Error("got no pace after half a second of waiting")
+	}
+}
