@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -150,6 +151,21 @@ func TestBodiesThatAreStillArrivingTakeHalfOfTheRoom(t *testing.T) {
 	}
 	if in, arriving := b.inFlight.Load(), b.arriving.Load(); in != 0 || arriving != 0 || b.refused.Load() != 3 {
 		t.Errorf("got %d in flight, %d arriving, %d refused, want 0, 0, 3", in, arriving, b.refused.Load())
+	}
+}
+
+// WeChat may answer before an upload has arrived: then the request's end and the upload end the same
+// body at once.
+func TestABodyThatTwoEndAtOnceHasArrivedOnce(t *testing.T) {
+	b := &bound{most: 2}
+	b.enter(false)
+	body := &arrivingBody{ReadCloser: io.NopCloser(strings.NewReader("")), of: b}
+	var both sync.WaitGroup
+	both.Go(body.end)
+	both.Go(func() { _, _ = body.Read(make([]byte, 1)) })
+	both.Wait()
+	if arriving := b.arriving.Load(); arriving != 0 {
+		t.Errorf("got %d bodies arriving after the only one ended, want 0", arriving)
 	}
 }
 

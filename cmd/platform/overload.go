@@ -53,11 +53,12 @@ func (b *bound) arrived() { b.arriving.Add(-1) }
 // leave ends a request that was admitted.
 func (b *bound) leave() { b.inFlight.Add(-1) }
 
-// arrivingBody is a body that net/http reads from the connection.
+// arrivingBody is a body that net/http reads from the connection. An upload may still be reading it
+// when its request ends, because WeChat answered early.
 type arrivingBody struct {
 	io.ReadCloser
 	of   *bound
-	over bool // it has arrived, or does not arrive any more
+	over atomic.Bool // it has arrived, or does not arrive any more
 }
 
 func (a *arrivingBody) Read(p []byte) (int, error) {
@@ -69,8 +70,7 @@ func (a *arrivingBody) Read(p []byte) (int, error) {
 }
 
 func (a *arrivingBody) end() {
-	if !a.over {
-		a.over = true
+	if a.over.CompareAndSwap(false, true) {
 		a.of.arrived()
 	}
 }
