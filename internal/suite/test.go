@@ -37,7 +37,7 @@ func testAll(ctx context.Context) (ok bool, err error) {
 		return false, err
 	}
 	var trouble []string
-	packages := append(append([]string{"test", "-json", "-count=1", "-timeout=15m", "-p=4"}, raceFlags...), append(longest, "./...")...)
+	packages := append(append([]string{"test", "-json", "-count=1", "-timeout=15m", "-p=4", "-parallel=" + parallel}, raceFlags...), append(longest, "./...")...)
 	if err := r.goTest(ctx, ".", packages...); err != nil {
 		trouble = append(trouble, "go test ./...: "+err.Error())
 	}
