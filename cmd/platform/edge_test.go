@@ -154,8 +154,8 @@ func TestBodiesThatAreStillArrivingTakeHalfOfTheRoom(t *testing.T) {
 	}
 }
 
-// WeChat may answer before an upload has arrived: then the request's end and the upload end the same
-// body at once.
+// WeChat may answer before an upload has arrived. Then the request's end and the upload end
+// the same body at once.
 func TestABodyThatTwoEndAtOnceHasArrivedOnce(t *testing.T) {
 	b := &bound{most: 2}
 	b.enter(false)

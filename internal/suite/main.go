@@ -46,8 +46,8 @@ func run(ctx context.Context, args []string) (ok bool, err error) {
 // the detector, too.
 var raceFlags = []string{"-race", "-gcflags=modernc.org/sqlite/lib=-race=false -d=checkptr=0", "-vet=off"}
 
-// parallel is how many tests of a package run at once. Most tests of cmd/platform wait, so more of them
-// than processors shorten its run by a quarter; and more at once find more races.
+// parallel is how many tests of a package run at once. Most tests of cmd/platform wait, so more of
+// them than processors shorten its run by a quarter; and more at once find more races.
 const parallel = "6"
 
 // environ returns the environment of the go commands. A program with the race detector sleeps for a
