@@ -111,11 +111,8 @@ func IsRejectedToken(err error) bool {
 
 // asError returns the *Error in err, or nil.
 func asError(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
-		return e
-	}
-	return nil
+	e, _ := errors.AsType[*Error](err)
+	return e
 }
 
 // rid matches the request id that WeChat appends to errmsg: " rid: 666188b4-774b1b9f-5cbb8e23"

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 )
 
 // errShown says that an answer shows the token of its call. A page of a faulty proxy that repeats
@@ -17,24 +18,29 @@ const shortestToken = 12
 // withoutToken returns an answer that does not show the token of its call, so that no caller gets
 // it. Whether WeChat acted is not known of one that does.
 func withoutToken(call Call, a Answer, err error) (Answer, error) {
-	token := []byte(call.Token.Reveal())
+	token := call.Token.Reveal()
 	switch {
 	case len(token) < shortestToken:
-	case bytes.Contains(a.Body, token) || a.headerShows(call.Token.Reveal()):
+	case a.bodyShows(token) || a.headerShows(token):
 		if a.Stream != nil {
 			_ = a.Stream.Close()
 		}
 		return Answer{}, &Error{path: call.name(), result: unknown, cause: errShown}
 	case a.Stream != nil:
-		a.Stream = &tokenless{from: a.Stream, token: token}
+		a.Stream = &tokenless{from: a.Stream, token: []byte(token)}
 	}
 	return a, err
+}
+
+// bodyShows allocates nothing for a body that is shorter than the token, as most are.
+func (a Answer) bodyShows(token string) bool {
+	return len(a.Body) >= len(token) && bytes.Contains(a.Body, []byte(token))
 }
 
 func (a Answer) headerShows(token string) bool {
 	for _, values := range a.Header {
 		for _, value := range values {
-			if bytes.Contains([]byte(value), []byte(token)) {
+			if strings.Contains(value, token) {
 				return true
 			}
 		}
