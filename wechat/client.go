@@ -38,6 +38,10 @@ const (
 // follows no redirect, because a redirect would carry the token in its Referer, and sends only the
 // header fields that HTTP needs and those of the call.
 type Client struct {
+	// NetHTTP leaves every answer to net/http's parser. Otherwise this package reads answers of the
+	// plain form itself (plain.go), with the same result. It must not change after the first call.
+	NetHTTP bool
+
 	host     *host
 	fault    error                                                                                    // why host is nil
 	send     func(ctx context.Context, request []byte, how delivery) (a answer, left bool, err error) // host.send, except in the simulation
@@ -153,6 +157,7 @@ type delivery struct {
 	component  bool // a call of the component's own, which must not wait for tenants' calls
 	once       bool // on a new connection that is closed after the answer
 	repeatable bool
+	netHTTP    bool // which reads the answer, whatever its form
 }
 
 // Answer is WeChat's response as it came. Its status is 200 for most refusals too.
@@ -219,6 +224,7 @@ func (c *Client) do(ctx context.Context, call Call) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(call.Timeout, CallPatience))
 	defer cancel()
 	how := c.host.delivery(call)
+	how.netHTTP = c.NetHTTP
 	got, left, err := c.send(ctx, c.request(call, how), how)
 	switch {
 	case err == nil:

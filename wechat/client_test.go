@@ -56,15 +56,19 @@ func TestAnAnswerIsReadFromItsBody(t *testing.T) {
 				_, _ = io.WriteString(w, c.body)
 			}))
 			defer server.Close()
-			_, err := NewClient(server.URL, Observer{}).Do(context.Background(), call())
-			if got := codeOf(err); got != c.code {
-				t.Errorf("got code %d, want %d", got, c.code)
-			}
-			if got := Refusal(err) != nil; got != c.refused {
-				t.Errorf("got refused %v, want %v", got, c.refused)
-			}
-			if got := MayHaveActed(err); got != c.unsure {
-				t.Errorf("got may have acted %v, want %v", got, c.unsure)
+			for reader, netHTTP := range readers {
+				client := NewClient(server.URL, Observer{})
+				client.NetHTTP = netHTTP
+				_, err := client.Do(context.Background(), call())
+				if got := codeOf(err); got != c.code {
+					t.Errorf("%s: got code %d, want %d", reader, got, c.code)
+				}
+				if got := Refusal(err) != nil; got != c.refused {
+					t.Errorf("%s: got refused %v, want %v", reader, got, c.refused)
+				}
+				if got := MayHaveActed(err); got != c.unsure {
+					t.Errorf("%s: got may have acted %v, want %v", reader, got, c.unsure)
+				}
 			}
 		})
 	}

@@ -159,7 +159,7 @@ func (c *connection) useless(err error) bool {
 
 // converse writes the request and reads the answer. If it fails, left says whether a byte of the
 // request may have left this machine.
-func (c *connection) converse(ctx context.Context, request []byte) (a answer, left bool, err error) {
+func (c *connection) converse(ctx context.Context, request []byte, netHTTP bool) (a answer, left bool, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer func() { a.last = !stop() || a.last }()
 	c.heard, c.wrote = false, time.Now()
@@ -167,7 +167,7 @@ func (c *connection) converse(ctx context.Context, request []byte) (a answer, le
 	if err != nil {
 		return answer{}, sent > 0 || isTLS(c.Conn), because(ctx, err)
 	}
-	if a, err = c.answer(); err != nil {
+	if a, err = c.answer(netHTTP); err != nil {
 		return answer{}, true, because(ctx, err)
 	}
 	return a, true, nil
@@ -189,7 +189,33 @@ func because(ctx context.Context, err error) error {
 
 // answer reads the answer and skips interim ones (1xx). If two answers arrive on a connection that
 // was kept, the first may belong to an earlier request, so neither is accepted.
-func (c *connection) answer() (answer, error) {
+func (c *connection) answer(netHTTP bool) (answer, error) {
+	a, err := c.receive(netHTTP)
+	if err != nil {
+		return answer{}, err
+	}
+	behind := c.trailing()
+	if behind == written && c.kept {
+		return answer{}, errSurplus
+	}
+	a.surplus, a.last = behind == written, a.last || behind != silent
+	return a, nil
+}
+
+// receive reads an answer of the plain form itself, if it arrives all at once, and leaves every
+// other to net/http.
+func (c *connection) receive(netHTTP bool) (answer, error) {
+	c.room = headerLimit
+	if !netHTTP {
+		if _, err := c.in.Peek(1); err != nil {
+			return answer{}, noAnswer(err)
+		}
+		text, _ := c.in.Peek(c.in.Buffered())
+		if a, n := parsePlain(text); n > 0 {
+			_, _ = c.in.Discard(n)
+			return a, nil
+		}
+	}
 	response, err := c.header()
 	if err != nil {
 		return answer{}, err
@@ -199,18 +225,12 @@ func (c *connection) answer() (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("answer cut: %w", err)
 	}
-	behind := c.trailing()
-	if behind == written && c.kept {
-		return answer{}, errSurplus
-	}
-	return answer{
-		status: response.StatusCode, header: response.Header, body: body, surplus: behind == written,
-		last: response.Close || response.StatusCode == http.StatusSwitchingProtocols || behind != silent,
-	}, nil
+	last := response.Close || response.StatusCode == http.StatusSwitchingProtocols
+	return answer{status: response.StatusCode, header: response.Header, body: body, last: last}, nil
 }
 
+// header reads a header within c.room.
 func (c *connection) header() (*http.Response, error) {
-	c.room = headerLimit
 	for range interimAnswers {
 		response, err := http.ReadResponse(c.in, nil)
 		if err != nil {

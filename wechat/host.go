@@ -22,7 +22,7 @@ const (
 
 // host sends requests to one host, WeChat's, over HTTP/1.1, in the caller's goroutine. net/http's
 // Transport has two more goroutines per connection, and waking them costs about a third of a call
-// (docs/performance.md). Answers are still parsed by net/http.
+// (docs/performance.md). Answers of the plain form are read by parsePlain, all others by net/http.
 //
 // HTTP/1.1 matches an answer to a request only by their order. One surplus answer from a faulty
 // front end would shift a kept connection by one, and from then on give each caller another
@@ -127,7 +127,7 @@ func (h *host) send(ctx context.Context, request []byte, how delivery) (a answer
 
 // sendOn sends the request on c and reads the answer, and then keeps or closes c.
 func (h *host) sendOn(ctx context.Context, c *connection, request []byte, how delivery) (a answer, left bool, err error) {
-	a, left, err = c.converse(ctx, request)
+	a, left, err = c.converse(ctx, request, how.netHTTP)
 	if a.surplus || errors.Is(err, errSurplus) {
 		h.found(SurplusAnswered)
 	}

@@ -95,26 +95,29 @@ func TestAnAnswerMayComeInEveryShapeOfHTTP(t *testing.T) {
 		"nothing":                 {hangsUp: true, wantedCause: "closed before an answer"},
 		"a header without an end": {text: "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", headerLimit+answerLimit), wantedCause: "too large"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			base, opened := answers(t, func(_ int64, w io.Writer) bool {
-				_, _ = io.WriteString(w, c.text)
-				return !c.hangsUp
-			})
-			client := NewClient(base, Observer{})
-			for range 2 {
-				_, err := client.Do(context.Background(), call())
-				switch {
-				case c.ok && err != nil:
-					t.Errorf("got %v, want success", err)
-				case !c.ok && (!MayHaveActed(err) || !strings.Contains(err.Error(), c.wantedCause) || strings.Contains(err.Error(), canary)):
-					t.Errorf("got %v, want an unknown outcome: %s", err, c.wantedCause)
+		for reader, netHTTP := range readers {
+			t.Run(name+"/"+reader, func(t *testing.T) {
+				base, opened := answers(t, func(_ int64, w io.Writer) bool {
+					_, _ = io.WriteString(w, c.text)
+					return !c.hangsUp
+				})
+				client := NewClient(base, Observer{})
+				client.NetHTTP = netHTTP
+				for range 2 {
+					_, err := client.Do(context.Background(), call())
+					switch {
+					case c.ok && err != nil:
+						t.Errorf("got %v, want success", err)
+					case !c.ok && (!MayHaveActed(err) || !strings.Contains(err.Error(), c.wantedCause) || strings.Contains(err.Error(), canary)):
+						t.Errorf("got %v, want an unknown outcome: %s", err, c.wantedCause)
+					}
+					rested(client)
 				}
-				rested(client)
-			}
-			if kept := opened.Load() == 1; kept != c.kept {
-				t.Errorf("got kept %v, want %v", kept, c.kept)
-			}
-		})
+				if kept := opened.Load() == 1; kept != c.kept {
+					t.Errorf("got kept %v, want %v", kept, c.kept)
+				}
+			})
+		}
 	}
 }
 

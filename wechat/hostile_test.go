@@ -286,9 +286,12 @@ func TestNoCallGetsTheAnswerToAnother(t *testing.T) {
 	var all errgroup.Group
 	all.SetLimit(4)
 	for name, c := range conducts {
-		for _, scheme := range []string{"http", "https"} {
+		for how, run := range map[string]struct {
+			scheme  string
+			netHTTP bool
+		}{"http": {"http", false}, "https": {"https", false}, "net/http": {"http", true}} {
 			all.Go(func() error {
-				t.Run(name+"/"+scheme, func(t *testing.T) { underConduct(t, scheme, c.conduct, c.surplus, c.fails) })
+				t.Run(name+"/"+how, func(t *testing.T) { underConduct(t, run.scheme, run.netHTTP, c.conduct, c.surplus, c.fails) })
 				return nil
 			})
 		}
@@ -297,10 +300,10 @@ func TestNoCallGetsTheAnswerToAnother(t *testing.T) {
 }
 
 // underConduct repeats a run in which the machine was too busy to keep the host's times.
-func underConduct(t *testing.T, scheme string, conduct conduct, surplus, fails bool) {
+func underConduct(t *testing.T, scheme string, netHTTP bool, conduct conduct, surplus, fails bool) {
 	const tries = 5
 	for try := 1; ; try++ {
-		wrong, late := tryConduct(t, scheme, conduct, surplus, fails)
+		wrong, late := tryConduct(t, scheme, netHTTP, conduct, surplus, fails)
 		if wrong == "" {
 			return
 		}
@@ -311,9 +314,10 @@ func underConduct(t *testing.T, scheme string, conduct conduct, surplus, fails b
 }
 
 // tryConduct returns what was wrong, and how often the host was late.
-func tryConduct(t *testing.T, scheme string, conduct conduct, surplus, fails bool) (wrong string, lates int64) {
+func tryConduct(t *testing.T, scheme string, netHTTP bool, conduct conduct, surplus, fails bool) (wrong string, lates int64) {
 	const callers, calls = 8, 240
 	client, found, late := hostile(t, scheme, conduct)
+	client.NetHTTP = netHTTP
 	var got crowd
 	got.callers(client, callers, calls, func() {
 		if rand.IntN(20) == 0 {

@@ -175,6 +175,7 @@ func (t *transfer) exchange(call Call) (Answer, error) {
 	} else {
 		go t.upload(call.Upload, call.UploadLength)
 	}
+	t.room = headerLimit
 	response, err := t.header()
 	if err != nil {
 		return Answer{}, err
