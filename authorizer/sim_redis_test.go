@@ -70,8 +70,8 @@ func (s *shelf) do(command redis.Cmder) error {
 			return redis.Nil
 		}
 		command.(*redis.StringCmd).SetVal(string(value.sealed))
-	case "evalsha": // sha, 2, key, channel, number, sealed, life, replace the same, only where one is, news
-		s.store(args[3].(string), args[5:])
+	case "evalsha": // sha, 1, key, number, sealed, life, replace the same, only where one is, news, channel
+		s.store(args[3].(string), args[4:])
 	case "publish":
 		s.tell(string(args[2].([]byte)))
 	default:
@@ -115,7 +115,7 @@ func spell(command redis.Cmder) string {
 	case "hget":
 		return "get " + unprefixed(args[1])
 	case "evalsha":
-		return fmt.Sprint("put ", unprefixed(args[3]), " ", args[5])
+		return fmt.Sprint("put ", unprefixed(args[3]), " ", args[4])
 	}
 	return command.Name()
 }

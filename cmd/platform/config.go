@@ -42,7 +42,7 @@ var settings = []setting{
 	{"PLATFORM_SEALING_KEYS", "", true, "keys that encrypt secrets in SQL and Redis, base64 of 32 bytes, comma-separated, newest first; `platform keygen` prints one"},
 	{"PLATFORM_SEAL_FORM", "1", false, "1 or 2: the form in which new secrets are sealed; 2 has a key for each row, and earlier releases cannot read it. Both are read"},
 	{"PLATFORM_DATABASE_URL", "sqlite:platform.db", false, "sqlite:FILE or postgres://…"},
-	{"PLATFORM_REDIS_URL", "", false, "redis://… or rediss://…; if empty an in-process Redis, for one replica only"},
+	{"PLATFORM_REDIS_URL", "", false, "redis://…, redis+sentinel://… or redis+cluster://…, with rediss for TLS; if empty an in-process Redis, for one replica only"},
 	{"PLATFORM_WECHAT_URL", wechat.DefaultBase, false, "base URL of WeChat's API; the simulator's in tests and the demo"},
 	{"PLATFORM_RELEASE_TEST", "on", false, "on or off; on answers WeChat's full-network release test (全网发布接入检测), for WeChat's own test accounts only"},
 	{"PLATFORM_API_OFF", "", false, "WeChat's APIs that are not relayed, comma-separated: /path, or METHOD /path for one method; `platform api list` shows them"},

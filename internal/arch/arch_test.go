@@ -63,6 +63,7 @@ var leaves = map[string][]string{
 	"internal/runqueue":   {},
 	"internal/arch":       {},
 	"internal/dbtest":     {"internal/db", "internal/seal", "internal/testenv", "migrations"},
+	"internal/redistest":  {},
 	"internal/testenv":    {},
 	"internal/suite":      {},
 	"internal/transcript": {"internal/testenv"},
@@ -71,7 +72,7 @@ var leaves = map[string][]string{
 // homes says which files may use a technology. A trailing slash means a folder.
 var homes = map[string][]string{
 	"github.com/labstack/echo":      {"*/http.go", "relay/door.go", "invitation/pages.go", "relay/tokenhttp.go", "cmd/platform/", "internal/requestlog/"},
-	"github.com/redis/go-redis":     {"internal/mirror/"},
+	"github.com/redis/go-redis":     {"internal/mirror/", "internal/redistest/"},
 	"github.com/alicebob/miniredis": {"internal/mirror/"},
 	"github.com/maypok86/otter":     {"internal/mirror/"},
 	"github.com/jackc/pgx":          {"internal/db/", "internal/dbtest/"},
@@ -83,6 +84,7 @@ var homes = map[string][]string{
 	"golang.org/x/sys":              {"wechat/dial_linux.go"},
 	"wxplatform/wechat/wechatsim":   {"cmd/", "bench/"}, // tests may use it everywhere
 	"wxplatform/internal/dbtest":    {},
+	"wxplatform/internal/redistest": {},
 }
 
 type file struct {

@@ -61,7 +61,11 @@ type Mirror struct {
 // Redis that is down is not an error. Errors never show the URL. The database must have been
 // claimed: its id prefixes every key in Redis.
 func Open(ctx context.Context, redisURL seal.Secret, d *db.DB, ring *seal.Ring) (*Mirror, error) {
-	redis, err := openShared(redisURL, d.ID())
+	return openWrapped(ctx, redisURL, d, ring, func(dial dialer) dialer { return dial })
+}
+
+func openWrapped(ctx context.Context, redisURL seal.Secret, d *db.DB, ring *seal.Ring, wrap func(dialer) dialer) (*Mirror, error) {
+	redis, err := openShared(redisURL, d.ID(), wrap)
 	if err != nil {
 		return nil, err
 	}

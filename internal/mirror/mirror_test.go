@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io"
 	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,11 +17,41 @@ import (
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
+	"wxplatform/internal/redistest"
 	"wxplatform/internal/seal"
 	"wxplatform/internal/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(testenv.Clean{M: m}) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(closing{testenv.Clean{M: m}}) }
+
+// closing ends the servers of redises after the tests.
+type closing struct{ testenv.Clean }
+
+func (c closing) Run() int {
+	code := c.Clean.Run()
+	for _, group := range started.groups {
+		_ = group.Close()
+	}
+	return code
+}
+
+var started struct {
+	mu     sync.Mutex
+	groups []*redistest.Group
+}
+
+// once starts a group when it is first asked for.
+func once(start func() (*redistest.Group, error)) func() (*redistest.Group, error) {
+	return sync.OnceValues(func() (*redistest.Group, error) {
+		group, err := start()
+		if err == nil {
+			started.mu.Lock()
+			defer started.mu.Unlock()
+			started.groups = append(started.groups, group)
+		}
+		return group, err
+	})
+}
 
 var errAbsent = errors.New("no such tenant")
 
@@ -475,12 +503,7 @@ func openAgain(t *testing.T, d *db.DB) *db.DB {
 
 func open(t *testing.T, redisURL string, d *db.DB) *Mirror {
 	t.Helper()
-	return openWith(t, redisURL, d, dbtest.Ring(t))
-}
-
-func openWith(t *testing.T, redisURL string, d *db.DB, ring *seal.Ring) *Mirror {
-	t.Helper()
-	m, err := Open(t.Context(), seal.NewSecret(redisURL), d, ring)
+	m, err := Open(t.Context(), seal.NewSecret(redisURL), d, dbtest.Ring(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -507,18 +530,25 @@ func background(t *testing.T, work func(context.Context) error) {
 	})
 }
 
-// redisUnderTest is a Redis behind a proxy that can be cut.
+// redisUnderTest is a Redis whose connections can be cut.
 type redisUnderTest struct {
 	ring  *seal.Ring
 	url   string
 	mini  *miniredis.Miniredis // nil for a real one
-	to    string
 	mu    sync.Mutex
 	mode  string // "", "cut" or "hang"
 	conns []net.Conn
 }
 
-// eachRedis runs test against an in-process Redis and against a real one.
+// redises are the real ones besides TEST_REDIS_URL. They are started when they are first used, and
+// end with the tests of the package.
+var redises = map[string]func() (*redistest.Group, error){
+	"sentinel": once(func() (*redistest.Group, error) { return redistest.NewSentinel(context.Background(), 1, time.Hour) }),
+	"cluster":  once(func() (*redistest.Group, error) { return redistest.NewCluster(context.Background(), 0, time.Hour) }),
+}
+
+// eachRedis runs test against an in-process Redis and against real ones: one server, one behind a
+// Sentinel, and a cluster.
 func eachRedis(t *testing.T, test func(t *testing.T, r *redisUnderTest)) {
 	t.Parallel()
 	for _, server := range dbtest.RedisURLs(t) {
@@ -528,83 +558,92 @@ func eachRedis(t *testing.T, test func(t *testing.T, r *redisUnderTest)) {
 		}
 		t.Run(name, func(t *testing.T) { t.Parallel(); test(t, newRedis(t, server)) })
 	}
+	if testenv.Get("TEST_REDIS_URL") == "" {
+		return
+	}
+	for name := range redises {
+		t.Run(name, func(t *testing.T) { t.Parallel(); test(t, newRedis(t, name)) })
+	}
 }
 
+// newRedis returns the Redis with that URL, one of redises, or an in-process one.
 func newRedis(t *testing.T, server string) *redisUnderTest {
 	t.Helper()
-	r := &redisUnderTest{ring: dbtest.Ring(t)}
-	if server == "" {
+	r := &redisUnderTest{ring: dbtest.Ring(t), url: server + "?"}
+	switch start := redises[server]; {
+	case start != nil:
+		group, err := start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.url = group.URL
+	case server == "":
 		r.mini = miniredis.RunT(t)
-		server = "redis://" + r.mini.Addr()
+		r.url = "redis://" + r.mini.Addr() + "?"
 	}
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.to = u.Host
-	gate, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Host, u.RawQuery = gate.Addr().String(), "read_timeout=1s" // a busy machine is not a Redis that failed
-	r.url = u.String()
-	var serving sync.WaitGroup
-	serving.Go(func() { r.serve(gate, &serving) })
-	t.Cleanup(func() { _ = gate.Close(); r.cut(); serving.Wait() })
+	r.url += "&read_timeout=1s" // a busy machine is not a Redis that failed
 	return r
 }
 
-func (r *redisUnderTest) open(t *testing.T, d *db.DB) *Mirror { return openWith(t, r.url, d, r.ring) }
+func (r *redisUnderTest) open(t *testing.T, d *db.DB) *Mirror {
+	t.Helper()
+	m, err := openWrapped(t.Context(), seal.NewSecret(r.url), d, r.ring, r.wrap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() })
+	return m
+}
 
-func (r *redisUnderTest) serve(gate net.Listener, serving *sync.WaitGroup) {
-	for {
-		in, err := gate.Accept()
+func (r *redisUnderTest) wrap(dial dialer) dialer {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if r.is("cut") {
+			return nil, errors.New("cut")
+		}
+		conn, err := dial(ctx, network, address)
 		if err != nil {
-			return
+			return nil, err
 		}
-		out, err := net.Dial("tcp", r.to)
-		if err != nil || !r.admit(in, out) {
-			_ = in.Close()
-			continue
-		}
-		serving.Go(func() { r.pipe(out, in) })
-		serving.Go(func() { r.pipe(in, out) })
+		return r.admit(conn)
 	}
 }
 
-func (r *redisUnderTest) admit(conns ...net.Conn) bool {
+func (r *redisUnderTest) admit(conn net.Conn) (net.Conn, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.mode == "cut" {
-		for _, c := range conns {
-			_ = c.Close()
-		}
-		return false
+		return nil, errors.Join(errors.New("cut"), conn.Close())
 	}
-	r.conns = append(r.conns, conns...)
-	return true
+	r.conns = append(r.conns, conn)
+	return hanging{conn, r}, nil
 }
 
-func (r *redisUnderTest) pipe(to, from net.Conn) {
-	defer to.Close()
-	defer from.Close()
-	_, _ = io.Copy(hanging{r, to}, from)
-}
-
-// hanging discards what is written while the proxy hangs.
+// hanging loses what is sent either way while Redis hangs.
 type hanging struct {
-	r  *redisUnderTest
-	to net.Conn
+	net.Conn
+	r *redisUnderTest
+}
+
+func (h hanging) Read(p []byte) (int, error) {
+	for {
+		n, err := h.Conn.Read(p)
+		if err != nil || !h.r.is("hang") {
+			return n, err
+		}
+	}
 }
 
 func (h hanging) Write(p []byte) (int, error) {
-	h.r.mu.Lock()
-	hang := h.r.mode == "hang"
-	h.r.mu.Unlock()
-	if hang {
+	if h.r.is("hang") {
 		return len(p), nil
 	}
-	return h.to.Write(p)
+	return h.Conn.Write(p)
+}
+
+func (r *redisUnderTest) is(mode string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mode == mode
 }
 
 func (r *redisUnderTest) cut() {
@@ -623,32 +662,60 @@ func (r *redisUnderTest) set(mode string) {
 	r.mode = mode
 }
 
-func (r *redisUnderTest) direct(t *testing.T) *redis.Client {
-	client := redis.NewClient(&redis.Options{Addr: r.to})
+// direct is a client whose connections are not cut.
+func (r *redisUnderTest) direct(t *testing.T) redis.UniversalClient {
+	t.Helper()
+	client, _, err := connect(r.url, func(dial dialer) dialer { return dial })
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { _ = client.Close() })
 	return client
+}
+
+// keys calls visit with each key that a database has in Redis.
+func (r *redisUnderTest) keys(t *testing.T, d *db.DB, visit func(client redis.UniversalClient, key string)) {
+	t.Helper()
+	client := r.direct(t)
+	list := func(ctx context.Context, one *redis.Client) error {
+		keys, err := one.Keys(ctx, d.ID()+":*").Result()
+		for _, key := range keys {
+			visit(one, key)
+		}
+		return err
+	}
+	var err error
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		var one sync.Mutex
+		err = cluster.ForEachMaster(t.Context(), func(ctx context.Context, node *redis.Client) error {
+			one.Lock()
+			defer one.Unlock()
+			return list(ctx, node)
+		})
+	} else {
+		err = list(t.Context(), client.(*redis.Client))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // flush deletes a database's keys in Redis.
 func (r *redisUnderTest) flush(t *testing.T, d *db.DB) {
 	t.Helper()
-	client := r.direct(t)
-	for _, key := range client.Keys(t.Context(), d.ID()+":*").Val() {
-		client.Del(t.Context(), key)
-	}
+	r.keys(t, d, func(client redis.UniversalClient, key string) { client.Del(t.Context(), key) })
 }
 
 // dump returns all that a database has in Redis.
 func (r *redisUnderTest) dump(t *testing.T, d *db.DB) string {
 	t.Helper()
-	client := r.direct(t)
 	var all strings.Builder
-	for _, key := range client.Keys(t.Context(), d.ID()+":*").Val() {
+	r.keys(t, d, func(client redis.UniversalClient, key string) {
 		all.WriteString(key)
 		for field, value := range client.HGetAll(t.Context(), key).Val() {
 			all.WriteString(field + value)
 		}
-	}
+	})
 	if all.Len() == 0 {
 		t.Error("got nothing in Redis, want something to look through")
 	}

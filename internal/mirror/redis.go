@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"wxplatform/internal/seal"
 )
@@ -30,7 +28,7 @@ var errResting = errors.New("redis failed a moment ago")
 
 // shared holds what all replicas see: the keys of one database in one Redis.
 type shared struct {
-	client   *redis.Client
+	client   redis.UniversalClient
 	own      *miniredis.Miniredis // nil with a real Redis
 	patience time.Duration        // for one operation
 	id       string               // the database's, in front of every key
@@ -38,7 +36,9 @@ type shared struct {
 	writing  circuit // a circuit of its own, so that a Redis that became read-only is still read
 }
 
-func openShared(url seal.Secret, id string) (*shared, error) {
+// openShared connects to the Redis at url. wrap is given go-redis's dialer and returns the one to
+// use.
+func openShared(url seal.Secret, id string, wrap func(dialer) dialer) (*shared, error) {
 	if id == "" {
 		return nil, errors.New("the database was not claimed")
 	}
@@ -46,12 +46,11 @@ func openShared(url seal.Secret, id string) (*shared, error) {
 	if url.IsZero() {
 		return openOwn(id)
 	}
-	options, err := redis.ParseURL(url.Reveal())
+	client, patience, err := connect(url.Reveal(), wrap)
 	if err != nil {
-		return nil, errors.New("redis URL is not valid") // its own error may hold the password
+		return nil, err
 	}
-	patience := cmp.Or(options.ReadTimeout, redisPatience)
-	return &shared{client: redis.NewClient(impatient(options, patience)), patience: patience, id: id}, nil
+	return &shared{client: client, patience: patience, id: id}, nil
 }
 
 // openOwn starts a Redis in this process. It listens on loopback, so it gets a random password.
@@ -64,20 +63,8 @@ func openOwn(id string) (*shared, error) {
 		return nil, err
 	}
 	options := &redis.Options{Addr: own.Addr(), Password: password}
-	return &shared{client: redis.NewClient(impatient(options, ownPatience)), own: own, patience: ownPatience, id: id}, nil
-}
-
-// impatient switches off retries and waits in go-redis: the circuits do that.
-func impatient(options *redis.Options, patience time.Duration) *redis.Options {
-	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = patience, patience, patience
-	options.PoolTimeout = patience
-	options.PoolSize = redisMost
-	options.MaxRetries = -1
-	options.DialerRetries = 1
-	options.ContextTimeoutEnabled = true
-	options.DisableIdentity = true
-	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	return options
+	impatient(options, ownPatience)
+	return &shared{client: redis.NewClient(options), own: own, patience: ownPatience, id: id}, nil
 }
 
 func (s *shared) close() error {
@@ -91,7 +78,22 @@ func (s *shared) close() error {
 func (s *shared) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
+	if cluster, ok := s.client.(*redis.ClusterClient); ok {
+		return s.pingCluster(ctx, cluster)
+	}
 	return s.client.Ping(ctx).Err()
+}
+
+// pingCluster also reads a key, because the nodes of a cluster that is down still answer a ping.
+func (s *shared) pingCluster(ctx context.Context, cluster *redis.ClusterClient) error {
+	err := cluster.ForEachMaster(ctx, func(ctx context.Context, one *redis.Client) error { return one.Ping(ctx).Err() })
+	if err != nil {
+		return err
+	}
+	if err := cluster.HGet(ctx, s.key("ping", ""), fieldSealed).Err(); !errors.Is(err, redis.Nil) {
+		return err
+	}
+	return nil
 }
 
 // key returns the Redis key. It is unambiguous because ids and kinds have no colon.
@@ -108,7 +110,8 @@ const (
 
 // store writes the value unless Redis has one with a larger number. An equal number is replaced if
 // same is "1", and nothing new is created if present is "1". A successful write publishes the news,
-// if there is any, in the same step.
+// if there is any, in the same step. The channel is no key, because in a cluster all keys of a
+// script must be in one slot.
 var store = redis.NewScript(`
 local old = redis.call('HGET', KEYS[1], 'v')
 if not old and ARGV[5] == '1' then return 0 end
@@ -116,7 +119,7 @@ local number = tonumber(old or '-1') or -1
 if number > tonumber(ARGV[1]) or (number == tonumber(ARGV[1]) and ARGV[4] ~= '1') then return 0 end
 redis.call('HSET', KEYS[1], 'v', ARGV[1], 's', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-if ARGV[6] ~= '' then redis.call('PUBLISH', KEYS[2], ARGV[6]) end
+if ARGV[6] ~= '' then redis.call('PUBLISH', ARGV[7], ARGV[6]) end
 return 1`)
 
 // writing is a value to be stored in Redis.
@@ -136,8 +139,8 @@ func (s *shared) write(ctx context.Context, w writing) {
 		return
 	}
 	_ = s.writing.try(ctx, s.patience, func(ctx context.Context) error {
-		keys := []string{s.key(w.kind, w.key), s.channel()}
-		return store.Run(ctx, s.client, keys, strconv.FormatInt(w.version, 10), w.sealed, w.life.Milliseconds(), flag(w.replaceSame), flag(w.onlyPresent), w.news).Err()
+		keys := []string{s.key(w.kind, w.key)}
+		return store.Run(ctx, s.client, keys, strconv.FormatInt(w.version, 10), w.sealed, w.life.Milliseconds(), flag(w.replaceSame), flag(w.onlyPresent), w.news, s.channel()).Err()
 	})
 }
 

@@ -13,7 +13,9 @@ import (
 // Simulated returns a mirror for the simulation: hook answers instead of Redis, clock is the
 // process's, and instead of Run the simulation calls Poll and Hear, so that it decides their order.
 func Simulated(ctx context.Context, hook redis.Hook, clock func() time.Time, d *db.DB, ring *seal.Ring) *Mirror {
-	client := redis.NewClient(impatient(&redis.Options{}, redisPatience))
+	options := &redis.Options{}
+	impatient(options, redisPatience)
+	client := redis.NewClient(options)
 	client.AddHook(hook)
 	return newMirror(ctx, &shared{client: client, patience: redisPatience, id: d.ID()}, clock, d, ring)
 }
