@@ -25,6 +25,7 @@ type Handler struct {
 	Service     *Service
 	Tenants     *tenant.Registry
 	Authorizers *authorizer.Registry
+	Off         []string // the paths of calls that the operator switched off
 }
 
 // call is one of WeChat's calls, as callers make it.
@@ -72,6 +73,15 @@ func TakesSecret(path string) bool {
 	return slices.ContainsFunc(calls, func(each call) bool { return each.path == path && each.held == "" })
 }
 
+// Named returns the path of the call that an operator means by "/path" or "GET /path", or "".
+func Named(text string) string {
+	path := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), http.MethodGet+" "))
+	if slices.ContainsFunc(calls, func(each call) bool { return each.path == path }) {
+		return path
+	}
+	return ""
+}
+
 // admit finds the caller of a request and the user that it is about.
 type admit func(echo.Context, call) (user, error)
 
@@ -81,6 +91,9 @@ func (h Handler) serve(c echo.Context, call call, admit admit) error {
 		return err
 	}
 	requestlog.Add(c.Request().Context(), "appid", string(u.AppID))
+	if slices.Contains(h.Off, call.path) {
+		return relay.ErrSwitchedOff
+	}
 	answer, err := call.act(h.Service, c.Request().Context(), u)
 	if err != nil {
 		return err

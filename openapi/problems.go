@@ -23,7 +23,7 @@ var groups = map[string][]string{
 }
 
 // relayed are the problems of WeChat's APIs at the native door.
-var relayed = []string{"@jwt", "@account", "@wechat", "@kf", "too-large", "length-required", "unknown-api", "api-not-relayed", "method-not-allowed"}
+var relayed = []string{"@jwt", "@account", "@wechat", "@kf", "too-large", "length-required", "unknown-api", "api-not-relayed", "api-switched-off", "method-not-allowed"}
 
 // expand replaces groups by the slugs in them.
 func expand(names []string) (slugs []string) {

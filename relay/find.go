@@ -13,6 +13,7 @@ import (
 type Catalogue struct {
 	all    []API             // ordered by path and method
 	byPath map[string][]API  // those that are not switched off
+	off    []API             // those that are
 	folded map[string]string // every path by its form in lower case, also of those switched off
 	sets   map[wechat.PermissionSet]SetName
 }
@@ -37,7 +38,9 @@ func newCatalogue(all []API, sets map[wechat.PermissionSet]SetName) *Catalogue {
 	c := &Catalogue{all: all, byPath: map[string][]API{}, folded: map[string]string{}, sets: sets}
 	for _, a := range all {
 		c.folded[strings.ToLower(a.Path)] = a.Path
-		if !a.Off {
+		if a.Off {
+			c.off = append(c.off, a)
+		} else {
 			c.byPath[a.Path] = append(c.byPath[a.Path], a)
 		}
 	}
@@ -56,7 +59,8 @@ func (c *Catalogue) Find(method, path string) (API, bool) {
 
 // Resolve returns the API that a caller means by a method and a path. A path that the catalogue
 // does not have, but that is below one of Roots, is an API of no family, which writes and
-// needs the scope wechat:any. Resolve fails with ErrNotRelayed, ErrUnknownAPI or a *MethodError.
+// needs the scope wechat:any. Resolve fails with ErrNotRelayed, ErrSwitchedOff, ErrUnknownAPI or a
+// *MethodError.
 func (c *Catalogue) Resolve(method, path string) (API, error) {
 	api, found := c.Find(method, path)
 	switch {
@@ -64,6 +68,8 @@ func (c *Catalogue) Resolve(method, path string) (API, error) {
 		return API{}, ErrNotRelayed
 	case found:
 		return api, nil
+	case c.isOff(method, path):
+		return API{}, ErrSwitchedOff
 	case len(c.Methods(path)) > 0:
 		return API{}, &MethodError{c.Methods(path)}
 	case !c.Below(path):
@@ -72,6 +78,13 @@ func (c *Catalogue) Resolve(method, path string) (API, error) {
 		return API{}, &MethodError{[]string{"GET", "POST"}}
 	}
 	return API{Method: method, Path: path, Write: true, Body: RawBody, Answer: EitherAnswer, Sets: NotKnown, Certainty: Unsure}, nil
+}
+
+// isOff reports whether the operator switched off the API, or all of the path's.
+func (c *Catalogue) isOff(method, path string) bool {
+	return slices.ContainsFunc(c.off, func(a API) bool {
+		return a.Path == path && (a.Method == method || c.byPath[path] == nil)
+	})
 }
 
 // Methods returns the methods of a path, as the header Allow lists them, or nil if the path is not

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +81,36 @@ func TestASwitchedOffAPIIsNotFound(t *testing.T) {
 	}
 	if slices.ContainsFunc(whole.All(), func(a API) bool { return a.Off }) {
 		t.Error("the catalogue that it was made from changed")
+	}
+}
+
+func TestResolveSaysThatAnAPIIsSwitchedOff(t *testing.T) {
+	whole := loaded(t)
+	one, err := whole.Named("GET /customservice/kfaccount/del")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := whole.Named("/cgi-bin/menu/create")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := whole.Switched(append(one, all...), nil)
+	var method *MethodError
+	for call, want := range map[string]error{
+		"GET /customservice/kfaccount/del":  ErrSwitchedOff,
+		"POST /customservice/kfaccount/del": nil,
+		"POST /cgi-bin/menu/create":         ErrSwitchedOff,
+		"GET /cgi-bin/menu/create":          ErrSwitchedOff, // the path has no other method
+		"POST /cgi-bin/Menu/create":         ErrUnknownAPI,
+		"POST /cgi-bin/menu/nonsense":       nil, // for wechat:any
+	} {
+		verb, path, _ := strings.Cut(call, " ")
+		if _, err := c.Resolve(verb, path); !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", call, err, want)
+		}
+	}
+	if _, err := c.Resolve("PUT", "/customservice/kfaccount/del"); !errors.As(err, &method) || !slices.Equal(method.Allowed, []string{"POST"}) {
+		t.Errorf("got %v, want only POST allowed", err)
 	}
 }
 

@@ -22,6 +22,8 @@ import (
 var (
 	ErrUnknownAPI = errors.New("no relayed API of WeChat has this path")
 	ErrNotRelayed = errors.New("this API is never relayed, because it needs or returns credentials of the platform")
+	// ErrSwitchedOff says that the operator does not let anybody call the API.
+	ErrSwitchedOff = errors.New("the operator switched this API off")
 	// ErrLength says that a body of unknown length is too long to be kept and measured.
 	ErrLength = errors.New("the body has no Content-Length and is over 1 MiB")
 	// ErrTooLarge says that a body is over UploadLimit.

@@ -127,7 +127,7 @@ const (
 var errcodes = map[string]wechat.Code{
 	"invalid-token": wechat.InvalidCredential, "token-expired": wechat.InvalidCredential,
 	"insufficient-scope": lacksRight, "tenant-suspended": lacksRight, "unknown-authorizer": lacksRight,
-	"permission-set-missing": lacksRight, "account-not-eligible": lacksRight, "api-not-relayed": lacksRight,
+	"permission-set-missing": lacksRight, "account-not-eligible": lacksRight, "api-not-relayed": lacksRight, "api-switched-off": lacksRight,
 	"authorization-revoked": withdrawn, "reauthorization-required": withdrawn,
 	"tenant-limit": wechat.MinuteQuota, "overloaded": wechat.MinuteQuota,
 	"wechat-unavailable": wechat.Busy, "unavailable": wechat.Busy, "platform-misconfigured": wechat.Busy,

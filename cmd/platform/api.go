@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"wxplatform/login"
 	"wxplatform/relay"
 	"wxplatform/tenant"
 )
@@ -166,6 +167,9 @@ func (c apiShowCmd) Run(s shell) error {
 	if err != nil {
 		return err
 	}
+	if path := login.Named(c.Path); path != "" {
+		return settings.describeLogin(path)
+	}
 	if path := c.Path[strings.LastIndex(c.Path, " ")+1:]; settings.catalogue.Denied(path) {
 		return fmt.Errorf("%s is never relayed: it takes or returns a secret of the component or of an account", path)
 	}
@@ -183,6 +187,15 @@ func (c apiShowCmd) Run(s shell) error {
 		}
 	}
 	return nil
+}
+
+// describeLogin returns an error that says where a login call is described, and its setting.
+func (c config) describeLogin(path string) error {
+	state := "on"
+	if slices.Contains(c.loginsOff, path) {
+		state = "off: not relayed"
+	}
+	return fmt.Errorf("%s is not in the catalogue but a login call, see docs/login.md; it is %s", path, state)
 }
 
 // print prints what is known of the API, one fact a line, after an empty line if there were others.

@@ -62,6 +62,19 @@ func TestAPIListNamesTheFamilies(t *testing.T) {
 	}
 }
 
+func TestALoginCallIsSwitchedOffAlone(t *testing.T) {
+	for value, want := range map[string]string{"": "it is on", "/sns/auth": "it is on", "GET /sns/userinfo,/cgi-bin/menu/create": "it is off"} {
+		if code, _, errOut := api("PLATFORM_API_OFF", value, "show", "/sns/userinfo"); code != 1 || !strings.Contains(errOut, want) {
+			t.Errorf("%q: got %d, %s, want 1 and %q", value, code, errOut, want)
+		}
+	}
+	for _, setting := range []string{"POST /sns/userinfo", "/sns/component/jscode2session"} {
+		if code, _, errOut := api("PLATFORM_API_OFF", setting, "list"); code != 1 || !strings.Contains(errOut, "has no") {
+			t.Errorf("%s: got %d, %s, want it refused", setting, code, errOut)
+		}
+	}
+}
+
 func TestAPIsAreSwitchedBySettings(t *testing.T) {
 	for setting, want := range map[string]string{"PLATFORM_API_OFF": "off: not relayed", "PLATFORM_API_UNCHECKED": "unchecked: WeChat decides"} {
 		for _, value := range []string{"/cgi-bin/menu/create", "GET /cgi-bin/menu/get, POST /cgi-bin/menu/create,"} {

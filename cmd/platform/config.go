@@ -15,6 +15,7 @@ import (
 
 	"wxplatform/internal/address"
 	"wxplatform/internal/seal"
+	"wxplatform/login"
 	"wxplatform/relay"
 	"wxplatform/tenant"
 	"wxplatform/wechat"
@@ -45,7 +46,7 @@ var settings = []setting{
 	{"PLATFORM_REDIS_URL", "", false, "redis://…, redis+sentinel://… or redis+cluster://…, with rediss for TLS; if empty an in-process Redis, for one replica only"},
 	{"PLATFORM_WECHAT_URL", wechat.DefaultBase, false, "base URL of WeChat's API; the simulator's in tests and the demo"},
 	{"PLATFORM_RELEASE_TEST", "on", false, "on or off; on answers WeChat's full-network release test (全网发布接入检测), for WeChat's own test accounts only"},
-	{"PLATFORM_API_OFF", "", false, "WeChat's APIs that are not relayed, comma-separated: /path, or METHOD /path for one method; `platform api list` shows them"},
+	{"PLATFORM_API_OFF", "", false, "WeChat's APIs that are switched off, comma-separated: /path, or METHOD /path for one method; also the calls below /sns"},
 	{"PLATFORM_API_UNCHECKED", "", false, "WeChat's APIs that are relayed whatever permission sets the merchant granted, because WeChat's page is wrong; in the same form"},
 	{"PLATFORM_REFRESH_BUDGET", "", false, "the most access tokens that all replicas together may request in a day; if empty, what WeChat's quota/get says, otherwise no limit"},
 	{"PLATFORM_TENANT_RATE", "50000", false, "the most requests a second of one tenant to one replica, over time, and twice as many at once; `platform tenant limit` sets another for one tenant"},
@@ -70,6 +71,7 @@ type config struct {
 	wechatURL, consentURL string
 	releaseTest, pprof    bool
 	catalogue             *relay.Catalogue // with what the operator switched off
+	loginsOff             []string         // the paths of login calls that the operator switched off
 	proxies               address.Proxies
 	refreshBudget         int64 // 0: none was given
 	tenantLimit           tenant.Limit
@@ -147,7 +149,7 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 		wechatURL: e.url("PLATFORM_WECHAT_URL", values), consentURL: e.url("PLATFORM_WECHAT_CONSENT_URL", values),
 	}
 	c.releaseTest = e.onOff("PLATFORM_RELEASE_TEST", values)
-	c.catalogue = e.catalogue("PLATFORM_API_OFF", "PLATFORM_API_UNCHECKED", values)
+	c.catalogue, c.loginsOff = e.switched("PLATFORM_API_OFF", "PLATFORM_API_UNCHECKED", values)
 	c.proxies = e.proxies("PLATFORM_TRUSTED_PROXIES", values)
 	c.pprof = e.onOff("PLATFORM_PPROF", values)
 	c.refreshBudget = e.positive("PLATFORM_REFRESH_BUDGET", values)
@@ -238,27 +240,43 @@ func (e *environment) positive(name string, values map[string]string) int64 {
 	return n
 }
 
-// catalogue is the catalogue without the APIs that the setting off names, and without the checks
-// that the setting unchecked names.
-func (e *environment) catalogue(off, unchecked string, values map[string]string) *relay.Catalogue {
+// switched returns the catalogue without the APIs that the setting off names, and without the
+// checks that the setting unchecked names. It also returns the paths of the login calls that off
+// names.
+func (e *environment) switched(off, unchecked string, values map[string]string) (*relay.Catalogue, []string) {
 	whole, err := relay.Load()
 	if err != nil {
 		e.fault("%w", err)
-		return nil
+		return nil, nil
 	}
-	return whole.Switched(e.apis(off, whole, values), e.apis(unchecked, whole, values))
+	names, logins := splitLogins(values[off])
+	return whole.Switched(e.apis(off, whole, names), e.apis(unchecked, whole, apiNames(values[unchecked]))), logins
 }
 
-// apis are the APIs of a list such as "/cgi-bin/menu/create, GET /cgi-bin/menu/delete".
-func (e *environment) apis(name string, in *relay.Catalogue, values map[string]string) []relay.API {
-	var all []relay.API
-	for text := range strings.SplitSeq(values[name], ",") {
-		if text = strings.TrimSpace(text); text == "" {
-			continue
+// apiNames splits a list such as "/cgi-bin/menu/create, GET /cgi-bin/menu/delete".
+func apiNames(text string) []string {
+	return slices.DeleteFunc(strings.Split(text, ","), func(name string) bool { return strings.TrimSpace(name) == "" })
+}
+
+// splitLogins divides a list of APIs into those of the catalogue and the paths of login calls.
+func splitLogins(text string) (names, logins []string) {
+	for _, name := range apiNames(text) {
+		if path := login.Named(name); path != "" {
+			logins = append(logins, path)
+		} else {
+			names = append(names, name)
 		}
-		named, err := in.Named(text)
+	}
+	return names, logins
+}
+
+// apis are the APIs that names mean. setting is where they come from.
+func (e *environment) apis(setting string, in *relay.Catalogue, names []string) []relay.API {
+	var all []relay.API
+	for _, name := range names {
+		named, err := in.Named(name)
 		if err != nil {
-			e.fault("%s: %w", name, err)
+			e.fault("%s: %w", setting, err)
 		}
 		all = append(all, named...)
 	}

@@ -69,6 +69,7 @@ type platform struct {
 	surplus  *surplusBytes
 	// catalogue lists WeChat's APIs without those that the operator switched off.
 	catalogue *relay.Catalogue
+	loginsOff []string // the login calls that the operator switched off
 	problems  *prometheus.CounterVec
 	overload  *overload
 }
@@ -80,7 +81,7 @@ type stores struct{ component, authorizer *token.Store }
 // (docs/design.md, "Packages"). It fails if the database is unreachable; Redis may be down. The
 // caller closes the platform.
 func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
-	p := &platform{log: log, metrics: prometheus.NewRegistry(), ring: c.ring, pprof: c.pprof, overload: newOverload(), catalogue: c.catalogue}
+	p := &platform{log: log, metrics: prometheus.NewRegistry(), ring: c.ring, pprof: c.pprof, overload: newOverload(), catalogue: c.catalogue, loginsOff: c.loginsOff}
 	newUnopenedValues(log, p.metrics, c.ring)
 	if err := p.open(ctx, c); err != nil {
 		return nil, errors.Join(err, p.close())

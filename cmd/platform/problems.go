@@ -99,6 +99,8 @@ var ownRules = []problemRule{
 		title: "WeChat has no such API that is relayed"}},
 	{is(relay.ErrNotRelayed), problemType{status: 403, slug: "api-not-relayed",
 		title: "This API is never relayed"}},
+	{is(relay.ErrSwitchedOff), problemType{status: 403, slug: "api-switched-off",
+		title: "The operator switched this API off"}},
 	{isA[*relay.MethodError], methodNotAllowed},
 	{is(relay.ErrLength), problemType{status: 411, slug: "length-required",
 		title: "The body needs a Content-Length"}},

@@ -220,15 +220,43 @@ func TestTheNativeDoorSaysWhyACallIsNotRelayed(t *testing.T) {
 	}
 }
 
-// The catalogue rules the session routes, too: they are WeChat's APIs.
-func TestSwitchedOffSessionAPIsAreNotServed(t *testing.T) {
+// The catalogue rules the session routes and package login, too. wechat:any is no way around it.
+func TestASwitchedOffAPIIsToldAsSuchAtBothDoors(t *testing.T) {
 	t.Parallel()
-	w := newWorldWith(t, map[string]string{"PLATFORM_API_OFF": "/customservice/kfsession/close", "PLATFORM_API_UNCHECKED": "/customservice/kfsession/create"})
-	w.grant(service, "11")
-	if answer := w.shut(kfAccount); !strings.HasSuffix(answer.field("type"), "unknown-api") {
-		t.Errorf("close that is off: got %d %s, want unknown-api", answer.status, answer.body)
+	off := []string{"POST /customservice/kfsession/close", "GET /customservice/kfsession/getwaitcase", "GET /cgi-bin/menu/get", "POST /cgi-bin/media/upload", "GET /sns/jscode2session"}
+	w := newWorldWith(t, map[string]string{"PLATFORM_API_OFF": strings.Join(off, ", ")})
+	w.grant(service, "1", "11", "15")
+	var any struct{ ID, Secret string }
+	w.command(&any, "client", "create", w.tenant, "--name", "any", "--scope", "wechat:any", "--scope", "users:read")
+	for what, c := range map[string]struct{ secret, jwt string }{"all scopes": {w.clientSecret(), w.jwt}, "wechat:any": {any.Secret, w.asks(any.ID, any.Secret).field("access_token")}} {
+		bound := w.givenSDK(what, w.sdkToken(service, c.secret))
+		for _, api := range off {
+			method, path, _ := strings.Cut(api, " ")
+			native, query := path, "?access_token="+bound
+			if path == "/sns/jscode2session" {
+				native, query = path+"?js_code=x", "?js_code=x&grant_type=authorization_code&appid="+string(service)+"&secret="+c.secret
+			}
+			w.wants(w.raw(method, "/v1/authorizers/"+string(service)+native, map[string]string{"Authorization": "Bearer " + c.jwt}, ""), 403, "api-switched-off")
+			answer := w.raw(method, path+query, nil, "")
+			w.refusedSDK(what+": "+api, answer, "48001")
+			if !strings.Contains(answer.field("errmsg"), "switched this API off") {
+				t.Errorf("%s: %s: got %s, want it told why", what, api, answer.body)
+			}
+		}
+		w.refusedSDK(what+": another spelling", w.raw("GET", "/cgi-bin/Menu/get?access_token="+bound, nil, ""), "40066")
 	}
-	w.refusedSDK("close that is off", w.raw("POST", "/customservice/kfsession/close?access_token="+w.sdkJWT(service), nil, "{}"), "40066")
+	w.wants(w.raw("GET", "/v1/authorizers/"+string(service)+"/cgi-bin/menu/get", nil, ""), 401, "invalid-token")
+	for _, api := range append(off, "GET "+miniLoginPath) {
+		if _, path, _ := strings.Cut(api, " "); w.sim.Calls(path) != 0 {
+			t.Errorf("got %s called at WeChat", path)
+		}
+	}
+}
+
+func TestASessionCallThatIsUncheckedIsDecidedByWeChat(t *testing.T) {
+	t.Parallel()
+	w := newWorldWith(t, map[string]string{"PLATFORM_API_UNCHECKED": "/customservice/kfsession/create"})
+	w.grant(service, "11")
 	answer := w.ask("POST", "/v1/authorizers/"+string(service)+"/customservice/kfsession/create", `{"kf_account":"`+string(kfAccount)+`","openid":"`+string(customer)+`"}`)
 	if answer.field("errcode") != "61007" {
 		t.Errorf("create that is unchecked: got %d %s, want WeChat's 61007", answer.status, answer.body)
