@@ -157,7 +157,8 @@ type delivery struct {
 	component  bool // a call of the component's own, which must not wait for tenants' calls
 	once       bool // on a new connection that is closed after the answer
 	repeatable bool
-	netHTTP    bool // which reads the answer, whatever its form
+	netHTTP    bool      // which reads the answer, whatever its form
+	until      time.Time // when the call is given up
 }
 
 // Answer is WeChat's response as it came. Its status is 200 for most refusals too.
@@ -198,10 +199,11 @@ func (a Answer) DateAsSaid() time.Time {
 // Do sends one call, and never more than once unless it is Repeatable. Every error is an *Error,
 // which says whether WeChat refused, the call was not sent, or WeChat may have acted on it; then
 // Answer is what arrived, if anything did. A call with Upload or Streamed is a transfer: it goes
-// over a connection of its own, and fails if nothing moves for 30 s.
+// over a connection of its own, and fails if nothing moves for 30 s. Do returns within 100 ms after
+// ctx was cancelled.
 func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
 	began := time.Now()
-	a, err := c.do(ctx, call)
+	a, err := c.do(ctx, call, began)
 	a, err = withoutToken(call, a, err)
 	c.observer.called(call.name(), time.Since(began), err)
 	return a, err
@@ -214,17 +216,15 @@ func codeOf(err error) Code {
 	return 0
 }
 
-func (c *Client) do(ctx context.Context, call Call) (Answer, error) {
+func (c *Client) do(ctx context.Context, call Call, began time.Time) (Answer, error) {
 	if err := cmp.Or(c.fault, call.check()); err != nil {
 		return Answer{}, &Error{path: call.name(), result: notSent, cause: err}
 	}
 	if call.isTransfer() {
 		return c.transfer(ctx, call)
 	}
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(call.Timeout, CallPatience))
-	defer cancel()
 	how := c.host.delivery(call)
-	how.netHTTP = c.NetHTTP
+	how.netHTTP, how.until = c.NetHTTP, began.Add(cmp.Or(call.Timeout, CallPatience))
 	got, left, err := c.send(ctx, c.request(call, how), how)
 	switch {
 	case err == nil:

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"wxplatform/internal/socket"
@@ -157,18 +158,20 @@ func (c *connection) useless(err error) bool {
 	return errors.Is(err, errSurplus) || !c.heard && !(errors.As(err, &waited) && waited.Timeout())
 }
 
-// converse writes the request and reads the answer. If it fails, left says whether a byte of the
-// request may have left this machine.
-func (c *connection) converse(ctx context.Context, request []byte, netHTTP bool) (a answer, left bool, err error) {
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	defer func() { a.last = !stop() || a.last }()
+// converse writes the request and reads the answer, within limit. If it fails, left says whether a
+// byte of the request may have left this machine.
+func (c *connection) converse(limit patience, request []byte, netHTTP bool) (a answer, left bool, err error) {
+	if !c.stream.begin(limit) {
+		return answer{}, false, limit.because(os.ErrDeadlineExceeded)
+	}
+	defer c.stream.end()
 	c.heard, c.wrote = false, time.Now()
 	sent, err := c.Write(request)
 	if err != nil {
-		return answer{}, sent > 0 || isTLS(c.Conn), because(ctx, err)
+		return answer{}, sent > 0 || isTLS(c.Conn), limit.because(err)
 	}
 	if a, err = c.answer(netHTTP); err != nil {
-		return answer{}, true, because(ctx, err)
+		return answer{}, true, limit.because(err)
 	}
 	return a, true, nil
 }

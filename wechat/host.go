@@ -60,6 +60,25 @@ type pool struct {
 	ahead dialAhead
 }
 
+// enter waits until one more connection may be in use.
+func (p *pool) enter(limit patience) error {
+	select {
+	case p.open <- struct{}{}:
+		return nil
+	default:
+	}
+	ctx, cancel := context.WithDeadline(limit.ctx, limit.until)
+	defer cancel()
+	select {
+	case p.open <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a connection: %w", context.Cause(ctx))
+	}
+}
+
+func (p *pool) leave() { <-p.open }
+
 // newHost returns a host for base, an http or https URL.
 func newHost(base *url.URL, surplus func(found SurplusBytes)) (*host, error) {
 	h := &host{surplus: surplus, name: base.Host, prefix: base.EscapedPath()}
@@ -90,32 +109,31 @@ func (h *host) delivery(call Call) delivery {
 	return delivery{component: !tenants, once: call.As != AccessToken || h.usesOnce(), repeatable: call.Repeatable}
 }
 
-// send sends a request and reads the answer, within ctx. It sends it a second time only if it is
-// repeatable and its kept connection turned out to be useless. If it fails, left says whether a
-// byte of the request may have left this machine.
+// send sends a request and reads the answer, until how.until or the end of ctx. It sends it a
+// second time only if it is repeatable and its kept connection turned out to be useless. If it
+// fails, left says whether a byte of the request may have left this machine. It keeps no request.
 func (h *host) send(ctx context.Context, request []byte, how delivery) (a answer, left bool, err error) {
 	from := &h.tenants
 	if how.component {
 		from = &h.component
 	}
-	select {
-	case from.open <- struct{}{}:
-		defer func() { <-from.open }()
-	case <-ctx.Done():
-		return answer{}, false, fmt.Errorf("wait for a connection: %w", context.Cause(ctx))
+	limit := patience{ctx, how.until}
+	if err := from.enter(limit); err != nil {
+		return answer{}, false, err
 	}
+	defer from.leave()
 	take := h.take
 	for {
-		c, err := take(ctx, from, how)
+		c, err := take(limit, from, how)
 		if err != nil {
 			return answer{}, left, err
 		}
-		a, sent, err := h.sendOn(ctx, c, request, how)
+		a, sent, err := h.sendOn(limit, c, request, how)
 		left = left || sent
 		if err == nil { // another call may have c already
 			return a, left, nil
 		}
-		again := !c.dialled && ctx.Err() == nil && (!sent || how.repeatable && c.useless(err))
+		again := !c.dialled && !limit.over(time.Now()) && (!sent || how.repeatable && c.useless(err))
 		if !again {
 			return a, left, err
 		}
@@ -126,8 +144,8 @@ func (h *host) send(ctx context.Context, request []byte, how delivery) (a answer
 }
 
 // sendOn sends the request on c and reads the answer, and then keeps or closes c.
-func (h *host) sendOn(ctx context.Context, c *connection, request []byte, how delivery) (a answer, left bool, err error) {
-	a, left, err = c.converse(ctx, request, how.netHTTP)
+func (h *host) sendOn(limit patience, c *connection, request []byte, how delivery) (a answer, left bool, err error) {
+	a, left, err = c.converse(limit, request, how.netHTTP)
 	if a.surplus || errors.Is(err, errSurplus) {
 		h.found(SurplusAnswered)
 	}
@@ -143,7 +161,7 @@ func (h *host) sendOn(ctx context.Context, c *connection, request []byte, how de
 }
 
 // take returns an open connection: a kept one, one that was dialled ahead, or a new one.
-func (h *host) take(ctx context.Context, from *pool, how delivery) (*connection, error) {
+func (h *host) take(limit patience, from *pool, how delivery) (*connection, error) {
 	next := func() *connection { return h.idle.take(len(from.open)) }
 	if how.once {
 		next = from.ahead.take
@@ -151,8 +169,8 @@ func (h *host) take(ctx context.Context, from *pool, how delivery) (*connection,
 	if c := h.usable(next); c != nil {
 		return c, nil
 	}
-	c, err := h.dial(ctx)
-	if err != nil && !how.once && ctx.Err() == nil {
+	c, err := h.fresh(limit, from, how)
+	if err != nil && !how.once && !limit.over(time.Now()) {
 		if c := h.usable(h.idle.first); c != nil { // it has not settled, but there is no other
 			return c, nil
 		}
@@ -161,7 +179,9 @@ func (h *host) take(ctx context.Context, from *pool, how delivery) (*connection,
 }
 
 // fresh returns a new connection.
-func (h *host) fresh(ctx context.Context, _ *pool, _ delivery) (*connection, error) {
+func (h *host) fresh(limit patience, _ *pool, _ delivery) (*connection, error) {
+	ctx, cancel := context.WithDeadline(limit.ctx, limit.until)
+	defer cancel()
 	return h.dial(ctx)
 }
 

@@ -11,7 +11,9 @@ import (
 func Simulated(send func(ctx context.Context, request []byte) (status int, body string, left bool, err error)) *Client {
 	return &Client{
 		host: &host{name: "simulated"},
-		send: func(ctx context.Context, request []byte, _ delivery) (answer, bool, error) {
+		send: func(ctx context.Context, request []byte, how delivery) (answer, bool, error) {
+			ctx, cancel := context.WithDeadline(ctx, how.until)
+			defer cancel()
 			status, body, left, err := send(ctx, request)
 			return answer{status: status, header: http.Header{}, body: []byte(body)}, left, err
 		},

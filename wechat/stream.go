@@ -1,7 +1,11 @@
 package wechat
 
 import (
+	"context"
+	"errors"
 	"net"
+	"os"
+	"time"
 
 	"wxplatform/internal/socket"
 )
@@ -14,6 +18,42 @@ type stream struct {
 	arrived *socket.Reader
 	read    reading
 	records *records // nil without TLS
+	limit   patience // of the call in flight, if there is one
+}
+
+// lookTime is how often a call that waits looks whether its context has ended.
+const lookTime = 100 * time.Millisecond
+
+// patience limits a call. It ends at a time, or when ctx does. The zero value has no limit.
+//
+// A call is limited by the deadline of its connection, which is never more than lookTime away. A
+// timer, and a goroutine that ctx starts when it ends, would cost a dozen allocations per call.
+type patience struct {
+	ctx   context.Context
+	until time.Time
+}
+
+func (p patience) over(now time.Time) bool { return p.ctx.Err() != nil || !now.Before(p.until) }
+
+// next returns when a call that waits must look again.
+func (p patience) next(now time.Time) time.Time {
+	next := now.Add(lookTime)
+	if end, ends := p.ctx.Deadline(); ends && end.After(now) && end.Before(next) {
+		next = end.Add(time.Millisecond) // by then ctx knows
+	}
+	if p.until.Before(next) {
+		return p.until
+	}
+	return next
+}
+
+// because returns why the call ended if it did, since that is why its connection failed, or else
+// err.
+func (p patience) because(err error) error {
+	if p.ctx.Err() == nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		return context.DeadlineExceeded
+	}
+	return because(p.ctx, err)
 }
 
 type reading int
@@ -45,11 +85,52 @@ func (s *stream) Read(p []byte) (n int, err error) {
 		n, err = s.arrived.Read(p)
 	default:
 		n, err = s.TCPConn.Read(p)
+		for err != nil && s.goesOn(err) {
+			n, err = s.TCPConn.Read(p)
+		}
 	}
 	if s.records != nil {
 		s.records.saw(p[:n])
 	}
 	return n, err
+}
+
+// Write writes p, for as long as the limit allows. A layer above must not see that a write was
+// interrupted: a tls.Conn cannot go on after that.
+func (s *stream) Write(p []byte) (int, error) {
+	n, err := s.TCPConn.Write(p)
+	for err != nil && s.goesOn(err) {
+		var more int
+		more, err = s.TCPConn.Write(p[n:])
+		n += more
+	}
+	return n, err
+}
+
+// begin limits reading and writing until end. It returns false if the time is over already.
+func (s *stream) begin(limit patience) bool {
+	s.limit = limit
+	return s.look()
+}
+
+// end removes the limit, and the deadline so that its timer does not wake an idle process.
+func (s *stream) end() {
+	s.limit = patience{}
+	_ = s.SetDeadline(time.Time{})
+}
+
+// look sets the next deadline, unless the call's time is over.
+func (s *stream) look() bool {
+	now := time.Now()
+	if s.limit.over(now) {
+		return false
+	}
+	return s.SetDeadline(s.limit.next(now)) == nil
+}
+
+// goesOn reports whether err only says that it is time to look, and the call may go on.
+func (s *stream) goesOn(err error) bool {
+	return s.limit.ctx != nil && errors.Is(err, os.ErrDeadlineExceeded) && s.look()
 }
 
 // records follows where TLS records begin and end, because a tls.Conn does not say whether it holds
