@@ -56,6 +56,37 @@ func BenchmarkOwnConnection(b *testing.B) {
 }
 
 func repeated(b *testing.B, scheme string, call Call) {
+	client := warmed(b, scheme)
+	for range 3000 {
+		if _, err := client.Do(b.Context(), call); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := client.Do(b.Context(), call); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// A warm call allocates the answer's body and header, which has five parts, and little else.
+func TestAWarmCallAllocatesLittle(t *testing.T) {
+	client, c := warmed(t, "http"), call()
+	one := func() {
+		if _, err := client.Do(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		rested(client)
+	}
+	one()
+	if got := testing.AllocsPerRun(200, one); got > 7 {
+		t.Errorf("got %v allocations per call, want at most 7", got)
+	}
+}
+
+// warmed returns a client for a host that allocates nothing.
+func warmed(b testing.TB, scheme string) *Client {
 	certificate, pool := certificate(b)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -79,22 +110,12 @@ func repeated(b *testing.B, scheme string, call Call) {
 	if scheme == "https" {
 		client.host.secure.RootCAs = pool
 	}
-	defer func() {
+	b.Cleanup(func() {
 		client.CloseIdle()
 		_ = listener.Close()
 		_ = serving.Wait()
-	}()
-	for range 3000 {
-		if _, err := client.Do(b.Context(), call); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := client.Do(b.Context(), call); err != nil {
-			b.Fatal(err)
-		}
-	}
+	})
+	return client
 }
 
 // wechatAnswer has the fields that WeChat's answers have.

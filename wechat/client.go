@@ -17,8 +17,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"wxplatform/internal/seal"
@@ -46,6 +48,7 @@ type Client struct {
 	fault    error                                                                                    // why host is nil
 	send     func(ctx context.Context, request []byte, how delivery) (a answer, left bool, err error) // host.send, except in the simulation
 	observer Observer
+	requests sync.Pool // of *[]byte, zeroed
 }
 
 // NewClient returns a client for the API at base, an http or https URL, or for WeChat if base is
@@ -225,7 +228,10 @@ func (c *Client) do(ctx context.Context, call Call, began time.Time) (Answer, er
 	}
 	how := c.host.delivery(call)
 	how.netHTTP, how.until = c.NetHTTP, began.Add(cmp.Or(call.Timeout, CallPatience))
-	got, left, err := c.send(ctx, c.request(call, how), how)
+	request := c.buffer()
+	*request = c.appendRequest((*request)[:0], call, how)
+	got, left, err := c.send(ctx, *request, how)
+	c.recycle(request)
 	switch {
 	case err == nil:
 		a := Answer{Status: got.status, Header: got.header, Body: got.body}
@@ -237,19 +243,33 @@ func (c *Client) do(ctx context.Context, call Call, began time.Time) (Answer, er
 	}
 }
 
-// request returns the bytes to send. The token is the last parameter, so that none in the caller's
-// query can come before it. It is built in one allocation.
-func (c *Client) request(call Call, how delivery) []byte {
-	query := query(call)
-	out := make([]byte, 0, 180+len(c.host.prefix)+len(call.Path)+len(query)+len(c.host.name)+len(call.Body))
+// mostRecycled is the size of the largest request whose buffer is used again.
+const mostRecycled = 8 << 10
+
+func (c *Client) buffer() *[]byte {
+	if kept, ok := c.requests.Get().(*[]byte); ok {
+		return kept
+	}
+	return new([]byte)
+}
+
+// recycle keeps the buffer of a request that was sent, without the token and all else in it.
+func (c *Client) recycle(request *[]byte) {
+	clear(*request)
+	if cap(*request) <= mostRecycled {
+		c.requests.Put(request)
+	}
+}
+
+// appendRequest appends the bytes to send. The token is the last parameter, so that none in the
+// caller's query can come before it.
+func (c *Client) appendRequest(out []byte, call Call, how delivery) []byte {
+	out = slices.Grow(out, 230+len(c.host.prefix)+len(call.Path)+len(call.Query)+len(call.Token.Reveal())+len(c.host.name)+len(call.Body))
 	out = append(out, call.Method...)
 	out = append(out, ' ')
 	out = append(out, c.host.prefix...)
 	out = append(out, call.Path...)
-	if query != "" {
-		out = append(out, '?')
-		out = append(out, query...)
-	}
+	out = appendQuery(out, call)
 	out = append(out, " HTTP/1.1\r\nHost: "...)
 	out = append(out, c.host.name...)
 	if how.once {
@@ -268,15 +288,17 @@ func (c *Client) request(call Call, how delivery) []byte {
 	return append(out, call.Body...)
 }
 
-func query(call Call) string {
+func appendQuery(out []byte, call Call) []byte {
+	mark := byte('?')
+	if call.Query != "" {
+		out = append(append(out, mark), call.Query...)
+		mark = '&'
+	}
 	if call.As == NoToken {
-		return call.Query
+		return out
 	}
-	token := call.As.parameter() + "=" + url.QueryEscape(call.Token.Reveal())
-	if call.Query == "" {
-		return token
-	}
-	return call.Query + "&" + token
+	out = append(append(out, mark), call.As.parameter()...)
+	return append(append(out, '='), url.QueryEscape(call.Token.Reveal())...)
 }
 
 // plainOK is WeChat's answer to nearly every call that writes. It is recognised without parsing.

@@ -1,6 +1,8 @@
 package wechat
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -194,6 +196,55 @@ func TestTheTokenIsOurs(t *testing.T) {
 	for name := range got.Header {
 		if name != "Content-Type" && name != "Content-Length" && name != "Accept-Encoding" {
 			t.Errorf("got header %s, want none but the content's", name)
+		}
+	}
+}
+
+// The buffer of a request is used again, but nothing in it.
+func TestARecycledRequestIsErased(t *testing.T) {
+	client := &Client{host: &host{name: "h"}}
+	request := client.appendRequest(nil, call(), delivery{})
+	all := request[:cap(request)]
+	client.recycle(&request)
+	if len(bytes.Trim(all, "\x00")) > 0 {
+		t.Errorf("got %q in a buffer that is kept, want it erased", all)
+	}
+	none := &Client{}
+	large := make([]byte, mostRecycled+1)
+	none.recycle(&large)
+	if none.requests.Get() != nil {
+		t.Error("got a large buffer kept, want it collected")
+	}
+}
+
+func TestARequestHasNothingOfTheOneBefore(t *testing.T) {
+	seen := make(chan string, 1)
+	client := raw(t, func(c *net.TCPConn, in *bufio.Reader) {
+		for {
+			r, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			body, _ := io.ReadAll(r.Body)
+			seen <- fmt.Sprintf("%s %s %d %s", r.Method, r.RequestURI, len(r.Header), body)
+			_, _ = io.WriteString(c, plainAnswer)
+		}
+	})
+	defer client.CloseIdle()
+	long, short := call(), Call{Method: "GET", Path: "/x", As: AccessToken, Token: seal.NewSecret("another token")}
+	long.Query, long.Header, long.Body = "a=b", []Field{{"Wechatmp-X", "y"}}, bytes.Repeat([]byte("z"), 200)
+	for range 3 {
+		for c, want := range map[*Call]string{
+			&long:  "POST " + long.Path + "?a=b&access_token=" + canary + " 3 " + string(long.Body),
+			&short: "GET /x?access_token=another+token 0 ",
+		} {
+			if _, err := client.Do(t.Context(), *c); err != nil {
+				t.Fatal(err)
+			}
+			if got := <-seen; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			rested(client)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // sent returns the request that would be sent for a call.
 func sent(call Call) string {
-	return string((&Client{host: &host{name: "h"}}).request(call, delivery{}))
+	return string((&Client{host: &host{name: "h"}}).appendRequest(nil, call, delivery{}))
 }
 
 func TestABodyMayHaveNoContentType(t *testing.T) {

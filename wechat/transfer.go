@@ -71,7 +71,7 @@ func (c *Client) transfer(ctx context.Context, call Call) (Answer, error) {
 	if err != nil {
 		return Answer{}, &Error{path: call.name(), result: notSent, cause: err}
 	}
-	n, err := t.Write(c.request(call, delivery{once: true}))
+	n, err := t.Write(c.appendRequest(nil, call, delivery{once: true}))
 	if err != nil {
 		err = t.failed(err)
 		result := unknown
