@@ -41,10 +41,15 @@ func (h Handler) relay(c echo.Context, d Door) error {
 	if err != nil {
 		return err
 	}
-	extend(c, api)
+	if c.Request().ContentLength > keptLimit {
+		extend(c)
+	}
 	request, err := d.Read(c, api)
 	if err != nil {
 		return err
+	}
+	if request.streams() {
+		extend(c)
 	}
 	answer, end, err := h.Service.Call(c.Request().Context(), a, request)
 	if err != nil {
@@ -63,13 +68,13 @@ func stopReading(c echo.Context, request Request) {
 	}
 }
 
-// extend gives a request that transfers a file more time than the server gives others.
-func extend(c echo.Context, api API) {
-	if api.streams() || c.Request().ContentLength > keptLimit {
-		control := http.NewResponseController(c.Response())
-		until := time.Now().Add(transferTime)
-		_, _ = control.SetReadDeadline(until), control.SetWriteDeadline(until)
-	}
+// extend gives a request that transfers a file more time than the server gives others. A body that
+// is kept arrives before that, in the server's time: it holds no slot, so nothing else would limit
+// how many slow ones a tenant sends.
+func extend(c echo.Context) {
+	control := http.NewResponseController(c.Response())
+	until := time.Now().Add(transferTime)
+	_, _ = control.SetReadDeadline(until), control.SetWriteDeadline(until)
 }
 
 // handedOn are the fields of WeChat's answers that callers get, besides Wechatmp-*.

@@ -123,7 +123,7 @@ func (c *Catalogue) Whole(method, path string) bool {
 // the caller closes it and then calls end; otherwise end has been called.
 func (s *Service) Call(ctx context.Context, a authorizer.Admitted, r Request) (answer wechat.Answer, end func(), err error) {
 	begin := s.authorizers.Begin
-	if r.API.streams() || r.Upload != nil {
+	if r.streams() {
 		begin = s.authorizers.BeginStream
 	}
 	t, err := begin(ctx, a)
@@ -141,6 +141,9 @@ func (s *Service) Call(ctx context.Context, a authorizer.Admitted, r Request) (a
 	return answer, func() {}, r.meaning(answer, err)
 }
 
+// streams reports whether the request or its answer may be large or binary.
+func (r Request) streams() bool { return r.API.streams() || r.Upload != nil }
+
 // isDisproved reports whether a success with these sets shows that the guessed ones are not needed.
 func (a API) isDisproved(granted wechat.PermissionSets) bool {
 	return a.Sets == Guessed && len(a.AnyOf) > 0 && len(granted) > 0 && !granted.HasAny(a.AnyOf)
@@ -152,7 +155,7 @@ func (r Request) Sent() wechat.Call {
 	call := wechat.Call{
 		Method: r.API.Method, Path: r.API.Path, Query: r.Query, Header: r.Header,
 		ContentType: r.ContentType, Body: r.Body, Upload: r.Upload, UploadLength: r.Length,
-		Streamed: r.API.streams() || r.Upload != nil, Repeatable: !r.API.Write && r.API.Safe && !r.API.SingleUse,
+		Streamed: r.streams(), Repeatable: !r.API.Write && r.API.Safe && !r.API.SingleUse,
 	}
 	if r.ContentType == "" {
 		call.ContentType = wechat.NoContentType

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"math"
@@ -194,6 +196,105 @@ func TestCallersThatSendTheirBodiesSlowlyRefuseNoOthers(t *testing.T) {
 	}
 	_ = first.Close()
 	w.eventually("the first to end", func() bool { return calls.inFlight.Load() == 0 && calls.arriving.Load() == calls.most/2-1 })
+}
+
+// slowly begins a request for each of the heads, of whose body only the beginning arrives.
+func (w *world) slowly(heads []string, length int, begin string) (conns []net.Conn) {
+	for _, head := range heads {
+		conn, err := net.Dial("tcp", w.on.public.Addr().String())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(func() { _ = conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		if _, err := fmt.Fprintf(conn, "%sContent-Length: %d\r\n\r\n%s", head, length, begin); err != nil {
+			w.t.Fatal(err)
+		}
+		conns = append(conns, conn)
+	}
+	w.eventually("the bodies to be waited for", func() bool { return w.platform.overload.calls.arriving.Load() == int64(len(heads)) })
+	return conns
+}
+
+// holds returns how many slots the tenants' requests have, and how many they got so far.
+func (w *world) holds() (now int, sofar int64) {
+	for _, u := range append(w.platform.authorizers.Usage(), w.platform.authorizers.StreamUsage()...) {
+		now, sofar = now+u.InFlight, sofar+u.Admitted
+	}
+	return now, sofar
+}
+
+// slowHeads are the beginnings of requests with bodies that are kept, at both doors: an API of
+// package relay, one of package session, and one that takes files.
+func (w *world) slowHeads() (heads []string) {
+	for _, path := range []string{"/cgi-bin/message/custom/send", closePath, "/cgi-bin/media/upload"} {
+		for _, head := range w.doors("POST", path, "") {
+			heads = append(heads, head+"Content-Type: application/json\r\n")
+		}
+	}
+	return heads
+}
+
+func TestABodyThatArrivesSlowlyHoldsNoSlot(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1", "7", "11", "15")
+	w.settles()
+	body := `{"kf_account":"` + string(kfAccount) + `","openid":"` + string(customer) + `"}`
+	heads := w.slowHeads()
+	_, before := w.holds()
+	slow := w.slowly(heads, len(body), body[:len(body)-1])
+	if answer := w.ask("GET", "/v1/authorizers/"+string(service)+"/cgi-bin/menu/get", ""); answer.field("errcode") != "46003" {
+		t.Errorf("another request: got %d %s, want it served", answer.status, answer.body)
+	}
+	if now, sofar := w.holds(); now != 0 || sofar != before+1 {
+		t.Errorf("got %d slots held and %d taken, want none held and 1 taken", now, sofar-before)
+	}
+	for i, conn := range slow {
+		_, _ = io.WriteString(conn, body[len(body)-1:])
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || answer.StatusCode == 400 || answer.StatusCode == 503 {
+			t.Errorf("%s: got %v %v, want WeChat's answer", heads[i], answer, err)
+		}
+	}
+	if _, sofar := w.holds(); sofar != before+1+int64(len(heads)) {
+		t.Errorf("got %d slots taken, want %d", sofar-before, 1+len(heads))
+	}
+}
+
+// A caller who sends a byte from time to time cannot make its request last: a body that is kept has
+// the server's time to arrive, also where files may take longer.
+func TestABodyThatArrivesSlowlyIsGivenUp(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.grant(service, "1", "7", "11")
+	w.settles()
+	heads := w.slowHeads()
+	ctx, stop := context.WithCancel(anyContext)
+	var sending sync.WaitGroup
+	slow := w.slowly(heads, 10_000, "{")
+	for _, conn := range slow {
+		sending.Go(func() {
+			for ctx.Err() == nil {
+				time.Sleep(100 * time.Millisecond)
+				_, _ = io.WriteString(conn, " ")
+			}
+		})
+	}
+	for i, conn := range slow {
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Errorf("%s: got %v, want an answer within a minute", heads[i], err)
+		} else if native := strings.Contains(heads[i], "/v1/"); native != (answer.StatusCode == 400) || !answer.Close {
+			t.Errorf("%s: got %v, want the request refused and the connection closed", heads[i], answer)
+		}
+	}
+	stop()
+	sending.Wait()
+	w.eventually("the requests to end", func() bool { return w.platform.overload.calls.inFlight.Load() == 0 })
+	if n := w.sim.Calls("/cgi-bin/message/custom/send") + w.sim.Calls(closePath) + w.sim.Calls("/cgi-bin/media/upload"); n != 0 {
+		t.Errorf("got %d calls of WeChat, want none", n)
+	}
 }
 
 func TestTheConnectionsThatFilesAllow(t *testing.T) {
