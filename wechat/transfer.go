@@ -105,6 +105,10 @@ func (c *Client) readTransfer(call Call, a Answer, t *transfer) (Answer, error) 
 	return a, err
 }
 
+// kernelLater is by how much the kernel waits longer than the transfer does: what the kernel gave up
+// looks like a connection that WeChat closed, and the caller should be told that nothing moved.
+const kernelLater = 5 * time.Second
+
 // openTransfer returns a transfer with a new connection. It fails if there is none within
 // dialPatience.
 func (h *host) openTransfer(ctx context.Context, patience time.Duration) (*transfer, error) {
@@ -115,7 +119,7 @@ func (h *host) openTransfer(ctx context.Context, patience time.Duration) (*trans
 	case <-connecting.Done():
 		return nil, fmt.Errorf("wait for a connection: %w", context.Cause(connecting))
 	}
-	c, err := h.dialBound(connecting, h.transferIdle)
+	c, err := h.dialBound(connecting, h.transferIdle+kernelLater)
 	if err != nil {
 		<-h.transfers
 		return nil, err
