@@ -143,7 +143,7 @@ func (h Handler) showError(c echo.Context, err error) error {
 	case errors.As(err, &pause):
 		return showLater(c, pageQuota, time.Until(pause.Until))
 	case wechat.Refused(err).IsQuota():
-		requestlog.Add(c.Request().Context(), "alarm", true)
+		requestlog.AddTrue(c.Request().Context(), "alarm")
 		return showLater(c, pageQuota, time.Until(wechat.Refused(err).Resets(time.Now())))
 	}
 	return show(c, pageUnavailable)

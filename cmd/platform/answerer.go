@@ -14,33 +14,19 @@ import (
 	"wxplatform/wechat"
 )
 
-// answererKey is where a request keeps who answers its errors.
-const answererKey = "answerer"
-
-// likeWeChat has the errors of requests at WeChat's own paths written as WeChat does, and not as
-// problem+json, wherever they arise. Only the request log is in front of it.
-func (p *platform) likeWeChat(next echo.HandlerFunc) echo.HandlerFunc {
-	roots := p.wechatRoots()
-	return func(c echo.Context) error {
-		switch path := c.Request().URL.Path; {
-		case relay.IsTokenCall(path):
-			c.Set(answererKey, echo.HTTPErrorHandler(answerTokenCall))
-		case login.TakesSecret(path):
-			c.Set(answererKey, echo.HTTPErrorHandler(answerSecretCall))
-		case isBelow(roots, path):
-			c.Set(answererKey, echo.HTTPErrorHandler(answerLikeWeChat))
-		}
-		return next(c)
+// answerError is the public listener's error handler. The errors of requests at WeChat's own paths
+// are written as WeChat does, wherever they arise, and all others as problem+json.
+func (p *platform) answerError(err error, c echo.Context) {
+	switch path := c.Request().URL.Path; {
+	case relay.IsTokenCall(path):
+		answerTokenCall(err, c)
+	case login.TakesSecret(path):
+		answerSecretCall(err, c)
+	case p.isWeChats(path):
+		answerLikeWeChat(err, c)
+	default:
+		answerProblem(err, c)
 	}
-}
-
-// answerError is Echo's one error handler: it has the route's answerer write the error.
-func answerError(err error, c echo.Context) {
-	if answer, ok := c.Get(answererKey).(echo.HTTPErrorHandler); ok {
-		answer(err, c)
-		return
-	}
-	answerProblem(err, c)
 }
 
 // answerLikeWeChat writes an error as WeChat does, for callers whose WeChat SDK expects that: HTTP

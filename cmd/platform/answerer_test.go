@@ -29,20 +29,16 @@ func TestEverySourceOfTheCredentialGoesWithEveryAnswerer(t *testing.T) {
 	w := sqliteWorld(t)
 	w.grant(service, "1")
 	sources := map[string]tenant.Gate{"header": {}, "query": {Query: "access_token"}}
-	answerers := map[string]echo.MiddlewareFunc{
-		"problem": answeredBy(answerProblem), "wechat": answeredBy(answerLikeWeChat), "default": nil,
-	}
-	e := echo.New()
-	e.HTTPErrorHandler = answerError
+	answerers := map[string]echo.HTTPErrorHandler{"problem": answerProblem, "wechat": answerLikeWeChat, "default": w.platform.answerError}
+	servers := map[string]*echo.Echo{}
 	for source, gate := range sources {
 		gate.Tenants = w.platform.tenants
 		authorizers := &authorizer.Handler{Authorizers: w.platform.authorizers, Gate: gate}
 		for name, answerer := range answerers {
-			group := e.Group("/" + source + "/" + name)
-			if answerer != nil {
-				group.Use(answerer)
-			}
-			group.GET("/:appid", func(c echo.Context) error {
+			e := echo.New()
+			e.HTTPErrorHandler = answerer
+			servers[source+name] = e
+			e.GET("/"+source+"/"+name+"/:appid", func(c echo.Context) error {
 				a, err := authorizers.Admit(c, authorizer.Need{Scope: tenant.KFSessionRead})
 				if err != nil {
 					return err
@@ -66,7 +62,7 @@ func TestEverySourceOfTheCredentialGoesWithEveryAnswerer(t *testing.T) {
 					r.Header["Authorization"] = []string{"Bearer " + w.jwt, "Bearer " + w.jwt}
 				}
 				answer := httptest.NewRecorder()
-				e.ServeHTTP(answer, r)
+				servers[source+name].ServeHTTP(answer, r)
 				return answer
 			}
 			if got := send(string(service), w.jwt); got.Code != 200 || got.Body.String() != string(service) {
@@ -94,16 +90,6 @@ func TestEverySourceOfTheCredentialGoesWithEveryAnswerer(t *testing.T) {
 					wantsErrcode(t, path+" "+what, got, map[int]int{401: 40001, 404: 48001}[want.status])
 				}
 			}
-		}
-	}
-}
-
-// answeredBy has the errors of a group's routes written by answer.
-func answeredBy(answer echo.HTTPErrorHandler) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			c.Set(answererKey, answer)
-			return next(c)
 		}
 	}
 }

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"io"
 
 	"wxplatform/authorizer"
 	"wxplatform/tenant"
@@ -39,7 +39,7 @@ func withPlatform(s shell, work func(context.Context, *platform) error) error {
 	if err != nil {
 		return err
 	}
-	p, err := assemble(s.ctx, c, slog.New(slog.DiscardHandler))
+	p, err := assemble(s.ctx, c, io.Discard)
 	if err != nil {
 		return err
 	}

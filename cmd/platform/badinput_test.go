@@ -184,7 +184,7 @@ func TestWhateverGoesToWeChatHasOneTokenAndARelayedPath(t *testing.T) {
 	w.settles()
 	w.ask("GET", "/v1/authorizers/"+string(service)+"/cgi-bin/menu/get", "")
 	token := w.sim.LastAccessToken(service)
-	handler, catalogue := w.platform.public(), w.platform.catalogue
+	handler, catalogue := w.platform.sdkPath(w.platform.public()), w.platform.catalogue
 	paths := []string{"/cgi-bin/menu/get", "/cgi-bin/menu/get", "/cgi-bin/menu/create", "/cgi-bin/media/get", "/cgi-bin/nonsense/x", "/wxa/nonsense", "/cgi-bin/token", "/cgi-bin/clear_quota",
 		"/cgi-bin/component/api_component_token", "/sns/userinfo", "/sns/jscode2session", "/customservice/kfsession/getwaitcase", "/elsewhere/x"}
 	for _, a := range catalogue.All()[:200] {

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -43,7 +43,7 @@ func (c demoCmd) Run(s shell) error {
 		return err
 	}
 	running, ctx := errgroup.WithContext(ctx)
-	if err := d.start(ctx, running, c.logger(s)); err != nil {
+	if err := d.start(ctx, running, c.log(s)); err != nil {
 		return err
 	}
 	failed := d.walkThrough(ctx, s)
@@ -54,11 +54,11 @@ func (c demoCmd) Run(s shell) error {
 	return errors.Join(failed, running.Wait())
 }
 
-func (c demoCmd) logger(s shell) *slog.Logger {
+func (c demoCmd) log(s shell) io.Writer {
 	if c.Log {
-		return slog.New(slog.NewJSONHandler(s.errOut, nil))
+		return s.errOut
 	}
-	return slog.New(slog.DiscardHandler)
+	return io.Discard
 }
 
 // demo is a platform and a simulated WeChat on this machine.
@@ -109,7 +109,7 @@ func (d *demo) lookup(name string) (string, bool) {
 }
 
 // start runs the platform and the simulator until ctx ends.
-func (d *demo) start(ctx context.Context, running *errgroup.Group, log *slog.Logger) error {
+func (d *demo) start(ctx context.Context, running *errgroup.Group, log io.Writer) error {
 	c, err := loadConfig(d.lookup, needsAll)
 	if err != nil {
 		return err

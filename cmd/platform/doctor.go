@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io"
 	"slices"
 	"strings"
 )
@@ -104,7 +104,7 @@ func (e *checkup) run(s shell) error {
 	if !usable {
 		return nil
 	}
-	p, err := wire(s.ctx, c, slog.New(slog.DiscardHandler))
+	p, err := wire(s.ctx, c, io.Discard)
 	if err != nil {
 		return err
 	}

@@ -141,7 +141,7 @@ func fresh(t *testing.T, w *world) *platform {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := wire(anyContext, c, w.platform.log)
+	p, err := wire(anyContext, c, w.log)
 	if err != nil {
 		t.Fatal(err)
 	}

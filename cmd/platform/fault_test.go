@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
 	"slices"
@@ -52,7 +51,7 @@ func (w *world) replica(settings map[string]string) *world {
 		w.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	if other.platform, err = assemble(ctx, c, slog.New(slog.NewJSONHandler(other.log, nil))); err != nil {
+	if other.platform, err = assemble(ctx, c, other.log); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := other.platform.component.Keep(ctx, w.platform.component.Newest()); err != nil {

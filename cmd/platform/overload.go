@@ -82,29 +82,27 @@ func newOverload() *overload {
 	return &overload{bound{most: mostCalls}, bound{most: mostPushes}}
 }
 
-// middleware refuses a request beyond the bound with errOverloaded, before anything of it is looked
-// at and before its body is read.
-func (o *overload) middleware(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		r, of := c.Request(), &o.calls
-		if strings.HasPrefix(r.URL.Path, "/wechat/") {
-			of = &o.pushes
-		}
-		whole := plainhttp.Whole(r)
-		if !of.enter(whole) {
-			if !whole { // net/http would wait for the body before it answers
-				c.Response().Header().Set(echo.HeaderConnection, "close")
-			}
-			return errOverloaded
-		}
-		defer of.leave()
-		if !whole {
-			body := &arrivingBody{ReadCloser: r.Body, of: of}
-			defer body.end()
-			r.Body = body
-		}
-		return next(c)
+// serve calls next, or refuses the request beyond the bound with errOverloaded, before its body is
+// read.
+func (o *overload) serve(c echo.Context, next echo.HandlerFunc) error {
+	r, of := c.Request(), &o.calls
+	if strings.HasPrefix(r.URL.Path, "/wechat/") {
+		of = &o.pushes
 	}
+	whole := plainhttp.Whole(r)
+	if !of.enter(whole) {
+		if !whole { // net/http would wait for the body before it answers
+			c.Response().Header().Set(echo.HeaderConnection, "close")
+		}
+		return errOverloaded
+	}
+	defer of.leave()
+	if !whole {
+		body := &arrivingBody{ReadCloser: r.Body, of: of}
+		defer body.end()
+		r.Body = body
+	}
+	return next(c)
 }
 
 // measureEdge registers what the public listener has in flight, has open and has refused.

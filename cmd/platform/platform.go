@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -72,6 +73,7 @@ type platform struct {
 	loginsOff []string // the login calls that the operator switched off
 	problems  *prometheus.CounterVec
 	overload  *overload
+	roots     map[string]bool // see wechatRoots
 }
 
 // stores are the token stores, which metrics, doctor and reseal read, too.
@@ -79,10 +81,12 @@ type stores struct{ component, authorizer *token.Store }
 
 // wire opens the database and Redis and makes the packages' values, from the bottom up
 // (docs/design.md, "Packages"). It fails if the database is unreachable; Redis may be down. The
-// caller closes the platform.
-func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
-	p := &platform{log: log, metrics: prometheus.NewRegistry(), ring: c.ring, pprof: c.pprof, overload: newOverload(), catalogue: c.catalogue, loginsOff: c.loginsOff}
-	newUnopenedValues(log, p.metrics, c.ring)
+// caller closes the platform. Log lines are JSON, each written with one call; log must be safe for
+// concurrent use.
+func wire(ctx context.Context, c config, log io.Writer) (*platform, error) {
+	p := &platform{log: slog.New(slog.NewJSONHandler(log, nil)), metrics: prometheus.NewRegistry(), ring: c.ring, pprof: c.pprof, overload: newOverload(), catalogue: c.catalogue, loginsOff: c.loginsOff}
+	p.roots = wechatRoots(c.catalogue)
+	newUnopenedValues(p.log, p.metrics, c.ring)
 	if err := p.open(ctx, c); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
@@ -94,7 +98,7 @@ func wire(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
 		return nil, errors.Join(err, p.close())
 	}
 	p.wirePackages(c)
-	p.front = plainhttp.New(p.server(p.public()), p.answersWhole, publicConnections(openFiles()))
+	p.front = plainhttp.New(p.server(p.sdkPath(p.public())), p.answersWhole, publicConnections(openFiles()))
 	p.measure()
 	return p, nil
 }

@@ -45,10 +45,10 @@ func logProblem(c echo.Context, p problemType, err error) {
 	ctx := c.Request().Context()
 	requestlog.Add(ctx, "problem", p.slug)
 	if code := wechat.Refused(err); code != 0 {
-		requestlog.Add(ctx, "errcode", int(code))
+		requestlog.AddNumber(ctx, "errcode", int(code))
 	}
 	if p.alarm {
-		requestlog.Add(ctx, "alarm", true)
+		requestlog.AddTrue(ctx, "alarm")
 	}
 }
 

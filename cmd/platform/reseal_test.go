@@ -238,7 +238,7 @@ func (w *world) started(keys string) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p, err := assemble(anyContext, c, w.platform.log)
+	p, err := assemble(anyContext, c, w.log)
 	if err != nil {
 		return err.Error()
 	}

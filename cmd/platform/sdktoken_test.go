@@ -169,7 +169,7 @@ func TestABoundJWTInTheQueryAdmitsToItsAccountAlone(t *testing.T) {
 	gate := tenant.Gate{Tenants: w.platform.tenants, Query: "access_token"}
 	authorizers := &authorizer.Handler{Authorizers: w.platform.authorizers, Gate: gate}
 	e := echo.New()
-	e.HTTPErrorHandler = answerError
+	e.HTTPErrorHandler = answerProblem
 	admit := func(c echo.Context) error {
 		a, err := authorizers.Admit(c, authorizer.Need{Scope: tenant.KFSessionRead})
 		if err != nil {

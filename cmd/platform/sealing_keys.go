@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io"
 	"slices"
 	"time"
 
@@ -14,7 +14,7 @@ import (
 
 // assemble wires the platform and records its sealing keys in the database. It fails if a key is
 // missing that something in the database may be sealed under. The caller closes the platform.
-func assemble(ctx context.Context, c config, log *slog.Logger) (*platform, error) {
+func assemble(ctx context.Context, c config, log io.Writer) (*platform, error) {
 	p, err := wire(ctx, c, log)
 	if err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func withSealed(s shell, work func(context.Context, *platform) error) error {
 	if err != nil {
 		return err
 	}
-	p, err := wire(s.ctx, c, slog.New(slog.DiscardHandler))
+	p, err := wire(s.ctx, c, io.Discard)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func (serveCmd) Run(s shell) error {
 	if err != nil {
 		return err
 	}
-	p, err := assemble(s.ctx, c, log)
+	p, err := assemble(s.ctx, c, lines)
 	if err != nil {
 		return errors.Join(unlessEnded(s.ctx, err), on.public.Close(), on.private.Close())
 	}

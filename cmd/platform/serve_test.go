@@ -3,7 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"log/slog"
+	"io"
 	"testing"
 
 	"wxplatform/wechat/wechatsim"
@@ -22,7 +22,7 @@ func TestStopWhileStartingIsNoFailure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := assemble(context.Background(), c, slog.New(slog.DiscardHandler))
+	p, err := assemble(context.Background(), c, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -188,7 +188,7 @@ func TestATicketThatDoesNotOpenIsReplacedByTheNext(t *testing.T) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		p, err := assemble(anyContext, c, w.platform.log)
+		p, err := assemble(anyContext, c, w.log)
 		if err != nil {
 			w.t.Fatal(err)
 		}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -145,7 +144,7 @@ func newWorldWith(t *testing.T, settings map[string]string, wechat ...wechatsim.
 	}
 	w.out.client.Transport = strictReader{w}
 	ctx, stop := context.WithCancel(context.Background())
-	if w.platform, err = assemble(ctx, c, slog.New(slog.NewJSONHandler(w.log, nil))); err != nil {
+	if w.platform, err = assemble(ctx, c, w.log); err != nil {
 		t.Fatal(err)
 	}
 	running := errgroup.Group{}

@@ -2,7 +2,6 @@ package requestlog
 
 import (
 	"fmt"
-	"log/slog"
 	"net/http"
 	"runtime"
 	"strconv"
@@ -14,10 +13,6 @@ import (
 type panicked struct{ kind, stack string }
 
 func (p *panicked) Error() string { return "a handler panicked with a value of type " + p.kind }
-
-func (p *panicked) attrs() []slog.Attr {
-	return []slog.Attr{slog.String("panic", p.kind), slog.String("stack", p.stack)}
-}
 
 // safely runs f and turns a panic into an error, except http.ErrAbortHandler, which goes on to
 // net/http.

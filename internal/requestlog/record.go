@@ -2,7 +2,6 @@ package requestlog
 
 import (
 	"context"
-	"log/slog"
 	"math/rand/v2"
 	"sync"
 )
@@ -11,16 +10,16 @@ import (
 // allocation.
 type record struct {
 	context.Context
-	id      string
+	ids     [1]string // the request's id, as the response header holds it
 	address string
 
 	mu    sync.Mutex
-	attrs []slog.Attr
-	room  [roomForAttrs]slog.Attr
+	added line
+	room  [roomForFields]byte
 }
 
-// roomForAttrs fits the line's own attributes and a handful of added ones.
-const roomForAttrs = 12
+// roomForFields fits the fields of a usual request.
+const roomForFields = 240
 
 type recordKey struct{}
 
@@ -33,15 +32,15 @@ func (r *record) Value(key any) any {
 }
 
 func newRecord(ctx context.Context) *record {
-	r := &record{Context: ctx, id: newID()}
-	r.attrs = r.room[:0]
+	r := &record{Context: ctx, ids: [1]string{newID()}}
+	r.added = r.room[:0]
 	return r
 }
 
 // ID returns the id of the request that ctx belongs to, or "" if there is none.
 func ID(ctx context.Context) string {
 	if r, ok := ctx.Value(recordKey{}).(*record); ok {
-		return r.id
+		return r.ids[0]
 	}
 	return ""
 }
@@ -55,28 +54,44 @@ func Address(ctx context.Context) string {
 	return ""
 }
 
-// Add adds a field to the request's line: an id, a code, a count, or the text of one of our errors;
-// never raw input of a caller, and never a secret. Without a request it does nothing. A key that is
-// added twice is written twice.
-func Add(ctx context.Context, key string, value any) {
-	r, ok := ctx.Value(recordKey{}).(*record)
-	if !ok {
-		return
+// Add adds a field to the request's line: an id, or the text of one of our errors; never raw input
+// of a caller, and never a secret. The key is a constant. Without a request it does nothing. A key
+// that is added twice is written twice.
+func Add(ctx context.Context, key, value string) {
+	if r, ok := ctx.Value(recordKey{}).(*record); ok {
+		r.add(key, value)
 	}
-	r.add(slog.Any(key, value))
 }
 
-func (r *record) add(attrs ...slog.Attr) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.attrs = append(r.attrs, attrs...)
+// AddNumber is Add for a code or a count.
+func AddNumber(ctx context.Context, key string, value int) {
+	if r, ok := ctx.Value(recordKey{}).(*record); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.added = r.added.number(key, int64(value))
+	}
 }
 
-// line returns what was added so far. What the handler's goroutines add later is not written.
-func (r *record) line() []slog.Attr {
+// AddTrue is Add for something that is so.
+func AddTrue(ctx context.Context, key string) {
+	if r, ok := ctx.Value(recordKey{}).(*record); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.added = r.added.yes(key)
+	}
+}
+
+func (r *record) add(key, value string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.attrs
+	r.added = r.added.text(key, value)
+}
+
+// appendTo appends what was added so far. What the handler's goroutines add later is not written.
+func (r *record) appendTo(l line) line {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append(l, r.added...)
 }
 
 const (

@@ -5,8 +5,8 @@
 package requestlog
 
 import (
-	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -26,20 +26,20 @@ const Unmatched = "unmatched"
 
 // Log writes the lines and records the durations. It is safe for concurrent use.
 type Log struct {
-	logger  *slog.Logger
+	to      io.Writer
 	took    *prometheus.HistogramVec
 	proxies address.Proxies
 }
 
-// New registers the histogram wxplatform_http_request_duration_seconds. A caller's address is what
-// proxies say that it is.
-func New(logger *slog.Logger, metrics prometheus.Registerer, proxies address.Proxies) (*Log, error) {
+// New registers the histogram wxplatform_http_request_duration_seconds. Each line is a JSON object
+// and is written to the writer with one call. A caller's address is what proxies say that it is.
+func New(to io.Writer, metrics prometheus.Registerer, proxies address.Proxies) (*Log, error) {
 	took := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "wxplatform_http_request_duration_seconds",
 		Help:    "How long requests took to answer, by the route's pattern, method and class of status.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 	}, []string{"route", "method", "status"})
-	return &Log{logger, took, proxies}, metrics.Register(took)
+	return &Log{to, took, proxies}, metrics.Register(took)
 }
 
 // Middleware must be the outermost one (the first in Echo.Use). It passes errors to Echo's error
@@ -50,7 +50,7 @@ func (l *Log) Middleware(next echo.HandlerFunc) echo.HandlerFunc {
 		r := newRecord(c.Request().Context())
 		r.address = l.proxies.Caller(c.Request())
 		c.SetRequest(c.Request().WithContext(r))
-		c.Response().Header().Set(Header, r.id)
+		c.Response().Header()[Header] = r.ids[:]
 		aborted := true
 		defer func() { l.write(c, r, time.Since(began), aborted) }()
 		if err := safely(func() error { return next(c) }); err != nil {
@@ -63,10 +63,10 @@ func (l *Log) Middleware(next echo.HandlerFunc) echo.HandlerFunc {
 
 // answer lets Echo's error handler answer, and sends a bare 500 if that panics too.
 func answer(c echo.Context, r *record, err error) {
-	r.add(cause(err)...)
+	r.addCause(err)
 	begun := c.Response().Committed
 	if failed := safely(func() error { c.Error(err); return nil }); failed != nil {
-		r.add(cause(failed)...)
+		r.addCause(failed)
 		c.Response().WriteHeader(http.StatusInternalServerError) // Echo ignores it if the response was begun
 	}
 	if begun {
@@ -74,18 +74,17 @@ func answer(c echo.Context, r *record, err error) {
 	}
 }
 
-// cause leaves out the texts of Echo's own errors: they may repeat what the caller sent, and the
+// addCause leaves out the texts of Echo's own errors: they may repeat what the caller sent, and the
 // status says enough.
-func cause(err error) []slog.Attr {
+func (r *record) addCause(err error) {
 	var p *panicked
 	var echos *echo.HTTPError
 	switch {
 	case errors.As(err, &p):
-		return p.attrs()
-	case errors.As(err, &echos):
-		return nil
-	default:
-		return []slog.Attr{slog.String("error", err.Error())}
+		r.add("panic", p.kind)
+		r.add("stack", p.stack)
+	case !errors.As(err, &echos):
+		r.add("error", err.Error())
 	}
 }
 
@@ -93,30 +92,15 @@ func (l *Log) write(c echo.Context, r *record, took time.Duration, aborted bool)
 	response := c.Response()
 	route, method := route(c), method(c.Request().Method)
 	l.took.WithLabelValues(route, method, class(response.Status)).Observe(took.Seconds())
-	r.add(
-		slog.String("request_id", r.id),
-		slog.String("address", r.address),
-		slog.String("method", method),
-		slog.String("route", route),
-		slog.Int("status", response.Status),
-		slog.Int64("bytes", response.Size),
-		slog.Float64("took_ms", float64(took.Microseconds())/1000),
-	)
-	if aborted {
-		r.add(slog.Bool("aborted", true)) // the connection was cut, whatever the status says
-	}
-	l.emit(r, level(response.Status), r.line())
-}
-
-// emit is slog.Logger.LogAttrs without looking up its caller.
-func (l *Log) emit(ctx context.Context, level slog.Level, attrs []slog.Attr) {
-	handler := l.logger.Handler()
-	if !handler.Enabled(ctx, level) {
-		return
-	}
-	line := slog.NewRecord(time.Now(), level, "request", 0)
-	line.AddAttrs(attrs...)
-	_ = handler.Handle(ctx, line) // a log that cannot be written cannot say so
+	writeLine(l.to, func(text line) line {
+		text = r.appendTo(text.begin(time.Now(), level(response.Status)))
+		text = text.text("request_id", r.ids[0]).text("address", r.address).text("method", method).text("route", route)
+		text = text.number("status", int64(response.Status)).number("bytes", response.Size).milliseconds("took_ms", took)
+		if aborted {
+			text = text.yes("aborted") // the connection was cut, whatever the status says
+		}
+		return text
+	})
 }
 
 func level(status int) slog.Level {
