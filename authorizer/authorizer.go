@@ -175,7 +175,12 @@ func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store
 // Get returns owner's authorizer, from the cache if nothing has changed. It fails with ErrUnknown,
 // also for another tenant's, or with db.ErrUnavailable if neither SQL nor a cache knows it.
 func (r *Registry) Get(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
-	a, err := r.facts.Get(ctx, string(owner)+"/"+string(id), func(ctx context.Context) (Authorizer, error) { return r.table.load(ctx, owner, id) })
+	key := string(owner) + "/" + string(id)
+	a, known := r.facts.Current(key)
+	if known && a.Tenant == owner && a.AppID == id {
+		return a, nil
+	}
+	a, err := r.facts.Get(ctx, key, func(ctx context.Context) (Authorizer, error) { return r.table.load(ctx, owner, id) })
 	if err == nil && (a.Tenant != owner || a.AppID != id) {
 		return Authorizer{}, ErrUnknown // tenants are separated here too, even if the cache is wrong
 	}

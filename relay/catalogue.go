@@ -31,6 +31,8 @@ type API struct {
 	Notes     string
 	Link      string // WeChat's page, or ""
 
+	scope tenant.Scope // Scope's answer, if it is known
+
 	Off       bool // the operator switched it off: it is not relayed
 	Unchecked bool // the operator switched its set check off: Sets is Guessed instead of Required
 }
@@ -104,6 +106,8 @@ const (
 // it.
 func (a API) Scope() tenant.Scope {
 	switch {
+	case a.scope != "":
+		return a.scope
 	case a.OperatorOnly:
 		return tenant.OperatorAPIs
 	case a.Family == "":

@@ -37,7 +37,8 @@ func DropInDoor(catalogue *Catalogue, authorizers *authorizer.Registry, tenants 
 // nativeCall returns WeChat's path and query of a request below /v1/authorizers/{appid}.
 func nativeCall(c echo.Context) (path, query string) {
 	u := c.Request().URL
-	return strings.TrimPrefix(u.Path, nativePrefix+c.Param("appid")), u.RawQuery
+	below := strings.TrimPrefix(u.Path, nativePrefix)
+	return below[len(c.Param("appid")):], u.RawQuery
 }
 
 // dropInCall returns WeChat's path and query of a request at WeChat's own path.

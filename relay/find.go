@@ -37,6 +37,7 @@ func Load() (*Catalogue, error) {
 func newCatalogue(all []API, sets map[wechat.PermissionSet]SetName) *Catalogue {
 	c := &Catalogue{all: all, byPath: map[string][]API{}, folded: map[string]string{}, sets: sets}
 	for _, a := range all {
+		a.scope = a.Scope()
 		c.folded[strings.ToLower(a.Path)] = a.Path
 		if a.Off {
 			c.off = append(c.off, a)

@@ -80,6 +80,13 @@ func extend(c echo.Context) {
 // handedOn are the fields of WeChat's answers that callers get, besides Wechatmp-*.
 var handedOn = []string{"Content-Type", "Content-Disposition", "Content-Encoding"}
 
+// These header fields are shared by all answers, so that none allocates them.
+var (
+	noSniffing = []string{"nosniff"}
+	sandboxed  = []string{"default-src 'none'; sandbox"}
+	noStore    = []string{"no-store"}
+)
+
 // HandOn answers with WeChat's answer, byte for byte. No browser may take it for a page of ours.
 func HandOn(c echo.Context, answer wechat.Answer) error {
 	header := c.Response().Header()
@@ -94,9 +101,7 @@ func HandOn(c echo.Context, answer wechat.Answer) error {
 			header[name] = values
 		}
 	}
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Content-Security-Policy", "default-src 'none'; sandbox")
-	header.Set(echo.HeaderCacheControl, "no-store")
+	header["X-Content-Type-Options"], header["Content-Security-Policy"], header["Cache-Control"] = noSniffing, sandboxed, noStore
 	if answer.Stream != nil {
 		return stream(c, answer)
 	}

@@ -141,6 +141,9 @@ func newKeys(d *db.DB, m *mirror.Mirror, ring *seal.Ring, now func() time.Time) 
 }
 
 func (s *Keys) known(ctx context.Context) (*keySet, error) {
+	if keys, known := s.fact.Current(keysFact); known {
+		return keys, nil
+	}
 	return s.fact.Get(ctx, keysFact, func(ctx context.Context) (*keySet, error) { return s.load(ctx, s.db) })
 }
 

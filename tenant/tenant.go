@@ -145,6 +145,9 @@ func (r *Registry) ShowTenant(ctx context.Context, id ID) (Tenant, error) {
 // Tenant returns a tenant from the cache, or from SQL if something changed. It fails with
 // ErrUnknownTenant, or with db.ErrUnavailable if neither knows it.
 func (r *Registry) Tenant(ctx context.Context, id ID) (Tenant, error) {
+	if t, known := r.tenants.Current(string(id)); known {
+		return t, nil
+	}
 	return r.tenants.Get(ctx, string(id), func(ctx context.Context) (Tenant, error) { return selectTenant(ctx, r.db, id) })
 }
 

@@ -68,11 +68,19 @@ func NewFacts[T any](m *Mirror, kind string, entries int) *Facts[T] {
 // move that another replica saw. Any other error of load means that there is no such fact: Get
 // returns it and forgets what was known. Callers share T, so none may change what it points to.
 func (f *Facts[T]) Get(ctx context.Context, key string, load func(context.Context) (T, error)) (T, error) {
-	stamp := f.m.stamp()
-	if known, ok := f.known.GetIfPresent(key); ok && known.stamp == stamp {
-		return known.value, nil
+	if value, ok := f.Current(key); ok {
+		return value, nil
 	}
+	stamp := f.m.stamp()
 	return f.flights.Do(ctx, fill{key, stamp}, func(ctx context.Context) (T, error) { return f.fill(ctx, key, load) })
+}
+
+// Current returns the fact for key if it is in memory and nothing has changed since it was read. It is
+// Get for callers that would allocate to call it.
+func (f *Facts[T]) Current(key string) (T, bool) {
+	stamp := f.m.stamp()
+	known, ok := f.known.GetIfPresent(key)
+	return known.value, ok && known.stamp == stamp
 }
 
 // Known reports whether the process remembers a fact for key, however old. Get may still have to

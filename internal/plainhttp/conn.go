@@ -30,6 +30,8 @@ type conn struct {
 	arrived int                   // bytes in in, from the last receive
 	failed  error                 // of the last receive
 	settled bool                  // it is idle, and holds nothing
+	readBy  time.Time             // the deadlines that are set
+	writeBy time.Time
 
 	mu     sync.Mutex
 	cancel context.CancelFunc // ends the request in flight; nil if there is none
@@ -76,21 +78,42 @@ func (c *conn) next() (*http.Request, []byte, error) {
 	if n > 0 && !c.place.busy() {
 		return nil, nil, nil
 	}
-	if n > 0 {
-		c.readUntil(arrivalTime)
+	if err != nil {
+		return nil, c.incomplete(n, err), nil
 	}
-	for more := 0; err == nil; n += more {
-		r, bad := parse(string(c.in[:n]))
-		if bad == nil && c.server.whole(r) {
-			r.RemoteAddr, c.posted = c.remote, r.Method == http.MethodPost
-			return r, nil, nil
-		}
-		if n == requestLimit || !errors.Is(bad, errMore) {
-			return nil, c.unread(n), nil
-		}
-		more, err = c.Read(c.in[n:])
+	r, n, err := c.whole(n)
+	switch {
+	case r != nil:
+		return r, nil, nil
+	case err == nil:
+		return nil, c.unread(n), nil
 	}
 	return nil, c.incomplete(n, err), nil
+}
+
+// whole reads the rest of a request of which n bytes have arrived, and returns how many there are
+// then. It returns no request if net/http must serve it, and then an error if it did not arrive.
+func (c *conn) whole(n int) (*http.Request, int, error) {
+	ctx := c.begin()
+	for first := true; ; first = false {
+		r, bad := parse(ctx, string(c.in[:n]))
+		if bad == nil && c.server.whole(r) {
+			r.RemoteAddr, c.posted = c.remote, r.Method == http.MethodPost
+			return r, n, nil
+		}
+		if n == requestLimit || !errors.Is(bad, errMore) {
+			c.finish()
+			return nil, n, nil
+		}
+		if first {
+			c.readUntil(arrivalTime)
+		}
+		more, err := c.Read(c.in[n:])
+		if n += more; err != nil {
+			c.finish()
+			return nil, n, err
+		}
+	}
 }
 
 // incomplete returns what net/http gets of a request that did not arrive whole: nothing if no byte
@@ -118,18 +141,15 @@ const leastRead = 4
 // exchange serves r and reports whether the connection can carry another request.
 func (c *conn) exchange(r *http.Request) (reusable bool) {
 	defer c.recovered(&reusable)
+	defer c.finish()
 	c.used.Store(true)
 	c.settled = false
-	ctx := c.begin()
-	defer c.finish()
-	if patience := c.server.fallback.WriteTimeout; patience > 0 {
-		_ = c.SetWriteDeadline(time.Now().Add(patience))
-	}
+	c.limitWriting()
 	if c.answer == nil {
 		c.answer = &response{}
 	}
 	c.answer.reset()
-	c.server.fallback.Handler.ServeHTTP(c.answer, r.WithContext(ctx))
+	c.server.fallback.Handler.ServeHTTP(c.answer, r)
 	_, err := c.Write(c.answer.finish(&c.server.clock))
 	return err == nil && !c.answer.last
 }
@@ -147,6 +167,7 @@ func (c *conn) recovered(reusable *bool) {
 	}
 }
 
+// begin returns the context of a request that has begun to arrive. finish must be called.
 func (c *conn) begin() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.mu.Lock()

@@ -181,7 +181,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(r))
 	}
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		r, err := parse(string(sent))
+		r, err := parse(context.Background(), string(sent))
 		if err != nil {
 			return
 		}

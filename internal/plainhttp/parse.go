@@ -1,6 +1,7 @@
 package plainhttp
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/textproto"
@@ -19,25 +20,39 @@ const (
 	endOfLine  = "\r\n"
 )
 
-// parse parses text as one request of the plain shape, with nothing after it. It fails with errMore
-// or errNotPlain. For each request that it accepts, net/http's server sees the same (FuzzPlain).
-// The request shares memory with text only.
-func parse(text string) (*http.Request, error) {
+// parse parses text as one request of the plain shape, with nothing after it, and gives it ctx. It
+// fails with errMore or errNotPlain. For each request that it accepts, net/http's server sees the
+// same (FuzzPlain). The request shares memory with text only.
+func parse(ctx context.Context, text string) (*http.Request, error) {
 	head, body, whole := strings.Cut(text, endOfLine+endOfLine)
 	if !whole {
 		return nil, errMore
 	}
 	line, fields, _ := strings.Cut(head, endOfLine)
-	r := &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
-	if !readLine(r, line) || !readFields(r, fields) || r.Host == "" {
+	r := http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
+	of := &parts{}
+	if !readLine(&r, of, line) || !readFields(&r, of, fields) || r.Host == "" {
 		return nil, errNotPlain
 	}
-	return r, readBody(r, body)
+	if err := readBody(&r, of, body); err != nil {
+		return nil, err
+	}
+	return r.WithContext(ctx), nil // a copy: r itself is on the stack
 }
+
+// parts is what a request points to, in one allocation.
+type parts struct {
+	url    url.URL
+	body   content
+	values [mostValues]string
+}
+
+// mostValues is how many fields need no further allocation. Most requests have fewer.
+const mostValues = 10
 
 // readLine accepts a request line with a known method and a path that has one reading only: no
 // escapes, no "..", no empty segments.
-func readLine(r *http.Request, line string) bool {
+func readLine(r *http.Request, of *parts, line string) bool {
 	method, rest, _ := strings.Cut(line, " ")
 	target, version, _ := strings.Cut(rest, " ")
 	path, query, queried := strings.Cut(target, "?")
@@ -49,13 +64,14 @@ func readLine(r *http.Request, line string) bool {
 	case queried && (query == "" || !only(inQuery, query)):
 		return false
 	}
-	r.Method, r.RequestURI, r.URL = method, target, &url.URL{Path: path, RawQuery: query}
+	of.url = url.URL{Path: path, RawQuery: query}
+	r.Method, r.RequestURI, r.URL = method, target, &of.url
 	return true
 }
 
-func readFields(r *http.Request, fields string) bool {
+func readFields(r *http.Request, of *parts, fields string) bool {
 	r.Header = make(http.Header, 8)
-	values := make([]string, 0, 8)
+	values := of.values[:0]
 	for more := true; more; {
 		var line string
 		line, fields, more = strings.Cut(fields, endOfLine)
@@ -106,7 +122,7 @@ func readLength(r *http.Request, value string) bool {
 	return err == nil && r.Method == http.MethodPost && value == strconv.FormatUint(n, 10)
 }
 
-func readBody(r *http.Request, body string) error {
+func readBody(r *http.Request, of *parts, body string) error {
 	given := int64(len(body))
 	switch {
 	case r.Method == http.MethodPost && r.Header["Content-Length"] == nil, given > r.ContentLength:
@@ -114,7 +130,8 @@ func readBody(r *http.Request, body string) error {
 	case given < r.ContentLength:
 		return errMore
 	case given > 0:
-		r.Body = &content{*strings.NewReader(body)}
+		of.body.Reset(body)
+		r.Body = &of.body
 	}
 	return nil
 }

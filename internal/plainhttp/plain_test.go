@@ -1,6 +1,7 @@
 package plainhttp
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -70,12 +71,12 @@ func manyFields(n int) string {
 
 func TestThePlainShapeIsReadHereAndNothingElseIs(t *testing.T) {
 	for _, r := range plain {
-		if _, err := parse(r); err != nil {
+		if _, err := parse(context.Background(), r); err != nil {
 			t.Errorf("%q: got %v, want it taken", r, err)
 		}
 	}
 	for _, r := range odd {
-		if got, err := parse(r); err == nil {
+		if got, err := parse(context.Background(), r); err == nil {
 			t.Errorf("%q: got %+v, want it left to net/http", r, got)
 		}
 	}

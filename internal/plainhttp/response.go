@@ -25,7 +25,11 @@ type response struct {
 const keptMost = 4 << 10
 
 func (w *response) reset() {
-	*w = response{header: make(http.Header, 8), head: kept(w.head), body: kept(w.body)}
+	clear(w.header) // a handler may not use it once it has returned
+	if w.header == nil || len(w.header) > mostFields {
+		w.header = make(http.Header, 8)
+	}
+	*w = response{header: w.header, head: kept(w.head), body: kept(w.body)}
 }
 
 func kept(buffer []byte) []byte {

@@ -103,10 +103,35 @@ func (c *conn) patience() time.Duration {
 }
 
 func (c *conn) readUntil(patience time.Duration) {
-	if patience > 0 {
-		_ = c.SetReadDeadline(time.Now().Add(patience))
+	if patience <= 0 {
+		return
+	}
+	if until := time.Now().Add(patience); moves(c.readBy, until) {
+		c.readBy = until
+		_ = c.SetReadDeadline(until)
 	}
 }
+
+// limitWriting gives the next response the time that net/http would give it.
+func (c *conn) limitWriting() {
+	patience := c.server.fallback.WriteTimeout
+	if patience <= 0 {
+		return
+	}
+	if until := time.Now().Add(patience); moves(c.writeBy, until) {
+		c.writeBy = until
+		_ = c.SetWriteDeadline(until)
+	}
+}
+
+// moves reports whether a deadline must be set anew. Setting it takes as long as parsing a request,
+// so it may be a little early.
+func moves(set, wanted time.Time) bool {
+	early := wanted.Sub(set)
+	return early < 0 || early > mostEarly
+}
+
+const mostEarly = 50 * time.Millisecond
 
 // wake stops an idle connection from waiting for a request once the server is ending. A connection
 // that begins to wait at the same time sets its deadline before it reads ending, so it is not

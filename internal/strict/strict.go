@@ -55,6 +55,25 @@ func Body(r *http.Request, into any) ([]byte, error) {
 	if r.ContentLength > BodyLimit {
 		return nil, ErrTooLarge
 	}
+	body, err := readBody(r)
+	if err != nil {
+		return nil, err
+	}
+	if !isJSON(r.Header.Get("Content-Type")) {
+		return nil, ErrContentType
+	}
+	return body, Object(body, into)
+}
+
+// readBody reads a body whose length is known with one allocation.
+func readBody(r *http.Request) ([]byte, error) {
+	if r.ContentLength >= 0 {
+		body := make([]byte, r.ContentLength)
+		if _, err := io.ReadFull(r.Body, body); err != nil {
+			return nil, &Fault{Why: "body could not be read"}
+		}
+		return body, nil
+	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, BodyLimit+1))
 	if err != nil {
 		return nil, &Fault{Why: "body could not be read"}
@@ -62,10 +81,7 @@ func Body(r *http.Request, into any) ([]byte, error) {
 	if len(body) > BodyLimit {
 		return nil, ErrTooLarge
 	}
-	if !isJSON(r.Header.Get("Content-Type")) {
-		return nil, ErrContentType
-	}
-	return body, Object(body, into)
+	return body, nil
 }
 
 func isJSON(contentType string) bool {
@@ -80,6 +96,9 @@ func isJSON(contentType string) bool {
 // Object reads a JSON object into a struct, or fails with a *Fault: invalid UTF-8, a key that is
 // there twice or in another case, an unknown field, a wrong type, or text after the object.
 func Object(text []byte, into any) error {
+	if readTexts(text, reflect.ValueOf(into).Elem()) {
+		return nil
+	}
 	if !utf8.Valid(text) {
 		return &Fault{Why: "body is not UTF-8"}
 	}
@@ -172,10 +191,15 @@ func knownKeys(into any) []string {
 	var known []string
 	t := reflect.TypeOf(into).Elem()
 	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		known = append(known, name)
+		known = append(known, nameOf(t, i))
 	}
 	return known
+}
+
+// nameOf returns the name in JSON of a struct's field.
+func nameOf(t reflect.Type, field int) string {
+	name, _, _ := strings.Cut(t.Field(field).Tag.Get("json"), ",")
+	return name
 }
 
 // Query reads a query that may have only the given names, each at most once. It fails with a

@@ -1,11 +1,16 @@
 package strict
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 type form struct {
@@ -69,9 +74,60 @@ func TestAQueryHoldsOnlyWhatIsAskedFor(t *testing.T) {
 	}
 }
 
+// texts has what form has, and a second string.
+type texts struct {
+	Account string `json:"kf_account"`
+	OpenID  string `json:"openid,omitempty"`
+	Count   int    `json:"count"`
+	hidden  string
+}
+
+// differs returns how readTexts reads a text differently from encoding/json and the check of the
+// keys, or nil. A text that it does not accept, they read.
+func differs(text []byte) error {
+	var quick, slow texts
+	if !readTexts(text, reflect.ValueOf(&quick).Elem()) {
+		return nil
+	}
+	err := json.Unmarshal(text, &slow)
+	if err == nil {
+		err = checkKeys(keys(text), knownKeys(&slow))
+	}
+	if err != nil || quick != slow {
+		return fmt.Errorf("%q: got %+v, want %+v, %v", text, quick, slow, err)
+	}
+	return nil
+}
+
+func TestTheQuickReadingDiffersInNothing(t *testing.T) {
+	parts := []string{`{`, `}`, `"kf_account"`, `"openid"`, `"hidden"`, `""`, `"a@b"`, `:`, `,`, ` `, "\n", `"count"`, `1`, `"\u0061"`, "\"\xff\"", `{"kf_account":"a@b"`, `,"openid":"o1"}`, `null`, `"OpenID"`, `"é"`}
+	rapid.Check(t, func(t *rapid.T) {
+		text := strings.Join(rapid.SliceOfN(rapid.SampledFrom(parts), 1, 12).Draw(t, "parts"), "")
+		if err := differs([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for text, want := range map[string]bool{
+		`{"kf_account":"a@b","openid":"o1"}`: true, " {\n\"openid\" : \"o1\"\r\n} ": true, `{"kf_account":"a@b","kf_account":"a@b"}`: false,
+		`{"kf_account":"","kf_account":"a@b"}`: false, `{}`: false, `{"kf_account":"a@b"}x`: false, `{"kf_account":"a@b",}`: false, `{"Hidden":"x"}`: false,
+		`{"kf_account":"a\\b"}`: false, `{"count":"1"}`: false, `{"":"x"}`: false,
+	} {
+		if got := readTexts([]byte(text), reflect.ValueOf(&texts{}).Elem()); got != want {
+			t.Errorf("%s: got read quickly %v, want %v", text, got, want)
+		}
+		if err := differs([]byte(text)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func FuzzObject(f *testing.F) {
 	f.Add([]byte(`{"kf_account":"a@b","count":2}`))
+	f.Add([]byte(`{"kf_account":"a@b","openid":"o1"}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
+		if err := differs(text); err != nil {
+			t.Error(err)
+		}
 		var fault *Fault
 		if err := Object(text, &form{}); err != nil && !errors.As(err, &fault) {
 			t.Errorf("got %v, want a fault", err)

@@ -139,7 +139,7 @@ func (r *results) rounds(ctx context.Context, n int, all []binary, f *flakes) {
 // once runs the tests of one package. If something failed, the log is kept.
 func (r *results) once(ctx context.Context, b binary, round int, f *flakes) {
 	began := time.Now()
-	cmd := exec.CommandContext(ctx, b.file, "-test.v", "-test.timeout=15m", "-test.parallel="+parallel, "-test.skip="+histories)
+	cmd := exec.CommandContext(ctx, b.file, "-test.v", "-test.timeout=15m", "-test.skip="+histories)
 	cmd.Dir, cmd.Env, cmd.WaitDelay = b.dir, environ(), 10*time.Second
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	out, err := cmd.CombinedOutput()
