@@ -105,8 +105,8 @@ func (c *Client) readTransfer(call Call, a Answer, t *transfer) (Answer, error) 
 	return a, err
 }
 
-// kernelLater is by how much the kernel waits longer than the transfer does: what the kernel gave up
-// looks like a connection that WeChat closed, and the caller should be told that nothing moved.
+// kernelLater is by how much the kernel waits longer than the transfer does: what the kernel gave
+// up looks like a connection that WeChat closed, and the caller should be told that nothing moved.
 const kernelLater = 5 * time.Second
 
 // openTransfer returns a transfer with a new connection. It fails if there is none within

@@ -10,8 +10,8 @@ import (
 	"wxplatform/internal/dbtest"
 )
 
-// bareWeChat answers each close with ok, without net/http and without an allocation. It passes every
-// other connection on to the simulator.
+// bareWeChat answers each close with ok, without net/http and without an allocation. It passes
+// every other connection on to the simulator.
 type bareWeChat struct {
 	on     net.Listener
 	ready  chan struct{} // closed when behind is set

@@ -75,8 +75,8 @@ func (f *Facts[T]) Get(ctx context.Context, key string, load func(context.Contex
 	return f.flights.Do(ctx, fill{key, stamp}, func(ctx context.Context) (T, error) { return f.fill(ctx, key, load) })
 }
 
-// Current returns the fact for key if it is in memory and nothing has changed since it was read. It is
-// Get for callers that would allocate to call it.
+// Current returns the fact for key if it is in memory and nothing has changed since it was read. It
+// is Get for callers that would allocate to call it.
 func (f *Facts[T]) Current(key string) (T, bool) {
 	stamp := f.m.stamp()
 	known, ok := f.known.GetIfPresent(key)
