@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -31,7 +30,7 @@ type site struct {
 
 func newSite(w *world) *site {
 	s := &site{world: w, echo: echo.New(), log: &bytes.Buffer{}}
-	l := got(requestlog.New(slog.New(slog.NewJSONHandler(s.log, nil)), prometheus.NewRegistry(), nil))(w.t)
+	l := got(requestlog.New(s.log, prometheus.NewRegistry(), nil))(w.t)
 	s.echo.Use(l.Middleware)
 	w.Routes(s.echo)
 	return s
