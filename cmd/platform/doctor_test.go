@@ -122,10 +122,10 @@ func TestDoctorReadsWhatIsAmiss(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.end() // a platform that runs would find the merchant healthy after some seconds
 	hourAgo := time.Now().Add(-time.Hour).UnixMilli()
 	exec(`UPDATE tickets SET received_at = $1`, hourAgo)
 	exec(`UPDATE authorizers SET state = 'reauthorize', reason = 'x'`)
+	w.end() // a platform that runs would find the merchant healthy after some seconds
 	if aged := ticket(anyContext, fresh(t, w)); aged.Level != "failure" || !strings.Contains(aged.Do, "api_start_push_ticket was called") || !strings.Contains(aged.EN, "1h0m") {
 		t.Errorf("got %+v, want the ticket missed", aged)
 	}
