@@ -334,3 +334,38 @@ func TestAnEarlyRefusalDoesNotWaitForASlowCaller(t *testing.T) {
 		t.Errorf("got %q, %v after %v, want 45009 and the connection's end", said, err, time.Since(began))
 	}
 }
+
+// SDKs wait for 3 s and less. How many calls of WeChat an answer takes, one after the other, is what
+// the platform can do about that: each may take a second.
+func TestAnAnswerTakesFewCallsOfWeChat(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.edits("/cgi-bin/component/api_query_auth", map[string]string{"authorization_info.expires_in": "1"})
+	w.grant(service, "1", "11", "15")
+	w.settles()
+	path := "/cgi-bin/menu/get?access_token=" + w.sdkJWT(service)
+	time.Sleep(2 * time.Second) // until the account's token has expired
+	w.sim.Fault(wechatsim.Fault{Delay: 990 * time.Millisecond, Count: wechatsim.Always})
+	for _, c := range []struct {
+		what   string
+		before func() error
+		calls  int
+	}{
+		{"an expired token", func() error { return nil }, 2},
+		{"a known token", func() error { return nil }, 1},
+		{"a rejected token", func() error { return w.sim.Reject(service) }, 3},
+		{"a known token again", func() error { return nil }, 1},
+	} {
+		if err := c.before(); err != nil {
+			t.Fatal(err)
+		}
+		w.sim.ResetCalls()
+		began := time.Now()
+		answer := w.raw("GET", path, nil, "")
+		took := time.Since(began)
+		t.Logf("%s: %v", c.what, took)
+		if n := w.sim.Calls("/cgi-bin/menu/get") + w.sim.Calls(refreshPath); n != c.calls || answer.field("errcode") != "46003" {
+			t.Errorf("%s: got %s after %v and %d calls of WeChat, want 46003 after %d", c.what, answer.body, took, n, c.calls)
+		}
+	}
+}
