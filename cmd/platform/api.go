@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -124,12 +125,18 @@ type apiListCmd struct {
 	format
 	Family   string `help:"Only this family, such as messages. 只列出一类。" placeholder:"FAMILY"`
 	Markdown bool   `help:"Print docs/apis.md: all APIs, whatever the settings. 输出 docs/apis.md。" xor:"format"`
+	Chinese  bool   `help:"With --markdown: print docs/zh/apis.md. 与 --markdown 同用，输出中文页。"`
 }
 
 // Run prints the APIs.
 func (c apiListCmd) Run(s shell) error {
-	if c.Markdown {
-		return printAPIPage(s.out)
+	switch {
+	case c.Markdown && c.Chinese:
+		return apiPageChinese.print(s.out)
+	case c.Markdown:
+		return apiPageEnglish.print(s.out)
+	case c.Chinese:
+		return errors.New("--chinese needs --markdown")
 	}
 	if err := c.knownFamily(); err != nil {
 		return err

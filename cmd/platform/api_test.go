@@ -88,9 +88,27 @@ func TestAPIsAreSwitchedBySettings(t *testing.T) {
 	}
 }
 
-func TestThePageOfAPIsIsMadeFromTheCatalogue(t *testing.T) {
-	code, out, errOut := api("PLATFORM_API_OFF", "/cgi-bin/menu/create", "list", "--markdown")
-	if code != 0 || out != document(t, "docs/apis.md") {
-		t.Errorf("got %d, %s; docs/apis.md differs: go run ./cmd/platform api list --markdown > docs/apis.md", code, errOut)
+func TestThePagesOfAPIsAreMadeFromTheCatalogue(t *testing.T) {
+	for page, args := range map[string][]string{"docs/apis.md": {"list", "--markdown"}, "docs/zh/apis.md": {"list", "--markdown", "--chinese"}} {
+		code, out, errOut := api("PLATFORM_API_OFF", "/cgi-bin/menu/create", args...)
+		if code != 0 || out != document(t, page) {
+			t.Errorf("got %d, %s; %s differs: go run ./cmd/platform api %s > %s", code, errOut, page, strings.Join(args, " "), page)
+		}
+	}
+	if code, _, errOut := api("", "", "list", "--chinese"); code != 1 || !strings.Contains(errOut, "--markdown") {
+		t.Errorf("got %d, %s, want --markdown asked for", code, errOut)
+	}
+}
+
+// A word without a translation would leave a hole.
+func TestTheChinesePageOfAPIsHasEveryWord(t *testing.T) {
+	english, chinese := document(t, "docs/apis.md"), document(t, "docs/zh/apis.md")
+	if a, b := strings.Count(english, "\n| `"), strings.Count(chinese, "\n| `"); a != b || a < 700 {
+		t.Errorf("got %d rows in English and %d in Chinese", a, b)
+	}
+	for line := range strings.Lines(chinese) {
+		if strings.HasPrefix(line, "| `") && strings.Contains(line, "**") || line == "。\n" {
+			t.Errorf("got an empty word in %s", line)
+		}
 	}
 }

@@ -335,8 +335,8 @@ func TestAnEarlyRefusalDoesNotWaitForASlowCaller(t *testing.T) {
 	}
 }
 
-// SDKs wait for 3 s and less. How many calls of WeChat an answer takes, one after the other, is what
-// the platform can do about that: each may take a second.
+// Some SDKs wait for 3 s, and each call of WeChat may take a second. So an answer takes three calls
+// of WeChat at most, one after the other.
 func TestAnAnswerTakesFewCallsOfWeChat(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
