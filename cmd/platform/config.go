@@ -46,6 +46,7 @@ var settings = []setting{
 	{"PLATFORM_REDIS_URL", "", false, "redis://…, redis+sentinel://… or redis+cluster://…, with rediss for TLS; if empty an in-process Redis, for one replica only"},
 	{"PLATFORM_WECHAT_URL", wechat.DefaultBase, false, "base URL of WeChat's API; the simulator's in tests and the demo"},
 	{"PLATFORM_RELEASE_TEST", "on", false, "on or off; on answers WeChat's full-network release test (全网发布接入检测), for WeChat's own test accounts only"},
+	{"PLATFORM_NET_HTTP", "off", false, "on or off; on reads all requests and WeChat's answers with Go's net/http alone, and not the plain ones with the platform's own, cheaper parsers"},
 	{"PLATFORM_API_OFF", "", false, "WeChat's APIs that are switched off, comma-separated: /path, or METHOD /path for one method; also the calls below /sns"},
 	{"PLATFORM_API_UNCHECKED", "", false, "WeChat's APIs that are relayed whatever permission sets the merchant granted, because WeChat's page is wrong; in the same form"},
 	{"PLATFORM_REFRESH_BUDGET", "", false, "the most access tokens that all replicas together may request in a day; if empty, what WeChat's quota/get says, otherwise no limit"},
@@ -70,6 +71,7 @@ type config struct {
 	databaseURL, redisURL seal.Secret
 	wechatURL, consentURL string
 	releaseTest, pprof    bool
+	netHTTP               bool
 	catalogue             *relay.Catalogue // with what the operator switched off
 	loginsOff             []string         // the paths of login calls that the operator switched off
 	proxies               address.Proxies
@@ -151,7 +153,7 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 	c.releaseTest = e.onOff("PLATFORM_RELEASE_TEST", values)
 	c.catalogue, c.loginsOff = e.switched("PLATFORM_API_OFF", "PLATFORM_API_UNCHECKED", values)
 	c.proxies = e.proxies("PLATFORM_TRUSTED_PROXIES", values)
-	c.pprof = e.onOff("PLATFORM_PPROF", values)
+	c.pprof, c.netHTTP = e.onOff("PLATFORM_PPROF", values), e.onOff("PLATFORM_NET_HTTP", values)
 	c.refreshBudget = e.positive("PLATFORM_REFRESH_BUDGET", values)
 	rate := int(e.positive("PLATFORM_TENANT_RATE", values))
 	c.tenantLimit = tenant.Limit{PerSecond: rate, Burst: min(2*rate, tenant.MostPerSecond)}

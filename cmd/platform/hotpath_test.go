@@ -79,10 +79,11 @@ func (b *bareWeChat) pass(c net.Conn, begun []byte) {
 }
 
 // hotWorld is a world with a merchant, whose WeChat costs next to nothing.
-func hotWorld(t *testing.T) *world {
+func hotWorld(t *testing.T, netHTTP string) *world {
 	t.Helper()
 	wechat := newBareWeChat(t)
 	w := newWorldWith(t, map[string]string{
+		"PLATFORM_NET_HTTP":     netHTTP,
 		"PLATFORM_DATABASE_URL": dbtest.SQLiteURL(t), "PLATFORM_WECHAT_URL": "http://" + wechat.on.Addr().String(), "PLATFORM_TENANT_RATE": "1000000",
 	})
 	wechat.behind = w.wechatOn.Addr().String()
@@ -130,7 +131,7 @@ var saysOK = []byte(`{"errcode":0,"errmsg":"ok"}`)
 // A warm call costs the same system calls as in any proxy. What else it costs grows with what it
 // allocates, so that is bounded. docs/performance.md has the figures.
 func TestAWarmCallAllocatesLittle(t *testing.T) {
-	w := hotWorld(t)
+	w := hotWorld(t, "off")
 	native, dropIn := "/v1/authorizers/"+string(service), "?access_token="+w.sdkJWT(service)
 	bearer := "Authorization: Bearer " + w.jwt + "\r\n"
 	closing, sending := fmt.Sprintf(`{"kf_account":"%s","openid":"%s"}`, kfAccount, customer), `{"touser":"o1","msgtype":"text","text":{"content":"hello"}}`
@@ -156,4 +157,18 @@ func TestAWarmCallAllocatesLittle(t *testing.T) {
 	}
 }
 
-const mostWarm = 50
+const mostWarm = 35
+
+func TestNetHTTPAloneServesAsWell(t *testing.T) {
+	w := hotWorld(t, "on")
+	if !w.platform.client.NetHTTP {
+		t.Error("got WeChat's answers read without net/http")
+	}
+	closing := fmt.Sprintf(`{"kf_account":"%s","openid":"%s"}`, kfAccount, customer)
+	caller := w.bareCaller("/v1/authorizers/"+string(service)+"/customservice/kfsession/close", "Authorization: Bearer "+w.jwt+"\r\n", closing)
+	for range 3 {
+		if err := caller.call(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

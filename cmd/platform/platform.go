@@ -98,7 +98,11 @@ func wire(ctx context.Context, c config, log io.Writer) (*platform, error) {
 		return nil, errors.Join(err, p.close())
 	}
 	p.wirePackages(c)
-	p.front = plainhttp.New(p.server(p.sdkPath(p.public())), p.answersWhole, publicConnections(openFiles()))
+	whole := p.answersWhole
+	if c.netHTTP {
+		whole = nil
+	}
+	p.front = plainhttp.New(p.server(p.sdkPath(p.public())), whole, publicConnections(openFiles()))
 	p.measure()
 	return p, nil
 }
@@ -124,6 +128,7 @@ func (p *platform) wirePackages(c config) {
 		Odd:     newOddAnswers(p.log, p.metrics).note,
 		Surplus: p.surplus.note,
 	})
+	p.client.NetHTTP = c.netHTTP
 	p.tenants = tenant.New(p.db, p.mirror, c.ring, c.publicURL)
 	p.tenants.DefaultLimit = c.tenantLimit
 	p.component = component.New(c.component, c.secret, p.db, c.ring, p.tokens.component, mirror.NewNewest(p.mirror, "ticket", 1), p.client)

@@ -134,6 +134,7 @@ func newWorldWith(t *testing.T, settings map[string]string, wechat ...wechatsim.
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.env["PLATFORM_NET_HTTP"] = testenv.Get("TEST_NET_HTTP") // on, off, or "" for the default
 	for name, value := range settings {
 		d.env[name] = value
 	}

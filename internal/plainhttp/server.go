@@ -46,7 +46,8 @@ type Server struct {
 // requests for which whole returns true, and fallback serves the others; fallback keeps a
 // connection that it was given. whole sees a request's method, path, query and header, and must
 // return false for each route that streams, flushes, hijacks its connection or uses an
-// http.ResponseController. ConnState, ConnContext and BaseContext are called only for connections
+// http.ResponseController. If whole is nil, fallback serves all requests, and nothing is read here.
+// ConnState, ConnContext and BaseContext are called only for connections
 // that fallback serves.
 //
 // At most most TCP connections are open, or any number if most is 0. For a new one beyond that, the
@@ -128,7 +129,7 @@ func (s *Server) start(tcp *net.TCPConn, handed *handover) {
 		return
 	}
 	raw, err := tcp.SyscallConn()
-	if err != nil || !socket.Able { // a connection that cannot be inspected without reading does not show that its caller hung up
+	if s.whole == nil || err != nil || !socket.Able { // a connection that cannot be inspected without reading does not show that its caller hung up
 		at.busy()
 		handed.give(&replayed{tcp, tcp, at, nil})
 		return

@@ -595,3 +595,29 @@ func (l wrapped) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	return struct{ net.Conn }{c}, err
 }
+
+// A platform whose own parser is switched off reads nothing itself.
+func TestWithoutRoutesNetHTTPServesAll(t *testing.T) {
+	var begun atomic.Int64
+	address := serving(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if Whole(r) {
+			t.Error("got a body that this package has read")
+		}
+		_, _ = io.WriteString(w, "{}")
+	}), func(s *http.Server) server {
+		s.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				begun.Add(1)
+			}
+		}
+		return New(s, nil, 0)
+	})
+	answer, err := http.Post("http://"+address, "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusOK || begun.Load() != 1 {
+		t.Errorf("got %d and %d connections of net/http, want 200 and 1", answer.StatusCode, begun.Load())
+	}
+}

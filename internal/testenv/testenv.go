@@ -14,7 +14,7 @@ import (
 
 // switches are set by the Makefile and scripts/with-servers.sh for tests.
 var switches = []string{
-	"TEST_POSTGRES_URL", "TEST_REDIS_URL", "WITH_PROMTOOL",
+	"TEST_POSTGRES_URL", "TEST_REDIS_URL", "TEST_NET_HTTP", "WITH_PROMTOOL",
 	"SIMULATE", "SIMULATE_SEED", "MUTANTS", "MUTANT", "FAULTS", "FAULTS_RACE", "FAULTS_FIELD", "TRANSCRIPT",
 }
 
