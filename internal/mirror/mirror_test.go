@@ -24,13 +24,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(closing{testenv.Clean{M: m}}) }
 
-// closing ends the servers of redises after the tests.
+// closing ends the servers of redises after the tests. It also waits for clients of go-redis whose
+// dials failed: they end up to a second after they were closed.
 type closing struct{ testenv.Clean }
 
 func (c closing) Run() int {
 	code := c.Clean.Run()
 	for _, group := range started.groups {
 		_ = group.Close()
+	}
+	for range 10 {
+		if goleak.Find() == nil {
+			break
+		}
 	}
 	return code
 }
