@@ -1,4 +1,4 @@
-.PHONY: help upload demo test sdk flaky faults simulate mutants comments lint bench idle scale fair build clean
+.PHONY: help upload replicas demo test sdk flaky faults simulate mutants comments lint bench idle scale fair build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { line = sprintf("  %-10s", $$1); n = split($$2, word, " "); \
@@ -48,6 +48,10 @@ lint: comments ## gofmt, vet, staticcheck and go mod tidy: what CI checks beside
 
 bench: ## measure the CPU per request of the platform and of a bare reverse proxy (docs/performance.md)
 	scripts/with-servers.sh bench/run.sh
+
+# BENCH_ROUNDS, BENCH_SECONDS and BENCH_CONNECTIONS as for make bench.
+replicas: ## measure the CPU per request of one replica and of three on one PostgreSQL and Redis; fails if three take a tenth more
+	BENCH_WHAT=replicas scripts/with-servers.sh bench/run.sh
 
 N ?= 100000
 scale: ## measure the keeper with N authorizers: refreshes, memory, and that no token in use expires (make scale N=1000000)

@@ -2,9 +2,10 @@
 // bare httputil.ReverseProxy, both with the same upstream. With "scale" as its first argument it
 // fills a database with very many authorizers and watches the keeper renew their tokens. With
 // "fair" it measures what one tenant notices of another, with "idle" the memory of idle
-// connections, and with "upload" that of large uploads. bench/run.sh, bench/scale.sh and
-// bench/shipped.sh build and start it (make bench, make scale, make fair, make idle, make upload);
-// docs/performance.md describes it and has the results.
+// connections, with "upload" that of large uploads, and with "replicas" the CPU time of a request
+// to one of three replicas. bench/run.sh, bench/scale.sh and bench/shipped.sh build and start it
+// (make bench, make replicas, make scale, make fair, make idle, make upload); docs/performance.md
+// describes it and has the results.
 package main
 
 import (
@@ -49,7 +50,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	run := measureClose
 	if len(os.Args) > 1 {
-		named := map[string]func(context.Context, io.Writer) error{"scale": measureScale, "fair": measureFair, "idle": measureIdle, "upload": measureUploads}
+		named := map[string]func(context.Context, io.Writer) error{"scale": measureScale, "fair": measureFair, "idle": measureIdle, "upload": measureUploads, "replicas": measureReplicas}
 		if other, ok := named[os.Args[1]]; ok {
 			run = other
 		}

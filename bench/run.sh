@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the platform as it is shipped and the bare proxy, and has bench/main.go measure both on one
 # core, with upstream and load generator on the others. make bench calls it with TEST_POSTGRES_URL and
-# TEST_REDIS_URL set. BENCH_ROUNDS, BENCH_SECONDS and BENCH_CONNECTIONS set the amount; BENCH_OTHER is
+# TEST_REDIS_URL set; make replicas with BENCH_WHAT=replicas, which measures one replica and three instead.
+# BENCH_ROUNDS, BENCH_SECONDS and BENCH_CONNECTIONS set the amount; BENCH_OTHER is
 # another build of the platform to measure as well, BENCH_PROFILE a file for a CPU profile, and
 # BENCH_UNDER a command that runs everything: on a busy machine, "chrt -f 1" as root gives it priority.
 set -euo pipefail
@@ -32,5 +33,9 @@ trap 'exit 130' INT TERM
 
 CGO_ENABLED=0 go build -trimpath -ldflags=-s -o "$dir/" ./cmd/platform ./bench ./bench/bareproxy
 
-${BENCH_UNDER:-} taskset -c "$others" "$dir/bench" -core "${cores[0]}" -binaries "$dir" -script bench/load.lua \
-	-rounds "${BENCH_ROUNDS:-5}" -duration "${BENCH_SECONDS:-4}s" -connections "${BENCH_CONNECTIONS:-32}" -profile "${BENCH_PROFILE:-}" -other "${BENCH_OTHER:-}"
+what=(-profile "${BENCH_PROFILE:-}" -other "${BENCH_OTHER:-}")
+command=()
+if [ "${BENCH_WHAT:-}" = replicas ]; then what=() command=(replicas); fi
+
+${BENCH_UNDER:-} taskset -c "$others" "$dir/bench" "${command[@]}" -core "${cores[0]}" -binaries "$dir" -script bench/load.lua \
+	-rounds "${BENCH_ROUNDS:-5}" -duration "${BENCH_SECONDS:-4}s" -connections "${BENCH_CONNECTIONS:-32}" "${what[@]}"
