@@ -146,7 +146,7 @@ func (r Request) streams() bool { return r.API.streams() || r.Upload != nil }
 
 // isDisproved reports whether a success with these sets shows that the guessed ones are not needed.
 func (a API) isDisproved(granted wechat.PermissionSets) bool {
-	return a.Sets == Guessed && len(a.AnyOf) > 0 && len(granted) > 0 && !granted.HasAny(a.AnyOf)
+	return a.Sets == Guessed && len(granted) > 0 && !granted.HasAny(a.AnyOf)
 }
 
 // Sent describes the request to package wechat. A call that uses up a code is sent like an upload,
