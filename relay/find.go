@@ -12,7 +12,7 @@ import (
 // by several goroutines at once.
 type Catalogue struct {
 	all    []API             // ordered by path and method
-	byPath map[string][]API  // those that are not switched off
+	byPath map[string][]API  // those that are relayed: neither switched off nor denied
 	off    []API             // those that are
 	folded map[string]string // every path by its form in lower case, also of those switched off
 	sets   map[wechat.PermissionSet]SetName
@@ -39,9 +39,10 @@ func newCatalogue(all []API, sets map[wechat.PermissionSet]SetName) *Catalogue {
 	for _, a := range all {
 		a.scope = a.Scope()
 		c.folded[strings.ToLower(a.Path)] = a.Path
-		if a.Off {
+		switch {
+		case a.Off:
 			c.off = append(c.off, a)
-		} else {
+		case !c.Denied(a.Path): // a row that is denied is a mistake, and is never relayed
 			c.byPath[a.Path] = append(c.byPath[a.Path], a)
 		}
 	}
@@ -65,10 +66,10 @@ func (c *Catalogue) Find(method, path string) (API, bool) {
 func (c *Catalogue) Resolve(method, path string) (API, error) {
 	api, found := c.Find(method, path)
 	switch {
-	case c.Denied(path):
-		return API{}, ErrNotRelayed
 	case found:
 		return api, nil
+	case c.Denied(path):
+		return API{}, ErrNotRelayed
 	case c.isOff(method, path):
 		return API{}, ErrSwitchedOff
 	case len(c.Methods(path)) > 0:

@@ -1,6 +1,9 @@
 package relay
 
-import "testing"
+import (
+	"errors"
+	"testing"
+)
 
 func TestDeniedPaths(t *testing.T) {
 	c := loaded(t)
@@ -84,5 +87,13 @@ func TestEveryRootHasAnAPIUnlessItIsNamedForLater(t *testing.T) {
 		if later := i >= len(roots)-6; with[root] == later {
 			t.Errorf("%s: got APIs %v, want %v", root, with[root], !later)
 		}
+	}
+}
+
+// What is denied stays denied if it gets into the catalogue by mistake.
+func TestADeniedRowIsNotRelayed(t *testing.T) {
+	c := newCatalogue([]API{{Method: "GET", Path: "/sns/userinfo", Family: "users"}}, nil)
+	if _, err := c.Resolve("GET", "/sns/userinfo"); !errors.Is(err, ErrNotRelayed) {
+		t.Errorf("got %v, want ErrNotRelayed", err)
 	}
 }

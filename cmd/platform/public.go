@@ -48,8 +48,8 @@ var wholeRoutes = []string{"/oauth/token", "/v1/authorizers", "/v1/invitations",
 func (p *platform) answersWhole(r *http.Request) bool {
 	path := r.URL.Path
 	if below, native := strings.CutPrefix(path, "/v1/authorizers/"); native {
-		_, rest, relayed := strings.Cut(below, "/")
-		return !relayed || p.catalogue.Whole(r.Method, "/"+rest)
+		at := strings.IndexByte(below, '/')
+		return at < 0 || p.catalogue.Whole(r.Method, below[at:])
 	}
 	return p.catalogue.Whole(r.Method, path) ||
 		slices.ContainsFunc(wholeRoutes, func(begins string) bool { return strings.HasPrefix(path, begins) })
