@@ -46,8 +46,8 @@ lint: comments ## gofmt, vet, staticcheck and go mod tidy: what CI checks beside
 	go tool staticcheck -tags failpoints ./internal/failpoint ./cmd/platform ./faults
 	go mod tidy -diff
 
-bench: ## measure the CPU per request of the platform and of a bare reverse proxy (docs/performance.md)
-	scripts/with-servers.sh bench/run.sh
+bench: ## measure the CPU per request of the platform, a bare reverse proxy, nginx, and nginx with Lua (docs/performance.md)
+	WITH_NGINX=1 scripts/with-servers.sh bench/run.sh
 
 # BENCH_ROUNDS, BENCH_SECONDS and BENCH_CONNECTIONS as for make bench.
 replicas: ## measure the CPU per request of one replica and of three on one PostgreSQL and Redis; fails if three take a tenth more

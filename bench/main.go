@@ -19,6 +19,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,8 +37,11 @@ type bench struct {
 	connections int
 	profile     string // where a CPU profile of the platform goes; "" makes none
 	other       string // another build of the platform, measured beside the first; "" is none
+	peers       bool   // nginx and nginx + Lua are measured, too
 
 	sim      *wechatsim.Sim
+	closes   *atomic.Int64 // that reached the upstream
+	client   account
 	upstream string   // its URL
 	address  string   // the platform's
 	private  string   // and that of its private listener
@@ -73,8 +77,10 @@ func measureClose(ctx context.Context, out io.Writer) error {
 	flag.IntVar(&b.connections, "connections", 32, "connections that send requests")
 	flag.StringVar(&b.profile, "profile", "", "file for a CPU profile of the platform, taken in one round more")
 	flag.StringVar(&b.other, "other", "", "another build of the platform, to measure beside the first")
+	flag.BoolVar(&b.peers, "peers", false, "measure nginx and nginx + Lua, too")
 	flag.Parse()
-	return b.run(ctx, func(ctx context.Context) error { return b.measure(ctx, out) }, b.startBare, b.startPlatform, b.prepare, b.startOther, b.warmUp)
+	return b.run(ctx, func(ctx context.Context) error { return b.measure(ctx, out) },
+		b.startBare, b.startPlatform, b.prepare, b.startOther, b.startPeers, b.checkRefusals, b.warmUp)
 }
 
 // run sets everything up on loopback in steps, measures, and shuts it down again.
@@ -119,7 +125,8 @@ func (b *bench) serveUpstream(context.Context) (func() error, error) {
 		return nil, err
 	}
 	b.upstream = "http://" + on.Addr().String()
-	go (&upstream{b.sim, on}).run()
+	b.closes = new(atomic.Int64)
+	go (&upstream{b.sim, on, b.closes}).run()
 	return func() error { b.sim.Close(); return on.Close() }, nil
 }
 
@@ -153,7 +160,8 @@ func (b *bench) startBare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.start(ctx, "httputil.ReverseProxy", address, nil, b.binaries+"/bareproxy", "-listen", address, "-upstream", b.upstream)
+	bare, err := b.start(ctx, "httputil.ReverseProxy", address, nil, b.binaries+"/bareproxy", "-listen", address, "-upstream", b.upstream)
+	bare.passes = true
 	return err
 }
 
@@ -182,7 +190,7 @@ func (b *bench) startOther(ctx context.Context) error {
 func (b *bench) start(ctx context.Context, name, address string, env []string, command ...string) (*program, error) {
 	p := &program{name: name, url: "http://" + address}
 	var err error
-	if p.log, err = os.OpenFile(filepath.Join(b.binaries, strings.ReplaceAll(name, " ", "-")+".log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
+	if p.log, err = os.OpenFile(b.logFile(name), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		return p, err
 	}
 	if err := p.start(b.core, env, command...); err != nil {
@@ -196,28 +204,40 @@ func (b *bench) start(ctx context.Context, name, address string, env []string, c
 	return p, nil
 }
 
-// prepare gives the platform a ticket, a tenant and an authorizer.
+func (b *bench) logFile(name string) string {
+	return filepath.Join(b.binaries, strings.ReplaceAll(name, " ", "-")+".log")
+}
+
+// prepare gives the platform a ticket, a tenant and two authorizers, of which one granted no
+// permission set that closing needs, and closes a session, so that there is an access token.
 func (b *bench) prepare(ctx context.Context) error {
 	b.sim.PushTicket()
 	if err := b.sim.Settle(ctx); err != nil {
 		return err
 	}
-	_, jwt, err := b.onboard(ctx, "bench", wechatsim.SampleService)
-	b.platform.path, b.platform.jwt = "/v1/authorizers/"+string(wechatsim.SampleService)+closePath, jwt
+	var faults [5]error
+	var all string
+	p := b.platform
+	p.path = "/v1/authorizers/" + string(wechatsim.SampleService) + closePath
+	b.client, faults[0] = b.newClient(ctx, "bench")
+	all, faults[1] = b.newJWT(ctx, b.client, "")
+	p.jwt, faults[2] = b.newJWT(ctx, b.client, writing)
+	faults[3] = b.invite(ctx, all, wechatsim.SampleService)
+	faults[4] = b.invite(ctx, all, wechatsim.SampleOfficial, 11)
+	if err := errors.Join(faults[:]...); err != nil {
+		return err
+	}
+	_, err := p.ask(ctx, p.path, "application/json", p.jwt, closeBody)
 	return err
 }
 
-// warmUp closes one session through each platform, so that there is an access token for the bare
-// proxy's requests, and then loads each. All get the same headers.
+// warmUp loads each program. All get the same headers. Those that pass calls through get WeChat's
+// path with the access token.
 func (b *bench) warmUp(ctx context.Context) error {
-	for _, p := range b.programs[1:] {
-		if _, err := p.ask(ctx, p.path, "application/json", p.jwt, closeBody); err != nil {
-			return err
-		}
-	}
-	bare := b.programs[0]
-	bare.path, bare.jwt = closePath+"?access_token="+b.sim.LastAccessToken(wechatsim.SampleService), b.platform.jwt
 	for _, p := range b.programs {
+		if p.passes {
+			p.path, p.jwt = closePath+"?access_token="+b.sim.LastAccessToken(wechatsim.SampleService), b.platform.jwt
+		}
 		if _, err := b.load(ctx, p, 2*time.Second); err != nil {
 			return err
 		}

@@ -21,38 +21,52 @@ import (
 
 const redirect = "http://127.0.0.1/welcome"
 
+// account is a client of a tenant.
+type account struct{ owner, id, secret string }
+
 // onboard creates a tenant with a client through the operator's commands, has a merchant authorize
 // through an invitation, and returns the tenant and the client's JWT.
 func (b *bench) onboard(ctx context.Context, name string, merchant wechat.AppID) (tenant, jwt string, err error) {
-	tenant, id, secret, err := b.newClient(ctx, name)
+	c, err := b.newClient(ctx, name)
 	if err != nil {
 		return "", "", err
 	}
-	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}
-	got, err := b.platform.ask(ctx, "/oauth/token", "application/x-www-form-urlencoded", "", form.Encode())
-	if err != nil {
+	if jwt, err = b.newJWT(ctx, c, ""); err != nil {
 		return "", "", err
 	}
-	jwt = got["access_token"]
-	return tenant, jwt, b.invite(ctx, jwt, merchant)
+	return c.owner, jwt, b.invite(ctx, jwt, merchant)
 }
 
-// invite has a merchant authorize through a new invitation of the tenant whose JWT it is.
-func (b *bench) invite(ctx context.Context, jwt string, merchant wechat.AppID) error {
+// newJWT returns a JWT of the client with a scope, or with all of its scopes if scope is "".
+func (b *bench) newJWT(ctx context.Context, c account, scope string) (string, error) {
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {c.id}, "client_secret": {c.secret}}
+	if scope != "" {
+		form.Set("scope", scope)
+	}
+	got, err := b.platform.ask(ctx, "/oauth/token", "application/x-www-form-urlencoded", "", form.Encode())
+	return got["access_token"], err
+}
+
+// invite has a merchant authorize through a new invitation of the tenant whose JWT it is, and grant
+// the permission sets, or the sets 1 and 11 if none are given.
+func (b *bench) invite(ctx context.Context, jwt string, merchant wechat.AppID, sets ...wechat.PermissionSet) error {
 	made, err := b.platform.ask(ctx, "/v1/invitations", "application/json", jwt, `{"redirect_url":"`+redirect+`","kind":"pc"}`)
 	if err != nil {
 		return err
 	}
-	return b.consent(ctx, made["url"], merchant)
+	if sets == nil {
+		sets = []wechat.PermissionSet{1, 11}
+	}
+	return b.consent(ctx, made["url"], merchant, sets...)
 }
 
-func (b *bench) newClient(ctx context.Context, name string) (owner, id, secret string, err error) {
+func (b *bench) newClient(ctx context.Context, name string) (account, error) {
 	var tenant, client struct{ ID, Secret string }
 	if err := b.operate(ctx, &tenant, "tenant", "create", name, "--redirect", redirect); err != nil {
-		return "", "", "", err
+		return account{}, err
 	}
-	err = b.operate(ctx, &client, "client", "create", tenant.ID)
-	return tenant.ID, client.ID, client.Secret, err
+	err := b.operate(ctx, &client, "client", "create", tenant.ID)
+	return account{tenant.ID, client.ID, client.Secret}, err
 }
 
 func (b *bench) operate(ctx context.Context, into any, args ...string) error {
@@ -95,7 +109,7 @@ var button = regexp.MustCompile(`<a class="go" href="([^"]+)"`)
 
 // consent does what a merchant does with an invitation: it opens WeChat's page, consents, and
 // returns.
-func (b *bench) consent(ctx context.Context, invitation string, merchant wechat.AppID) error {
+func (b *bench) consent(ctx context.Context, invitation string, merchant wechat.AppID, sets ...wechat.PermissionSet) error {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		return err
@@ -113,7 +127,7 @@ func (b *bench) consent(ctx context.Context, invitation string, merchant wechat.
 	if err != nil {
 		return err
 	}
-	given, err := b.sim.Consent(ctx, consent.Query().Get("pre_auth_code"), merchant, 1, 11)
+	given, err := b.sim.Consent(ctx, consent.Query().Get("pre_auth_code"), merchant, sets...)
 	if err != nil {
 		return err
 	}

@@ -16,12 +16,13 @@ import (
 
 // program is a process under measurement, on its own core.
 type program struct {
-	name string
-	url  string
-	path string // of the request to send it
-	jwt  string
-	log  *os.File // what it prints
-	cmd  *exec.Cmd
+	name   string
+	url    string
+	path   string // of the request to send it
+	jwt    string
+	log    *os.File // what it prints
+	passes bool     // it passes every call through, and checks and logs nothing
+	cmd    *exec.Cmd
 }
 
 // start runs the program on one core, or on all if core is "", until its stop. The program does not

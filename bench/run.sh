@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the platform as it is shipped and the bare proxy, and has bench/main.go measure both on one
+# Builds the platform as it is shipped and the bare proxy, and has bench/main.go measure them and nginx on one
 # core, with upstream and load generator on the others. make bench calls it with TEST_POSTGRES_URL and
 # TEST_REDIS_URL set; make replicas with BENCH_WHAT=replicas, which measures one replica and three instead.
 # BENCH_ROUNDS, BENCH_SECONDS and BENCH_CONNECTIONS set the amount; BENCH_OTHER is
@@ -33,7 +33,7 @@ trap 'exit 130' INT TERM
 
 CGO_ENABLED=0 go build -trimpath -ldflags=-s -o "$dir/" ./cmd/platform ./bench ./bench/bareproxy
 
-what=(-profile "${BENCH_PROFILE:-}" -other "${BENCH_OTHER:-}")
+what=(-profile "${BENCH_PROFILE:-}" -other "${BENCH_OTHER:-}" -peers)
 command=()
 if [ "${BENCH_WHAT:-}" = replicas ]; then what=() command=(replicas); fi
 

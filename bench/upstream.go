@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"sync/atomic"
 
 	"wxplatform/wechat/wechatsim"
 )
@@ -24,8 +25,9 @@ const (
 // and without net/http, so that the load generator, and not the upstream, keeps the measured core
 // busy. The simulator answers everything else.
 type upstream struct {
-	sim *wechatsim.Sim
-	on  net.Listener
+	sim    *wechatsim.Sim
+	on     net.Listener
+	closes *atomic.Int64
 }
 
 func (u *upstream) run() {
@@ -71,6 +73,7 @@ func (c *connection) answer() error {
 	if err != nil {
 		return err
 	}
+	c.closes.Add(1)
 	answer := answerBad
 	if right {
 		answer = answerOK

@@ -50,6 +50,7 @@ as_postgres() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$
 need_postgres() { [ -z "${TEST_POSTGRES_URL:-}" ] && [ ! -x "$(postgres_bin)/initdb" ]; }
 need_redis() { [ -z "${TEST_REDIS_URL:-}" ] && ! command -v redis-server >/dev/null; }
 need_gcc() { ! command -v gcc >/dev/null; }
+need_nginx() { [ -n "${WITH_NGINX:-}" ] && { ! command -v nginx >/dev/null || [ ! -e /usr/lib/nginx/modules/ngx_http_lua_module.so ]; }; }
 need_promtool() { [ -n "${WITH_PROMTOOL:-}" ] && ! command -v promtool >/dev/null; }
 
 # apt waits up to ten minutes while another process installs something. DPkg::Lock::Timeout covers only
@@ -86,6 +87,7 @@ need_gcc && missing+=(gcc libc6-dev)
 need_postgres && missing+=(postgresql)
 need_redis && missing+=(redis-server)
 need_promtool && missing+=(prometheus)
+need_nginx && missing+=(nginx libnginx-mod-http-lua lua-resty-core lua-resty-lrucache lua-nginx-redis lua-cjson)
 if [ ${#missing[@]} -gt 0 ]; then
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 		install "${missing[@]}"

@@ -10,8 +10,7 @@ import (
 	"os"
 	"time"
 
-	"wxplatform/internal/db"
-	"wxplatform/internal/mirror"
+	"wxplatform/bench/registry"
 	"wxplatform/internal/seal"
 	"wxplatform/tenant"
 )
@@ -23,30 +22,13 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string) (err error) {
+func run(ctx context.Context, args []string) error {
 	if len(args) != 2 {
 		return errors.New("usage: expiredjwt SECRET APPID")
 	}
-	ring, err := seal.NewRing(seal.NewSecret(os.Getenv("PLATFORM_SEALING_KEYS")))
-	if err != nil {
-		return err
-	}
-	d, err := db.Open(ctx, seal.NewSecret(os.Getenv("PLATFORM_DATABASE_URL")))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	if err := d.Claim(ctx, os.Getenv("PLATFORM_COMPONENT_APPID")); err != nil {
-		return err
-	}
-	m, err := mirror.Open(ctx, seal.Secret{}, d, ring)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, m.Close()) }()
-	tenants := tenant.New(d, m, ring, os.Getenv("PLATFORM_PUBLIC_URL"))
-	tenants.Now = func() time.Time { return time.Now().Add(-3 * time.Hour) }
-	return print(ctx, tenants, seal.NewSecret(args[0]), args[1])
+	return registry.Use(ctx, os.Getenv, os.Getenv("PLATFORM_PUBLIC_URL"), time.Now().Add(-3*time.Hour), func(tenants *tenant.Registry) error {
+		return print(ctx, tenants, seal.NewSecret(args[0]), args[1])
+	})
 }
 
 func print(ctx context.Context, tenants *tenant.Registry, secret seal.Secret, appid string) error {

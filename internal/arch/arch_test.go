@@ -72,7 +72,7 @@ var leaves = map[string][]string{
 // homes says which files may use a technology. A trailing slash means a folder.
 var homes = map[string][]string{
 	"github.com/labstack/echo":      {"*/http.go", "relay/door.go", "invitation/pages.go", "relay/tokenhttp.go", "cmd/platform/", "internal/requestlog/"},
-	"github.com/redis/go-redis":     {"internal/mirror/", "internal/redistest/"},
+	"github.com/redis/go-redis":     {"internal/mirror/", "internal/redistest/", "bench/"},
 	"github.com/alicebob/miniredis": {"internal/mirror/"},
 	"github.com/maypok86/otter":     {"internal/mirror/"},
 	"github.com/jackc/pgx":          {"internal/db/", "internal/dbtest/"},

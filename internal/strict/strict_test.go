@@ -79,7 +79,6 @@ type texts struct {
 	Account string `json:"kf_account"`
 	OpenID  string `json:"openid,omitempty"`
 	Count   int    `json:"count"`
-	hidden  string
 }
 
 // differs returns how readTexts reads a text differently from encoding/json and the check of the
