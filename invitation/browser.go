@@ -83,7 +83,7 @@ func (s *Service) fetch(ctx context.Context, i Invitation) (seal.Secret, error) 
 	if err != nil {
 		return seal.Secret{}, err
 	}
-	if err := s.remember(ctx, code, i.hash, now.Add(lifetime+exchangeSlack)); err != nil {
+	if err := s.table.remember(ctx, code, i.hash, now.Add(lifetime+exchangeSlack)); err != nil {
 		return seal.Secret{}, err
 	}
 	s.fetched.Set(i.hash, fetched{code, began.Add(min(reuseFor, lifetime/10))})

@@ -12,7 +12,7 @@ import (
 // one of a clock that was set back: two processes would exchange one code.
 func TestAClaimThatWaitedForALockFindsTheLeaseHeld(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		service := &Service{db: d, exchanges: newLimit(queryAuth, exchangesEach)}
+		service := &Service{db: d, table: table{d}, exchanges: newLimit(queryAuth, exchangesEach)}
 		var claims [2]claim
 		dbtest.TimeReadEarly(d, func(who int) {
 			var err error

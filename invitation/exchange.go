@@ -44,7 +44,7 @@ func (s *Service) ask(ctx context.Context, code seal.Secret, from source, claime
 	case refused != wechat.AuthCodeInvalid && refused != wechat.AuthCodeExpired:
 		return got, err
 	case claimed.fresh:
-		return authorizer.Grant{}, errors.Join(ErrCode, s.saveInvalid(ctx, code.Hash()))
+		return authorizer.Grant{}, errors.Join(ErrCode, s.table.saveInvalid(ctx, code.Hash()))
 	}
 	return s.recover(ctx, from.appid)
 }
@@ -56,7 +56,7 @@ func (s *Service) ask(ctx context.Context, code seal.Secret, from source, claime
 func (s *Service) contradicted(ctx context.Context, hash string, from source, claimed claim) error {
 	answered := claimed.result.AppID
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
-		if _, err := s.locked(ctx, tx, from.invitation); err != nil {
+		if _, err := s.table.locked(ctx, tx, from.invitation); err != nil {
 			return err
 		}
 		if claimed.result.Status == Authorized {
@@ -66,8 +66,8 @@ func (s *Service) contradicted(ctx context.Context, hash string, from source, cl
 		}
 		return errors.Join(
 			s.authorizers.Contradict(ctx, tx, from.appid, answered),
-			s.saveResult(ctx, tx, hash, Result{AppID: answered, Status: NotBound}),
-			s.unlease(ctx, tx, from.invitation))
+			s.table.saveResult(ctx, tx, hash, Result{AppID: answered, Status: NotBound}),
+			s.table.unlease(ctx, tx, from.invitation))
 	})
 	return errors.Join(fmt.Errorf("%w: its event says %s, its answer %s", ErrContradiction, from.appid, answered), err)
 }
@@ -75,7 +75,7 @@ func (s *Service) contradicted(ctx context.Context, hash string, from source, cl
 func (s *Service) unbind(ctx context.Context, tx *db.Tx, invitation string, id wechat.AppID, sent time.Time) error {
 	return errors.Join(
 		s.authorizers.Unbind(ctx, tx, id, sent),
-		s.saveEnd(ctx, tx, invitation, Result{AppID: id, Status: NotBound}))
+		s.table.saveEnd(ctx, tx, invitation, Result{AppID: id, Status: NotBound}))
 }
 
 // recover finds what a lost answer held: WeChat's list has the refresh token that it gave for the
@@ -117,7 +117,7 @@ func (s *Service) bind(ctx context.Context, hash string, from source, got author
 	var result Result
 	var granted authorizer.Granted
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
-		i, err := s.locked(ctx, tx, from.invitation)
+		i, err := s.table.locked(ctx, tx, from.invitation)
 		if err != nil {
 			return err
 		}
@@ -133,11 +133,11 @@ func (s *Service) bind(ctx context.Context, hash string, from source, got author
 		misled, err := s.undoMisled(ctx, tx, i, from, granted)
 		if err != nil || misled {
 			result = Result{AppID: got.AppID, Status: NotBound, misled: true}
-			return errors.Join(err, s.unlease(ctx, tx, i.hash), s.saveResult(ctx, tx, hash, result))
+			return errors.Join(err, s.table.unlease(ctx, tx, i.hash), s.table.saveResult(ctx, tx, hash, result))
 		}
 		result = i.result(got.AppID, granted.Bound)
 		result.boundNow = granted.Now && result.Status == Authorized
-		return errors.Join(s.end(ctx, tx, i, result), s.saveResult(ctx, tx, hash, result))
+		return errors.Join(s.end(ctx, tx, i, result), s.table.saveResult(ctx, tx, hash, result))
 	})
 	return result, granted, err
 }
@@ -149,7 +149,7 @@ func (s *Service) undoMisled(ctx context.Context, tx *db.Tx, i Invitation, from 
 	if from.appid == "" || i.hash == "" || got.Bound == "" || got.Bound == i.Tenant {
 		return false, nil
 	}
-	suspects, err := s.unconfirmed(ctx, tx, from)
+	suspects, err := s.table.unconfirmed(ctx, tx, from)
 	for _, suspect := range suspects {
 		err = errors.Join(err, s.undo(ctx, tx, suspect))
 	}
@@ -159,15 +159,15 @@ func (s *Service) undoMisled(ctx context.Context, tx *db.Tx, i Invitation, from 
 // undo takes the account of a code from the tenant to which its exchange bound it, and ends the
 // invitation by which it came.
 func (s *Service) undo(ctx context.Context, tx *db.Tx, code codeRecord) error {
-	by, err := s.locked(ctx, tx, code.invitation)
+	by, err := s.table.locked(ctx, tx, code.invitation)
 	if err != nil {
 		return err
 	}
 	notBound := Result{AppID: code.result.AppID, Status: NotBound}
 	return errors.Join(
 		s.authorizers.UnbindFrom(ctx, tx, by.Tenant, code.result.AppID),
-		s.saveEnd(ctx, tx, by.hash, notBound),
-		s.saveResult(ctx, tx, code.hash, notBound))
+		s.table.saveEnd(ctx, tx, by.hash, notBound),
+		s.table.saveResult(ctx, tx, code.hash, notBound))
 }
 
 // disown handles that WeChat's event names another invitation than the one by which a browser had
@@ -175,7 +175,7 @@ func (s *Service) undo(ctx context.Context, tx *db.Tx, code codeRecord) error {
 // It returns ErrMisdirected.
 func (s *Service) disown(ctx context.Context, hash string) error {
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
-		known, err := s.lockCode(ctx, tx, hash, "")
+		known, err := s.table.lockCode(ctx, tx, hash, "")
 		if err != nil || !known.result.boundNow {
 			return err
 		}
@@ -223,7 +223,7 @@ func (i Invitation) result(id wechat.AppID, bound tenant.ID) Result {
 // end ends a pending invitation with its first exchange. One that has ended keeps its status.
 func (s *Service) end(ctx context.Context, tx *db.Tx, i Invitation, result Result) error {
 	if i.Status != Pending {
-		return s.unlease(ctx, tx, i.hash)
+		return s.table.unlease(ctx, tx, i.hash)
 	}
-	return s.saveEnd(ctx, tx, i.hash, result)
+	return s.table.saveEnd(ctx, tx, i.hash, result)
 }

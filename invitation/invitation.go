@@ -133,6 +133,7 @@ type Service struct {
 	KeepEnded, KeepCodes time.Duration
 
 	db          *db.DB
+	table       table
 	tenants     *tenant.Registry
 	authorizers *authorizer.Registry
 	component   *component.Component
@@ -155,7 +156,7 @@ func New(
 ) *Service {
 	return &Service{
 		MaxPending: DefaultMaxPending, KeepEnded: DefaultKeepEnded, KeepCodes: DefaultKeepCodes,
-		db: d, tenants: tenants, authorizers: authorizers, component: c,
+		db: d, table: table{d}, tenants: tenants, authorizers: authorizers, component: c,
 		publicURL: strings.TrimSuffix(publicURL, "/"), consentURL: strings.TrimSuffix(consentURL, "/"),
 		preAuths: newLimit(createPreAuthCode, preAuthsEach), exchanges: newLimit(queryAuth, exchangesEach),
 		fetched:  mirror.NewLocal[string, fetched](fetchedKept),
@@ -236,7 +237,7 @@ func (s *Service) store(ctx context.Context, id seal.Secret, owner tenant.ID, r 
 	if err != nil {
 		return Invitation{}, err
 	}
-	pending, err := s.countPending(ctx, owner, now, s.MaxPending)
+	pending, err := s.table.countPending(ctx, owner, now, s.MaxPending)
 	if err != nil {
 		return Invitation{}, err
 	}
@@ -248,7 +249,7 @@ func (s *Service) store(ctx context.Context, id seal.Secret, owner tenant.ID, r 
 		PermissionSets: r.PermissionSets, State: r.State, Status: Pending,
 		Created: now, Expires: now.Add(r.lifetime()),
 	}
-	return i, s.insert(ctx, i)
+	return i, s.table.insert(ctx, i)
 }
 
 // URL returns the link of the invitation id.
@@ -266,7 +267,7 @@ func (s *Service) Get(ctx context.Context, owner tenant.ID, id seal.Secret) (Inv
 // lookUp returns the invitation id of any tenant, or ErrUnknown: a merchant's browser has only the
 // link.
 func (s *Service) lookUp(ctx context.Context, id seal.Secret) (Invitation, error) {
-	i, err := s.find(ctx, s.db, id.Hash())
+	i, err := s.table.find(ctx, s.db, id.Hash())
 	if err != nil {
 		return Invitation{}, err
 	}
@@ -281,7 +282,7 @@ func (s *Service) Cancel(ctx context.Context, by tenant.Actor, owner tenant.ID, 
 	if err != nil {
 		return Invitation{}, err
 	}
-	done, err := s.cancel(ctx, owner, id.Hash())
+	done, err := s.table.cancel(ctx, owner, id.Hash())
 	if err != nil {
 		return Invitation{}, fmt.Errorf("cancel an invitation: %w", err)
 	}

@@ -79,7 +79,7 @@ func isAny(err error, targets ...error) bool {
 // awaitEvent answers a browser whose code only WeChat's event can assign to an invitation: it shows
 // the result if the event has come, and otherwise a page that waits.
 func (h Handler) awaitEvent(c echo.Context, i Invitation, code seal.Secret) error {
-	result, known, err := h.Service.savedResult(c.Request().Context(), code, i.hash)
+	result, known, err := h.Service.table.savedResult(c.Request().Context(), code, i.hash)
 	switch {
 	case err != nil:
 		return h.showError(c, err)

@@ -73,7 +73,7 @@ func (s *Service) Authorized(ctx context.Context, e Event) error {
 	if e.Code.IsZero() {
 		return s.reread(ctx, e.AppID)
 	}
-	invitation, err := s.invitationOf(ctx, e.PreAuthCode)
+	invitation, err := s.table.invitationOf(ctx, e.PreAuthCode)
 	if err != nil {
 		return fmt.Errorf("invitation of an event: %w", err)
 	}
@@ -134,7 +134,7 @@ func (s *Service) redeemClaimed(ctx context.Context, code seal.Secret, from sour
 		return Result{}, err
 	}
 	if err != nil {
-		return Result{}, errors.Join(err, s.release(context.WithoutCancel(ctx), code.Hash(), from.invitation))
+		return Result{}, errors.Join(err, s.table.release(context.WithoutCancel(ctx), code.Hash(), from.invitation))
 	}
 	s.fetched.Delete(from.invitation)                   // the pre-auth code is used up
 	_ = s.authorizers.ReadNewProfile(ctx, result.AppID) // if this fails, Admit reads it
@@ -180,11 +180,11 @@ type claim struct {
 func (s *Service) claim(ctx context.Context, hash string, from source) (claim, error) {
 	var claimed claim
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
-		invitation, err := s.locked(ctx, tx, from.invitation)
+		invitation, err := s.table.locked(ctx, tx, from.invitation)
 		if err != nil {
 			return err
 		}
-		known, err := s.lockCode(ctx, tx, hash, from.invitation)
+		known, err := s.table.lockCode(ctx, tx, hash, from.invitation)
 		if err != nil {
 			return err
 		}
@@ -200,12 +200,12 @@ func (s *Service) claim(ctx context.Context, hash string, from source) (claim, e
 		claimed = known.claim(invitation, now)
 		claimed.elsewhere = known.elsewhere(from)
 		if claimed.busy || claimed.result != nil {
-			return s.confirm(ctx, tx, known, from)
+			return s.table.confirm(ctx, tx, known, from)
 		}
 		if err := s.allow(ctx, tx, invitation.at(now), hash, from); err != nil {
 			return err
 		}
-		return s.lease(ctx, tx, known.from(from), now)
+		return s.table.lease(ctx, tx, known.from(from), now)
 	})
 	if err != nil {
 		return claim{}, fmt.Errorf("claim an auth code: %w", err)
@@ -219,7 +219,7 @@ func (s *Service) allow(ctx context.Context, tx *db.Tx, i Invitation, hash strin
 	if from.cookie == "" {
 		return s.exchanges.Permit(time.Now())
 	}
-	u, err := s.countUsed(ctx, tx, hash, from)
+	u, err := s.table.countUsed(ctx, tx, hash, from)
 	if err != nil {
 		return err
 	}

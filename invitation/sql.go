@@ -11,6 +11,9 @@ import (
 	"wxplatform/wechat"
 )
 
+// table is the rows of the invitations and of their codes in SQL.
+type table struct{ db *db.DB }
+
 const invitationColumns = `hash, tenant, redirect_url, kind, appid, permission_sets, state, status, bound,
 		  created_at, expires_at, lease_until`
 
@@ -23,8 +26,8 @@ func scanInvitation(scan db.Scan) (Invitation, error) {
 	return i, err
 }
 
-func (s *Service) insert(ctx context.Context, i Invitation) error {
-	_, err := db.Exec(ctx, s.db, `
+func (t table) insert(ctx context.Context, i Invitation) error {
+	_, err := db.Exec(ctx, t.db, `
 		INSERT INTO invitations (hash, tenant, redirect_url, kind, appid, permission_sets, state, status,
 		  created_at, expires_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
@@ -35,7 +38,7 @@ func (s *Service) insert(ctx context.Context, i Invitation) error {
 
 // find reads an invitation by its hash, or fails with ErrUnknown. It is not told the tenant: a
 // merchant's browser has only the link, and Get compares the tenant.
-func (s *Service) find(ctx context.Context, q db.Querier, hash string) (Invitation, error) {
+func (t table) find(ctx context.Context, q db.Querier, hash string) (Invitation, error) {
 	i, err := db.One(ctx, q, scanInvitation, `
 		SELECT `+invitationColumns+`
 		FROM invitations
@@ -47,12 +50,12 @@ func (s *Service) find(ctx context.Context, q db.Querier, hash string) (Invitati
 }
 
 // cancel reports whether the invitation was still pending.
-func (s *Service) cancel(ctx context.Context, owner tenant.ID, hash string) (bool, error) {
-	now, err := db.Now(ctx, s.db)
+func (t table) cancel(ctx context.Context, owner tenant.ID, hash string) (bool, error) {
+	now, err := db.Now(ctx, t.db)
 	if err != nil {
 		return false, err
 	}
-	rows, err := db.Exec(ctx, s.db, `
+	rows, err := db.Exec(ctx, t.db, `
 		UPDATE invitations
 		SET status = 'cancelled', ended_at = $3
 		WHERE tenant = $1 AND hash = $2 AND status = 'pending' AND expires_at > $3`,
@@ -66,18 +69,18 @@ var lockInvitation = db.Text{SQLite: selectInvitationHash, Postgres: selectInvit
 
 // locked reads an invitation and locks it until the transaction ends. For a code that came by no
 // invitation it returns the zero one.
-func (s *Service) locked(ctx context.Context, tx *db.Tx, hash string) (Invitation, error) {
+func (t table) locked(ctx context.Context, tx *db.Tx, hash string) (Invitation, error) {
 	if hash == "" {
 		return Invitation{}, nil
 	}
-	if _, err := db.One(ctx, tx, db.Value[string], s.db.For(lockInvitation), hash); err != nil {
+	if _, err := db.One(ctx, tx, db.Value[string], t.db.For(lockInvitation), hash); err != nil {
 		return Invitation{}, err
 	}
-	return s.find(ctx, tx, hash)
+	return t.find(ctx, tx, hash)
 }
 
 // saveEnd stores how an invitation ended, and ends its lease.
-func (s *Service) saveEnd(ctx context.Context, tx *db.Tx, hash string, result Result) error {
+func (t table) saveEnd(ctx context.Context, tx *db.Tx, hash string, result Result) error {
 	now, err := tx.Now(ctx)
 	if err != nil {
 		return err
@@ -89,7 +92,7 @@ func (s *Service) saveEnd(ctx context.Context, tx *db.Tx, hash string, result Re
 	return err
 }
 
-func (s *Service) unlease(ctx context.Context, q db.Querier, hash string) error {
+func (t table) unlease(ctx context.Context, q db.Querier, hash string) error {
 	_, err := db.Exec(ctx, q, `
 		UPDATE invitations
 		SET lease_until = 0
@@ -101,8 +104,8 @@ func (s *Service) unlease(ctx context.Context, q db.Querier, hash string) error 
 // also stored the cookies of browsers.
 const preAuth = "pre-auth"
 
-func (s *Service) remember(ctx context.Context, preAuthCode seal.Secret, invitation string, expires time.Time) error {
-	_, err := db.Exec(ctx, s.db, `
+func (t table) remember(ctx context.Context, preAuthCode seal.Secret, invitation string, expires time.Time) error {
+	_, err := db.Exec(ctx, t.db, `
 		INSERT INTO invitation_secrets (hash, kind, invitation, expires_at)
 		VALUES ($1, $2, $3, $4)
 		ON CONFLICT (hash) DO NOTHING`, preAuthCode.Hash(), preAuth, invitation, db.Stamp(expires))
@@ -110,11 +113,11 @@ func (s *Service) remember(ctx context.Context, preAuthCode seal.Secret, invitat
 }
 
 // invitationOf returns the hash of the invitation that a pre-auth code names, or "".
-func (s *Service) invitationOf(ctx context.Context, code seal.Secret) (string, error) {
+func (t table) invitationOf(ctx context.Context, code seal.Secret) (string, error) {
 	if code.IsZero() {
 		return "", nil
 	}
-	hash, err := db.One(ctx, s.db, db.Value[string], `
+	hash, err := db.One(ctx, t.db, db.Value[string], `
 		SELECT invitation
 		FROM invitation_secrets
 		WHERE hash = $1 AND kind = $2`, code.Hash(), preAuth)
@@ -144,7 +147,7 @@ var lockCode = db.Text{SQLite: selectCode, Postgres: selectCode + ` FOR UPDATE`}
 
 // lockCode reads what is known of a code, which may be nothing, and locks it until the transaction
 // ends.
-func (s *Service) lockCode(ctx context.Context, tx *db.Tx, hash, invitation string) (codeRecord, error) {
+func (t table) lockCode(ctx context.Context, tx *db.Tx, hash, invitation string) (codeRecord, error) {
 	now, err := tx.Now(ctx)
 	if err != nil {
 		return codeRecord{}, err
@@ -156,12 +159,12 @@ func (s *Service) lockCode(ctx context.Context, tx *db.Tx, hash, invitation stri
 	if err != nil {
 		return codeRecord{}, err
 	}
-	return db.One(ctx, tx, scanCode, s.db.For(lockCode), hash)
+	return db.One(ctx, tx, scanCode, t.db.For(lockCode), hash)
 }
 
 // lease records that a code is about to be sent, and how it came, and leases the code and its
 // invitation.
-func (s *Service) lease(ctx context.Context, tx *db.Tx, r codeRecord, now time.Time) error {
+func (t table) lease(ctx context.Context, tx *db.Tx, r codeRecord, now time.Time) error {
 	until := db.Stamp(now.Add(exchangeLease))
 	_, err := db.Exec(ctx, tx, `
 		UPDATE exchanges
@@ -179,7 +182,7 @@ func (s *Service) lease(ctx context.Context, tx *db.Tx, r codeRecord, now time.T
 
 // confirm records that WeChat's event named the account of a code that came by the event's own
 // invitation.
-func (s *Service) confirm(ctx context.Context, tx *db.Tx, r codeRecord, from source) error {
+func (t table) confirm(ctx context.Context, tx *db.Tx, r codeRecord, from source) error {
 	if from.appid == "" || !r.done || r.invitation != from.invitation {
 		return nil
 	}
@@ -191,7 +194,7 @@ func (s *Service) confirm(ctx context.Context, tx *db.Tx, r codeRecord, from sou
 }
 
 // countUsed counts the codes, other than the given one, that were sent for an invitation.
-func (s *Service) countUsed(ctx context.Context, tx *db.Tx, hash string, from source) (used, error) {
+func (t table) countUsed(ctx context.Context, tx *db.Tx, hash string, from source) (used, error) {
 	return db.One(ctx, tx, scanUsed, `
 		SELECT COUNT(CASE WHEN cookie = $3 THEN 1 END), COUNT(CASE WHEN cookie <> '' THEN 1 END),
 		  COUNT(CASE WHEN cookie = '' AND named <> '' AND done = 1 THEN 1 END)
@@ -206,7 +209,7 @@ func scanUsed(scan db.Scan) (u used, err error) {
 
 // unconfirmed returns the codes by which browsers bound the account of an event through other
 // invitations since the merchant consented, if no event named that invitation for the account.
-func (s *Service) unconfirmed(ctx context.Context, tx *db.Tx, from source) ([]codeRecord, error) {
+func (t table) unconfirmed(ctx context.Context, tx *db.Tx, from source) ([]codeRecord, error) {
 	return db.All(ctx, tx, scanCode, `
 		SELECT `+codeColumns+`
 		FROM exchanges AS e
@@ -219,15 +222,15 @@ func (s *Service) unconfirmed(ctx context.Context, tx *db.Tx, from source) ([]co
 }
 
 // release ends the leases of an exchange that failed.
-func (s *Service) release(ctx context.Context, hash, invitation string) error {
-	_, err := db.Exec(ctx, s.db, `
+func (t table) release(ctx context.Context, hash, invitation string) error {
+	_, err := db.Exec(ctx, t.db, `
 		UPDATE exchanges
 		SET lease_until = 0
 		WHERE hash = $1`, hash)
-	return errors.Join(err, s.unlease(ctx, s.db, invitation))
+	return errors.Join(err, t.unlease(ctx, t.db, invitation))
 }
 
-func (s *Service) saveResult(ctx context.Context, tx *db.Tx, hash string, r Result) error {
+func (t table) saveResult(ctx context.Context, tx *db.Tx, hash string, r Result) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE exchanges
 		SET appid = $2, result = $3, bound = $4, done = 1, lease_until = 0
@@ -243,8 +246,8 @@ func bit(is bool) int64 {
 }
 
 // saveInvalid records that WeChat did not know a code.
-func (s *Service) saveInvalid(ctx context.Context, hash string) error {
-	_, err := db.Exec(ctx, s.db, `
+func (t table) saveInvalid(ctx context.Context, hash string) error {
+	_, err := db.Exec(ctx, t.db, `
 		UPDATE exchanges
 		SET done = 1
 		WHERE hash = $1`, hash)
@@ -252,8 +255,8 @@ func (s *Service) saveInvalid(ctx context.Context, hash string) error {
 }
 
 // savedResult returns what became of a code that came by the invitation, and whether that is known.
-func (s *Service) savedResult(ctx context.Context, code seal.Secret, invitation string) (Result, bool, error) {
-	r, err := db.One(ctx, s.db, scanCode, selectCode+` AND invitation = $2`, code.Hash(), invitation)
+func (t table) savedResult(ctx context.Context, code seal.Secret, invitation string) (Result, bool, error) {
+	r, err := db.One(ctx, t.db, scanCode, selectCode+` AND invitation = $2`, code.Hash(), invitation)
 	if errors.Is(err, db.ErrNone) {
 		return Result{}, false, nil
 	}
@@ -261,8 +264,8 @@ func (s *Service) savedResult(ctx context.Context, code seal.Secret, invitation 
 }
 
 // countPending counts the owner's pending invitations, up to most.
-func (s *Service) countPending(ctx context.Context, owner tenant.ID, now time.Time, most int) (int, error) {
-	return db.One(ctx, s.db, db.Value[int], `
+func (t table) countPending(ctx context.Context, owner tenant.ID, now time.Time, most int) (int, error) {
+	return db.One(ctx, t.db, db.Value[int], `
 		SELECT COUNT(*)
 		FROM (
 		  SELECT 1

@@ -33,7 +33,7 @@ func left(t *testing.T, d *db.DB, table string) string {
 func TestWhatIsNoLongerNeededIsDeleted(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		d.Clock = func() time.Time { return noon }
-		s := &Service{db: d, KeepEnded: 48 * time.Hour, KeepCodes: 2 * time.Hour}
+		s := &Service{db: d, table: table{d}, KeepEnded: 48 * time.Hour, KeepCodes: 2 * time.Hour}
 		exec(t, d, `INSERT INTO tenants (id, name, redirects, created_at) VALUES ('t1', 'Tea', '[]', 1)`)
 		at := func(ago time.Duration) int64 { return noon.Add(-ago).UnixMilli() }
 		for hash, c := range map[string]struct {
@@ -76,7 +76,7 @@ func TestManyRowsAreDeletedInBites(t *testing.T) {
 			}
 			return db.Done
 		}
-		if err := (&Service{db: d}).Sweep(context.Background()); err != nil {
+		if err := (&Service{db: d, table: table{d}}).Sweep(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		if got := left(t, d, "exchanges"); got != "" || bites != 3 {
