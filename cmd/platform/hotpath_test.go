@@ -157,7 +157,8 @@ func TestAWarmCallAllocatesLittle(t *testing.T) {
 	}
 }
 
-const mostWarm = 35
+// mostWarm allows for the race detector, with which pools lose some of what they are given.
+const mostWarm = 45
 
 func TestNetHTTPAloneServesAsWell(t *testing.T) {
 	w := hotWorld(t, "on")
