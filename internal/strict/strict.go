@@ -65,9 +65,12 @@ func Body(r *http.Request, into any) ([]byte, error) {
 	return body, Object(body, into)
 }
 
-// readBody reads a body whose length is known with one allocation.
+// shortBody is the size up to which memory for a body is taken before it arrives.
+const shortBody = 4 << 10
+
+// readBody reads a short body whose length is known with one allocation.
 func readBody(r *http.Request) ([]byte, error) {
-	if r.ContentLength >= 0 {
+	if 0 <= r.ContentLength && r.ContentLength <= shortBody {
 		body := make([]byte, r.ContentLength)
 		if _, err := io.ReadFull(r.Body, body); err != nil {
 			return nil, &Fault{Why: "body could not be read"}
