@@ -140,6 +140,7 @@ func TestAWarmCallAllocatesLittle(t *testing.T) {
 		"close, drop-in": w.bareCaller("/customservice/kfsession/close"+dropIn, "", closing),
 		"send":           w.bareCaller(native+"/cgi-bin/message/custom/send", bearer, sending),
 		"send, drop-in":  w.bareCaller("/cgi-bin/message/custom/send"+dropIn, "", sending),
+		"close, traced":  w.bareCaller(native+"/customservice/kfsession/close", bearer+"traceparent: "+traceparent+"\r\n", closing),
 	} {
 		call := func() {
 			if err := caller.call(); err != nil {

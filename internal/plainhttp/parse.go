@@ -81,11 +81,20 @@ func readFields(r *http.Request, of *parts, fields string) bool {
 		}
 		values = append(values, strings.Trim(value, " "))
 		last := len(values) - 1
-		if !take(r, textproto.CanonicalMIMEHeaderKey(name), values[last:last+1:last+1]) {
+		if !take(r, canonical(name), values[last:last+1:last+1]) {
 			return false
 		}
 	}
 	return true
+}
+
+// canonical returns a field's name as net/http spells it. Callers that trace their requests send
+// traceparent with each one, in lower case, and textproto would allocate its name each time.
+func canonical(name string) string {
+	if name == "traceparent" {
+		return "Traceparent"
+	}
+	return textproto.CanonicalMIMEHeaderKey(name)
 }
 
 // take accepts a field, unless it is there twice, or changes how the request or the connection is

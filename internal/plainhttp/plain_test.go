@@ -20,8 +20,12 @@ var plain = []string{
 	"DELETE /v1/invitations/i HTTP/1.1\r\nHost: a\r\nUser-Agent: \"x\" (y; z)\r\n\r\n",
 	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
 	"POST /?a=b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Encoding: gzip\r\nCookie: a=b; c=d\r\n\r\n\x00\xff\n",
+	strings.Replace(closing, "\r\n\r\n", "\r\n"+traced+"\r\n\r\n", 1),
+	"GET / HTTP/1.1\r\nHost: a\r\nTraceParent: x\r\ntracestate: a=b,c=d\r\nbaggage: e=f\r\n\r\n",
 	"GET /bye HTTP/1.1\r\nHost: a\r\n\r\n",
 }
+
+const traced = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 // odd requests are net/http's: what it refuses, what can be read in two ways, and what it reads and
 // this package does not try to.
@@ -38,7 +42,7 @@ var odd = []string{
 	"GET / HTTP/1.1\r\nHost : a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX Y: b\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX_Y: b\r\n\r\n",
 	"GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX:\tb\t\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: \xff\r\n\r\n",
 	"GET / HTTP/1.1\nHost: a\n\n", "GET / HTTP/1.1\r\nHost: a\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: a\nY: b\r\n\r\n", "GET / HTTP/1.1\rHost: a\r\r",
-	"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nX: 2\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: a\r\nauthorization: b\r\n\r\n",
+	"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nX: 2\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: a\r\nauthorization: b\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n" + traced + "\r\nTraceparent: x\r\n\r\n",
 	"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nConnection: Keep-Alive, X\r\nX: 1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
 	"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nPragma: no-cache\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nProxy-Connection: close\r\n\r\n",
 	"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nKeep-Alive: timeout=5\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHTTP2-Settings: x\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nTrailer: X\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n\r\n",
@@ -79,6 +83,20 @@ func TestThePlainShapeIsReadHereAndNothingElseIs(t *testing.T) {
 		if got, err := parse(context.Background(), r); err == nil {
 			t.Errorf("%q: got %+v, want it left to net/http", r, got)
 		}
+	}
+}
+
+func TestATracedRequestAllocatesNoMore(t *testing.T) {
+	counted := func(request string) float64 {
+		return testing.AllocsPerRun(100, func() {
+			if _, err := parse(context.Background(), request); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	bare, full := counted(closing), counted(strings.Replace(closing, "\r\n\r\n", "\r\n"+traced+"\r\n\r\n", 1))
+	if full > bare {
+		t.Errorf("got %.0f allocations with traceparent, want %.0f as without", full, bare)
 	}
 }
 

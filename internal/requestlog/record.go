@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
+
+	"wxplatform/internal/trace"
 )
 
 // record collects the line of one request. It is itself the request's context, which saves an
@@ -12,6 +14,7 @@ type record struct {
 	context.Context
 	ids     [1]string // the request's id, as the response header holds it
 	address string
+	parent  trace.Parent
 
 	mu    sync.Mutex
 	added line

@@ -1,7 +1,7 @@
 // Package requestlog gives each request an id, a log line and a place in the metrics, and turns a
 // handler's panic into an error. Handlers add fields to the line with Add. Nothing that a caller
-// sent reaches the line or the metrics: no URL, query, header or body, only which route matched and
-// the caller's address.
+// sent reaches the line or the metrics: no URL, query, header or body. The exceptions are the
+// caller's address and the id of its trace, on the line.
 package requestlog
 
 import (
@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"wxplatform/internal/address"
+	"wxplatform/internal/trace"
 )
 
 // Header is the response header field with the request's id. The same field of a request is
@@ -48,7 +49,7 @@ func (l *Log) Middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		began := time.Now()
 		r := newRecord(c.Request().Context())
-		r.address = l.proxies.Caller(c.Request())
+		r.address, r.parent = l.proxies.Caller(c.Request()), trace.ParseParent(c.Request().Header["Traceparent"])
 		c.SetRequest(c.Request().WithContext(r))
 		c.Response().Header()[Header] = r.ids[:]
 		aborted := true
@@ -96,6 +97,9 @@ func (l *Log) write(c echo.Context, r *record, took time.Duration, aborted bool)
 		text = r.appendTo(text.begin(time.Now(), level(response.Status)))
 		text = text.text("request_id", r.ids[0]).text("address", r.address).text("method", method).text("route", route)
 		text = text.number("status", int64(response.Status)).number("bytes", response.Size).milliseconds("took_ms", took)
+		if id := r.parent.TraceID(); id != "" {
+			text = text.text("trace_id", id)
+		}
 		if aborted {
 			text = text.yes("aborted") // the connection was cut, whatever the status says
 		}

@@ -154,6 +154,21 @@ func TestTheCallersAddressIsOnTheLineAndInTheContext(t *testing.T) {
 	}
 }
 
+func TestTheIDOfTheCallersTraceIsOnTheLine(t *testing.T) {
+	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
+	for sent, logged := range map[string]any{"00-" + id + "-00f067aa0ba902b7-01": id, canary: nil, "01-" + id + "-00f067aa0ba902b7-01": nil, "": nil} {
+		s := newServer(t)
+		s.GET("/", ok)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("traceparent", sent)
+		r.Header.Set("tracestate", canary)
+		r.Header.Set("baggage", canary)
+		s.do(r)
+		want(t, s.line(t), "trace_id", logged)
+		mustNotHold(t, s.log.String(), canary)
+	}
+}
+
 func TestHandlersAddFieldsThroughAnyContextOfTheRequest(t *testing.T) {
 	s := newServer(t)
 	s.GET("/", func(c echo.Context) error {
@@ -344,6 +359,7 @@ func TestNothingThatACallerSentReachesLogOrMetrics(t *testing.T) {
 		r.Header.Set("Cookie", canary)
 		r.Header.Set("User-Agent", canary)
 		r.Header.Set("X-Forwarded-For", canary)
+		r.Header.Set("Traceparent", canary)
 		r.Host = canary
 		s.do(r)
 	}

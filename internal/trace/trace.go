@@ -1,0 +1,2 @@
+// Package trace reads which trace of a caller's a request belongs to.
+package trace
