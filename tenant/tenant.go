@@ -77,7 +77,7 @@ type Registry struct {
 	issuer   string
 	tenants  *mirror.Facts[Tenant]
 	clients  *mirror.Facts[credential]
-	verified *mirror.Local[[32]byte, proof] // JWTs whose signature was checked, by their hash
+	verified *mirror.Hashed[proof] // JWTs whose signature was checked, by their hash
 	mirror   *mirror.Mirror
 	lookups  *lookups
 	tries    *tries
@@ -100,7 +100,7 @@ func New(d *db.DB, m *mirror.Mirror, ring *seal.Ring, publicURL string) *Registr
 		issuer:   issuer(publicURL),
 		tenants:  mirror.NewFacts[Tenant](m, "tenant", tenantsCached),
 		clients:  mirror.NewFacts[credential](m, "client", clientsCached),
-		verified: mirror.NewLocal[[32]byte, proof](proofsCached),
+		verified: mirror.NewHashed[proof](proofsCached),
 		mirror:   m,
 		lookups:  newLookups(d),
 	}

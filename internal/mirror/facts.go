@@ -6,8 +6,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/maypok86/otter/v2"
-
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
 )
@@ -27,7 +25,7 @@ type Facts[T any] struct {
 	m       *Mirror
 	kind    string
 	codec   codec[T]
-	known   *otter.Cache[string, fact[T]]
+	known   bounded // of *fact[T]
 	flights *Flights[fill, T]
 }
 
@@ -54,7 +52,7 @@ func NewFacts[T any](m *Mirror, kind string, entries int) *Facts[T] {
 		m:       m,
 		kind:    "fact-" + kind,
 		codec:   newCodec[T](),
-		known:   otter.Must(&otter.Options[string, fact[T]]{MaximumSize: entries}),
+		known:   newBounded(entries),
 		flights: NewFlights[fill, T](m, factPatience),
 	}
 }
@@ -79,16 +77,16 @@ func (f *Facts[T]) Get(ctx context.Context, key string, load func(context.Contex
 // is Get for callers that would allocate to call it.
 func (f *Facts[T]) Current(key string) (T, bool) {
 	stamp := f.m.stamp()
-	known, ok := f.known.GetIfPresent(key)
-	return known.value, ok && known.stamp == stamp
+	if known, ok := f.known.get(key).(*fact[T]); ok && known.stamp == stamp {
+		return known.value, true
+	}
+	var none T
+	return none, false
 }
 
 // Known reports whether the process remembers a fact for key, however old. Get may still have to
 // load it.
-func (f *Facts[T]) Known(key string) bool {
-	_, known := f.known.GetIfPresent(key)
-	return known
-}
+func (f *Facts[T]) Known(key string) bool { return f.known.get(key) != nil }
 
 func (f *Facts[T]) fill(ctx context.Context, key string, load func(context.Context) (T, error)) (T, error) {
 	f.m.catchUp(ctx)
@@ -116,11 +114,8 @@ func (f *Facts[T]) fill(ctx context.Context, key string, load func(context.Conte
 // keep stores a fact unless a newer one is stored: in the process the fill that began later wins,
 // and in Redis the one with the larger change counter.
 func (f *Facts[T]) keep(ctx context.Context, key string, stamp, number int64, value T) {
-	f.known.Compute(key, func(old fact[T], found bool) (fact[T], otter.ComputeOp) {
-		if found && old.stamp > stamp {
-			return old, otter.CancelOp
-		}
-		return fact[T]{stamp, number, value}, otter.WriteOp
+	f.known.change(key, func(old any) (any, bool) {
+		return &fact[T]{stamp, number, value}, f.isNewer(old, stamp)
 	})
 	if f.m.stamp() == stamp {
 		f.write(ctx, key, number, &value)
@@ -130,28 +125,29 @@ func (f *Facts[T]) keep(ctx context.Context, key string, stamp, number int64, va
 // drop stores the absence of a fact in Redis only if there was one, so that asking for ids that
 // never existed fills nothing.
 func (f *Facts[T]) drop(ctx context.Context, key string, stamp, number int64) {
-	f.known.ComputeIfPresent(key, func(old fact[T]) (fact[T], otter.ComputeOp) {
-		if old.stamp > stamp {
-			return old, otter.CancelOp
-		}
-		return old, otter.InvalidateOp
-	})
+	f.known.change(key, func(old any) (any, bool) { return nil, old == nil || f.isNewer(old, stamp) })
 	f.write(ctx, key, number, nil)
+}
+
+// isNewer reports whether a fact in the process was filled after a stamp.
+func (f *Facts[T]) isNewer(old any, stamp int64) bool {
+	known, ok := old.(*fact[T])
+	return ok && known.stamp > stamp
 }
 
 // last returns the last known fact while SQL is unavailable. Redis's counts if it is newer, even if
 // it is an absence.
 func (f *Facts[T]) last(ctx context.Context, key string, stamp int64) (T, bool) {
-	known, ok := f.known.GetIfPresent(key)
+	known, ok := held[fact[T]](f.known.get(key))
 	told, has := f.read(ctx, key)
 	if has && (!ok || told.Number > known.number) {
 		known, ok = f.learn(told)
 	}
 	if !ok {
-		f.known.Invalidate(key)
+		f.known.forget(key)
 		return known.value, false
 	}
-	f.known.Set(key, fact[T]{stamp, known.number, known.value})
+	f.known.set(key, &fact[T]{stamp, known.number, known.value})
 	return known.value, true
 }
 

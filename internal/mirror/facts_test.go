@@ -35,11 +35,11 @@ func TestAFillThatEndsAfterANewerOneLoses(t *testing.T) {
 		stamp := m.stamp()
 		facts.keep(t.Context(), "a", stamp, 7, tenant{Name: "new"})
 		facts.keep(t.Context(), "a", stamp-1, 6, tenant{Name: "old"})
-		if got, ok := facts.known.GetIfPresent("a"); !ok || got.value.Name != "new" {
-			t.Errorf("got %v, %v, want the newer fact", got.value, ok)
+		if got, ok := facts.known.get("a").(*fact[tenant]); !ok || got.value.Name != "new" {
+			t.Errorf("got %+v, %v, want the newer fact", got, ok)
 		}
 		facts.drop(t.Context(), "a", stamp-1, 6)
-		if _, ok := facts.known.GetIfPresent("a"); !ok {
+		if facts.known.get("a") == nil {
 			t.Error("got it dropped by an absence that was read before, want it kept")
 		}
 	})

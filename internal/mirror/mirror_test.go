@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -397,17 +398,28 @@ func spell[T any](t *testing.T, r *redisUnderTest, v T, reveal func(T) string) {
 }
 
 func TestLocalIsBounded(t *testing.T) {
-	l := NewLocal[int, int](100)
+	l, h := NewLocal[string, int](100), NewHashed[int](100)
 	for i := range 10_000 {
-		l.Set(i, i)
+		l.Set(strconv.Itoa(i), i)
+		h.Set([32]byte{byte(i), byte(i >> 8)}, i)
 	}
-	l.cache.CleanUp()
-	if n := l.cache.EstimatedSize(); n > 100 {
-		t.Errorf("got %d entries, want at most 100", n)
+	inBounded(l.cache).CleanUp()
+	inByHash(h.cache).CleanUp()
+	if n, hashed := inBounded(l.cache).EstimatedSize(), inByHash(h.cache).EstimatedSize(); n > 100 || hashed > 100 {
+		t.Errorf("got %d and %d entries, want at most 100", n, hashed)
 	}
-	l.Set(-1, 7)
-	l.Delete(-1)
-	if _, ok := l.Get(-1); ok {
+	l.Set("x", 7)
+	h.Set([32]byte{1, 2, 3}, 7)
+	if v, ok := l.Get("x"); !ok || v != 7 {
+		t.Errorf("got %d, %v, want 7", v, ok)
+	}
+	if v, ok := h.Get([32]byte{1, 2, 3}); !ok || v != 7 {
+		t.Errorf("got %d, %v, want 7", v, ok)
+	}
+	l.Delete("x")
+	h.Delete([32]byte{1, 2, 3})
+	_, kept := l.Get("x")
+	if _, hashed := h.Get([32]byte{1, 2, 3}); kept || hashed {
 		t.Error("got a deleted entry, want none")
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/maypok86/otter/v2"
-
 	"wxplatform/internal/seal"
 )
 
@@ -24,7 +22,7 @@ type Versioned struct {
 type Newest struct {
 	m     *Mirror
 	kind  string
-	known *otter.Cache[string, *item]
+	known bounded // of *item
 
 	mu      sync.Mutex
 	waiting map[string]*waiters
@@ -47,7 +45,7 @@ func NewNewest(m *Mirror, kind string, entries int) *Newest {
 	n := &Newest{
 		m:       m,
 		kind:    "newest-" + kind,
-		known:   otter.Must(&otter.Options[string, *item]{MaximumSize: entries}),
+		known:   newBounded(entries),
 		waiting: map[string]*waiters{},
 	}
 	m.mu.Lock()
@@ -59,7 +57,7 @@ func NewNewest(m *Mirror, kind string, entries int) *Newest {
 // Local returns what the process knows, and notes that it was used. If it is not fresh, news may
 // have been missed: it may be used, but SQL should be read as well.
 func (n *Newest) Local(key string) (v Versioned, fresh, ok bool) {
-	known, ok := n.known.GetIfPresent(key)
+	known, ok := n.known.get(key).(*item)
 	if !ok {
 		return Versioned{}, false, false
 	}
@@ -71,21 +69,21 @@ func (n *Newest) Local(key string) (v Versioned, fresh, ok bool) {
 
 // Version returns the newest version that the process knows, or 0. It does not count as a use.
 func (n *Newest) Version(key string) int64 {
-	known, ok := n.known.GetEntryQuietly(key)
+	known, ok := n.known.peek(key).(*item)
 	if !ok {
 		return 0
 	}
-	return known.Value.Version
+	return known.Version
 }
 
 // TakeUsed returns the keys that Local was called with since the last TakeUsed.
 func (n *Newest) TakeUsed() []string {
 	var keys []string
-	for key, known := range n.known.All() {
-		if known.used.Swap(false) {
+	n.known.each(func(key string, held any) {
+		if held.(*item).used.Swap(false) {
 			keys = append(keys, key)
 		}
-	}
+	})
 	return keys
 }
 
@@ -147,21 +145,22 @@ const stale = -1 // a generation, or a stamp, that never occurs
 // adopt replaces what the process knows if v is newer, and reports whether it did. The same
 // version, read again, becomes fresh again.
 func (n *Newest) adopt(key string, v Versioned, generation int64) (newest Versioned, changed bool) {
-	kept, _ := n.known.Compute(key, func(old *item, found bool) (*item, otter.ComputeOp) {
+	kept := n.known.change(key, func(held any) (value any, keep bool) {
+		old, found := held.(*item)
 		if found && old.Version >= v.Version {
 			raise(&old.generation, generation)
-			return old, otter.CancelOp
+			return nil, true
 		}
 		changed = true
 		fresh := &item{Versioned: v}
 		fresh.generation.Store(generation)
 		fresh.used.Store(found && old.used.Load())
-		return fresh, otter.WriteOp
+		return fresh, false
 	})
 	if changed {
 		n.wake(key)
 	}
-	return kept.Versioned, changed
+	return kept.(*item).Versioned, changed
 }
 
 func raise(number *atomic.Int64, to int64) {
@@ -198,15 +197,15 @@ func (n *Newest) open(key string, sealed []byte) (Versioned, error) {
 // learn takes in news about what this process has or waits for. If it cannot be decrypted, because
 // it is sealed under a key that this replica does not have yet, what is known becomes stale.
 func (n *Newest) learn(told news) {
-	known, ok := n.known.GetEntryQuietly(told.Key)
-	if !ok && !n.awaited(told.Key) || ok && known.Value.Version >= told.Version {
+	known, ok := n.known.peek(told.Key).(*item)
+	if !ok && !n.awaited(told.Key) || ok && known.Version >= told.Version {
 		return
 	}
 	v, err := n.open(told.Key, told.Sealed)
 	if err == nil {
 		n.adopt(told.Key, v, n.Generation())
 	} else if ok {
-		known.Value.generation.Store(stale)
+		known.generation.Store(stale)
 	}
 }
 

@@ -283,8 +283,8 @@ func TestWhatTheProcessKeepsIsBounded(t *testing.T) {
 	for range 500 {
 		n.adopt(name(), version(1), 0)
 	}
-	n.known.CleanUp()
-	if size := n.known.EstimatedSize(); size > 50 {
+	inBounded(n.known).CleanUp()
+	if size := inBounded(n.known).EstimatedSize(); size > 50 {
 		t.Errorf("got %d entries, want at most 50", size)
 	}
 }
