@@ -99,7 +99,7 @@ func TestSectionsUseNoMarkdownThatIsNotRendered(t *testing.T) {
 }
 
 func TestTextIsEscaped(t *testing.T) {
-	got := string(render("a < b `<c>` **<d>** *<e>* [<f>](operate.md#x) [<g>](../apis.md)"))
+	got := string(render("a < b `<c>` **<d>** *<e>* [<f>](operate/keys.md#x) [<g>](../apis.md)"))
 	want := "a &lt; b <code>&lt;c&gt;</code> <strong>&lt;d&gt;</strong> <em>&lt;e&gt;</em> &lt;f&gt; <a href=\"/docs\">&lt;g&gt;</a>"
 	if got != want {
 		t.Errorf("got %s, want %s", got, want)

@@ -74,12 +74,12 @@ func TestEveryAlertHasItsHeading(t *testing.T) {
 	for _, alert := range alerts {
 		_, rule, _ := strings.Cut(rules, "alert: "+alert+"\n")
 		rule, _, _ = strings.Cut(rule, "- alert:")
-		if want := "runbook: docs/operate.md#" + strings.ToLower(alert) + "\n"; !strings.Contains(rule, want) || !strings.Contains(rule, "expr:") || !strings.Contains(rule, "severity:") {
+		if want := "runbook: docs/operate/alerts.md#" + strings.ToLower(alert) + "\n"; !strings.Contains(rule, want) || !strings.Contains(rule, "expr:") || !strings.Contains(rule, "severity:") {
 			t.Errorf("%s: got %s, want %q, an expression and a severity", alert, rule, want)
 		}
 	}
-	explains(t, "docs/operate.md", "\n## Alerts\n", "*What to do:*", alerts)
-	explains(t, "docs/zh/operate.md", "\n## 告警\n", "**处理：**", alerts)
+	explains(t, "docs/operate/alerts.md", "\n## Alerts\n", "*What to do:*", alerts)
+	explains(t, "docs/zh/operate/alerts.md", "\n## 告警\n", "**处理：**", alerts)
 }
 
 // explains checks that a section of a page has exactly these alerts as headings, and says below

@@ -46,7 +46,7 @@ go run ./cmd/platform api list --markdown > docs/apis.md
 go run ./cmd/platform api list --markdown --chinese > docs/zh/apis.md
 ` + "```" + `
 
-` + "`platform api show PATH`" + ` prints all that is known of one API, and what an operator changed by [PLATFORM_API_OFF and PLATFORM_API_UNCHECKED](operate.md#settings).
+` + "`platform api show PATH`" + ` prints all that is known of one API, and what an operator changed by [PLATFORM_API_OFF and PLATFORM_API_UNCHECKED](operate/configure.md#settings).
 
 - **Scope**: what the client's JWT must allow. An API that reads needs ` + "`FAMILY:read`" + `, one that writes ` + "`FAMILY:write`" + `. The scope ` + "`operator`" + ` is for the operator's own clients, because the API affects other callers.
 - **Sets**: the merchant must have granted one of these permission sets. Where WeChat's page names them (no mark), a call without one of them is refused before WeChat is called. Sets with a question mark are guessed: the call is sent and WeChat decides. *any*: any authorization suffices. *unsupported*: WeChat's page says that third parties may not call it; the call is sent and WeChat decides. *unknown*: nothing is known.
@@ -65,7 +65,7 @@ go run ./cmd/platform api list --markdown > docs/apis.md
 go run ./cmd/platform api list --markdown --chinese > docs/zh/apis.md
 ` + "```" + `
 
-` + "`platform api show PATH`" + ` 列出某个接口的全部信息，以及运营者用 [PLATFORM_API_OFF 和 PLATFORM_API_UNCHECKED](operate.md#配置) 所做的改动。
+` + "`platform api show PATH`" + ` 列出某个接口的全部信息，以及运营者用 [PLATFORM_API_OFF 和 PLATFORM_API_UNCHECKED](operate/configure.md#配置项) 所做的改动。
 
 - **scope**：客户端的 JWT 须包含的权限。读接口为 ` + "`类别:read`" + `，写接口为 ` + "`类别:write`" + `。` + "`operator`" + ` 只给运营者自己的客户端，因为这些接口会影响其他调用方。
 - **权限集**：商家须授予其中之一。没有标记的出自微信文档，缺少时不请求微信，直接拒绝；带问号的是推测，照常转发，由微信判断。*任意授权*：有授权即可。*不对第三方开放*：微信文档说第三方平台不能调用，照常转发，由微信判断。*未知*：没有资料。

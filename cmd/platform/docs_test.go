@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -86,29 +87,42 @@ func TestTheChineseErrorsAreRight(t *testing.T) {
 	}
 }
 
+// configurePages are the pages that list the settings, with their words for a setting without a
+// default.
+var configurePages = map[string]struct{ required, empty string }{
+	"docs/operate/configure.md":    {"required", "empty"},
+	"docs/zh/operate/configure.md": {"必填", "空"},
+}
+
 func TestEverySettingIsDocumented(t *testing.T) {
-	page := document(t, "docs/operate.md")
-	for _, s := range settings {
-		value := "`" + s.fallback + "`"
-		switch {
-		case s.required:
-			value = "required"
-		case s.fallback == "":
-			value = "empty"
+	for path, words := range configurePages {
+		page := document(t, path)
+		for _, s := range settings {
+			value := "`" + s.fallback + "`"
+			switch {
+			case s.required:
+				value = words.required
+			case s.fallback == "":
+				value = words.empty
+			}
+			if want := fmt.Sprintf("\n| `%s` | %s |", s.name, value); !strings.Contains(page, want) {
+				t.Errorf("%s does not say %q", path, want)
+			}
 		}
-		if want := fmt.Sprintf("| `%s` | %s |", s.name, value); !strings.Contains(page, want) {
-			t.Errorf("docs/operate.md does not say %q", want)
-		}
-		for _, readme := range []string{"README.md", "README.zh-CN.md"} {
-			if s.required && !strings.Contains(document(t, readme), s.name) {
-				t.Errorf("%s does not name %s, without which nothing starts", readme, s.name)
+		for _, name := range found("(?m)^\\| `(PLATFORM_[A-Z_]+)`", page) {
+			if !slices.ContainsFunc(settings, func(s setting) bool { return s.name == name }) {
+				t.Errorf("%s has %s, which is no setting", path, name)
 			}
 		}
 	}
-	for _, path := range []string{"docs/operate.md", "docs/zh/operate.md"} {
-		for _, name := range found("(?m)^\\| `(PLATFORM_[A-Z_]+)`", document(t, path)) {
-			if !slices.ContainsFunc(settings, func(s setting) bool { return s.name == name }) {
-				t.Errorf("%s has %s, which is no setting", path, name)
+}
+
+func TestTheReadmesNameEveryRequiredSetting(t *testing.T) {
+	for _, readme := range []string{"README.md", "README.zh-CN.md"} {
+		page := document(t, readme)
+		for _, s := range settings {
+			if s.required && !strings.Contains(page, s.name) {
+				t.Errorf("%s does not name %s, without which nothing starts", readme, s.name)
 			}
 		}
 	}
@@ -130,13 +144,11 @@ func registered(metrics *prometheus.Registry) []string {
 
 func TestEveryMetricIsDocumented(t *testing.T) {
 	t.Parallel()
-	documented := found("(?m)^\\| `(wxplatform_[a-z_]+)` \\|", document(t, "docs/operate.md"))
-	if got := registered(sqliteWorld(t).platform.metrics); len(got) == 0 || !slices.Equal(got, documented) {
-		t.Errorf("got the metrics\n%s\nand docs/operate.md has\n%s", strings.Join(got, "\n"), strings.Join(documented, "\n"))
-	}
-	for _, name := range found("(?m)^\\| `(wxplatform_[a-z_]+)` \\|", document(t, "docs/zh/operate.md")) {
-		if !slices.Contains(documented, name) {
-			t.Errorf("docs/zh/operate.md has %s, which is no metric", name)
+	got := registered(sqliteWorld(t).platform.metrics)
+	for _, page := range []string{"docs/operate/metrics.md", "docs/zh/operate/metrics.md"} {
+		documented := found("(?m)^\\| `(wxplatform_[a-z_]+)` \\|", document(t, page))
+		if len(got) == 0 || !slices.Equal(got, documented) {
+			t.Errorf("got the metrics\n%s\nand %s has\n%s", strings.Join(got, "\n"), page, strings.Join(documented, "\n"))
 		}
 	}
 }
@@ -151,39 +163,89 @@ func TestEveryCommandIsDocumented(t *testing.T) {
 		known = append(known, command.FullPath())
 	}
 	slices.Sort(known)
-	_, table, _ := strings.Cut(document(t, "docs/operate.md"), "\n## Commands\n")
-	table, _, _ = strings.Cut(table, "\n## ")
-	if documented := found("[|,] `(platform [a-z ]+)`", table); !slices.Equal(known, documented) {
-		t.Errorf("got the commands\n%s\nand docs/operate.md has\n%s", strings.Join(known, "\n"), strings.Join(documented, "\n"))
+	for _, page := range []string{"docs/operate/commands.md", "docs/zh/operate/commands.md"} {
+		documented := found("(?:[|,] |、)`(platform [a-z ]+)`", document(t, page))
+		if !slices.Equal(known, documented) {
+			t.Errorf("got the commands\n%s\nand %s has\n%s", strings.Join(known, "\n"), page, strings.Join(documented, "\n"))
+		}
 	}
+}
+
+// inChinese reports whether a page is in Chinese.
+func inChinese(page string) bool {
+	return strings.HasPrefix(page, "docs/zh/") || strings.HasSuffix(page, ".zh-CN.md")
+}
+
+// inEnglish returns the path of the English twin of a Chinese page.
+func inEnglish(chinese string) string {
+	if name, below := strings.CutPrefix(chinese, "docs/zh/"); below {
+		return "docs/" + name
+	}
+	return strings.TrimSuffix(chinese, ".zh-CN.md") + ".md"
 }
 
 // translated are the pages that exist in both languages, by their English path.
 func translated(t *testing.T) map[string]string {
 	t.Helper()
-	pairs := map[string]string{"README.md": "README.zh-CN.md"}
+	pairs := map[string]string{}
 	for _, page := range pages(t) {
-		if name, chinese := strings.CutPrefix(page, "docs/zh/"); chinese {
-			pairs["docs/"+name] = page
+		if inChinese(page) {
+			pairs[inEnglish(page)] = page
 		}
 	}
 	return pairs
 }
 
-// pages are all pages of the documentation, by their path from the root of the module.
+// pages are all pages of the repository, by their path from the root of the module.
 func pages(t *testing.T) []string {
 	t.Helper()
-	var all []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/zh/*.md"} {
-		files, err := filepath.Glob(filepath.Join("..", "..", filepath.FromSlash(pattern)))
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no page is like %s: %v", pattern, err)
+	root, all := filepath.Join("..", ".."), []string{}
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		hidden := strings.HasPrefix(entry.Name(), ".") || entry.Name() == "node_modules"
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && path != root && hidden:
+			return fs.SkipDir
+		case !entry.IsDir() && filepath.Ext(path) == ".md":
+			name, err := filepath.Rel(root, path)
+			all = append(all, filepath.ToSlash(name))
+			return err
 		}
-		for _, file := range files {
-			all = append(all, filepath.ToSlash(filepath.Clean(strings.TrimPrefix(file, filepath.Join("..", "..")+string(filepath.Separator)))))
-		}
+		return nil
+	})
+	if err != nil || len(all) == 0 {
+		t.Fatalf("got the pages %q, %v", all, err)
 	}
 	return all
+}
+
+// outline is what a page consists of: the levels of its headings, the rows of its tables, the items
+// of its lists and its blocks of code, in order.
+func outline(page string) []string {
+	return regexp.MustCompile("(?m)^(#+ |\\||- |[0-9]+\\. |```)").FindAllString(page, -1)
+}
+
+// An operator reads only one of the two languages, so neither may lack a section, a row or a step.
+func TestTheOperatorsPagesHaveTheSameOutlineInBothLanguages(t *testing.T) {
+	pairs, index := translated(t), document(t, "docs/operate/README.md")
+	for _, page := range pages(t) {
+		name, operators := strings.CutPrefix(page, "docs/operate/")
+		if !operators {
+			continue
+		}
+		chinese := pairs[page]
+		if chinese == "" {
+			t.Errorf("%s is not in Chinese", page)
+			continue
+		}
+		if got, want := outline(document(t, chinese)), outline(document(t, page)); !slices.Equal(got, want) {
+			t.Errorf("%s consists of\n%q\nand %s of\n%q", page, want, chinese, got)
+		}
+		if name != "README.md" && !strings.Contains(index, "]("+name+")") {
+			t.Errorf("docs/operate/README.md does not lead to %s", name)
+		}
+	}
 }
 
 // pasted are the lines that a reader of a page pastes into a shell, without their comments.
@@ -217,7 +279,7 @@ func TestBothLanguagesShowTheSameCommands(t *testing.T) {
 // Chinese is in pages of its own; English pages have names in it, which WeChat's console shows.
 func TestNoPageMixesLanguages(t *testing.T) {
 	for _, page := range pages(t) {
-		if strings.HasPrefix(page, "docs/zh/") || page == "README.zh-CN.md" {
+		if inChinese(page) {
 			continue
 		}
 		for number, line := range strings.Split(document(t, page), "\n") {
@@ -260,13 +322,33 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
-// anchors are the headings of a page as GitHub spells them in links: lower case, letters, digits,
-// hyphens, and hyphens for spaces.
+// code are the blocks of code of a page; a # in them begins no heading.
+var code = regexp.MustCompile("(?ms)^```.*?^```")
+
+// anchors are the headings of a page as GitHub spells them in links: lower case, of letters, marks,
+// digits, underscores and hyphens, with hyphens for spaces, and a number if one comes again.
 func anchors(page string) []string {
 	var all []string
-	for _, heading := range found(`(?m)^#+ (.*)$`, page) {
-		name := regexp.MustCompile(`[^\p{L}\p{N} -]`).ReplaceAllString(strings.ToLower(heading), "")
-		all = append(all, strings.ReplaceAll(name, " ", "-"))
+	times := map[string]int{}
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(code.ReplaceAllString(page, ""), -1) {
+		name := regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`).ReplaceAllString(strings.ToLower(heading[1]), "$1")
+		name = regexp.MustCompile(`[^\p{L}\p{M}\p{Nd}\p{Pc} -]`).ReplaceAllString(name, "")
+		name = strings.ReplaceAll(name, " ", "-")
+		if times[name]++; times[name] > 1 {
+			name += "-" + strconv.Itoa(times[name]-1)
+		}
+		all = append(all, name)
 	}
 	return all
+}
+
+func TestAnchorsAreThoseOfGitHub(t *testing.T) {
+	page := strings.Join([]string{
+		"# Full-network release (全网发布)", "## 值班、健康检查与告警", "## `PLATFORM_SEAL_FORM`: what's new?", "### [Keys](keys.md)", "## Keys", "## Keys",
+		"```sh", "# 1. stop the platform", "```", "## From SQLite to PostgreSQL",
+	}, "\n")
+	want := []string{"full-network-release-全网发布", "值班健康检查与告警", "platform_seal_form-whats-new", "keys", "keys-1", "keys-2", "from-sqlite-to-postgresql"}
+	if got := anchors(page); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }

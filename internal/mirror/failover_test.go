@@ -95,7 +95,7 @@ func TestAClusterThatLacksANodeDoesNotAnswerThePing(t *testing.T) {
 	})
 }
 
-// The permissions are those that docs/operate.md names, "Redis".
+// The permissions are those of docs/operate/configure.md, "Redis".
 func TestTheDocumentedPermissionsAreEnough(t *testing.T) {
 	t.Parallel()
 	group := startGroup(t, func() (*redistest.Group, error) { return redistest.NewCluster(t.Context(), 0, time.Hour) })
