@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -78,13 +79,14 @@ func TestEveryAlertHasItsHeading(t *testing.T) {
 			t.Errorf("%s: got %s, want %q, an expression and a severity", alert, rule, want)
 		}
 	}
-	explains(t, "docs/operate/alerts.md", "\n## Alerts\n", "*What to do:*", alerts)
-	explains(t, "docs/zh/operate/alerts.md", "\n## 告警\n", "**处理：**", alerts)
+	explains(t, "docs/operate/alerts.md", "\n## Alerts\n", alerts,
+		"What it means.", "Who is hurt.", "What to do.", "How to see that it is over.")
+	explains(t, "docs/zh/operate/alerts.md", "\n## 告警\n", alerts, "含义：", "影响：", "处理：", "恢复的标志：")
 }
 
-// explains checks that a section of a page has exactly these alerts as headings, and says below
-// each what to do.
-func explains(t *testing.T, path, heading, toDo string, alerts []string) {
+// explains checks that a section of a page has exactly these alerts as headings, and below each one
+// these parts, in this order, each with a text of its own.
+func explains(t *testing.T, path, heading string, alerts []string, parts ...string) {
 	t.Helper()
 	_, section, _ := strings.Cut(document(t, path), heading)
 	section, _, _ = strings.Cut(section, "\n## ")
@@ -94,8 +96,12 @@ func explains(t *testing.T, path, heading, toDo string, alerts []string) {
 	for _, alert := range alerts {
 		_, explained, _ := strings.Cut(section, "\n### "+alert+"\n")
 		explained, _, _ = strings.Cut(explained, "\n### ")
-		if !strings.Contains(explained, toDo) {
-			t.Errorf("%s: %s: got %q, want what to do", path, alert, explained)
+		var got []string
+		for _, part := range regexp.MustCompile(`(?m)^\*\*([^*]+)\*\* \S`).FindAllStringSubmatch(explained, -1) {
+			got = append(got, part[1])
+		}
+		if !slices.Equal(got, parts) {
+			t.Errorf("%s: %s: got the parts %q, want %q", path, alert, got, parts)
 		}
 	}
 }

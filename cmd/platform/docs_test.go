@@ -153,6 +153,23 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	}
 }
 
+// An operator who looks for a metric that a page names must find it.
+func TestTheOperatorsPagesNameNoOtherMetrics(t *testing.T) {
+	t.Parallel()
+	known := registered(sqliteWorld(t).platform.metrics)
+	for _, page := range pages(t) {
+		if !strings.Contains(page, "/operate/") {
+			continue
+		}
+		for _, name := range found(`(wxplatform_[a-z_]+)`, document(t, page)) {
+			series := regexp.MustCompile("_(bucket|count|sum)$").ReplaceAllString(name, "")
+			if !slices.Contains(known, name) && !slices.Contains(known, series) {
+				t.Errorf("%s names %s, which is no metric", page, name)
+			}
+		}
+	}
+}
+
 func TestEveryCommandIsDocumented(t *testing.T) {
 	parser, err := kong.New(&cli{}, kong.Name("platform"))
 	if err != nil {
