@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -27,11 +26,6 @@ func (h *Handler) Routes(e *echo.Echo) {
 	e.GET("/v1/authorizers", h.list)
 	e.GET("/v1/authorizers/:appid", h.show)
 }
-
-const (
-	pageMost    = 500
-	pageDefault = 100
-)
 
 // Admit is Registry.Admit for the caller of a request and the account that its path names. If the
 // route has no {appid}, the account is the one that the caller's JWT is bound to; Admit fails with
@@ -65,34 +59,18 @@ func (h *Handler) list(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	query, err := strict.Query(c.Request(), "limit", "after")
+	page, _, err := strict.ListQuery(c.Request())
 	if err != nil {
 		return err
 	}
-	limit, err := pageSize(query.Get("limit"))
-	if err != nil {
-		return err
-	}
-	after := wechat.AppID(query.Get("after"))
-	if after != "" && !after.Plausible() {
+	if page.After != "" && !wechat.AppID(page.After).Plausible() {
 		return &strict.Fault{Field: "after", Why: "is not a valid appid"}
 	}
-	page, err := h.page(c.Request().Context(), caller.Tenant, after, limit)
+	view, err := h.page(c.Request().Context(), caller.Tenant, page)
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, page)
-}
-
-func pageSize(text string) (int, error) {
-	if text == "" {
-		return pageDefault, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > pageMost {
-		return 0, &strict.Fault{Field: "limit", Why: "is not a number from 1 to " + strconv.Itoa(pageMost)}
-	}
-	return n, nil
+	return c.JSON(http.StatusOK, view)
 }
 
 type pageView struct {
@@ -101,18 +79,15 @@ type pageView struct {
 }
 
 // One more than the page is read, to know whether there is a next page.
-func (h *Handler) page(ctx context.Context, owner tenant.ID, after wechat.AppID, limit int) (pageView, error) {
-	all, err := h.Authorizers.List(ctx, owner, after, limit+1)
+func (h *Handler) page(ctx context.Context, owner tenant.ID, page strict.Page) (pageView, error) {
+	all, err := h.Authorizers.List(ctx, owner, wechat.AppID(page.After), page.Limit+1)
 	if err != nil {
 		return pageView{}, err
 	}
-	page := pageView{}
-	if len(all) > limit {
-		all = all[:limit]
-		page.Next = string(all[limit-1].AppID)
-	}
-	page.Authorizers, err = h.Authorizers.Views(ctx, all)
-	return page, err
+	view := pageView{}
+	all, view.Next = strict.Cut(page, all, func(a Authorizer) string { return string(a.AppID) })
+	view.Authorizers, err = h.Authorizers.Views(ctx, all)
+	return view, err
 }
 
 func (h *Handler) show(c echo.Context) error {

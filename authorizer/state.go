@@ -194,19 +194,22 @@ func (q attempts) Finish(context.Context, wechat.AppID) error { return nil }
 
 func (q attempts) Postpone(context.Context, wechat.AppID, time.Duration) error { return nil }
 
+// recoverAtOnce is how many accounts recoverDue reads with one statement.
+const recoverAtOnce = 500
+
 // recoverDue finds accounts that recovered without a note, because the process died between the
 // two.
 func (k keeper) recoverDue(ctx context.Context) error {
 	for _, state := range []State{Degraded, Quota, Reauthorize} {
 		for after := wechat.AppID(""); ; {
-			some, err := k.table.inState(ctx, state, after, pageMost)
+			some, err := k.table.inState(ctx, state, after, recoverAtOnce)
 			if err != nil {
 				return err
 			}
 			if err := k.recoverSome(ctx, some); err != nil {
 				return err
 			}
-			if len(some) < pageMost {
+			if len(some) < recoverAtOnce {
 				break
 			}
 			after = some[len(some)-1].id
