@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"wxplatform/login"
 	"wxplatform/relay"
@@ -210,13 +209,13 @@ func (v apiView) print(out io.Writer, more bool) error {
 	if more {
 		_, _ = fmt.Fprintln(out)
 	}
-	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	var known [][]string
 	for _, fact := range v.facts() {
 		if fact[1] != "" {
-			_, _ = fmt.Fprintf(w, "%s\t%s\n", fact[0], fact[1])
+			known = append(known, fact[:])
 		}
 	}
-	return w.Flush()
+	return new(grid).print(out, known)
 }
 
 // facts are the names and values of what is known of the API. An empty value is not known.

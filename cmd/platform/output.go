@@ -1,11 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"strings"
-	"text/tabwriter"
 	"time"
 )
 
@@ -23,13 +23,11 @@ type table[V any] struct {
 // printAll prints views, in JSON as an array. It returns err instead if the views could not be
 // read.
 func (t table[V]) printAll(out io.Writer, f format, views []V, err error) error {
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case f.JSON:
-		return printJSON(out, append([]V{}, views...))
 	}
-	return t.printTable(out, views)
+	all := t.listing(out, f)
+	return errors.Join(all.print(views), all.end())
 }
 
 // printOne prints one view, in JSON as an object. It returns err instead if the view could not
@@ -45,27 +43,91 @@ func (t table[V]) printOne(out io.Writer, f format, view V, err error) error {
 }
 
 func (t table[V]) printTable(out io.Writer, views []V) error {
-	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, strings.Join(t.columns, "\t"))
-	for _, v := range views {
-		_, _ = fmt.Fprintln(w, tabbed(t.cells(v)))
-	}
-	return w.Flush()
+	return t.listing(out, format{}).print(views)
 }
 
-func tabbed(cells []any) string {
-	texts := []string{}
-	for _, cell := range cells {
-		texts = append(texts, fmt.Sprint(cell))
+// listing prints a list page by page, so that one of any length needs the memory of one page.
+func (t table[V]) listing(out io.Writer, f format) *listing[V] {
+	return &listing[V]{table: t, format: f, out: out}
+}
+
+// listing prints the pages of a list: as one table with one heading, or as one JSON array.
+type listing[V any] struct {
+	table[V]
+	format
+	out   io.Writer
+	grid  grid
+	begun bool // something is printed
+}
+
+// print prints a page.
+func (l *listing[V]) print(views []V) error {
+	if l.JSON {
+		return l.printElements(views)
 	}
-	return strings.Join(texts, "\t")
+	var rows [][]string
+	if !l.begun {
+		rows = append(rows, l.columns)
+	}
+	l.begun = true
+	for _, v := range views {
+		rows = append(rows, texts(l.cells(v)))
+	}
+	return l.grid.print(l.out, rows)
+}
+
+func (l *listing[V]) printElements(views []V) error {
+	for _, v := range views {
+		text, err := indented("  ", v)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(l.out, "%s%s", l.before(), bytes.TrimSuffix(text, []byte("\n"))); err != nil {
+			return err
+		}
+		l.begun = true
+	}
+	return nil
+}
+
+// before is what JSON has before the next element.
+func (l *listing[V]) before() string {
+	if !l.begun {
+		return "[\n  "
+	}
+	return ",\n  "
+}
+
+// end prints what a list needs behind its last page.
+func (l *listing[V]) end() error {
+	text := ""
+	switch {
+	case l.JSON && !l.begun:
+		text = "[]\n"
+	case l.JSON:
+		text = "\n]\n"
+	}
+	_, err := io.WriteString(l.out, text)
+	return err
 }
 
 func printJSON(out io.Writer, v any) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
+	text, err := indented("", v)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(text)
+	return err
+}
+
+// indented returns v as JSON. All lines but the first begin with prefix.
+func indented(prefix string, v any) ([]byte, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetIndent(prefix, "  ")
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(v)
+	err := encoder.Encode(v)
+	return text.Bytes(), err
 }
 
 // viewsOf returns the view of each of all.

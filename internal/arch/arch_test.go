@@ -83,6 +83,7 @@ var homes = map[string][]string{
 	"github.com/alecthomas/kong":    {"cmd/"},
 	"github.com/prometheus":         {"cmd/platform/", "internal/requestlog/"},
 	"golang.org/x/sys":              {"wechat/dial_linux.go"},
+	"golang.org/x/text":             {"cmd/platform/"},
 	"wxplatform/wechat/wechatsim":   {"cmd/", "bench/"}, // tests may use it everywhere
 	"wxplatform/internal/dbtest":    {},
 	"wxplatform/internal/redistest": {},
