@@ -52,33 +52,35 @@ func withPlatform(s shell, work func(context.Context, *platform) error) error {
 type authorizerListCmd struct {
 	format
 	Tenant tenant.ID        `help:"Only this tenant's authorizers. 只列该租户的。"`
-	State  authorizer.State `help:"Only authorizers in this state: healthy, degraded, quota, reauthorize, revoked. 只列该状态的。"`
-	After  wechat.AppID     `help:"Start after this appid. 从该 appid 之后开始。"`
-	Limit  int              `help:"The most authorizers to list. 最多条数。" default:"1000"`
+	State  authorizer.State `help:"Only authorizers in this state: healthy, degraded, quota, reauthorize, revoked. 只列该状态的。" enum:",healthy,degraded,quota,reauthorize,revoked" default:""`
+	paging[wechat.AppID]
 }
 
 // Run prints the authorizers.
 func (c authorizerListCmd) Run(s shell) error {
+	if c.Tenant != "" && c.State != "" {
+		return errors.New("give --tenant or --state, and not both")
+	}
 	return withPlatform(s, func(ctx context.Context, p *platform) error {
-		all, err := c.read(ctx, p)
-		if err != nil {
-			return err
-		}
-		views, err := p.authorizers.Views(ctx, all)
-		return authorizerTable.printAll(s.out, c.format, views, err)
+		list := pager[wechat.AppID, authorizer.View]{c.paging, func(after wechat.AppID, limit int) ([]authorizer.View, error) {
+			all, err := c.read(ctx, p, after, limit)
+			if err != nil {
+				return nil, err
+			}
+			return p.authorizers.Views(ctx, all)
+		}, func(v authorizer.View) wechat.AppID { return v.AppID }}
+		return list.printTo(s, c.format, authorizerTable)
 	})
 }
 
-func (c authorizerListCmd) read(ctx context.Context, p *platform) ([]authorizer.Authorizer, error) {
+func (c authorizerListCmd) read(ctx context.Context, p *platform, after wechat.AppID, limit int) ([]authorizer.Authorizer, error) {
 	switch {
-	case c.Tenant != "" && c.State != "":
-		return nil, errors.New("give --tenant or --state, and not both")
 	case c.State != "":
-		return p.authorizers.InState(ctx, c.State, c.After, c.Limit)
+		return p.authorizers.InState(ctx, c.State, after, limit)
 	case c.Tenant != "":
-		return p.authorizers.List(ctx, c.Tenant, c.After, c.Limit)
+		return p.authorizers.List(ctx, c.Tenant, after, limit)
 	}
-	return p.authorizers.All(ctx, c.After, c.Limit)
+	return p.authorizers.All(ctx, after, limit)
 }
 
 // showAuthorizer prints the authorizer as it is now.

@@ -82,15 +82,17 @@ func (c tenantCreateCmd) Run(s shell) error {
 
 type tenantListCmd struct {
 	format
-	After tenant.ID `help:"Start after this tenant. 从该租户之后开始。"`
-	Limit int       `help:"The most tenants to list. 最多条数。" default:"1000"`
+	paging[tenant.ID]
 }
 
 // Run prints the tenants.
 func (c tenantListCmd) Run(s shell) error {
 	return withTenants(s, func(ctx context.Context, tenants *tenant.Registry) error {
-		all, err := tenants.ListTenants(ctx, c.After, c.Limit)
-		return tenantTable.printAll(s.out, c.format, viewsOf(all, viewTenant), err)
+		list := pager[tenant.ID, tenantView]{c.paging, func(after tenant.ID, limit int) ([]tenantView, error) {
+			all, err := tenants.ListTenants(ctx, after, limit)
+			return viewsOf(all, viewTenant), err
+		}, func(v tenantView) tenant.ID { return v.ID }}
+		return list.printTo(s, c.format, tenantTable)
 	})
 }
 
