@@ -11,8 +11,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/alecthomas/kong"
 )
@@ -48,14 +46,14 @@ type shell struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, release := untilStopped(context.Background())
 	code := run(shell{ctx, os.Stdout, os.Stderr, os.LookupEnv}, os.Args[1:])
-	stop()
+	release()
 	os.Exit(code)
 }
 
-// run runs the command in args and returns the exit status: 0 on success, 2 for wrong arguments, 1
-// for any other failure.
+// run runs the command in args and returns the exit status: 0 on success, 2 for wrong arguments,
+// 130 after Ctrl-C and 143 after SIGTERM unless the command finished, and 1 for any other failure.
 func run(s shell, args []string) int {
 	var commands cli
 	exit := -1
@@ -83,7 +81,12 @@ func run(s shell, args []string) int {
 	return 0
 }
 
+// fail prints why a command failed. If it was told to stop, its error only says what it was doing.
 func fail(s shell, err error) int {
+	if by, is := stopOf(s.ctx); is {
+		_, _ = fmt.Fprintln(s.errOut, "platform: stopped. 已停止")
+		return by.status()
+	}
 	if !errors.Is(err, errSilent) {
 		_, _ = fmt.Fprintf(s.errOut, "platform: %v\n", err)
 	}

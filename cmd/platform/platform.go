@@ -215,11 +215,22 @@ func (p *platform) run(ctx context.Context, on listeners) error {
 	defer stop()
 	keepers, _ := errgroup.WithContext(background)
 	p.keep(background, keepers)
+	group.Go(func() error { p.announceStop(serving); return nil })
 	group.Go(func() error { return p.serve(serving, p.front, on.public) })
 	group.Go(func() error { return p.serve(serving, p.server(p.private()), on.private) })
 	err := group.Wait()
 	stop()
 	return errors.Join(err, keepers.Wait())
+}
+
+// announceStop waits until serving ends, and logs why: a signal, or a server that failed.
+func (p *platform) announceStop(serving context.Context) {
+	<-serving.Done()
+	why := slog.Any("error", context.Cause(serving))
+	if by, is := stopOf(serving); is {
+		why = slog.String("signal", by.name())
+	}
+	p.log.Info("stopping", why)
 }
 
 // unlessEnded returns err, or nil if ctx has ended: what failed then failed because the platform
