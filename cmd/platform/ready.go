@@ -11,16 +11,24 @@ import (
 	"time"
 )
 
-type readyCmd struct{}
+type readyCmd struct{ format }
 
-// Run succeeds if the platform on PLATFORM_PRIVATE_LISTEN serves, degraded or not.
-func (readyCmd) Run(s shell) error {
+// Run succeeds if the platform on PLATFORM_PRIVATE_LISTEN serves, degraded or not. With --json it
+// prints the body of /readyz, also if it fails; the status of a platform that does not answer is
+// "unreachable".
+func (c readyCmd) Run(s shell) error {
 	e := &environment{lookup: s.lookup}
 	address := e.get(settingNamed("PLATFORM_PRIVATE_LISTEN"))
 	if err := errors.Join(e.faults...); err != nil {
 		return err
 	}
 	r, err := askReady(s.ctx, address)
+	if err != nil && r.Status == "" {
+		r = readiness{Status: "unreachable", Reasons: []string{err.Error()}}
+	}
+	if c.JSON {
+		return errors.Join(err, printJSON(s.out, r))
+	}
 	if err != nil {
 		return err
 	}
@@ -28,7 +36,8 @@ func (readyCmd) Run(s shell) error {
 	return err
 }
 
-// askReady reads /readyz of the platform whose operations listener is at address.
+// askReady reads /readyz of the platform whose operations listener is at address. It returns what
+// a platform that is stopping says, and an error.
 func askReady(ctx context.Context, address string) (readiness, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -50,7 +59,7 @@ func askReady(ctx context.Context, address string) (readiness, error) {
 	defer response.Body.Close()
 	var r readiness
 	if err := json.NewDecoder(response.Body).Decode(&r); err != nil || response.StatusCode != http.StatusOK {
-		return readiness{}, fmt.Errorf("not ready: HTTP %d %s", response.StatusCode, strings.Join(r.Reasons, "; "))
+		return r, fmt.Errorf("not ready: HTTP %d %s", response.StatusCode, strings.Join(r.Reasons, "; "))
 	}
 	return r, nil
 }
