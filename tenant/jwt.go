@@ -2,7 +2,7 @@ package tenant
 
 import (
 	"context"
-	"encoding/base64"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"strings"
@@ -85,18 +85,19 @@ func unsigned(issuer string, c Client, e extent, kid KeyID, now time.Time) *jwt.
 	return token
 }
 
-// JWTLength returns how long a JWT of the platform at publicURL is that is bound to one account,
-// which merchants store in place of WeChat's tokens. More than LongestComfortable is worth a
-// warning.
+// JWTLength returns how many characters a JWT of the platform at publicURL has that is bound to one
+// account, which merchants store in place of WeChat's tokens. It makes one and signs it; the ids in
+// it are as long as every tenant's, client's, key's and account's. More than LongestComfortable is
+// worth a warning.
 func JWTLength(publicURL string) int {
-	id := strings.Repeat("x", idLength)
-	c := Client{ID: ClientID(id), Tenant: ID(id)}
-	bound := extent{appid: strings.Repeat("x", appidLength)}
-	text, err := unsigned(issuer(publicURL), c, bound, KeyID(id[:keyIDLength]), time.Now()).SigningString()
+	noKey := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	c := Client{ID: ClientID(newID("c", idLength)), Tenant: ID(newID("t", idLength))}
+	bound := extent{appid: newID("wx", appidLength)}
+	text, err := unsigned(issuer(publicURL), c, bound, KeyID(newID("", keyIDLength)), time.Now()).SignedString(noKey)
 	if err != nil {
 		return 0 // strings and numbers always marshal
 	}
-	return len(text) + len(".") + base64.RawURLEncoding.EncodedLen(64)
+	return len(text)
 }
 
 func issuer(publicURL string) string { return strings.TrimRight(publicURL, "/") }

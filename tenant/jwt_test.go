@@ -108,14 +108,22 @@ func TestJWTLengthIsTheLengthOfABoundJWT(t *testing.T) {
 	if got, want := JWTLength(publicURL+"/"), len(w.bound()); got != want {
 		t.Errorf("got %d, want %d", got, want)
 	}
-	if free := len(w.token()); free >= JWTLength(publicURL) {
-		t.Errorf("got %d characters for a JWT that is bound to no account, want fewer than %d", free, JWTLength(publicURL))
+	for characters := len("https://x.cn"); characters < 120; characters++ {
+		w.issuer = "https://" + strings.Repeat("x", characters-len("https://"))
+		if got, want := JWTLength(w.issuer), len(w.bound()); got != want {
+			t.Errorf("a URL of %d characters: got %d, want %d", characters, got, want)
+		}
+		if free := len(w.token()); free >= JWTLength(w.issuer) {
+			t.Errorf("got %d characters for a JWT that is bound to no account, want fewer than %d", free, JWTLength(w.issuer))
+		}
 	}
 }
 
 func TestAnOrdinaryPublicURLLeavesABoundJWTUnder512Characters(t *testing.T) {
-	if got := JWTLength("https://wechat-gateway.example.com.cn"); got > LongestComfortable {
-		t.Errorf("got %d characters, want at most %d", got, LongestComfortable)
+	for _, url := range []string{"https://wxplatform.shop.cn", "https://wechat-gateway.example.com.cn"} {
+		if got := JWTLength(url); got > LongestComfortable {
+			t.Errorf("%s: got %d characters, want at most %d", url, got, LongestComfortable)
+		}
 	}
 	if got := JWTLength("https://" + strings.Repeat("x", 100)); got <= LongestComfortable {
 		t.Errorf("got %d characters, want a long URL to be told", got)

@@ -31,9 +31,9 @@ func unusual(c config) (all []finding) {
 		all = append(all, warn("public-url", sayf("PLATFORM_PUBLIC_URL is %s, not https", "PLATFORM_PUBLIC_URL 不是 https：%s", c.publicURL),
 			say("JWTs and client secrets are sent there: put TLS in front of it", "JWT 与客户端密钥经此传输：请在前面加 TLS")))
 	}
-	if tenant.JWTLength(c.publicURL) > tenant.LongestComfortable {
-		all = append(all, warn("public-url", say("PLATFORM_PUBLIC_URL is so long that JWTs exceed 512 characters", "PLATFORM_PUBLIC_URL 过长，JWT 超过 512 个字符"),
-			say("use a shorter host name", "请使用较短的域名")))
+	if n := tenant.JWTLength(c.publicURL); n > tenant.LongestComfortable {
+		all = append(all, warn("public-url", sayf("PLATFORM_PUBLIC_URL is so long that a JWT for one account has %d characters", "PLATFORM_PUBLIC_URL 过长：单个账号的 JWT 有 %d 个字符", n),
+			sayf("use a shorter host name: merchants keep the JWT where WeChat's tokens go, which often has room for %d characters", "请使用较短的域名：商家把 JWT 存放在原来存微信令牌的地方，那里通常只能容纳 %d 个字符", tenant.LongestComfortable)))
 	}
 	all = append(all, files(openFiles()))
 	if c.wechatURL != wechat.DefaultBase {

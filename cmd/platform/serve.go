@@ -33,8 +33,8 @@ func (serveCmd) Run(s shell) error {
 	if err != nil {
 		return errors.Join(unlessEnded(s.ctx, err), on.public.Close(), on.private.Close())
 	}
-	if tenant.JWTLength(c.publicURL) > tenant.LongestComfortable {
-		log.Warn("PLATFORM_PUBLIC_URL is so long that JWTs exceed 512 characters")
+	if n := tenant.JWTLength(c.publicURL); n > tenant.LongestComfortable {
+		log.Warn("PLATFORM_PUBLIC_URL is so long that a JWT for one account does not fit where WeChat's tokens go", "jwt_characters", n, "room", tenant.LongestComfortable)
 	}
 	if most := publicConnections(openFiles()); most < enoughConnections {
 		log.Warn("the limit of open files is too small: idle connections of callers will be closed early", "open_files", openFiles(), "connections_limit", most, "needed", enoughConnections+filesForOthers)
