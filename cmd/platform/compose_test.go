@@ -84,25 +84,14 @@ func TestComposesRedisHasThePasswordThatThePlatformGives(t *testing.T) {
 	}
 }
 
-// madeSecrets runs scripts/make-secrets.sh twice in a copy of its directory, and returns what it
-// made.
+// madeSecrets runs scripts/make-secrets.sh --demo twice in a copy of its directory, and returns
+// what it made.
 func madeSecrets(t *testing.T) map[string]string {
 	t.Helper()
-	script, err := os.ReadFile("../../scripts/make-secrets.sh")
-	if err != nil {
-		t.Fatal(err)
-	}
 	root := t.TempDir()
-	path := filepath.Join(root, "scripts", "make-secrets.sh")
-	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, script, 0o700); err != nil {
-		t.Fatal(err)
-	}
 	var made []map[string]string
 	for range 2 {
-		if said, err := exec.Command("bash", path, "--demo").CombinedOutput(); err != nil {
+		if said, err := makeSecrets(t, root, "--demo"); err != nil {
 			t.Fatalf("got %v, %s", err, said)
 		}
 		made = append(made, readAll(t, filepath.Join(root, "secrets")))
@@ -113,6 +102,50 @@ func madeSecrets(t *testing.T) map[string]string {
 		}
 	}
 	return made[1]
+}
+
+// makeSecrets runs a copy of scripts/make-secrets.sh below root, and returns what it said.
+func makeSecrets(t *testing.T, root string, args ...string) (said string, err error) {
+	t.Helper()
+	script, err := os.ReadFile("../../scripts/make-secrets.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(root, "scripts", "make-secrets.sh")
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, script, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("bash", append([]string{path}, args...)...).CombinedOutput()
+	return string(out), err
+}
+
+func TestMakingSecretsFailsWhileTheComponentsAreMissing(t *testing.T) {
+	root := t.TempDir()
+	component := []string{"component_appid", "component_secret", "component_token", "component_aes_key"}
+	for i, name := range component {
+		said, err := makeSecrets(t, root)
+		for j, other := range component {
+			if named := strings.Contains(said, "secrets/"+other); err == nil || named != (j >= i) {
+				t.Errorf("without %q: got %v, %s", component[i:], err, said)
+			}
+		}
+		file := filepath.Join(root, "secrets", name)
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if said, err := makeSecrets(t, root); err == nil || !strings.Contains(said, "secrets/"+name) {
+			t.Errorf("%s is empty: got %v, %s", name, err, said)
+		}
+		if err := os.WriteFile(file, []byte("x\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if said, err := makeSecrets(t, root); err != nil {
+		t.Errorf("with all: got %v, %s", err, said)
+	}
 }
 
 func readAll(t *testing.T, directory string) map[string]string {
