@@ -85,14 +85,48 @@ func (c reconcileCmd) show(out io.Writer, v reconcileView) error {
 	if a := v.Assigned; err == nil && a != nil {
 		_, err = fmt.Fprintf(out, "%d of %d assigned; refused: %d %s\n", a.Count, a.Lines, a.Refused, strings.Join(a.First, " "))
 	}
-	return err
+	return errors.Join(err, explain(out, v.Counts))
+}
+
+// meaning is what a finding says of an account, and what the operator does about it.
+type meaning struct {
+	of reconcile.Finding
+	text
+}
+
+// meanings has every finding, in the order of the summary.
+var meanings = []meaning{
+	{reconcile.Adopted, say("WeChat lists it and it was not stored here. It is stored now and belongs to no tenant. Assign it with `platform authorizer move APPID TENANT`, or many with `platform reconcile --assign FILE`.",
+		"微信已列出而本地没有：现已存入，不属于任何租户。请用 platform authorizer move APPID 租户 分配，或用 platform reconcile --assign 文件 批量分配。")},
+	{reconcile.Returned, say("It had withdrawn, and authorized again without an event that reached the platform. It is kept and belongs to no tenant. Assign it with `platform authorizer move APPID TENANT`.",
+		"曾取消授权，后又重新授权，但平台没有收到事件：已保留，不属于任何租户。请用 platform authorizer move APPID 租户 分配。")},
+	{reconcile.NotExchanged, say("WeChat lists it without a refresh token, because its auth code was never exchanged. It is not stored and cannot be called. If the merchant expects it to work, send a new invitation.",
+		"微信已列出，但授权码从未换取，没有刷新令牌：未存入，不能调用。若商家需要使用，请重新发送邀请。")},
+	{reconcile.Offered, say("WeChat lists another refresh token than the stored one. The platform tries it if WeChat refuses its own: nothing to do. Many of them mean that an older backup was restored, or that another program uses this component.",
+		"微信列出的刷新令牌与本地不同：本地令牌被拒时会自动试用，无需处理。若大量出现，可能是恢复了较旧的备份，或有其他程序在使用同一第三方平台。")},
+	{reconcile.Ended, say("WeChat refused its refresh token and lists no other one. Calls are refused until the merchant authorizes again: send a new invitation.",
+		"微信拒绝了它的刷新令牌，列表中也没有其他令牌：商家重新授权之前无法调用，请重新发送邀请。")},
+	{reconcile.Missing, say("WeChat no longer lists it. The platform asks WeChat whether the merchant withdrew, and calls go on until WeChat confirms that. Nothing to do; `platform authorizer show APPID` has the result after some minutes.",
+		"微信已不再列出：平台会向微信核实商家是否取消授权，确认之前照常调用。无需处理；几分钟后可用 platform authorizer show APPID 查看结果。")},
+}
+
+// explain prints what the findings that there are mean.
+func explain(out io.Writer, counts map[reconcile.Finding]int) error {
+	var faults []error
+	for _, m := range meanings {
+		if counts[m.of] > 0 {
+			_, err := fmt.Fprintf(out, "\n%s: %s\n%s：%s\n", m.of, m.en, m.of, m.zh)
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
 }
 
 func summary(counts map[reconcile.Finding]int) string {
 	var parts []string
-	for _, f := range []reconcile.Finding{reconcile.Adopted, reconcile.Returned, reconcile.NotExchanged, reconcile.Offered, reconcile.Ended, reconcile.Missing} {
-		if n := counts[f]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%s: %d", f, n))
+	for _, m := range meanings {
+		if n := counts[m.of]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s: %d", m.of, n))
 		}
 	}
 	if len(parts) == 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -303,8 +304,34 @@ func TestReconcileIsATableForPeople(t *testing.T) {
 	if code := run(shell{anyContext, out, errOut, w.lookup}, []string{"reconcile"}); code != 0 {
 		t.Fatal(errOut)
 	}
-	if got := out.String(); !strings.Contains(got, string(wechatsim.SyntheticAppID(1))+"  adopted") || !strings.Contains(got, "2 listed by WeChat; adopted: 2") {
+	got := out.String()
+	if !strings.Contains(got, string(wechatsim.SyntheticAppID(1))+"  adopted") || !strings.Contains(got, "2 listed by WeChat; adopted: 2") {
 		t.Errorf("got %s", got)
+	}
+	for _, m := range meanings {
+		found := m.of == reconcile.Adopted
+		if strings.Contains(got, string(m.of)+": "+m.en) != found || strings.Contains(got, string(m.of)+"："+m.zh) != found {
+			t.Errorf("%s: got %s, want it explained: %v", m.of, got, found)
+		}
+	}
+}
+
+func TestEveryFindingIsExplained(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("../../reconcile/finding.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := found(`(?m)^\t\w+ +Finding = "([a-z-]+)"`, string(source))
+	var explained []string
+	for _, m := range meanings {
+		explained = append(explained, string(m.of))
+		if m.en == "" || m.zh == "" {
+			t.Errorf("%s is not explained in both languages", m.of)
+		}
+	}
+	if slices.Sort(explained); len(declared) == 0 || !slices.Equal(declared, explained) {
+		t.Errorf("got explanations of %q, want those of %q", explained, declared)
 	}
 }
 
