@@ -72,7 +72,7 @@ func run(s shell, args []string) int {
 		return exit
 	}
 	if err != nil {
-		_, _ = fmt.Fprintf(s.errOut, "platform: %v (see `platform --help`)\n", err)
+		_, _ = fmt.Fprintf(s.errOut, "platform: %s\n", explainMisuse(err))
 		return 2
 	}
 	if err := parsed.Run(s); err != nil {
