@@ -1,6 +1,7 @@
 package invitation
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -23,6 +24,7 @@ type Handler struct {
 // Routes adds the routes to e.
 func (h Handler) Routes(e *echo.Echo) {
 	e.POST("/v1/invitations", h.create)
+	e.GET("/v1/invitations", h.list)
 	e.GET("/v1/invitations/:invitation", h.show)
 	e.DELETE("/v1/invitations/:invitation", h.cancel)
 	e.GET("/authorize/:invitation", h.showInvitation)
@@ -56,9 +58,8 @@ func (h Handler) create(c echo.Context) error {
 	return c.JSON(http.StatusCreated, created{id.Reveal(), h.Service.URL(id), made.Expires.UTC()})
 }
 
-// view is how an invitation is shown to its tenant, which knows the id already.
-type view struct {
-	ID      string       `json:"id"`
+// shown is what a tenant is shown of its invitation.
+type shown struct {
 	Status  Status       `json:"status"`
 	AppID   wechat.AppID `json:"appid,omitempty"` // the account that was authorized
 	State   string       `json:"state,omitempty"`
@@ -66,14 +67,27 @@ type view struct {
 	Expires time.Time    `json:"expires_at"`
 }
 
-func (i Invitation) view(id seal.Secret) view {
-	v := view{
-		ID: id.Reveal(), Status: i.Status, State: i.State, Created: i.Created.UTC(), Expires: i.Expires.UTC(),
-	}
+func (i Invitation) shown() shown {
+	v := shown{Status: i.Status, State: i.State, Created: i.Created.UTC(), Expires: i.Expires.UTC()}
 	if i.Status == Authorized {
 		v.AppID = i.Bound // nothing is told about an account of another tenant
 	}
 	return v
+}
+
+// view is how an invitation is shown to its tenant, which knows the id already.
+type view struct {
+	ID string `json:"id"`
+	shown
+}
+
+func (i Invitation) view(id seal.Secret) view { return view{id.Reveal(), i.shown()} }
+
+// listed is how an invitation is shown in a list. The platform does not store ids, so the hash of
+// the id takes its place: the tenant can compute it from the id, and nobody can use it as one.
+type listed struct {
+	Hash string `json:"id_sha256"`
+	shown
 }
 
 func (h Handler) show(c echo.Context) error {
@@ -87,6 +101,45 @@ func (h Handler) show(c echo.Context) error {
 	}
 	noStore(c)
 	return c.JSON(http.StatusOK, i.view(idOf(c)))
+}
+
+type pageView struct {
+	Invitations []listed `json:"invitations"`
+	Next        string   `json:"next,omitempty"` // the after of the next page
+}
+
+func (h Handler) list(c echo.Context) error {
+	caller, err := h.Gate.Tenant(c.Request(), tenant.AuthorizersRead)
+	if err != nil {
+		return err
+	}
+	page, query, err := strict.ListQuery(c.Request(), "status")
+	if err != nil {
+		return err
+	}
+	view, err := h.page(c.Request().Context(), caller.Tenant, Status(query.Get("status")), page)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, view)
+}
+
+// page reads one more than the page has, to know whether there is a next page.
+func (h Handler) page(ctx context.Context, owner tenant.ID, status Status, page strict.Page) (pageView, error) {
+	after, err := parsePlace(page.After)
+	if err != nil {
+		return pageView{}, err
+	}
+	all, err := h.Service.list(ctx, owner, status, after, page.Limit+1)
+	if err != nil {
+		return pageView{}, err
+	}
+	all, next := strict.Cut(page, all, func(i Invitation) string { return i.place().String() })
+	view := pageView{[]listed{}, next}
+	for _, i := range all {
+		view.Invitations = append(view.Invitations, listed{i.hash, i.shown()})
+	}
+	return view, nil
 }
 
 func (h Handler) cancel(c echo.Context) error {

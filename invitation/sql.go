@@ -49,6 +49,26 @@ func (t table) find(ctx context.Context, q db.Querier, hash string) (Invitation,
 	return i, err
 }
 
+// list reads up to limit of the owner's invitations, newest first, those that follow after.
+func (t table) list(ctx context.Context, owner tenant.ID, after place, limit int) ([]Invitation, error) {
+	return db.All(ctx, t.db, scanInvitation, `
+		SELECT `+invitationColumns+`
+		FROM invitations
+		WHERE tenant = $1 AND (created_at, hash) < ($2, $3)
+		ORDER BY created_at DESC, hash DESC
+		LIMIT $4`, string(owner), after.created, after.hash, limit)
+}
+
+// listIn is list for those that are stored as status and expire within a time.
+func (t table) listIn(ctx context.Context, owner tenant.ID, stored Status, expire span, after place, limit int) ([]Invitation, error) {
+	return db.All(ctx, t.db, scanInvitation, `
+		SELECT `+invitationColumns+`
+		FROM invitations
+		WHERE tenant = $1 AND status = $2 AND (created_at, hash) < ($3, $4) AND expires_at > $5 AND expires_at <= $6
+		ORDER BY created_at DESC, hash DESC
+		LIMIT $7`, string(owner), string(stored), after.created, after.hash, expire.after, expire.until, limit)
+}
+
 // cancel reports whether the invitation was still pending.
 func (t table) cancel(ctx context.Context, owner tenant.ID, hash string) (bool, error) {
 	now, err := db.Now(ctx, t.db)

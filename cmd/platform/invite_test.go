@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"wxplatform/internal/db"
+	"wxplatform/internal/seal"
 	"wxplatform/tenant"
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
@@ -80,6 +82,64 @@ func TestAnInvitationIsUsedOnce(t *testing.T) {
 		}
 		w.wants(w.ask("DELETE", "/v1/invitations/"+id, ""), 409, "invitation-ended")
 	})
+}
+
+// invitationPage is an answer of GET /v1/invitations.
+type invitationPage struct {
+	Invitations []map[string]string
+	Next        string
+}
+
+func (w *world) listedInvitations(query string) (page invitationPage) {
+	w.t.Helper()
+	answer := w.ask("GET", "/v1/invitations"+query, "")
+	if err := json.Unmarshal(answer.body, &page); err != nil || answer.status != 200 || strings.Contains(string(answer.body), `"invitations":null`) {
+		w.t.Fatalf("got %d %s, %v, want a page", answer.status, answer.body, err)
+	}
+	return page
+}
+
+func TestATenantListsItsInvitations(t *testing.T) {
+	t.Parallel()
+	databases(t, func(w *world) {
+		if none := w.listedInvitations(""); len(none.Invitations) != 0 || none.Next != "" {
+			w.t.Errorf("got %+v, want none", none)
+		}
+		first, _ := w.invitation(`,"state":"first"`)
+		second, link := w.invitation(`,"state":"second"`)
+		w.consented(link, service, "1")
+		w.as("other").invitation("")
+		page := w.listedInvitations("?limit=1")
+		if got := page.Invitations; len(got) != 1 || got[0]["id_sha256"] != seal.Hash(second) || got[0]["state"] != "second" || got[0]["appid"] != string(service) || got[0]["status"] != "authorized" {
+			w.t.Errorf("got %+v, want the newest", page)
+		}
+		rest := w.listedInvitations("?limit=1&after=" + page.Next)
+		if got := rest.Invitations; len(got) != 1 || got[0]["id_sha256"] != seal.Hash(first) || got[0]["status"] != "pending" || rest.Next != "" {
+			w.t.Errorf("got %+v, want the older one and no more", rest)
+		}
+		for status, count := range map[string]int{"pending": 1, "authorized": 1, "cancelled": 0, "not-bound": 0, "expired": 0} {
+			if got := w.listedInvitations("?status=" + status); len(got.Invitations) != count {
+				w.t.Errorf("%s: got %+v, want %d", status, got, count)
+			}
+		}
+		if all := fmt.Sprint(w.listedInvitations("")); strings.Contains(all, first) || strings.Contains(all, second) {
+			w.t.Errorf("got %s, want no id, which is a secret", all)
+		}
+		for _, query := range []string{"?status=lost", "?after=1", "?limit=0", "?state=first"} {
+			w.wants(w.ask("GET", "/v1/invitations"+query, ""), 400, "invalid-request")
+		}
+	})
+}
+
+func TestListingInvitationsNeedsTheScopeToReadThem(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.invitation("")
+	other := w.as("other")
+	if got := other.listedInvitations(""); len(got.Invitations) != 0 {
+		t.Errorf("got %+v of another tenant, want none", got)
+	}
+	w.wants(w.raw("GET", "/v1/invitations", map[string]string{"Authorization": "Bearer " + w.scoped("authorizers:write")}, ""), 403, "insufficient-scope")
 }
 
 func TestAnInvitationCanBeCancelled(t *testing.T) {
