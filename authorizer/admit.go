@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"wxplatform/internal/trace"
 	"wxplatform/tenant"
 	"wxplatform/wechat"
 )
@@ -29,6 +30,8 @@ type Admitted struct {
 // profile again, at most once a minute per account, because events of WeChat get lost. Callers that
 // arrive during that reading wait for it.
 func (r *Registry) Admit(ctx context.Context, caller tenant.Caller, id wechat.AppID, need Need) (Admitted, error) {
+	ctx, span := trace.Begin(ctx, trace.AdmitAccount)
+	defer span.End(false)
 	if err := caller.May(need.Scope); err != nil {
 		return Admitted{}, err
 	}

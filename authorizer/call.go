@@ -38,7 +38,7 @@ func (t Turn) Call(ctx context.Context, call wechat.Call) (wechat.Answer, error)
 		if getting != nil {
 			return wechat.Answer{}, r.withoutNewer(ctx, a, with.Version, err, getting)
 		}
-		with = newer
+		with, call = newer, call.Again()
 		answer, err = r.api.send(ctx, with, call)
 	}
 	if wechat.IsRejectedToken(err) {

@@ -10,6 +10,7 @@ import (
 
 	"wxplatform/component"
 	"wxplatform/internal/seal"
+	"wxplatform/internal/trace"
 	"wxplatform/quota"
 	"wxplatform/token"
 	"wxplatform/wechat"
@@ -34,10 +35,14 @@ var errForAll = errors.New("WeChat refuses the component")
 // token returns an access token of id: the one this process knows, or the stored one, or else a new
 // one from WeChat.
 func (r *Registry) token(ctx context.Context, id wechat.AppID) (token.Token, error) {
+	ctx, span := trace.Begin(ctx, trace.AccessToken)
 	if known, ok := r.tokens.Known(id); ok {
+		span.Text(trace.Source, trace.Process)
+		span.End(false)
 		return known, nil
 	}
 	got, err := r.tokens.Get(ctx, id, &refreshing{r: r, id: id})
+	span.End(err != nil)
 	return got, orNoToken(err)
 }
 
@@ -60,7 +65,9 @@ func (r *Registry) lastingToken(ctx context.Context, id wechat.AppID) (token.Tok
 
 // replace returns a newer access token than bad, which WeChat rejected.
 func (r *Registry) replace(ctx context.Context, id wechat.AppID, bad token.Version) (token.Token, error) {
+	ctx, span := trace.Begin(ctx, trace.AccessToken)
 	got, err := r.tokens.Replace(ctx, id, bad, &refreshing{r: r, id: id})
+	span.End(err != nil)
 	return got, orNoToken(err)
 }
 

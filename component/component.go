@@ -18,6 +18,7 @@ import (
 	"wxplatform/internal/failpoint"
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
+	"wxplatform/internal/trace"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
@@ -154,13 +155,19 @@ func (c *Component) Newest() Ticket {
 // Token returns the component token, and asks WeChat for one only if none is usable. It fails with
 // ErrNoTicket, db.ErrUnavailable, or an error of package wechat or token.
 func (c *Component) Token(ctx context.Context) (token.Token, error) {
-	return c.tokens.Get(ctx, c.AppID, &tokenRequest{c: c})
+	ctx, span := trace.Begin(ctx, trace.ComponentToken)
+	got, err := c.tokens.Get(ctx, c.AppID, &tokenRequest{c: c})
+	span.End(err != nil)
+	return got, err
 }
 
 // Replace returns a component token that is newer than bad, which WeChat rejected. It fails as
 // Token does, or with token.ErrLimited.
 func (c *Component) Replace(ctx context.Context, bad token.Version) (token.Token, error) {
-	return c.tokens.Replace(ctx, c.AppID, bad, &tokenRequest{c: c})
+	ctx, span := trace.Begin(ctx, trace.ComponentToken)
+	got, err := c.tokens.Replace(ctx, c.AppID, bad, &tokenRequest{c: c})
+	span.End(err != nil)
+	return got, err
 }
 
 // lookForTicket reads the first ticket from SQL: another replica may have received it a moment ago.
@@ -191,7 +198,7 @@ func (c *Component) Call(ctx context.Context, call wechat.Call) (wechat.Answer, 
 	if replacing != nil {
 		return wechat.Answer{}, fmt.Errorf("replace the component token: %w", replacing)
 	}
-	return c.send(ctx, with, call)
+	return c.send(ctx, with, call.Again())
 }
 
 // CallOnce is Call for what is never sent twice, such as a code that can be used once. If WeChat

@@ -103,7 +103,7 @@ func settle(ctx context.Context, t authorizer.Turn, p Pair, sent time.Time) (Out
 	if found == ended {
 		return Inferred, nil
 	}
-	err = call(ctx, t, closeSession(p))
+	err = call(ctx, t, closeSession(p).Again())
 	next, err := settled(err)
 	switch {
 	case err != nil:
@@ -206,7 +206,7 @@ func (s *Service) Create(ctx context.Context, a authorizer.Admitted, p Pair) err
 	err = call(ctx, t, createSession(p))
 	if wechat.MayHaveActed(err) {
 		err = again(err, func() error {
-			err := call(ctx, t, createSession(p))
+			err := call(ctx, t, createSession(p).Again())
 			return err
 		})
 	}

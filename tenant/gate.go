@@ -6,6 +6,7 @@ import (
 	"net/url"
 
 	"wxplatform/internal/requestlog"
+	"wxplatform/internal/trace"
 )
 
 // Gate finds the caller of a request by the JWT that the request carries, and adds the caller's
@@ -22,6 +23,8 @@ type Gate struct {
 // Caller finds the caller of r and counts the request against its tenant's limit. It fails like
 // Registry.Authenticate, or with a *RateError.
 func (g Gate) Caller(r *http.Request) (Caller, error) {
+	_, span := trace.Begin(r.Context(), trace.AdmitCaller)
+	defer span.End(false)
 	caller, err := g.authenticate(r)
 	if err != nil {
 		return Caller{}, err

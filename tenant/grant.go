@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"wxplatform/internal/seal"
+	"wxplatform/internal/trace"
 )
 
 // Grant is a JWT for a client, with what the client is told about it.
@@ -55,6 +56,8 @@ func (r *Registry) Bind(ctx context.Context, c Client, appid string) (Grant, err
 // admit finds a client by its id and secret, and counts the request against its tenant's limit. It
 // fails with ErrWrongSecret, a *RateError, ErrSuspended or db.ErrUnavailable.
 func (r *Registry) admit(ctx context.Context, id ClientID, secret seal.Secret) (Client, error) {
+	_, span := trace.Begin(ctx, trace.AdmitCaller)
+	defer span.End(false)
 	c, err := r.identify(ctx, id, secret)
 	if err != nil {
 		return Client{}, err

@@ -10,6 +10,7 @@ import (
 	"wxplatform/internal/failpoint"
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
+	"wxplatform/internal/trace"
 	"wxplatform/wechat"
 )
 
@@ -88,8 +89,10 @@ func (a *attempt) look(ctx context.Context) (Token, error) {
 		return Token{}, errClaimable
 	}
 	if v, _, _ := a.newest.Local(string(a.id)); a.fits(v, a.need) {
+		trace.Of(ctx).Text(trace.Source, trace.Process)
 		return token(v), nil
 	}
+	trace.Of(ctx).Text(trace.Source, trace.SQL)
 	r, err := a.read(ctx, a.id)
 	if err != nil {
 		return Token{}, err
@@ -156,6 +159,7 @@ func (a *attempt) refresh(ctx context.Context) (Token, error) {
 	if how != answered {
 		return a.fail(ctx, c, how, answer.Refresh, err)
 	}
+	trace.Of(ctx).Text(trace.Source, trace.WeChat)
 	return a.store(ctx, c, answer)
 }
 
@@ -343,9 +347,12 @@ func (a *attempt) knownWithoutSQL(ctx context.Context) (Token, bool) {
 
 func (a *attempt) known(ctx context.Context) (Token, bool) {
 	v, _, _ := a.newest.Local(string(a.id))
+	source := trace.Process
 	if !a.fits(v, a.need) {
 		v, _ = a.newest.Shared(ctx, string(a.id))
+		source = trace.Redis
 	}
+	trace.Of(ctx).Text(trace.Source, source)
 	return token(v), a.fits(v, a.need)
 }
 

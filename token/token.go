@@ -20,6 +20,7 @@ import (
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
+	"wxplatform/internal/trace"
 	"wxplatform/wechat"
 )
 
@@ -197,9 +198,12 @@ func (s *Store) Known(id wechat.AppID) (Token, bool) {
 // asks WeChat only if none of them is usable. It fails with ErrUnknown, ErrRetired, ErrBackOff,
 // db.ErrUnavailable, the asker's error (in a *Failure), or that of ctx.
 func (s *Store) Get(ctx context.Context, id wechat.AppID, asker Asker) (Token, error) {
+	span := trace.Of(ctx)
 	if known, ok := s.Known(id); ok {
+		span.Text(trace.Source, trace.Process)
 		return known, nil
 	}
+	span.Text(trace.Source, trace.Shared) // unless the attempt is this caller's
 	n := need{newerThan: s.version(id)}
 	return s.flights.Do(ctx, flightKey{id: id, task: getting}, (&attempt{Store: s, id: id, need: n, asker: asker}).meet)
 }
@@ -207,9 +211,12 @@ func (s *Store) Get(ctx context.Context, id wechat.AppID, asker Asker) (Token, e
 // Replace returns a token newer than bad, which WeChat rejected: one that is known already, or one
 // requested from WeChat. It fails as Get does, or with ErrLimited.
 func (s *Store) Replace(ctx context.Context, id wechat.AppID, bad Version, asker Asker) (Token, error) {
+	span := trace.Of(ctx)
 	if known, ok := s.Known(id); ok && known.Version > bad {
+		span.Text(trace.Source, trace.Process)
 		return known, nil
 	}
+	span.Text(trace.Source, trace.Shared)
 	n := need{newerThan: max(bad, s.version(id)), rejected: true}
 	return s.flights.Do(ctx, flightKey{id, replacing, bad}, (&attempt{Store: s, id: id, need: n, asker: asker}).meet)
 }

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"wxplatform/internal/seal"
+	"wxplatform/internal/trace"
 )
 
 const (
@@ -109,9 +110,18 @@ type Call struct {
 	// Read, if not nil, reads an answer that is not a refusal. It returns the name of a required
 	// member that is missing, which makes the outcome unknown, or "".
 	Read func(Object) (lacks string)
+	// Repeats is how often the same call was sent before, with a token that WeChat rejected or with an
+	// answer that was lost. Only traces show it.
+	Repeats int
 	// Once says that WeChat returns what the answer holds only once. If Read finds all that is
 	// required, the call succeeded, whatever status or errcode the answer has.
 	Once bool
+}
+
+// Again returns the call as it is sent another time.
+func (c Call) Again() Call {
+	c.Repeats++
+	return c
 }
 
 // name returns what logs and metrics show of the call.
@@ -206,9 +216,11 @@ func (a Answer) DateAsSaid() time.Time {
 // ctx was cancelled.
 func (c *Client) Do(ctx context.Context, call Call) (Answer, error) {
 	began := time.Now()
+	ctx, span := trace.Call(ctx, call.name())
 	a, err := c.do(ctx, call, began)
 	a, err = withoutToken(call, a, err)
 	c.observer.called(call.name(), time.Since(began), err)
+	endSpan(span, call, a, err)
 	return a, err
 }
 

@@ -82,6 +82,7 @@ var homes = map[string][]string{
 	"github.com/golang-jwt/jwt":     {"tenant/"},
 	"github.com/alecthomas/kong":    {"cmd/"},
 	"github.com/prometheus":         {"cmd/platform/", "internal/requestlog/"},
+	"go.opentelemetry.io":           {"internal/trace/"},
 	"golang.org/x/sys":              {"wechat/dial_linux.go"},
 	"golang.org/x/text":             {"cmd/platform/"},
 	"wxplatform/wechat/wechatsim":   {"cmd/", "bench/"}, // tests may use it everywhere

@@ -3,6 +3,7 @@ package requestlog
 import (
 	"context"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 
 	"wxplatform/internal/trace"
@@ -14,7 +15,8 @@ type record struct {
 	context.Context
 	ids     [1]string // the request's id, as the response header holds it
 	address string
-	parent  trace.Parent
+	traceID string // "" if the request belongs to no trace
+	span    trace.Span
 
 	mu    sync.Mutex
 	added line
@@ -69,9 +71,7 @@ func Add(ctx context.Context, key, value string) {
 // AddNumber is Add for a code or a count.
 func AddNumber(ctx context.Context, key string, value int) {
 	if r, ok := ctx.Value(recordKey{}).(*record); ok {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.added = r.added.number(key, int64(value))
+		r.addNumber(key, value)
 	}
 }
 
@@ -85,9 +85,55 @@ func AddTrue(ctx context.Context, key string) {
 }
 
 func (r *record) add(key, value string) {
+	if r.span.On() {
+		r.span.Text(spanKey(key), value)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.added = r.added.text(key, value)
+}
+
+func (r *record) addNumber(key string, value int) {
+	if r.span.On() {
+		r.span.Number(spanKey(key), value)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.added = r.added.number(key, int64(value))
+}
+
+// spanKey returns the attribute that a field of the line is on the request's span, or "". Only
+// fields with our own ids and values from closed sets are there.
+func spanKey(field string) trace.Key {
+	switch field {
+	case "tenant":
+		return trace.Tenant
+	case "client":
+		return trace.Client
+	case "appid":
+		return trace.AppID
+	case "api":
+		return trace.API
+	case "problem":
+		return trace.ErrorType
+	case "errcode":
+		return trace.Code
+	case "outcome":
+		return trace.Outcome
+	}
+	return ""
+}
+
+// endSpan ends the request's span with how it was answered.
+func (r *record) endSpan(route, method string, status int, aborted bool) {
+	if !r.span.On() {
+		return
+	}
+	r.span.Text(trace.Route, route)
+	r.span.Text(trace.Method, method)
+	r.span.Number(trace.Status, status)
+	r.span.Text(trace.RequestID, r.ids[0])
+	r.span.End(status >= http.StatusInternalServerError || aborted)
 }
 
 // appendTo appends what was added so far. What the handler's goroutines add later is not written.

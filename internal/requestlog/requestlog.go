@@ -1,7 +1,8 @@
 // Package requestlog gives each request an id, a log line and a place in the metrics, and turns a
 // handler's panic into an error. Handlers add fields to the line with Add. Nothing that a caller
 // sent reaches the line or the metrics: no URL, query, header or body. The exceptions are the
-// caller's address and the id of its trace, on the line.
+// caller's address and the id of its trace, on the line. If requests are traced, the span of each
+// has the same fields as its line, except texts of errors and the address.
 package requestlog
 
 import (
@@ -27,6 +28,9 @@ const Unmatched = "unmatched"
 
 // Log writes the lines and records the durations. It is safe for concurrent use.
 type Log struct {
+	// Tracer begins the spans of the requests. Set it before the first request.
+	Tracer trace.Tracer
+
 	to      io.Writer
 	took    *prometheus.HistogramVec
 	proxies address.Proxies
@@ -40,7 +44,7 @@ func New(to io.Writer, metrics prometheus.Registerer, proxies address.Proxies) (
 		Help:    "How long requests took to answer, by the route's pattern, method and class of status.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 	}, []string{"route", "method", "status"})
-	return &Log{to, took, proxies}, metrics.Register(took)
+	return &Log{to: to, took: took, proxies: proxies}, metrics.Register(took)
 }
 
 // Middleware must be the outermost one (the first in Echo.Use). It passes errors to Echo's error
@@ -48,8 +52,13 @@ func New(to io.Writer, metrics prometheus.Registerer, proxies address.Proxies) (
 func (l *Log) Middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		began := time.Now()
-		r := newRecord(c.Request().Context())
-		r.address, r.parent = l.proxies.Caller(c.Request()), trace.ParseParent(c.Request().Header["Traceparent"])
+		parent := trace.ParseParent(c.Request().Header["Traceparent"])
+		ctx, span := l.Tracer.Request(c.Request().Context(), route(c), parent)
+		r := newRecord(ctx)
+		r.address, r.traceID, r.span = l.proxies.Caller(c.Request()), parent.TraceID(), span
+		if r.traceID == "" {
+			r.traceID = span.TraceID()
+		}
 		c.SetRequest(c.Request().WithContext(r))
 		c.Response().Header()[Header] = r.ids[:]
 		aborted := true
@@ -93,12 +102,13 @@ func (l *Log) write(c echo.Context, r *record, took time.Duration, aborted bool)
 	response := c.Response()
 	route, method := route(c), method(c.Request().Method)
 	l.took.WithLabelValues(route, method, class(response.Status)).Observe(took.Seconds())
+	r.endSpan(route, method, response.Status, aborted)
 	writeLine(l.to, func(text line) line {
 		text = r.appendTo(text.begin(time.Now(), level(response.Status)))
 		text = text.text("request_id", r.ids[0]).text("address", r.address).text("method", method).text("route", route)
 		text = text.number("status", int64(response.Status)).number("bytes", response.Size).milliseconds("took_ms", took)
-		if id := r.parent.TraceID(); id != "" {
-			text = text.text("trace_id", id)
+		if r.traceID != "" {
+			text = text.text("trace_id", r.traceID)
 		}
 		if aborted {
 			text = text.yes("aborted") // the connection was cut, whatever the status says

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -16,9 +17,13 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/codes"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"wxplatform/internal/address"
 	"wxplatform/internal/requestlog"
+	"wxplatform/internal/trace"
 )
 
 const canary = "canary-7c1e"
@@ -26,8 +31,9 @@ const canary = "canary-7c1e"
 // server is an Echo under the middleware, with what it logged and counted.
 type server struct {
 	*echo.Echo
-	log     *bytes.Buffer
-	metrics *prometheus.Registry
+	log      *bytes.Buffer
+	metrics  *prometheus.Registry
+	requests *requestlog.Log
 }
 
 func newServer(t testing.TB, trusted ...string) *server {
@@ -41,6 +47,7 @@ func newServer(t testing.TB, trusted ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.requests = l
 	s.Use(l.Middleware)
 	return s
 }
@@ -166,6 +173,69 @@ func TestTheIDOfTheCallersTraceIsOnTheLine(t *testing.T) {
 		s.do(r)
 		want(t, s.line(t), "trace_id", logged)
 		mustNotHold(t, s.log.String(), canary)
+	}
+}
+
+// traced makes the server trace its requests, and returns the spans that have ended.
+func (s *server) traced() func() tracetest.SpanStubs {
+	ended := tracetest.NewInMemoryExporter()
+	s.requests.Tracer = trace.New(sdk.NewTracerProvider(sdk.WithSyncer(ended)))
+	return ended.GetSpans
+}
+
+func TestARequestsSpanHasWhatItsLineHas(t *testing.T) {
+	s := newServer(t)
+	ended := s.traced()
+	s.GET("/v1/authorizers/:appid", func(c echo.Context) error {
+		ctx := c.Request().Context()
+		requestlog.Add(ctx, "tenant", "t1")
+		requestlog.Add(ctx, "client", "c1")
+		requestlog.Add(ctx, "appid", "wx1")
+		requestlog.Add(ctx, "api", "/cgi-bin/menu/get")
+		requestlog.Add(ctx, "problem", "wechat-unavailable")
+		requestlog.Add(ctx, "outcome", "inferred")
+		requestlog.Add(ctx, "error", "a text of "+canary)
+		requestlog.AddNumber(ctx, "errcode", 45009)
+		requestlog.AddTrue(ctx, "alarm")
+		return c.NoContent(http.StatusServiceUnavailable)
+	})
+	answer := s.get("/v1/authorizers/" + canary + "?q=" + canary)
+	spans, line := ended(), s.line(t)
+	if len(spans) != 1 {
+		t.Fatalf("got %d spans, want 1", len(spans))
+	}
+	span, got := spans[0], map[string]any{}
+	for _, a := range span.Attributes {
+		got[string(a.Key)] = a.Value.AsInterface()
+	}
+	if wanted := map[string]any{
+		"http.request.method": "GET", "http.route": "/v1/authorizers/:appid", "http.response.status_code": int64(503),
+		"wxplatform.request_id": answer.Header().Get("Request-Id"), "wxplatform.tenant": "t1", "wxplatform.client": "c1", "wxplatform.appid": "wx1",
+		"wxplatform.api": "/cgi-bin/menu/get", "wxplatform.outcome": "inferred", "error.type": "wechat-unavailable", "wechat.errcode": int64(45009),
+	}; !maps.Equal(got, wanted) {
+		t.Errorf("got %v, want %v", got, wanted)
+	}
+	if span.Name != "/v1/authorizers/:appid" || span.Status.Code != codes.Error || span.Status.Description != "" {
+		t.Errorf("got %+v, want the route's pattern, failed without a text", span)
+	}
+	want(t, line, "trace_id", span.SpanContext.TraceID().String())
+}
+
+func TestASpanEndsThoughTheHandlerPanics(t *testing.T) {
+	for name, handler := range map[string]echo.HandlerFunc{
+		"panics": func(echo.Context) error { panic(canary) },
+		"aborts": func(echo.Context) error { panic(http.ErrAbortHandler) },
+	} {
+		s := newServer(t)
+		ended := s.traced()
+		s.GET("/", handler)
+		func() {
+			defer func() { _ = recover() }()
+			s.get("/")
+		}()
+		if spans := ended(); len(spans) != 1 || spans[0].Status.Code != codes.Error || len(spans[0].Events) != 0 {
+			t.Errorf("%s: got %+v, want one span that failed, without the panic", name, spans)
+		}
 	}
 }
 
@@ -428,6 +498,33 @@ func mustNotHold(t *testing.T, text, secret string) {
 	t.Helper()
 	if strings.Contains(text, secret) {
 		t.Errorf("got %s, want no %s in it", text, secret)
+	}
+}
+
+// The request's id, its record, the request with it, and Echo's composition of the middleware.
+const mostAllocated = 4
+
+func TestALoggedRequestAllocatesLittle(t *testing.T) {
+	l, err := requestlog.New(io.Discard, prometheus.NewRegistry(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := echo.New()
+	e.Use(l.Middleware)
+	e.GET("/v1/authorizers/:appid", func(c echo.Context) error {
+		requestlog.Add(c.Request().Context(), "tenant", "tabcdefghijk")
+		return nil
+	})
+	for name, header := range map[string]string{"untraced": "", "traced by its caller": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"} {
+		r, w := httptest.NewRequest(http.MethodGet, "/v1/authorizers/wx1", nil), httptest.NewRecorder()
+		r.Header.Set("traceparent", header)
+		got := testing.AllocsPerRun(1000, func() {
+			clear(w.Header())
+			e.ServeHTTP(w, r)
+		})
+		if got > mostAllocated+poolsLose {
+			t.Errorf("%s: got %.0f allocations, want at most %d", name, got, mostAllocated)
+		}
 	}
 }
 

@@ -1,5 +1,12 @@
 package trace
 
+import (
+	"context"
+	"encoding/hex"
+
+	otel "go.opentelemetry.io/otel/trace"
+)
+
 // Parent names the span of a caller that a request belongs to. The zero value names none.
 type Parent struct{ text string }
 
@@ -30,6 +37,20 @@ func (p Parent) TraceID() string {
 		return ""
 	}
 	return p.text[traceBegins:traceEnds]
+}
+
+// above returns ctx with the caller's span, if there is one, as the current span.
+func (p Parent) above(ctx context.Context) context.Context {
+	if p.text == "" {
+		return ctx
+	}
+	var c otel.SpanContextConfig
+	var flags [1]byte
+	_, _ = hex.Decode(c.TraceID[:], []byte(p.text[traceBegins:traceEnds])) // ParseParent has looked at the digits
+	_, _ = hex.Decode(c.SpanID[:], []byte(p.text[spanBegins:spanEnds]))
+	_, _ = hex.Decode(flags[:], []byte(p.text[flagsBegin:]))
+	c.TraceFlags = otel.TraceFlags(flags[0]) & otel.FlagsSampled
+	return otel.ContextWithRemoteSpanContext(ctx, otel.NewSpanContext(c))
 }
 
 func isParent(text string) bool {

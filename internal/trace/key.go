@@ -1,0 +1,38 @@
+package trace
+
+// Key is the name of an attribute.
+type Key string
+
+// The attributes. Where OpenTelemetry has a name for one, it is used.
+const (
+	Method    Key = "http.request.method"       // a standard method, or "other"
+	Route     Key = "http.route"                // the pattern of one of our routes, or "unmatched"
+	Status    Key = "http.response.status_code" // ours, or WeChat's
+	ErrorType Key = "error.type"                // of a request, the slug of its problem; of a call, one of the Outcomes
+	RequestID Key = "wxplatform.request_id"     // as in the header field and on the log line
+	Tenant    Key = "wxplatform.tenant"         // the caller's, once it is authenticated
+	Client    Key = "wxplatform.client"         // the same
+	AppID     Key = "wxplatform.appid"          // of an account of that tenant
+	API       Key = "wxplatform.api"            // a path of the catalogue's
+	Outcome   Key = "wxplatform.outcome"        // "inferred"
+	Source    Key = "wxplatform.token.source"   // one of the Sources
+	Template  Key = "url.template"              // of a call of WeChat: its path, without the query
+	Code      Key = "wechat.errcode"            // 0 for a success
+	Attempt   Key = "wechat.attempt"            // which sending of the same call it is, from 1 on
+)
+
+// The Sources: where a token came from.
+const (
+	Process = "process" // this process knew it
+	Redis   = "redis"
+	SQL     = "sql"
+	WeChat  = "wechat" // it was refreshed
+	Shared  = "shared" // another request of this process looked for it at the same time
+)
+
+// The Outcomes of a call that failed.
+const (
+	Refused = "refused"
+	NotSent = "not_sent"
+	Unknown = "unknown" // WeChat may have acted
+)
