@@ -62,10 +62,8 @@ type place struct {
 // them is read.
 var problemPages = sync.OnceValue(func() map[place]answer {
 	pages := map[place]answer{}
-	en, zh := sections(docs.Errors), sections(docs.ErrorsZH)
-	translated := maps.Clone(en) // the Chinese page may lack a new problem for a while
-	maps.Copy(translated, zh)
-	for in, all := range map[language]map[string]section{english: en, chinese: translated} {
+	for in, text := range map[language]string{english: docs.Errors, chinese: docs.ErrorsZH} {
+		all := sections(text)
 		list := slices.SortedFunc(maps.Values(all), func(a, b section) int { return strings.Compare(a.Slug, b.Slug) })
 		pages[place{"", in}] = problemPage(page{Language: in, All: list})
 		for slug, one := range all {
