@@ -25,6 +25,8 @@ func (serveCmd) Run(s shell) error {
 	lines := &lineBuffer{to: s.errOut}
 	defer lines.flush()
 	log := slog.New(slog.NewJSONHandler(lines, nil))
+	v := currentVersion()
+	log.Info("starting", "version", v.Module, "revision", v.Revision, "go_version", v.Go)
 	on, err := listen(c)
 	if err != nil {
 		return err

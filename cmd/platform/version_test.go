@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"runtime"
 	"runtime/debug"
+	"strings"
 	"testing"
 )
 
@@ -51,5 +53,26 @@ func TestTheVersionForPrograms(t *testing.T) {
 	}
 	if got != currentVersion() {
 		t.Errorf("got %+v, want %+v", got, currentVersion())
+	}
+}
+
+// An operator sees from the beginning of a log which build wrote it, even if that did not start.
+func TestTheFirstLogLineSaysWhichBuildThisIs(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	var errOut bytes.Buffer
+	if code := run(shell{anyContext, &bytes.Buffer{}, &errOut, w.with("PLATFORM_LISTEN", "nonsense")}, []string{"serve"}); code != 1 {
+		t.Fatalf("got exit status %d, want an address that cannot be listened on to fail", code)
+	}
+	first, _, _ := strings.Cut(errOut.String(), "\n")
+	var line struct {
+		Msg, Version, Revision string
+		Go                     string `json:"go_version"`
+	}
+	if err := json.Unmarshal([]byte(first), &line); err != nil {
+		t.Fatalf("got %q, %v", first, err)
+	}
+	if v := currentVersion(); line.Msg != "starting" || line.Version != v.Module || line.Revision != v.Revision || line.Go != runtime.Version() {
+		t.Errorf("got %s, want the version %+v", first, v)
 	}
 }
