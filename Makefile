@@ -1,4 +1,4 @@
-.PHONY: help upload replicas demo test sdk flaky faults simulate mutants comments lint bench idle scale fair build clean
+.PHONY: help release upload replicas demo test sdk flaky faults simulate mutants comments lint bench idle scale fair build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { line = sprintf("  %-10s", $$1); n = split($$2, word, " "); \
@@ -66,6 +66,9 @@ idle: ## measure the memory of IDLE idle connections (docs/performance.md)
 
 upload: ## measure the memory of 50 uploads of 20 MB at once (docs/performance.md)
 	scripts/with-servers.sh bench/shipped.sh upload
+
+release: ## build static binaries for Linux and macOS, their checksums and SBOMs from a commit, into out/release/
+	scripts/release.sh
 
 build: ## build the static binaries that the Dockerfile ships, into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags=-s -o bin/ ./cmd/...
