@@ -3,6 +3,8 @@ package tenant
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,61 +39,100 @@ func newLookups(d *db.DB) *lookups { return &lookups{db: d, slots: make(chan str
 
 // lookup is one statement: the ids that it reads, and what it found.
 type lookup struct {
-	ids   map[ClientID]bool
+	ids   map[ClientID]int // how many wait for each
+	turn  chan struct{}    // whoever receives from it sends the statement
 	done  chan struct{}
 	found map[ClientID]credential
 	err   error
 }
 
-// find reads the client from SQL. It fails with ErrUnknownClient or db.ErrUnavailable.
+// find reads the client from SQL. It fails with ErrUnknownClient, db.ErrUnavailable, or the cause
+// of ctx's end.
 func (l *lookups) find(ctx context.Context, id ClientID) (credential, error) {
-	joined, first := l.join(id)
-	if first {
-		l.run(ctx, joined)
-	}
+	joined := l.join(id)
 	select {
 	case <-joined.done:
+		return joined.of(id)
+	case <-joined.turn:
+		if l.send(ctx, joined) {
+			return joined.of(id)
+		}
 	case <-ctx.Done():
-		return credential{}, context.Cause(ctx)
 	}
-	if joined.err != nil {
-		return credential{}, joined.err
+	l.leave(joined, id)
+	return credential{}, context.Cause(ctx)
+}
+
+func (l *lookup) of(id ClientID) (credential, error) {
+	if l.err != nil {
+		return credential{}, l.err
 	}
-	c, known := joined.found[id]
+	c, known := l.found[id]
 	if !known {
 		return credential{}, fmt.Errorf("%w: %s", ErrUnknownClient, id)
 	}
 	return c, nil
 }
 
-// join adds the id to the next lookup. The first to join runs it.
-func (l *lookups) join(id ClientID) (joined *lookup, first bool) {
+// join adds the id to the next lookup.
+func (l *lookups) join(id ClientID) *lookup {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if first = l.next == nil; first {
-		l.next = &lookup{ids: map[ClientID]bool{}, done: make(chan struct{}), err: db.ErrUnavailable}
+	if l.next == nil {
+		l.next = &lookup{ids: map[ClientID]int{}, turn: make(chan struct{}, 1), done: make(chan struct{}), err: db.ErrUnavailable}
+		l.next.turn <- struct{}{}
 	}
-	l.next.ids[id] = true
-	return l.next, first
+	l.next.ids[id]++
+	return l.next
 }
 
-// run waits until a statement may be sent, and reads all ids that joined until then. It goes on for
-// the others if ctx ends.
-func (l *lookups) run(ctx context.Context, mine *lookup) {
-	defer close(mine.done)
-	l.slots <- struct{}{}
-	defer func() { <-l.slots }()
-	for {
-		wait, ok := l.pace.Take(lookupRate, time.Now())
-		if ok {
-			break
-		}
-		time.Sleep(wait)
+// leave takes the id of a caller that has left out of a lookup that has not been sent.
+func (l *lookups) leave(joined *lookup, id ClientID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if joined != l.next {
+		return
 	}
+	if joined.ids[id]--; joined.ids[id] == 0 {
+		delete(joined.ids, id)
+	}
+}
+
+// send waits until a statement may be sent, and reads all ids that joined until then. If ctx ends
+// before, it reports false, and it is the turn of another that waits.
+func (l *lookups) send(ctx context.Context, mine *lookup) bool {
+	if !l.admitted(ctx) {
+		mine.turn <- struct{}{}
+		return false
+	}
+	defer func() { <-l.slots }()
 	l.mu.Lock()
 	l.next = nil
 	l.mu.Unlock()
-	mine.found, mine.err = selectClientsByID(context.WithoutCancel(ctx), l.db, mine.ids)
+	defer close(mine.done)
+	mine.found, mine.err = selectClientsByID(context.WithoutCancel(ctx), l.db, slices.Collect(maps.Keys(mine.ids)))
+	return true
+}
+
+// admitted takes a slot once the pace allows a statement, or reports false when ctx ends.
+func (l *lookups) admitted(ctx context.Context) bool {
+	select {
+	case l.slots <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	for {
+		wait, ok := l.pace.Take(lookupRate, time.Now())
+		if ok {
+			return true
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			<-l.slots
+			return false
+		}
+	}
 }
 
 // tries remembers for some seconds what SQL has of clients that were tried with a secret that is

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
@@ -119,15 +118,66 @@ func TestManyUnknownClientsAreLookedUpTogether(t *testing.T) {
 		}
 		return len(r.lookups.next.ids)
 	}
-	for deadline := time.Now().Add(time.Minute); waiting() < strangers/2; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Error("got few waiting for the next statement, want most")
-			break
-		}
-	}
+	waitFor(t, func() bool { return waiting() >= strangers/2 })
 	close(held)
 	all.Wait()
 	if most.Load() > lookupsAtOnce || lookups.Load() > strangers/2 {
 		t.Errorf("got %d statements, %d at once, want few, and at most %d at once", lookups.Load(), most.Load(), lookupsAtOnce)
 	}
+}
+
+// A caller that leaves while it waits for its turn waits no longer, and its turn passes to another.
+func TestALookUpGoesOnWhenItsFirstCallerLeaves(t *testing.T) {
+	w := newWorld(t)
+	r := w.replica(t)
+	for range lookupsAtOnce {
+		r.lookups.slots <- struct{}{}
+	}
+	ghost := ClientID(newID("c", idLength))
+	ctx, leave := context.WithCancel(t.Context())
+	var callers sync.WaitGroup
+	callers.Go(func() {
+		_, err := r.lookups.find(ctx, ghost)
+		wantErr(t, err, context.Canceled)
+	})
+	waitFor(t, func() bool { return r.lookups.waiting(ghost) == 1 })
+	answered := make(chan error)
+	go func() {
+		_, err := r.lookups.find(t.Context(), w.client.ID)
+		answered <- err
+	}()
+	waitFor(t, func() bool { return r.lookups.waiting(w.client.ID) == 1 })
+	leave()
+	callers.Wait()
+	if n := r.lookups.waiting(ghost); n != 0 {
+		t.Errorf("got %d that wait for the client whose caller has left, want none", n)
+	}
+	<-r.lookups.slots
+	wantErr(t, <-answered, nil)
+}
+
+func TestALookUpWhoseCallersAllLeftIsSentByTheNext(t *testing.T) {
+	w := newWorld(t)
+	r := w.replica(t)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	for range lookupsAtOnce {
+		r.lookups.slots <- struct{}{}
+	}
+	for range 10 {
+		_, err := r.lookups.find(gone, ClientID(newID("c", idLength)))
+		wantErr(t, err, context.Canceled)
+	}
+	<-r.lookups.slots
+	got(r.lookups.find(t.Context(), w.client.ID))(t)
+}
+
+// waiting is how many wait for the client in the next statement.
+func (l *lookups) waiting(id ClientID) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.next == nil {
+		return 0
+	}
+	return l.next.ids[id]
 }

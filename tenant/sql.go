@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"wxplatform/internal/db"
@@ -105,8 +103,8 @@ const selectAnyClient = `
 		`
 
 // selectClientsByID reads those clients of any tenants that exist.
-func selectClientsByID(ctx context.Context, d *db.DB, ids map[ClientID]bool) (map[ClientID]credential, error) {
-	list, err := json.Marshal(slices.Collect(maps.Keys(ids)))
+func selectClientsByID(ctx context.Context, d *db.DB, ids []ClientID) (map[ClientID]credential, error) {
+	list, err := json.Marshal(ids)
 	if err != nil {
 		return nil, err
 	}

@@ -151,3 +151,13 @@ func wantErr(t testing.TB, err, want error) {
 		t.Errorf("got %v, want %v", err, want)
 	}
 }
+
+func waitFor(t testing.TB, what func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !what(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Error("got nothing within a minute")
+			return
+		}
+	}
+}
