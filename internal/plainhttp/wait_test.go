@@ -3,6 +3,7 @@ package plainhttp
 import (
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,37 @@ func TestShutdownClosesSettledConnections(t *testing.T) {
 		t.Error(err)
 	}
 	wantEnd(t, c)
+}
+
+// forced is how often a garbage collection was forced in this process.
+func forced() uint32 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.NumForcedGC
+}
+
+func TestMemoryIsGivenBackOnceManyConnectionsHaveSettled(t *testing.T) {
+	s, began := &Server{}, time.Now()
+	for _, step := range []struct {
+		settled int64
+		after   time.Duration
+		tidies  bool
+	}{
+		{tidyAfter - 1, 0, false},
+		{tidyAfter, 0, true},
+		{tidyAfter, tidyEvery - 1, false},
+		{tidyAfter, tidyEvery, true},
+	} {
+		s.settled.Store(step.settled)
+		before := forced()
+		s.tidy(began.Add(step.after))
+		if tidied := s.settled.Load() == 0; tidied != step.tidies {
+			t.Errorf("%d settled, after %v: got memory given back %v, want %v", step.settled, step.after, tidied, step.tidies)
+		}
+		if step.tidies && forced() == before {
+			t.Error("got no memory given back to the system")
+		}
+	}
 }
 
 func BenchmarkClose(b *testing.B) {
