@@ -27,6 +27,14 @@ import (
 // never means that a row does not exist.
 var ErrUnavailable = errors.New("database unavailable")
 
+// Causes of ErrUnavailable that an operator can put right. Each error that has one is an
+// ErrUnavailable, too.
+var (
+	ErrReadOnly = errors.New("the database is read-only")
+	ErrFull     = errors.New("the database's disk is full")
+	ErrRights   = errors.New("the database denies its user a right, or the user itself")
+)
+
 // ErrNone says that there is no such row. Only One returns it.
 var ErrNone = errors.New("no such row")
 

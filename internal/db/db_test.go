@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -186,6 +187,103 @@ func TestATextThatSQLCannotStoreIsRefusedAndIsNotAnOutage(t *testing.T) {
 					t.Errorf("%q: got %v, want ErrText", bad, err)
 				}
 			}
+		}
+	})
+}
+
+// An older program may go on with newer tables, and be started on them again, as far as the
+// migrations that made them allow.
+func TestAProgramThatIsTooOldForTheTablesDoesNotStart(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		newer := fstest.MapFS{
+			"9001_a.sql": {Data: []byte("SELECT 1;\n")},
+			"9002_b.sql": {Data: []byte("-- oldest: 9001\n-- It adds a column.\nSELECT 1;\n")},
+			"9003_c.sql": {Data: []byte("SELECT 1;\n")},
+		}
+		older := func(names ...string) fstest.MapFS {
+			files := fstest.MapFS{}
+			for _, name := range names {
+				files[name] = newer[name]
+			}
+			return files
+		}
+		if err := d.Migrate(ctx, older("9001_a.sql", "9002_b.sql")); err != nil {
+			t.Fatal(err)
+		}
+		names, err := d.Newer(ctx, older("9001_a.sql"))
+		if err != nil || !slices.Contains(names, "9002_b.sql") || d.Migrate(ctx, older("9001_a.sql")) != nil {
+			t.Errorf("got %v, %v, want a program that has 9001 to work", names, err)
+		}
+		if err := d.Migrate(ctx, newer); err != nil {
+			t.Fatal(err)
+		}
+		for _, tooOld := range []fstest.MapFS{older("9001_a.sql"), older("9001_a.sql", "9002_b.sql")} {
+			err := d.Migrate(ctx, tooOld)
+			if !errors.Is(err, db.ErrTooNew) || !strings.Contains(err.Error(), "9003_c.sql") || strings.Count(err.Error(), "version") != 2 {
+				t.Errorf("got %v, want ErrTooNew, the migration and both versions named", err)
+			}
+		}
+		if _, err := db.Exec(ctx, d, `UPDATE migrations SET oldest = '' WHERE name = '9003_c.sql'`); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Migrate(ctx, older("9001_a.sql")); err != nil {
+			t.Errorf("got %v, want one that an earlier release ran to forbid nothing", err)
+		}
+	})
+}
+
+// The tables of a release that did not record programs get the columns.
+func TestMigrationsOfAnEarlierReleaseAreKept(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		for _, text := range []string{`ALTER TABLE migrations DROP COLUMN oldest`, `ALTER TABLE migrations DROP COLUMN program`} {
+			if _, err := db.Exec(ctx, d, text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if names, err := d.Newer(ctx, fstest.MapFS{"0001_x.sql": {}}); len(names) > 0 || err != nil {
+			t.Errorf("got %v, %v, want nothing known", names, err)
+		}
+		if err := d.Migrate(ctx, fstest.MapFS{"9001_a.sql": {Data: []byte("SELECT 1;\n")}}); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := db.One(ctx, d, db.Value[int], `SELECT COUNT(*) FROM migrations WHERE program <> ''`); n != 1 || err != nil {
+			t.Errorf("got %d migrations with a program, %v, want the new one", n, err)
+		}
+	})
+}
+
+func TestTheCauseOfAFailedWriteIsNamed(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		want := map[string]error{"sqlite": db.ErrFull, "postgres": db.ErrReadOnly}[d.Engine()]
+		err := d.Tx(ctx, func(tx *db.Tx) error {
+			if _, err := db.All(ctx, tx, db.Value[any], d.For(db.Text{SQLite: `PRAGMA max_page_count = 1`, Postgres: `SELECT set_config('transaction_read_only', 'on', true)`})); err != nil {
+				return err
+			}
+			_, err := db.Exec(ctx, tx, `INSERT INTO migrations (name) VALUES ($1)`, strings.Repeat("x", 1<<20))
+			return err
+		})
+		if !errors.Is(err, want) || !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("got %v, want %v", err, want)
+		}
+	})
+}
+
+func TestARightThatTheUserLacksIsNamed(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		if d.Engine() != "postgres" {
+			return
+		}
+		err := d.Tx(ctx, func(tx *db.Tx) error {
+			for _, text := range []string{`CREATE ROLE nobody_here`, `SET LOCAL ROLE nobody_here`} {
+				if _, err := db.Exec(ctx, tx, text); err != nil {
+					return err
+				}
+			}
+			_, err := db.Exec(ctx, tx, `INSERT INTO migrations (name) VALUES ('x')`)
+			return err
+		})
+		if !errors.Is(err, db.ErrRights) {
+			t.Errorf("got %v, want ErrRights", err)
 		}
 	})
 }

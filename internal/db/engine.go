@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,17 +29,34 @@ const (
 	dialPatience        = 3 * time.Second
 )
 
-func openPool(url seal.Secret, found *losses) (engine, *sql.DB, error) {
+// CheckURL returns what is wrong with the URL of a database, which it never quotes, or nil. It
+// connects to nothing.
+func CheckURL(url seal.Secret) error {
 	text := url.Reveal()
-	if file, ok := strings.CutPrefix(text, "sqlite:"); ok && file != "" {
-		pool, err := openSQLite(file)
-		return sqlite, pool, err
+	if isPostgres(text) {
+		_, err := parsePostgres(text)
+		return err
 	}
-	if strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://") {
+	if file, ok := strings.CutPrefix(text, "sqlite:"); !ok || file == "" {
+		return errors.New("the URL is neither sqlite:FILE nor postgres://…")
+	}
+	return nil
+}
+
+func isPostgres(text string) bool {
+	return strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://")
+}
+
+func openPool(url seal.Secret, found *losses) (engine, *sql.DB, error) {
+	if err := CheckURL(url); err != nil {
+		return "", nil, err
+	}
+	if text := url.Reveal(); isPostgres(text) {
 		pool, err := openPostgres(text, found)
 		return postgres, pool, err
 	}
-	return "", nil, errors.New("database URL is neither sqlite:FILE nor postgres://…")
+	pool, err := openSQLite(strings.TrimPrefix(url.Reveal(), "sqlite:"))
+	return sqlite, pool, err
 }
 
 // openSQLite creates the file for its owner alone: it holds sealed secrets, and a file that others
@@ -63,10 +81,18 @@ func openSQLite(file string) (*sql.DB, error) {
 	return pool, err
 }
 
-func openPostgres(text string, found *losses) (*sql.DB, error) {
+func parsePostgres(text string) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(text)
 	if err != nil {
-		return nil, errors.New("database URL is not a valid postgres:// URL") // pgx's own error may hold the password
+		return nil, errors.New("the URL is not a valid postgres:// URL; special characters in a password must be percent-encoded") // pgx's own error may hold the password
+	}
+	return config, nil
+}
+
+func openPostgres(text string, found *losses) (*sql.DB, error) {
+	config, err := parsePostgres(text)
+	if err != nil {
+		return nil, err
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = dialPatience
@@ -90,8 +116,44 @@ func (d *DB) classify(err error) error {
 	case taken(err):
 		return fmt.Errorf("%w: %w", ErrConflict, err)
 	default:
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", ErrUnavailable, withCause(err))
 	}
+}
+
+// withCause adds ErrReadOnly, ErrFull or ErrRights to a driver's error that means it.
+func withCause(err error) error {
+	for _, c := range []struct {
+		is       error
+		sqlite   []int
+		postgres []string
+	}{
+		{ErrReadOnly, []int{sqlitelib.SQLITE_READONLY}, []string{"25006"}},
+		{ErrFull, []int{sqlitelib.SQLITE_FULL}, []string{"53100"}},
+		{ErrRights, []int{sqlitelib.SQLITE_AUTH, sqlitelib.SQLITE_PERM}, []string{"42501", "28000", "28P01"}},
+	} {
+		if slices.Contains(c.sqlite, liteCode(err)) || slices.Contains(c.postgres, postgresCode(err)) {
+			return fmt.Errorf("%w: %w", c.is, err)
+		}
+	}
+	return err
+}
+
+// liteCode is SQLite's primary result code, or -1 if the error is not SQLite's.
+func liteCode(err error) int {
+	var lite *sqlitedriver.Error
+	if errors.As(err, &lite) {
+		return lite.Code() & 0xff
+	}
+	return -1
+}
+
+// postgresCode is PostgreSQL's SQLSTATE, or "" if the error is not PostgreSQL's.
+func postgresCode(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
 }
 
 func taken(err error) bool {
@@ -99,15 +161,14 @@ func taken(err error) bool {
 	if errors.As(err, &lite) {
 		return lite.Code() == sqlitelib.SQLITE_CONSTRAINT_UNIQUE || lite.Code() == sqlitelib.SQLITE_CONSTRAINT_PRIMARYKEY
 	}
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "23505"
+	return postgresCode(err) == "23505"
 }
 
 // again reports whether PostgreSQL undid a transaction only because of a concurrent one: a
 // deadlock, or a serialization failure.
 func again(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (pg.Code == "40P01" || pg.Code == "40001")
+	code := postgresCode(err)
+	return code == "40P01" || code == "40001"
 }
 
 // lock keeps other processes from migrating until the transaction ends. SQLite's transaction is

@@ -14,15 +14,10 @@ var ErrOtherComponent = errors.New("database belongs to another component")
 // Claim makes the database the component's, or fails with ErrOtherComponent, ErrMoved or ErrMoving.
 // It gives the database an id if it has none.
 func (d *DB) Claim(ctx context.Context, component string) error {
-	id := strings.ToLower(rand.Text()[:12])
-	_, err := Exec(ctx, d, `
-		INSERT INTO meta (one, component, database_id, changes)
-		VALUES (1, $1, $2, 0)
-		ON CONFLICT (one) DO NOTHING`, component, id)
-	if err != nil {
-		return err
+	row, err := One(ctx, d, readMeta, selectMeta)
+	if errors.Is(err, ErrNone) {
+		row, err = d.claimEmpty(ctx, component)
 	}
-	row, err := One(ctx, d, readMeta, `SELECT component, database_id FROM meta WHERE one = 1`)
 	if err != nil {
 		return err
 	}
@@ -38,6 +33,22 @@ func (d *DB) Claim(ctx context.Context, component string) error {
 	d.id = row.id
 	return nil
 }
+
+// claimEmpty makes a database the component's that is nobody's yet, unless another process does so
+// first.
+func (d *DB) claimEmpty(ctx context.Context, component string) (meta, error) {
+	id := strings.ToLower(rand.Text()[:12])
+	_, err := Exec(ctx, d, `
+		INSERT INTO meta (one, component, database_id, changes)
+		VALUES (1, $1, $2, 0)
+		ON CONFLICT (one) DO NOTHING`, component, id)
+	if err != nil {
+		return meta{}, err
+	}
+	return One(ctx, d, readMeta, selectMeta)
+}
+
+const selectMeta = `SELECT component, database_id FROM meta WHERE one = 1`
 
 // ID returns the database's unique id, which prefixes every key in Redis. It is known after Claim.
 func (d *DB) ID() string { return d.id }

@@ -2,8 +2,10 @@ package db
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -13,15 +15,26 @@ import (
 // rows takes half a minute.
 const migrationPatience = 10 * time.Minute
 
+// ErrTooNew says that a newer program migrated the database, and that this one cannot work with its
+// tables.
+var ErrTooNew = errors.New("the database's tables are too new for this program")
+
 // Migrate runs the files *.sql that this database has not run yet, in the order of their names,
 // each in a transaction of its own under a lock. A statement ends with ";" at the end of a line.
-// Its errors name the file.
+// Its errors name the file. It fails with ErrTooNew as Newer does, and then changes nothing.
+//
+// A file may begin with a line such as "-- oldest: 0010": programs that have the file 0010 can work
+// with the tables that this one makes, so they may go on, or be started again. Without that line,
+// only programs that have the file itself can.
 func (d *DB) Migrate(ctx context.Context, files fs.FS) error {
-	names, err := fs.Glob(files, "*.sql")
+	if _, err := d.Newer(ctx, files); err != nil {
+		return err
+	}
+	pending, err := d.Pending(ctx, files)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
+	for _, name := range pending {
 		text, err := fs.ReadFile(files, name)
 		if err != nil {
 			return err
@@ -33,14 +46,27 @@ func (d *DB) Migrate(ctx context.Context, files fs.FS) error {
 	return nil
 }
 
+// oldest is the name, or its beginning, of the newest file that the oldest program has that can
+// work with the tables.
+func oldest(name, text string) string {
+	first, _, _ := strings.Cut(text, "\n")
+	if said, is := strings.CutPrefix(first, "-- oldest: "); is {
+		return strings.TrimSpace(said)
+	}
+	return name
+}
+
 func (t *Tx) migrate(ctx context.Context, name, text string) error {
 	if err := t.lock(ctx); err != nil {
 		return err
 	}
-	if _, err := Exec(ctx, t, `CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)`); err != nil {
+	if err := t.makeMigrations(ctx); err != nil {
 		return err
 	}
-	fresh, err := Exec(ctx, t, `INSERT INTO migrations (name) VALUES ($1) ON CONFLICT (name) DO NOTHING`, name)
+	fresh, err := Exec(ctx, t, `
+		INSERT INTO migrations (name, oldest, program)
+		VALUES ($1, $2, $3)
+		ON CONFLICT (name) DO NOTHING`, name, oldest(name, text), program())
 	if err != nil || fresh == 0 {
 		return err
 	}
@@ -53,6 +79,32 @@ func (t *Tx) migrate(ctx context.Context, name, text string) error {
 		}
 	}
 	return nil
+}
+
+// makeMigrations makes the table migrations, or adds the columns that it has today.
+func (t *Tx) makeMigrations(ctx context.Context) error {
+	if _, err := Exec(ctx, t, `CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)`); err != nil {
+		return err
+	}
+	whole, err := One(ctx, t, Value[int64], t.db.For(hasPrograms))
+	if err != nil || whole > 0 {
+		return err
+	}
+	_, err = Exec(ctx, t, `ALTER TABLE migrations ADD COLUMN oldest TEXT NOT NULL DEFAULT ''`)
+	if err != nil {
+		return err
+	}
+	_, err = Exec(ctx, t, `ALTER TABLE migrations ADD COLUMN program TEXT NOT NULL DEFAULT ''`)
+	return err
+}
+
+// program is the version of this program, for people.
+func program() string {
+	info, known := debug.ReadBuildInfo()
+	if !known || info.Main.Version == "" {
+		return "an unknown version"
+	}
+	return info.Main.Version
 }
 
 // Pending returns the files that Migrate would run. It changes nothing.
@@ -72,7 +124,50 @@ func (d *DB) Pending(ctx context.Context, files fs.FS) ([]string, error) {
 	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(done, name) }), nil
 }
 
+// Newer returns the migrations that the database has run and that files does not have: a newer
+// program ran them. It fails with ErrTooNew if this program cannot work with one of them. It
+// changes nothing.
+func (d *DB) Newer(ctx context.Context, files fs.FS) (names []string, err error) {
+	ours, err := fs.Glob(files, "*.sql")
+	if err != nil || len(ours) == 0 {
+		return nil, err
+	}
+	there, err := One(ctx, d, Value[int64], d.For(hasPrograms))
+	if err != nil || there == 0 {
+		return nil, err
+	}
+	run, err := All(ctx, d, readMigration, `SELECT name, oldest, program FROM migrations ORDER BY name`)
+	if err != nil {
+		return nil, err
+	}
+	newest := ours[len(ours)-1]
+	for _, m := range run {
+		if slices.Contains(ours, m.name) {
+			continue
+		}
+		if newest < m.oldest {
+			return nil, fmt.Errorf("%w: migration %s, which version %s of the platform ran, needs a program that has migration %s; this program, version %s, has those up to %s", ErrTooNew, m.name, m.program, m.oldest, program(), newest)
+		}
+		names = append(names, m.name)
+	}
+	return names, nil
+}
+
+type migration struct{ name, oldest, program string }
+
+func readMigration(scan Scan) (migration, error) {
+	var m migration
+	err := scan(&m.name, &m.oldest, &m.program)
+	return m, err
+}
+
 var hasMigrations = Text{
 	SQLite:   `SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'`,
 	Postgres: `SELECT COUNT(to_regclass('migrations'))`,
+}
+
+// hasPrograms tells whether the table migrations says which programs can work with each.
+var hasPrograms = Text{
+	SQLite:   `SELECT COUNT(*) FROM pragma_table_info('migrations') WHERE name = 'program'`,
+	Postgres: `SELECT COUNT(*) FROM pg_attribute WHERE attrelid = to_regclass('migrations') AND attname = 'program' AND NOT attisdropped`,
 }
