@@ -111,8 +111,11 @@ func (r *Registry) caller(ctx context.Context, owner ID, id ClientID) (Caller, e
 	if err != nil {
 		return Caller{}, noLonger(err, ErrUnknownClient)
 	}
-	if c.Tenant != owner || !c.Revoked.IsZero() {
-		return Caller{}, fmt.Errorf("%w: client revoked, or another tenant's", ErrInvalidToken)
+	switch {
+	case c.Tenant != owner:
+		return Caller{}, fmt.Errorf("%w: its client is another tenant's", ErrInvalidToken)
+	case !c.Revoked.IsZero():
+		return Caller{}, ErrClientRevoked
 	}
 	t, err := r.Tenant(ctx, owner)
 	if err != nil {

@@ -40,7 +40,7 @@ func TestARevokedClientsJWTIsRefusedWhileItIsCached(t *testing.T) {
 	token := w.token()
 	w.accepts(token)
 	must(t, w.RevokeClient(t.Context(), tester, w.tenant.ID, w.client.ID))
-	w.refuses(token, ErrInvalidToken, "client revoked")
+	w.refuses(token, ErrInvalidToken, "its client was revoked")
 }
 
 func TestASuspendedTenantsCallerIsKnownAndTold(t *testing.T) {
@@ -83,7 +83,7 @@ func TestARefusedJWTIsNotCached(t *testing.T) {
 	p.accepts(early)
 	must(t, p.RevokeClient(t.Context(), tester, p.tenant.ID, p.client.ID))
 	late := p.write(nil, map[string]any{"jti": "late"})
-	p.refuses(late, ErrInvalidToken, "client revoked")
+	p.refuses(late, ErrInvalidToken, "its client was revoked")
 	if _, cached := p.verified.Get(sha256.Sum256([]byte(late))); cached {
 		t.Error("got a refused JWT cached")
 	}
@@ -141,8 +141,8 @@ func (w *world) run(t *testing.T) *Registry {
 
 func TestWhatOneReplicaEndsAnotherRefusesWithinASecond(t *testing.T) {
 	for name, end := range map[string]func(*world) error{
-		"client revoked": func(w *world) error { return w.RevokeClient(w.t.Context(), tester, w.tenant.ID, w.client.ID) },
-		"key revoked":    func(w *world) error { return w.Keys.Revoke(w.t.Context(), tester, newPen(w).kid) },
+		"its client was revoked": func(w *world) error { return w.RevokeClient(w.t.Context(), tester, w.tenant.ID, w.client.ID) },
+		"key revoked":            func(w *world) error { return w.Keys.Revoke(w.t.Context(), tester, newPen(w).kid) },
 		"tenant suspended": func(w *world) error {
 			return w.Suspend(w.t.Context(), tester, w.tenant.ID)
 		},

@@ -127,6 +127,8 @@ func (r *Registry) verify(ctx context.Context, token string) (proof, error) {
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return proof{}, ErrTokenExpired
+	case errors.Is(err, jwt.ErrTokenInvalidIssuer), errors.Is(err, jwt.ErrTokenInvalidAudience): // after the signature
+		return proof{}, fmt.Errorf("%w: %w", ErrOtherIssuer, err)
 	case err != nil:
 		return proof{}, fmt.Errorf("%w: %w", ErrInvalidToken, err)
 	}

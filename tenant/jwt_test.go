@@ -156,7 +156,7 @@ func TestAHeaderThatIsNotOursIsRefused(t *testing.T) {
 		{"kid too long", "kid is missing, too long", map[string]any{"kid": strings.Repeat("k", 129)}},
 		{"kid not printable", "not printable", map[string]any{"kid": "k\x01"}},
 		{"kid not ASCII", "not printable", map[string]any{"kid": "ké"}},
-		{"unknown kid", "unknown kid", map[string]any{"kid": strings.Repeat("k", 128)}},
+		{"unknown kid", "no key of this platform signed it", map[string]any{"kid": strings.Repeat("k", 128)}},
 		{"crit", "crit", map[string]any{"crit": []string{"exp"}}},
 		{"empty crit", "crit", map[string]any{"crit": []string{}}},
 		{"typ JWT", "typ", map[string]any{"typ": "JWT"}},

@@ -221,20 +221,20 @@ func TestAKeyThatTheMirrorDoesNotKnowYetIsRead(t *testing.T) {
 func TestStrangeKidsReadTheKeysOnceASecond(t *testing.T) {
 	w := newWorld(t)
 	p := newPen(w)
-	p.refuses(p.write(map[string]any{"kid": "strange1"}, nil), ErrInvalidToken, "unknown kid")
+	p.refuses(p.write(map[string]any{"kid": "strange1"}, nil), ErrInvalidToken, "no key of this platform signed it")
 	first := w.Keys.latest.began
 	w.clock.Move(999 * time.Millisecond)
-	p.refuses(p.write(map[string]any{"kid": "strange2"}, nil), ErrInvalidToken, "unknown kid")
+	p.refuses(p.write(map[string]any{"kid": "strange2"}, nil), ErrInvalidToken, "no key of this platform signed it")
 	if !w.Keys.latest.began.Equal(first) {
 		t.Error("got the keys read again within a second")
 	}
 	w.clock.Move(time.Millisecond)
-	p.refuses(p.write(map[string]any{"kid": "strange3"}, nil), ErrInvalidToken, "unknown kid")
+	p.refuses(p.write(map[string]any{"kid": "strange3"}, nil), ErrInvalidToken, "no key of this platform signed it")
 	if w.Keys.latest.began.Equal(first) {
 		t.Error("got the keys not read again after a second")
 	}
 	w.clock.Move(-time.Hour)
-	p.refuses(p.write(map[string]any{"kid": "strange4"}, nil), ErrInvalidToken, "unknown kid")
+	p.refuses(p.write(map[string]any{"kid": "strange4"}, nil), ErrInvalidToken, "no key of this platform signed it")
 	if !w.Keys.latest.began.Equal(w.clock.Now()) {
 		t.Error("got the keys not read again after the clock was set back")
 	}

@@ -162,7 +162,7 @@ func (s *Keys) verifying(ctx context.Context, id KeyID) (*key, error) {
 		return nil, err
 	}
 	if !k.published(s.now()) {
-		return nil, fmt.Errorf("%w: its signing key was revoked or has ended", ErrInvalidToken)
+		return nil, ErrKeyEnded
 	}
 	return k, nil
 }
@@ -183,7 +183,7 @@ func (s *Keys) unknown(ctx context.Context, id KeyID) (*key, error) {
 	if latest.err != nil {
 		return nil, fmt.Errorf("signing keys: %w", latest.err)
 	}
-	return nil, fmt.Errorf("%w: unknown kid", ErrInvalidToken)
+	return nil, ErrForeignKey
 }
 
 func (s *Keys) readAgain(ctx context.Context) (reread, error) {

@@ -24,8 +24,17 @@ var (
 	// ErrNoToken says that a call came without a bearer token.
 	ErrNoToken = errors.New("no bearer token")
 	// ErrInvalidToken says that a JWT is not ours, or is no longer valid. The reason is wrapped with
-	// it, for the log only.
+	// it, for the log only, unless it is one of the four that follow.
 	ErrInvalidToken = errors.New("invalid token")
+	// ErrKeyEnded says that a key of ours signed a JWT that no longer counts: it was revoked, or has
+	// been replaced for long.
+	ErrKeyEnded = fmt.Errorf("%w: its signing key was revoked or has ended", ErrInvalidToken)
+	// ErrForeignKey says that no key that this platform knows signed a JWT.
+	ErrForeignKey = fmt.Errorf("%w: no key of this platform signed it", ErrInvalidToken)
+	// ErrOtherIssuer says that a JWT of ours was issued under another public URL.
+	ErrOtherIssuer = fmt.Errorf("%w: it was issued under another public URL", ErrInvalidToken)
+	// ErrClientRevoked says that the client of a JWT of ours was revoked.
+	ErrClientRevoked = fmt.Errorf("%w: its client was revoked", ErrInvalidToken)
 	// ErrTokenExpired says that a JWT was ours and has expired.
 	ErrTokenExpired = errors.New("token expired")
 	// ErrInsufficientScope says that the caller lacks the scope that is needed.

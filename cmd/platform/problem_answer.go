@@ -69,6 +69,10 @@ func detail(err error) string {
 		return fmt.Sprintf("the merchant granted [%s]; WeChat says that the API needs another permission set.", permission.Granted)
 	case errors.As(err, &permission):
 		return fmt.Sprintf("the merchant granted [%s]; one of [%s] is needed. Invite the merchant again to add it.", permission.Granted, wechat.PermissionSets(permission.RequiredAnyOf))
+	case errors.Is(err, tenant.ErrNoToken), errors.Is(err, tenant.ErrInvalidToken):
+		return detailOfToken(err)
+	case errors.Is(err, authorizer.ErrUnconfirmed):
+		return "WeChat says that the merchant is not authorized to this platform. That is being confirmed: if the merchant withdrew, the answer will be authorization-revoked."
 	case errors.Is(err, authorizer.ErrUnbound):
 		return "this JWT is bound to no account: get one from /cgi-bin/token"
 	case errors.Is(err, authorizer.ErrReauthorize), errors.Is(err, authorizer.ErrRevoked):
@@ -85,6 +89,24 @@ func detail(err error) string {
 		return "The code may be used up. Have the user log in again."
 	case errors.Is(err, session.ErrUnknownOutcome):
 		return "Check with getsession before you retry: a blind retry could close a new session."
+	}
+	return ""
+}
+
+// detailOfToken says why a JWT is refused, where that helps its owner and nobody else: no key, no
+// signature and no client is told that the caller does not have.
+func detailOfToken(err error) string {
+	switch {
+	case errors.Is(err, tenant.ErrNoToken):
+		return "Send the JWT as Authorization: Bearer <JWT>, or at WeChat's own paths as ?access_token=<JWT>."
+	case errors.Is(err, tenant.ErrKeyEnded):
+		return "The operator revoked the key that signed this JWT, or it ended. Get a new JWT."
+	case errors.Is(err, tenant.ErrForeignKey):
+		return "No key of this platform signed this JWT. Get one here."
+	case errors.Is(err, tenant.ErrOtherIssuer):
+		return "This JWT was issued under another public URL of the platform. Get a new one."
+	case errors.Is(err, tenant.ErrClientRevoked):
+		return "The operator revoked the client of this JWT. Ask for another client."
 	}
 	return ""
 }
