@@ -64,6 +64,19 @@ func Open(ctx context.Context, redisURL seal.Secret, d *db.DB, ring *seal.Ring) 
 	return openWrapped(ctx, redisURL, d, ring, func(dial dialer) dialer { return dial })
 }
 
+// CheckURL returns what is wrong with the URL of a Redis, which it never quotes, or nil. It
+// connects to nothing.
+func CheckURL(redisURL seal.Secret) error {
+	if redisURL.IsZero() {
+		return nil
+	}
+	client, _, err := connect(redisURL.Reveal(), func(dial dialer) dialer { return dial })
+	if err != nil {
+		return err
+	}
+	return client.Close()
+}
+
 func openWrapped(ctx context.Context, redisURL seal.Secret, d *db.DB, ring *seal.Ring, wrap func(dialer) dialer) (*Mirror, error) {
 	redis, err := openShared(redisURL, d.ID(), wrap)
 	if err != nil {
@@ -101,7 +114,8 @@ func (m *Mirror) Close() error {
 	return m.redis.close()
 }
 
-// Ping reports whether Redis answers.
+// Ping reports whether Redis answers and takes writes. It fails with ErrRefused if Redis says why
+// not.
 func (m *Mirror) Ping(ctx context.Context) error { return m.redis.ping(ctx) }
 
 // SQLUnavailable reports whether SQL failed a moment ago, so that asking it again would only take

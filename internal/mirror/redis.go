@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,19 @@ const (
 // errResting says that Redis failed a moment ago. Like every error of Redis it means "unknown",
 // never "absent".
 var errResting = errors.New("redis failed a moment ago")
+
+// ErrRefused says that Redis answers, but refuses what it is asked: it is read-only or loading, or
+// wants another password. Said returns its words.
+var ErrRefused = errors.New("redis refuses")
+
+// Said returns what Redis answered, for an error that is ErrRefused, or "".
+func Said(err error) string {
+	var said redis.Error
+	if errors.As(err, &said) {
+		return said.Error()
+	}
+	return ""
+}
 
 // shared holds what all replicas see: the keys of one database in one Redis.
 type shared struct {
@@ -75,25 +89,36 @@ func (s *shared) close() error {
 	return err
 }
 
+// ping writes a key as every write does, so that a Redis that answers but takes no writes fails. It
+// fails with ErrRefused if Redis says why.
 func (s *shared) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.patience)
+	within, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
-	if cluster, ok := s.client.(*redis.ClusterClient); ok {
-		return s.pingCluster(ctx, cluster)
+	err := s.pingNodes(within)
+	if err == nil {
+		err = s.run(within, writing{kind: "ping", life: pingLife, replaceSame: true})
 	}
-	return s.client.Ping(ctx).Err()
+	var said redis.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &said):
+		return fmt.Errorf("%w: %w", ErrRefused, said)
+	case within.Err() != nil && ctx.Err() == nil:
+		return fmt.Errorf("no answer within %v", s.patience)
+	}
+	return err
 }
 
-// pingCluster also reads a key, because the nodes of a cluster that is down still answer a ping.
-func (s *shared) pingCluster(ctx context.Context, cluster *redis.ClusterClient) error {
-	err := cluster.ForEachMaster(ctx, func(ctx context.Context, one *redis.Client) error { return one.Ping(ctx).Err() })
-	if err != nil {
-		return err
+const pingLife = time.Minute
+
+// pingNodes pings every server, because the key that ping writes needs only one of a cluster. A
+// Redis that wants a password says so to a ping only.
+func (s *shared) pingNodes(ctx context.Context) error {
+	if cluster, ok := s.client.(*redis.ClusterClient); ok {
+		return cluster.ForEachMaster(ctx, func(ctx context.Context, one *redis.Client) error { return one.Ping(ctx).Err() })
 	}
-	if err := cluster.HGet(ctx, s.key("ping", ""), fieldSealed).Err(); !errors.Is(err, redis.Nil) {
-		return err
-	}
-	return nil
+	return s.client.Ping(ctx).Err()
 }
 
 // key returns the Redis key. It is unambiguous because ids and kinds have no colon.
@@ -138,10 +163,12 @@ func (s *shared) write(ctx context.Context, w writing) {
 	if w.life < time.Millisecond {
 		return
 	}
-	_ = s.writing.try(ctx, s.patience, func(ctx context.Context) error {
-		keys := []string{s.key(w.kind, w.key)}
-		return store.Run(ctx, s.client, keys, strconv.FormatInt(w.version, 10), w.sealed, w.life.Milliseconds(), flag(w.replaceSame), flag(w.onlyPresent), w.news, s.channel()).Err()
-	})
+	_ = s.writing.try(ctx, s.patience, func(ctx context.Context) error { return s.run(ctx, w) })
+}
+
+func (s *shared) run(ctx context.Context, w writing) error {
+	keys := []string{s.key(w.kind, w.key)}
+	return store.Run(ctx, s.client, keys, strconv.FormatInt(w.version, 10), w.sealed, w.life.Milliseconds(), flag(w.replaceSame), flag(w.onlyPresent), w.news, s.channel()).Err()
 }
 
 func flag(b bool) string {
