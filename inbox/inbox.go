@@ -80,6 +80,7 @@ func (b *Inbox) open(p wechat.Push) ([]byte, error) {
 	if !recent(p.Timestamp, time.Now()) {
 		return nil, ErrClock
 	}
+	b.Counts.authentic.Store(time.Now().UnixNano())
 	return message, nil
 }
 

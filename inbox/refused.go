@@ -3,6 +3,7 @@ package inbox
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"wxplatform/internal/strict"
 	"wxplatform/wechat"
@@ -62,19 +63,36 @@ func reasonOf(err error) Reason {
 type Counts struct {
 	Tickets, Events, Unknown, Messages atomic.Int64
 
-	refused map[Reason]*atomic.Int64
+	authentic atomic.Int64 // when the last authentic push came, in Unix nanoseconds
+	refused   map[Reason]*refusals
 }
 
-func noneRefused() map[Reason]*atomic.Int64 {
-	none := map[Reason]*atomic.Int64{}
+// refusals counts the pushes that were refused for one reason.
+type refusals struct{ count, last atomic.Int64 } // last is when, in Unix nanoseconds
+
+func noneRefused() map[Reason]*refusals {
+	none := map[Reason]*refusals{}
 	for _, r := range Reasons {
-		none[r] = new(atomic.Int64)
+		none[r] = &refusals{}
 	}
 	return none
 }
 
 // Refused returns how many pushes were refused, or changed nothing, for a reason.
-func (c *Counts) Refused(r Reason) int64 { return c.refused[r].Load() }
+func (c *Counts) Refused(r Reason) int64 { return c.refused[r].count.Load() }
+
+// LastRefused returns when a push was last refused for a reason, or the zero time.
+func (c *Counts) LastRefused(r Reason) time.Time { return at(&c.refused[r].last) }
+
+// LastAuthentic returns when the last authentic push came to this process, or the zero time.
+func (c *Counts) LastAuthentic() time.Time { return at(&c.authentic) }
+
+func at(nanoseconds *atomic.Int64) time.Time {
+	if n := nanoseconds.Load(); n != 0 {
+		return time.Unix(0, n)
+	}
+	return time.Time{}
+}
 
 // Forged returns how many pushes were not made with our Token and AES key, or do not hold what
 // WeChat sends.
@@ -83,7 +101,8 @@ func (c *Counts) Forged() int64 {
 }
 
 func (c *Counts) refuse(r Reason) {
-	if count, known := c.refused[r]; known {
-		count.Add(1)
+	if all, known := c.refused[r]; known {
+		all.count.Add(1)
+		all.last.Store(time.Now().UnixNano())
 	}
 }
