@@ -155,6 +155,8 @@ type Registry struct {
 	counted  counted
 	slots    *share.Slots // one for each request of a tenant's that calls WeChat
 	streams  *share.Slots // one for each of those that stream
+
+	rejections rejections
 }
 
 // New makes a Registry of the authorizers in d, whose rows it caches in m. tokens keeps their

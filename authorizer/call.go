@@ -42,7 +42,7 @@ func (t Turn) Call(ctx context.Context, call wechat.Call) (wechat.Answer, error)
 		answer, err = r.api.send(ctx, with, call)
 	}
 	if wechat.IsRejectedToken(err) {
-		err = fmt.Errorf("%w: %w", ErrRejected, err)
+		return answer, r.rejected(ctx, a.AppID, with.Version, err)
 	}
 	return answer, r.meaning(ctx, a, with.Version, err)
 }
@@ -85,7 +85,7 @@ func (r *Registry) withoutNewer(ctx context.Context, a Admitted, called token.Ve
 	case !wechat.IsRejectedToken(refusal):
 		return r.meaning(ctx, a, called, refusal)
 	case errors.Is(getting, token.ErrLimited):
-		return fmt.Errorf("%w: %w", ErrRejected, refusal)
+		return r.rejected(ctx, a.AppID, called, refusal)
 	}
 	return r.whyNoToken(ctx, a.AppID, getting)
 }
@@ -98,6 +98,10 @@ func (a api) send(ctx context.Context, with token.Token, call wechat.Call) (wech
 // meaning notes what WeChat's answer to a call says about the authorizer, and returns the error for
 // the caller (docs/design.md, "Whose fault").
 func (r *Registry) meaning(ctx context.Context, a Admitted, called token.Version, err error) error {
+	if err == nil {
+		r.accepted(ctx, a.AppID)
+		return nil
+	}
 	switch wechat.Refused(err) {
 	case wechat.NotAuthorized:
 		return errors.Join(ErrUnconfirmed, r.states.note(ctx, a.AppID, effectOfCall(err), called), err)
