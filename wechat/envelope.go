@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 var (
@@ -79,11 +80,20 @@ func NewEnvelope(component AppID, tokens, aesKeys []string) (*Envelope, error) {
 	return e, nil
 }
 
+// CheckAESKey returns what is wrong with an EncodingAESKey, or nil. It never quotes the key.
+func CheckAESKey(text string) error {
+	_, err := parseAESKey(text)
+	return err
+}
+
 // parseAESKey ignores the last two bits of the 43rd character: they mean nothing, and valid keys
 // have them set.
 func parseAESKey(text string) (envelopeKey, error) {
-	if len(text) != 43 || strings.ContainsFunc(text, func(r rune) bool { return !isAlphanumeric(r) }) {
-		return envelopeKey{}, errors.New("not 43 letters and digits")
+	if n := utf8.RuneCountInString(text); n != 43 {
+		return envelopeKey{}, fmt.Errorf("it has %d characters, not 43", n)
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return !isAlphanumeric(r) }) {
+		return envelopeKey{}, errors.New("it has characters other than letters and digits")
 	}
 	key, err := base64.StdEncoding.DecodeString(text + "=")
 	if err != nil {
