@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"reconcile":        {"authorizer", "tenant", "walk", "wechat"},                        // tenant: an operator's order names its tenant.Actor
 	"authorizer":       {"component", "quota", "share", "tenant", "token", "walk", "wechat"},
 	"quota":            {"wechat"},
+	"replica":          {},
 	"share":            {},
 	"walk":             {},
 	"component":        {"token", "wechat"},
