@@ -20,7 +20,7 @@ func TestEveryOrderedChangeNamesItsActorInTheLog(t *testing.T) {
 		{"key", "rotate"}, {"authorizer", "move", string(service), made.ID}, {"reconcile"},
 	} {
 		errOut := &bytes.Buffer{}
-		if code := run(shell{anyContext, &bytes.Buffer{}, errOut, w.lookup}, args); code != 0 {
+		if code := run(shell{anyContext, &bytes.Buffer{}, errOut, w.lookup, noEnvironment}, args); code != 0 {
 			t.Fatal(args, errOut)
 		}
 		want := fmt.Sprintf(`"command":%q,"actor":%q`, strings.Join(args[:min(2, len(args))], " "), operator())

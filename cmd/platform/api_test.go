@@ -17,7 +17,7 @@ func api(setting, value string, args ...string) (code int, out, errOut string) {
 		}
 		return "", false
 	}
-	code = run(shell{anyContext, &shown, &failed, lookup}, append([]string{"api"}, args...))
+	code = run(shell{anyContext, &shown, &failed, lookup, noEnvironment}, append([]string{"api"}, args...))
 	return code, shown.String(), failed.String()
 }
 

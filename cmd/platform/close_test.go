@@ -16,7 +16,7 @@ import (
 func TestTheDemonstration(t *testing.T) {
 	for _, flags := range [][]string{nil, {"--field", "--seed=1"}, {"--field", "--seed=2"}, {"--field", "--seed=3"}} {
 		var out strings.Builder
-		code := run(shell{context.Background(), &out, &out, func(string) (string, bool) { return "", false }}, append([]string{"demo", "--once"}, flags...))
+		code := run(shell{context.Background(), &out, &out, func(string) (string, bool) { return "", false }, noEnvironment}, append([]string{"demo", "--once"}, flags...))
 		if code != 0 || strings.Count(out.String(), "✓") != 13 {
 			t.Errorf("%v: got exit status %d and\n%s", flags, code, out.String())
 		}

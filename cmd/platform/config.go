@@ -12,8 +12,11 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"wxplatform/internal/address"
+	"wxplatform/internal/db"
+	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
 	"wxplatform/login"
 	"wxplatform/relay"
@@ -200,13 +203,31 @@ func (c *config) build(e *environment, need needs) {
 	}
 	for i, token := range c.tokens {
 		if need == needsAll && !tokenForm.MatchString(token) {
-			e.fault("PLATFORM_COMPONENT_TOKEN: token %d is not 3 to 32 letters and digits", i+1)
+			e.fault("PLATFORM_COMPONENT_TOKEN: token %d, of %d characters, is not 3 to 32 letters and digits", i+1, utf8.RuneCountInString(token))
 		}
 	}
-	if need == needsAll && c.component != "" && len(c.tokens) > 0 && len(c.aesKeys) > 0 {
+	e.urls(c)
+	sound := len(c.tokens) > 0 && len(c.aesKeys) > 0
+	for i, key := range c.aesKeys {
+		if err := wechat.CheckAESKey(key); err != nil && need == needsAll {
+			e.fault("PLATFORM_COMPONENT_AES_KEY: key %d is not an EncodingAESKey: %w", i+1, err)
+			sound = false
+		}
+	}
+	if need == needsAll && c.component != "" && sound {
 		if c.envelope, err = wechat.NewEnvelope(c.component, c.tokens, c.aesKeys); err != nil {
 			e.fault("PLATFORM_COMPONENT_TOKEN or PLATFORM_COMPONENT_AES_KEY: %w", err)
 		}
+	}
+}
+
+// urls checks the URLs of the database and of Redis without connecting.
+func (e *environment) urls(c *config) {
+	if err := db.CheckURL(c.databaseURL); err != nil {
+		e.fault("PLATFORM_DATABASE_URL: %w", err)
+	}
+	if err := mirror.CheckURL(c.redisURL); err != nil {
+		e.fault("PLATFORM_REDIS_URL: %w", err)
 	}
 }
 

@@ -141,7 +141,7 @@ func serveSimulator(ctx context.Context, sim http.Handler, on net.Listener) erro
 // operate runs one of the operator's commands against the demo's database and reads its JSON.
 func (d *demo) operate(ctx context.Context, into any, args ...string) error {
 	var out, errOut bytes.Buffer
-	if code := run(shell{ctx, &out, &errOut, d.lookup}, append(args, "--json")); code != 0 {
+	if code := run(shell{ctx, &out, &errOut, d.lookup, noEnvironment}, append(args, "--json")); code != 0 {
 		return fmt.Errorf("platform %s: exit status %d: %s", args[0], code, errOut.String())
 	}
 	return json.Unmarshal(out.Bytes(), into)

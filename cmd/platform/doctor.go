@@ -97,8 +97,10 @@ func (e *checkup) run(s shell) error {
 	}
 	findings, usable := database(s.ctx, c)
 	e.add(findings...)
+	var greeted error
 	if complete {
-		e.add(wechatAnswers(s.ctx, c)...)
+		findings, greeted = wechatAnswers(s.ctx, c)
+		e.add(findings...)
 		e.add(callback(s.ctx, c))
 	}
 	if !usable {
@@ -108,7 +110,7 @@ func (e *checkup) run(s shell) error {
 	if err != nil {
 		return err
 	}
-	e.platform(s.ctx, p, c, complete)
+	e.platform(s.ctx, p, c, greeted, complete)
 	return p.close()
 }
 
@@ -117,6 +119,9 @@ func (e *checkup) run(s shell) error {
 func (e *checkup) configuration(s shell) (c config, complete bool) {
 	do := say("set them in the environment or with NAME_FILE; `platform help config` lists all", "设置环境变量或 NAME_FILE；全部设置见 platform help config")
 	c, err := loadConfig(s.lookup, needsAll)
+	for _, name := range unknownSettings(s.environ()) {
+		e.add(warn("configuration", sayf("%s is no setting", "%s 不是有效的设置项", name), say("correct the name; `platform help config` lists all", "请更正名称；全部设置见 platform help config")))
+	}
 	if err == nil {
 		e.add(ok("configuration", say("all required settings are set", "配置齐全")))
 		e.add(unusual(c)...)
@@ -129,10 +134,15 @@ func (e *checkup) configuration(s shell) (c config, complete bool) {
 }
 
 // platform makes the checks that need the database in working order.
-func (e *checkup) platform(ctx context.Context, p *platform, c config, complete bool) {
+func (e *checkup) platform(ctx context.Context, p *platform, c config, greeted error, complete bool) {
 	e.add(redisAnswers(ctx, p, c))
+	running, err := p.replicas.Running(ctx)
+	if err != nil {
+		e.add(bad("replicas", sayf("%v", "%v", err), say("see above", "见上")))
+	}
+	e.add(replicasRunning(running)...)
 	if complete {
-		e.add(ticket(ctx, p), componentToken(ctx, p))
+		e.add(ticket(ctx, p, greeted, running), componentToken(ctx, p))
 	}
 	e.add(backlog(ctx, p)...)
 	e.add(authorizerStates(ctx, p)...)
@@ -141,12 +151,21 @@ func (e *checkup) platform(ctx context.Context, p *platform, c config, complete 
 	}
 }
 
+// beforeRelease are the checks whose warnings mean that WeChat's test would fail.
+var beforeRelease = []string{"public-url", "wechat-url"}
+
 // release says whether the release test can be started, and where.
 func (e *checkup) release() finding {
 	where := say("to go live: open.weixin.qq.com → 管理中心 → 第三方平台 → 详情 → 全网发布. WeChat then tests ticket, messages and API against this platform, which answers automatically (PLATFORM_RELEASE_TEST=on)",
 		"准备上线时：微信开放平台 → 管理中心 → 第三方平台 → 详情 → 全网发布；微信的接入检测由本平台自动应答（PLATFORM_RELEASE_TEST=on）")
+	notReady := say("not ready for the full-network release test", "尚不能进行全网发布检测")
 	if e.failed() {
-		return warn("release", say("not ready for the full-network release test", "尚不能进行全网发布检测"), say("fix what is marked ✗ first", "请先处理标 ✗ 的各项"))
+		return warn("release", notReady, say("fix what is marked ✗ first", "请先处理标 ✗ 的各项"))
+	}
+	for _, f := range e.found {
+		if f.Level == "warning" && slices.Contains(beforeRelease, f.Check) {
+			return warn("release", notReady, say(f.Do, f.DoZH))
+		}
 	}
 	return finding{"release", "ok", "ready for the full-network release test", "可以进行全网发布检测", where.en, where.zh}
 }

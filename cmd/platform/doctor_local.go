@@ -4,12 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"net/url"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"wxplatform/authorizer"
 	"wxplatform/internal/db"
+	"wxplatform/internal/mirror"
+	"wxplatform/internal/seal"
 	"wxplatform/migrations"
+	"wxplatform/replica"
 	"wxplatform/tenant"
 	"wxplatform/wechat"
 )
@@ -27,9 +33,13 @@ const (
 
 // unusual warns of settings that are valid but seldom right in production.
 func unusual(c config) (all []finding) {
-	if !strings.HasPrefix(c.publicURL, "https://") {
+	switch host := hostOf(c.publicURL); {
+	case !strings.HasPrefix(c.publicURL, "https://"):
 		all = append(all, warn("public-url", sayf("PLATFORM_PUBLIC_URL is %s, not https", "PLATFORM_PUBLIC_URL 不是 https：%s", c.publicURL),
 			say("JWTs and client secrets are sent there: put TLS in front of it", "JWT 与客户端密钥经此传输：请在前面加 TLS")))
+	case local(host):
+		all = append(all, warn("public-url", sayf("PLATFORM_PUBLIC_URL is on %s, where neither WeChat nor merchants reach it", "PLATFORM_PUBLIC_URL 在 %s 上，微信和商家都无法访问", host),
+			say("use a host name that leads here from the internet", "请使用可从公网访问的域名")))
 	}
 	if n := tenant.JWTLength(c.publicURL); n > tenant.LongestComfortable {
 		all = append(all, warn("public-url", sayf("PLATFORM_PUBLIC_URL is so long that a JWT for one account has %d characters", "PLATFORM_PUBLIC_URL 过长：单个账号的 JWT 有 %d 个字符", n),
@@ -41,6 +51,23 @@ func unusual(c config) (all []finding) {
 			say("leave it unset, except for tests with the simulator", "除模拟测试外请不要设置")))
 	}
 	return all
+}
+
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// local reports whether host is of this machine or of a private network.
+func local(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return host == "localhost" || strings.HasSuffix(host, ".localhost") || strings.HasSuffix(host, ".local") || strings.HasSuffix(host, ".internal")
+	}
+	return ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified()
 }
 
 // files says how many public connections a process with so many files can have.
@@ -75,8 +102,12 @@ func database(ctx context.Context, c config) (all []finding, usable bool) {
 	}
 	defer d.Close()
 	took := time.Since(began).Round(time.Millisecond)
-	pending, err := d.Pending(ctx, migrations.Files)
-	switch {
+	newer, err := d.Newer(ctx, migrations.Files)
+	if errors.Is(err, db.ErrTooNew) {
+		return []finding{bad("database", sayf("%v", "%v（数据库表结构比本程序新）", err), say("run that version of the platform or a newer one; to go back further, restore a backup from before the upgrade", "请运行该版本或更新的平台；若要退回更早版本，请恢复升级前的备份"))}, false
+	}
+	pending, err2 := d.Pending(ctx, migrations.Files)
+	switch err := errors.Join(err, err2); {
 	case err != nil:
 		return []finding{bad("database", sayf("does not answer: %v", "没有应答：%v", err), say("check the permissions of its user", "检查数据库用户权限"))}, false
 	case len(pending) > 0:
@@ -84,11 +115,71 @@ func database(ctx context.Context, c config) (all []finding, usable bool) {
 			say("run `platform migrate`, or start `platform serve`, which migrates too. If it had data before, check that this is the right database", "执行 platform migrate 或启动 serve；若本应已有数据，请确认数据库地址"))}, false
 	}
 	if err := d.Claim(ctx, string(c.component)); err != nil {
-		return []finding{bad("database", sayf("%v", "%v（数据库属于另一个第三方平台）", err), say("each component needs its own database: check PLATFORM_COMPONENT_APPID and PLATFORM_DATABASE_URL", "每个第三方平台用自己的数据库：检查 PLATFORM_COMPONENT_APPID 与 PLATFORM_DATABASE_URL"))}, false
+		return []finding{claimFailed(d.Engine(), err)}, false
 	}
-	all = append(all, ok("database", sayf("%s answers in %s, is up to date and belongs to %s", "%s 可用（%s），表结构最新，属于 %s", d.Engine(), took, c.component)), databaseClock(ctx, d))
+	if err := replica.NewRegistry(d).Prove(ctx); err != nil {
+		all = append(all, takesNoWrites(d.Engine(), err))
+	} else {
+		all = append(all, ok("database", sayf("%s answers in %s, takes writes, is up to date and belongs to %s", "%s 可用（%s），可写，表结构最新，属于 %s", d.Engine(), took, c.component)))
+	}
+	if len(newer) > 0 {
+		all = append(all, warn("database", sayf("a newer version of the platform has migrated it (%s); this version can work with it", "更新版本的平台已升级表结构（%s）；本版本仍可使用", strings.Join(newer, ", ")),
+			say("upgrade this program, too", "请升级本程序")))
+	}
+	all = append(all, databaseClock(ctx, d))
+	all = append(all, diskSpace(c.databaseURL)...)
 	keys, fine := sealingKeys(ctx, d, c)
 	return append(all, keys), fine
+}
+
+// claimFailed says why the database cannot be used for this component.
+func claimFailed(engine string, err error) finding {
+	switch {
+	case errors.Is(err, db.ErrOtherComponent):
+		return bad("database", sayf("%v", "%v（数据库属于另一个第三方平台）", err), say("each component needs its own database: check PLATFORM_COMPONENT_APPID and PLATFORM_DATABASE_URL", "每个第三方平台用自己的数据库：检查 PLATFORM_COMPONENT_APPID 与 PLATFORM_DATABASE_URL"))
+	case errors.Is(err, db.ErrMoved), errors.Is(err, db.ErrMoving):
+		return bad("database", sayf("%v", "%v（数据库已迁走，或迁移中断）", err), say("check PLATFORM_DATABASE_URL: the other database of `platform migrate --from` may be the one that serves", "检查 PLATFORM_DATABASE_URL：正在使用的可能是 platform migrate --from 的另一个数据库"))
+	}
+	return takesNoWrites(engine, err)
+}
+
+// takesNoWrites says why the database takes no writes, and what to do.
+func takesNoWrites(engine string, err error) finding {
+	why := noWrites(err)
+	what := sayf("%s answers, but takes no writes: %s", "%s 有应答，但不能写入：%s", engine, why.en)
+	what.zh = fmt.Sprintf("%s 有应答，但不能写入：%s", engine, why.zh)
+	switch {
+	case errors.Is(err, db.ErrReadOnly):
+		return bad("database", what, say("use the primary and not a standby in PLATFORM_DATABASE_URL, and end default_transaction_read_only (PostgreSQL sets it nowhere by itself; hosting services do when the disk quota is used up)", "PLATFORM_DATABASE_URL 应指向主库而非备库，并取消 default_transaction_read_only（云数据库在磁盘配额用尽时会设置它）"))
+	case errors.Is(err, db.ErrFull):
+		return bad("database", what, say("free space or enlarge the disk; the platform goes on by itself then", "清理或扩大磁盘；之后平台会自行恢复"))
+	case errors.Is(err, db.ErrRights):
+		return bad("database", what, say("grant the user of PLATFORM_DATABASE_URL SELECT, INSERT, UPDATE and DELETE on all tables", "请授予 PLATFORM_DATABASE_URL 的用户所有表的 SELECT、INSERT、UPDATE、DELETE 权限"))
+	}
+	return bad("database", what, say("read the database's log", "请查看数据库日志"))
+}
+
+const (
+	spaceWarning = 1 << 30 // bytes
+	spaceFailure = 64 << 20
+)
+
+// diskSpace says how much is free where the file of a SQLite database is, if that can be known.
+func diskSpace(url seal.Secret) []finding {
+	file, is := strings.CutPrefix(url.Reveal(), "sqlite:")
+	free, known := freeSpace(filepath.Dir(file))
+	if !is || !known {
+		return nil
+	}
+	what := sayf("%d MiB are free where the database file is", "数据库文件所在磁盘剩余 %d MiB", free>>20)
+	do := say("free space or enlarge the disk: when it is full, nothing is renewed and no merchant can authorize", "请清理或扩大磁盘：磁盘满后不能续期，商家也不能授权")
+	switch {
+	case free < spaceFailure:
+		return []finding{bad("disk", what, do)}
+	case free < spaceWarning:
+		return []finding{warn("disk", what, do)}
+	}
+	return []finding{ok("disk", what)}
 }
 
 func databaseClock(ctx context.Context, d *db.DB) finding {
@@ -141,10 +232,30 @@ func redisAnswers(ctx context.Context, p *platform, c config) finding {
 		return ok("redis", say("in-process: for a single replica only", "使用进程内 Redis：仅适合单副本"))
 	}
 	began := time.Now()
-	if err := p.mirror.Ping(ctx); err != nil {
-		return bad("redis", say("does not answer within 250 ms", "250 毫秒内没有应答"), say("check PLATFORM_REDIS_URL and the server. Nothing is lost: until then tokens come from the database", "检查 PLATFORM_REDIS_URL 与 Redis；期间令牌由数据库提供，不会丢失"))
+	err := p.mirror.Ping(ctx)
+	do := say("check PLATFORM_REDIS_URL and the server. Nothing is lost: until then tokens come from the database", "检查 PLATFORM_REDIS_URL 与 Redis；期间令牌由数据库提供，不会丢失")
+	switch {
+	case errors.Is(err, mirror.ErrRefused):
+		return bad("redis", sayf("answers, but refuses: %s", "有应答，但拒绝：%s", mirror.Said(err)), redisRemedy(mirror.Said(err), do))
+	case err != nil:
+		return bad("redis", sayf("cannot be used: %v", "无法使用：%v", err), do)
 	}
-	return ok("redis", sayf("answers in %s", "可用（%s）", time.Since(began).Round(time.Millisecond)))
+	return ok("redis", sayf("answers and takes writes, in %s", "可读可写（%s）", time.Since(began).Round(time.Millisecond)))
+}
+
+// redisRemedy is what to do about an answer of Redis, or otherwise.
+func redisRemedy(said string, otherwise text) text {
+	switch word, _, _ := strings.Cut(said, " "); word {
+	case "READONLY":
+		return say("PLATFORM_REDIS_URL leads to a replica: use the primary, or redis+sentinel://, which follows a failover", "PLATFORM_REDIS_URL 指向只读副本：请指向主节点，或用 redis+sentinel:// 自动跟随切换")
+	case "NOAUTH":
+		return say("Redis wants a password: put it into PLATFORM_REDIS_URL, as in redis://:PASSWORD@HOST:6379", "Redis 需要密码：请写入 PLATFORM_REDIS_URL，如 redis://:密码@主机:6379")
+	case "WRONGPASS":
+		return say("the password or user in PLATFORM_REDIS_URL is wrong", "PLATFORM_REDIS_URL 中的用户或密码不正确")
+	case "NOPERM":
+		return say("the user in PLATFORM_REDIS_URL lacks a right: docs/operate/configure.md, \"Redis\", lists those that are needed", "PLATFORM_REDIS_URL 中的用户缺少权限：所需权限见 docs/zh/operate/configure.md 的“Redis”一节")
+	}
+	return otherwise
 }
 
 // backlog checks that renewals and events do not lag behind.

@@ -27,7 +27,7 @@ func (w *world) doctor(settings map[string]string) (found map[string]finding, co
 		return w.lookup(name)
 	}
 	var out, errOut bytes.Buffer
-	code = run(shell{anyContext, &out, &errOut, lookup}, []string{"doctor", "--json"})
+	code = run(shell{anyContext, &out, &errOut, lookup, noEnvironment}, []string{"doctor", "--json"})
 	var all []finding
 	if err := json.Unmarshal(out.Bytes(), &all); err != nil {
 		w.t.Fatalf("%v: %s%s", err, &out, &errOut)
@@ -57,15 +57,16 @@ func TestDoctorFindsAHealthyPlatformHealthy(t *testing.T) {
 	t.Parallel()
 	engines(t, func(w *world) {
 		w.grant(service, "1")
+		w.platform.look(anyContext)
 		found, code := w.doctor(nil)
-		for _, check := range []string{"configuration", "serve", "database", "clock", "sealing-keys", "redis", "wechat", "ticket", "token", "callback", "refreshes", "suspects", "events", "authorizers", "release"} {
+		for _, check := range []string{"configuration", "serve", "database", "clock", "sealing-keys", "redis", "wechat", "ticket", "token", "callback", "refreshes", "suspects", "events", "authorizers", "replicas"} {
 			w.finds(found, check, "ok", "")
 		}
 		w.finds(found, "public-url", "warning", "not https")
 		w.finds(found, "wechat-url", "warning", "not WeChat itself")
 		w.finds(found, "authorizers", "ok", "1 healthy")
 		w.finds(found, "budget", "ok", "access tokens requested today")
-		w.finds(found, "release", "ok", "全网发布")
+		w.finds(found, "release", "warning", "put TLS in front") // the demo's URL is not one that WeChat reaches
 		if code != 0 {
 			w.t.Errorf("got status %d, want 0", code)
 		}
@@ -126,7 +127,7 @@ func TestDoctorReadsWhatIsAmiss(t *testing.T) {
 	exec(`UPDATE tickets SET received_at = $1`, hourAgo)
 	exec(`UPDATE authorizers SET state = 'reauthorize', reason = 'x'`)
 	w.end() // a platform that runs would find the merchant healthy after some seconds
-	if aged := ticket(anyContext, fresh(t, w)); aged.Level != "failure" || !strings.Contains(aged.Do, "api_start_push_ticket was called") || !strings.Contains(aged.EN, "1h0m") {
+	if aged := ticket(anyContext, fresh(t, w), nil, nil); aged.Level != "failure" || !strings.Contains(aged.Do, "api_start_push_ticket was called") || !strings.Contains(aged.EN, "1h0m") {
 		t.Errorf("got %+v, want the ticket missed", aged)
 	}
 	w.sim.SetAllowedIPs("10.9.9.9")
@@ -196,7 +197,7 @@ func TestADoctorsLineIsForPeople(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
 	var out, errOut bytes.Buffer
-	if code := run(shell{anyContext, &out, &errOut, w.with("PLATFORM_COMPONENT_SECRET", "wrong")}, []string{"doctor"}); code != 1 || errOut.Len() > 0 {
+	if code := run(shell{anyContext, &out, &errOut, w.with("PLATFORM_COMPONENT_SECRET", "wrong"), noEnvironment}, []string{"doctor"}); code != 1 || errOut.Len() > 0 {
 		t.Errorf("got status %d, %s, want 1 and nothing more said", code, &errOut)
 	}
 	for _, want := range []string{"✓ database ", "! public-url ", "✗ wechat ", "→ PLATFORM_COMPONENT_SECRET 不正确"} {

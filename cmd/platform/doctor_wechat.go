@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"wxplatform/component"
+	"wxplatform/replica"
 	"wxplatform/wechat"
 )
 
@@ -20,21 +21,21 @@ import (
 const callbackTimeout = 5 * time.Second // as long as WeChat waits
 
 // wechatAnswers makes a harmless call of WeChat, which shows that it is reachable, accepts the
-// secret and this address, and what its time is.
-func wechatAnswers(ctx context.Context, c config) []finding {
+// secret and this address, and what its time is. It returns that call's error, too.
+func wechatAnswers(ctx context.Context, c config) ([]finding, error) {
 	client := wechat.NewClient(c.wechatURL, wechat.Observer{})
 	defer client.CloseIdle()
 	began := time.Now()
 	at, err := component.New(c.component, c.secret, nil, c.ring, nil, nil, client).Greet(ctx)
 	if err != nil {
-		return []finding{wechatFailure("wechat", err)}
+		return []finding{wechatFailure("wechat", err)}, err
 	}
 	ended := time.Now()
 	found := []finding{ok("wechat", sayf("answers in %s and accepts the secret and this address", "可用（%s），密钥正确，本机地址已获许可", ended.Sub(began).Round(time.Millisecond)))}
 	if !at.IsZero() {
 		found = append(found, compareClocks("WeChat's", "微信", at.Add(time.Second/2), began.Add(-time.Second), ended.Add(time.Second))) // Date has whole seconds
 	}
-	return found
+	return found, nil
 }
 
 // wechatFailure is a failed call, with what the operator can do about it.
@@ -74,22 +75,49 @@ func remedy(code wechat.Code, msg string) text {
 	return say("look the code up in WeChat's 全局返回码", "请查微信《全局返回码》")
 }
 
-// ticket checks that WeChat pushes tickets. wechatAnswers has already called api_start_push_ticket.
-func ticket(ctx context.Context, p *platform) finding {
+// ticket checks that WeChat pushes tickets. greeted is the result of api_start_push_ticket, and
+// running are the replicas, which know why pushes are refused.
+func ticket(ctx context.Context, p *platform, greeted error, running []replica.Replica) finding {
 	if err := p.component.Refresh(ctx); err != nil {
 		return bad("ticket", sayf("%v", "%v", err), say("see above", "见上"))
 	}
-	do := say("api_start_push_ticket was called just now. If no ticket comes within 10 minutes, compare the 授权事件接收URL in WeChat's console (open.weixin.qq.com → 管理中心 → 第三方平台 → 详情 → 开发配置) with PLATFORM_PUBLIC_URL/wechat/events, and its 消息校验Token and 消息加解密Key with the settings",
-		"刚刚已调用 api_start_push_ticket。若 10 分钟内仍未收到：请核对微信开放平台的“授权事件接收URL”是否为 PLATFORM_PUBLIC_URL/wechat/events，以及消息校验 Token、消息加解密 Key")
 	newest := p.component.Newest()
-	if newest.Value.IsZero() {
-		return bad("ticket", say("WeChat has not pushed a component_verify_ticket yet", "尚未收到 component_verify_ticket"), do)
-	}
 	age := time.Since(newest.Received).Round(time.Second)
-	if age > component.TicketMissing {
-		return bad("ticket", sayf("the newest component_verify_ticket came %s ago; WeChat pushes one every 10 minutes", "最新的 component_verify_ticket 已是 %s 前（应每 10 分钟一次）", age), do)
+	what := sayf("the newest component_verify_ticket came %s ago; WeChat pushes one every 10 minutes", "最新的 component_verify_ticket 已是 %s 前（应每 10 分钟一次）", age)
+	if newest.Value.IsZero() {
+		what = say("WeChat has not pushed a component_verify_ticket yet", "尚未收到 component_verify_ticket")
 	}
-	return ok("ticket", sayf("the newest came %s ago", "最新 ticket 收到于 %s 前", age))
+	if why := refusedBy(running); why != "" {
+		return bad("ticket", say(what.en+". "+why, what.zh+"。"+why), say("correct the setting or the clock, and restart the replicas", "请更正设置或时钟，并重启各副本"))
+	}
+	if !newest.Value.IsZero() && age <= component.TicketMissing {
+		return ok("ticket", sayf("the newest came %s ago", "最新 ticket 收到于 %s 前", age))
+	}
+	return bad("ticket", what, askForTickets(greeted))
+}
+
+// refusedBy says why one of the replicas refuses WeChat's pushes, or "".
+func refusedBy(running []replica.Replica) string {
+	for _, r := range running {
+		for _, why := range r.Reasons {
+			if why.Code == pushesRefused {
+				return why.Text
+			}
+		}
+	}
+	return ""
+}
+
+// askForTickets is what to do while no ticket comes, after api_start_push_ticket was called.
+func askForTickets(greeted error) text {
+	if refusal := wechat.Refusal(greeted); refusal != nil {
+		return sayf("WeChat refuses api_start_push_ticket with %d %s: see the check of WeChat", "微信拒绝 api_start_push_ticket：%d %s，见 wechat 一项", refusal.Code, refusal.Msg)
+	}
+	if greeted != nil {
+		return sayf("api_start_push_ticket failed (%v): see the check of WeChat", "api_start_push_ticket 失败（%v）：见 wechat 一项", greeted)
+	}
+	return say("api_start_push_ticket was called just now. If no ticket comes within 10 minutes, compare the 授权事件接收URL in WeChat's console (open.weixin.qq.com → 管理中心 → 第三方平台 → 详情 → 开发配置) with PLATFORM_PUBLIC_URL/wechat/events, and its 消息校验Token and 消息加解密Key with the settings",
+		"刚刚已调用 api_start_push_ticket。若 10 分钟内仍未收到：请核对微信开放平台的“授权事件接收URL”是否为 PLATFORM_PUBLIC_URL/wechat/events，以及消息校验 Token、消息加解密 Key")
 }
 
 func componentToken(ctx context.Context, p *platform) finding {

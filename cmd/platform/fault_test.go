@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,7 +45,7 @@ func (w *world) replica(settings map[string]string) *world {
 	}
 	d.env["PLATFORM_LISTEN"], d.env["PLATFORM_PRIVATE_LISTEN"] = d.on.public.Addr().String(), d.on.private.Addr().String()
 	told := *w.walkthrough
-	told.demo, told.s = &d, shell{context.Background(), &bytes.Buffer{}, &bytes.Buffer{}, d.lookup}
+	told.demo, told.s = &d, shell{context.Background(), &bytes.Buffer{}, &bytes.Buffer{}, d.lookup, noEnvironment}
 	other := &world{walkthrough: &told, t: w.t, log: &locked{}}
 	c, err := loadConfig(d.lookup, needsAll)
 	if err != nil {
@@ -59,12 +60,13 @@ func (w *world) replica(settings map[string]string) *world {
 	}
 	running := errgroup.Group{}
 	running.Go(func() error { return other.platform.run(ctx, d.on) })
-	w.t.Cleanup(func() {
+	other.end = sync.OnceFunc(func() {
 		stop()
 		if err := running.Wait(); err != nil {
 			w.t.Errorf("the replica stopped with %v", err)
 		}
 	})
+	w.t.Cleanup(other.end)
 	d.publicURL = "http://" + d.on.public.Addr().String()
 	return other
 }

@@ -16,3 +16,12 @@ func openFiles() uint64 {
 	}
 	return uint64(limit.Cur)
 }
+
+// freeSpace returns how many bytes the file system of a directory has left for this process.
+func freeSpace(directory string) (bytes uint64, known bool) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(directory, &s); err != nil {
+		return 0, false
+	}
+	return uint64(s.Bavail) * uint64(s.Bsize), true
+}

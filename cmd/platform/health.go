@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,11 +11,13 @@ import (
 	"wxplatform/authorizer"
 	"wxplatform/component"
 	"wxplatform/internal/db"
+	"wxplatform/replica"
 	"wxplatform/wechat"
 )
 
 const (
-	probeEvery      = 5 * time.Second
+	probeEvery      = replica.BeatEvery
+	greetEvery      = 5 * time.Minute
 	sealsEvery      = 30 * time.Second
 	refusalExpires  = 15 * time.Minute // without a repetition for this long, a refusal is over
 	unsentThreshold = 3                // unsent calls in a row after which WeChat counts as unreachable
@@ -24,14 +27,18 @@ const (
 
 // health records what this process depends on and what is wrong with it, and since when.
 type health struct {
-	sql, redis outage
-	wechat     outage
-	unsent     atomic.Int64 // calls of WeChat in a row that could not be sent
-	refusing   atomic.Bool  // refusals is not empty; read before taking the lock, after every good answer
+	sql, writes outage // writes: SQL answers, but takes no writes
+	redis       outage
+	wechat      outage
+	unsent      atomic.Int64 // calls of WeChat in a row that could not be sent
+	refusing    atomic.Bool  // refusals is not empty; read before taking the lock, after every good answer
 
 	mu       sync.Mutex
-	refusals map[string]refusal // by API
-	keys     error              // sealing keys that other replicas use and this one lacks
+	refusals map[string]refusal   // by API
+	keys     error                // sealing keys that other replicas use and this one lacks
+	self     replica.Replica      // as last written
+	others   []replica.Replica    // the others that run
+	noticed  map[string]time.Time // since when there is a reason to be degraded, by code
 }
 
 // refusal is a refusal of WeChat that only the operator can fix.
@@ -41,36 +48,41 @@ type refusal struct {
 	since, last time.Time
 }
 
-// outage is the time since when a dependency has been unreachable; zero while it is reachable.
-type outage struct{ since atomic.Pointer[time.Time] }
+// outage says since when a dependency has been lost, and why. It is zero while the dependency
+// works.
+type outage struct{ lost atomic.Pointer[loss] }
 
-// record takes the result of an attempt to reach the dependency, and returns since when it has been
-// unreachable.
-func (o *outage) record(err error) time.Time {
-	if err == nil {
-		o.since.Store(nil)
-		return time.Time{}
-	}
-	now := time.Now()
-	o.since.CompareAndSwap(nil, &now)
-	return o.begun()
+type loss struct {
+	since time.Time
+	why   error
 }
 
-// begun returns since when the dependency has been unreachable, or the zero time.
+// record takes the result of an attempt to use the dependency.
+func (o *outage) record(err error) {
+	if err == nil {
+		o.lost.Store(nil)
+		return
+	}
+	since := time.Now()
+	if was := o.lost.Load(); was != nil {
+		since = was.since
+	}
+	o.lost.Store(&loss{since, err})
+}
+
+// begun returns since when the dependency has been lost, or the zero time.
 func (o *outage) begun() time.Time {
-	if since := o.since.Load(); since != nil {
-		return *since
+	if lost := o.lost.Load(); lost != nil {
+		return lost.since
 	}
 	return time.Time{}
 }
 
-// up is 1 while the dependency is reachable, else 0.
-func (o *outage) up() float64 {
-	if o.since.Load() == nil {
-		return 1
-	}
-	return 0
-}
+// up is 1 while the dependency works, else 0.
+func (o *outage) up() float64 { return boolToFloat(o.lost.Load() == nil) }
+
+// sqlUp is 1 while SQL answers and takes writes, else 0.
+func (h *health) sqlUp() float64 { return h.sql.up() * h.writes.up() }
 
 // watched returns an observer of the calls of WeChat that passes each to next, and records whether
 // WeChat is reachable and which refusals only the operator can fix.
@@ -161,26 +173,74 @@ func (h *health) checkedKeys(err error) {
 	h.keys = err
 }
 
-// watch probes SQL and Redis, and records in SQL which key this process seals with, until ctx ends.
+// watch looks after what the platform depends on, until ctx ends.
 func (p *platform) watch(ctx context.Context) error {
-	probe, seals := time.NewTicker(probeEvery), time.NewTicker(sealsEvery)
-	defer probe.Stop()
+	looks, seals, greets := time.NewTicker(probeEvery), time.NewTicker(sealsEvery), time.NewTicker(greetEvery)
+	defer looks.Stop()
 	defer seals.Stop()
+	defer greets.Stop()
+	p.beat(ctx)
+	defer p.leave(context.WithoutCancel(ctx))
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-probe.C:
-			p.probe(ctx)
+		case <-looks.C:
+			p.look(ctx)
 		case <-seals.C:
 			p.health.checkedKeys(p.db.StillSeals(ctx, p.ring))
+		case <-greets.C:
+			p.greet(ctx)
 		}
 	}
 }
 
-// probe pings SQL and Redis at the same time and returns since when each has been unreachable; zero
-// if it is reachable. Each has probeTimeout of its own, so that one that hangs does not make the
-// other look unreachable.
+// look probes SQL and Redis, writes this replica's row, and logs what has become wrong or right.
+func (p *platform) look(ctx context.Context) {
+	p.probe(ctx)
+	if p.health.sql.begun().IsZero() {
+		p.beat(ctx)
+	}
+	p.health.notice(p.log, p.reasons(time.Now()), time.Now())
+}
+
+// greet makes a call of WeChat that costs no quota, so that a secret that was reset, or an address
+// that is no longer allowed, shows before the next renewal. The client's observer records what
+// WeChat answers.
+func (p *platform) greet(ctx context.Context) { _, _ = p.component.Greet(ctx) }
+
+// notice logs each reason that is new, and each that is gone.
+func (h *health) notice(log *slog.Logger, reasons []replica.Reason, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	current := map[string]time.Time{}
+	for _, r := range reasons {
+		since, known := h.noticed[r.Code]
+		if !known {
+			since = now
+			log.Warn("degraded", "reason", r.Code, "text", r.Text)
+		}
+		current[r.Code] = since
+	}
+	for code, since := range h.noticed {
+		if _, still := current[code]; !still {
+			log.Info("no longer degraded", "reason", code, "lasted", now.Sub(since).Round(time.Second).String())
+		}
+	}
+	h.noticed = current
+}
+
+// has reports whether there was that reason to be degraded when notice was last called.
+func (h *health) has(code string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, is := h.noticed[code]
+	return is
+}
+
+// probe uses SQL and Redis at the same time and returns since when each has been lost; zero if it
+// answers. Each has probeTimeout of its own, so that one that hangs does not make the other look
+// lost.
 func (p *platform) probe(ctx context.Context) (sql, redis time.Time) {
 	var both sync.WaitGroup
 	both.Go(func() { sql = p.health.sql.pinged(ctx, p.db.Ping) })
@@ -193,5 +253,6 @@ func (p *platform) probe(ctx context.Context) (sql, redis time.Time) {
 func (o *outage) pinged(ctx context.Context, ping func(context.Context) error) time.Time {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	return o.record(ping(ctx))
+	o.record(ping(ctx))
+	return o.begun()
 }

@@ -173,7 +173,7 @@ func (w *world) operated() string {
 		{"doctor"}, {"doctor", "--json"}, {"tenant", "list"}, {"tenant", "show", w.tenant}, {"client", "list", w.tenant, "--json"}, {"key", "list", "--json"}, {"key", "sealing"},
 		{"authorizer", "list"}, {"authorizer", "show", string(service), "--json"}, {"authorizer", "refresh", string(service)}, {"reconcile"}, {"reseal", "--check"}, {"help", "config"},
 	} {
-		_ = run(shell{anyContext, &shown, &shown, w.lookup}, args) // doctor's warnings are an exit status too
+		_ = run(shell{anyContext, &shown, &shown, w.lookup, noEnvironment}, args) // doctor's warnings are an exit status too
 	}
 	for _, path := range []string{"/readyz", "/healthz", "/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1"} {
 		answer, err := http.Get("http://" + w.on.private.Addr().String() + path) // all of it: the profiles of many tests at once are long

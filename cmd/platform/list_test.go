@@ -10,7 +10,7 @@ import (
 func (w *world) prints(args ...string) (out, errOut string) {
 	w.t.Helper()
 	var printed, said bytes.Buffer
-	if code := run(shell{anyContext, &printed, &said, w.lookup}, args); code != 0 {
+	if code := run(shell{anyContext, &printed, &said, w.lookup, noEnvironment}, args); code != 0 {
 		w.t.Fatalf("%q: exit status %d: %s", args, code, &said)
 	}
 	return printed.String(), said.String()

@@ -43,11 +43,13 @@ type shell struct {
 	out    io.Writer
 	errOut io.Writer
 	lookup func(string) (string, bool)
+	// environ lists all variables, as os.Environ does.
+	environ func() []string
 }
 
 func main() {
 	ctx, release := untilStopped(context.Background())
-	code := run(shell{ctx, os.Stdout, os.Stderr, os.LookupEnv}, os.Args[1:])
+	code := run(shell{ctx, os.Stdout, os.Stderr, os.LookupEnv, os.Environ}, os.Args[1:])
 	release()
 	os.Exit(code)
 }

@@ -70,8 +70,13 @@ func (p *platform) measure() {
 
 // measureHealth registers whether the things that the platform depends on are in order.
 func (p *platform) measureHealth() {
-	p.gauge("wxplatform_sql_up", "1 while the database answers.", p.health.sql.up)
-	p.gauge("wxplatform_redis_up", "1 while Redis answers; always for the in-process one.", p.health.redis.up)
+	p.gauge("wxplatform_sql_up", "1 while the database answers and takes writes.", p.health.sqlUp)
+	p.gauge("wxplatform_redis_up", "1 while Redis answers and takes writes; always for the in-process one.", p.health.redis.up)
+	for _, c := range p.checks() {
+		p.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "wxplatform_degraded", Help: "1 while there is this reason to be degraded, as in /readyz.", ConstLabels: prometheus.Labels{"reason": c.code},
+		}, func() float64 { return boolToFloat(p.health.has(c.code)) }))
+	}
 	p.gauge("wxplatform_misconfigured", "1 while WeChat refuses for a reason that only the operator can fix: 61004, 40125, 61005, 61006, 61011.", func() float64 {
 		_, is := p.health.misconfigured(time.Now())
 		return boolToFloat(is)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -47,7 +48,10 @@ func (s *surplusBytes) note(found wechat.SurplusBytes) {
 	}
 }
 
-func (s *surplusBytes) reason(now time.Time) []string {
+func (s *surplusBytes) reason(now time.Time) string {
 	until := time.UnixMilli(s.until.Load())
-	return reasonIf(now.Before(until), "WeChat's host sent bytes that no call asked for: its connections are used once until %s; find the proxy or gateway that duplicates answers", timeOfDay(until))
+	if !now.Before(until) {
+		return ""
+	}
+	return fmt.Sprintf("WeChat's host sent bytes that no call asked for: its connections are used once until %s; find the proxy or gateway that duplicates answers", timeOfDay(until))
 }

@@ -18,7 +18,7 @@ func (w *world) migrateFrom(source, url string) (code int, printed string) {
 	env["PLATFORM_DATABASE_URL"] = url
 	var out bytes.Buffer
 	lookup := func(name string) (string, bool) { value, ok := env[name]; return value, ok }
-	return run(shell{anyContext, &out, &out, lookup}, []string{"migrate", "--from", source}), out.String()
+	return run(shell{anyContext, &out, &out, lookup, noEnvironment}, []string{"migrate", "--from", source}), out.String()
 }
 
 // Afterwards PostgreSQL has everything that SQLite had: the same JWTs, clients, merchants and

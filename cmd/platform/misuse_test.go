@@ -22,7 +22,7 @@ func TestEveryMisspeltCommandShowsTheNearest(t *testing.T) {
 			for _, misspelt := range []string{last[:1] + last[2:], last + last[len(last)-1:]} {
 				args[len(args)-1] = misspelt
 				errOut := &bytes.Buffer{}
-				code := run(shell{anyContext, &bytes.Buffer{}, errOut, func(string) (string, bool) { return "", false }}, args)
+				code := run(shell{anyContext, &bytes.Buffer{}, errOut, func(string) (string, bool) { return "", false }, noEnvironment}, args)
 				said := errOut.String()
 				if code != 2 || !strings.Contains(said, "did you mean") || !strings.Contains(said, `"`+last+`"`) {
 					t.Errorf("%q: got status %d and %q, want %s named", args, code, said, last)

@@ -27,6 +27,7 @@ import (
 	"wxplatform/quota"
 	"wxplatform/reconcile"
 	"wxplatform/relay"
+	"wxplatform/replica"
 	"wxplatform/session"
 	"wxplatform/tenant"
 	"wxplatform/token"
@@ -59,6 +60,7 @@ type platform struct {
 	relay       *relay.Service
 	sessions    *session.Service
 	inbox       *inbox.Inbox
+	replicas    *replica.Registry
 	front       *plainhttp.Server // of the public listener
 
 	pprof    bool          // /debug/pprof is served
@@ -143,6 +145,8 @@ func (p *platform) wirePackages(c config) {
 	p.sessions = session.New(p.authorizers)
 	p.inbox = inbox.New(c.envelope, p.db, c.ring, p.component, p.invitations, p.authorizers, c.releaseTest)
 	p.inbox.KeepDone = c.keep.events
+	p.replicas = replica.NewRegistry(p.db)
+	p.health.met(thisReplica(c), nil)
 }
 
 // open opens the database and the mirror.
@@ -207,6 +211,7 @@ func listen(c config) (listeners, error) {
 // It returns nil if it stopped only because ctx ended, even before it served.
 func (p *platform) run(ctx context.Context, on listeners) error {
 	defer func() { _ = p.close() }()
+	p.health.serveAt(on.private.Addr().String())
 	if err := p.prepare(ctx); err != nil {
 		return errors.Join(unlessEnded(ctx, err), on.public.Close(), on.private.Close())
 	}

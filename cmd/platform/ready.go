@@ -32,7 +32,11 @@ func (c readyCmd) Run(s shell) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(s.out, strings.Join(append([]string{r.Status}, r.Reasons...), "\n  "))
+	lines := append([]string{r.Status}, r.Reasons...)
+	for _, one := range r.Replicas {
+		lines = append(lines, "replica "+one.line().en)
+	}
+	_, err = fmt.Fprintln(s.out, strings.Join(lines, "\n  "))
 	return err
 }
 

@@ -11,7 +11,7 @@ import (
 func (w *world) readyJSON() (r readiness, code int) {
 	w.t.Helper()
 	var out, errOut bytes.Buffer
-	code = run(shell{anyContext, &out, &errOut, w.lookup}, []string{"ready", "--json"})
+	code = run(shell{anyContext, &out, &errOut, w.lookup, noEnvironment}, []string{"ready", "--json"})
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		w.t.Fatalf("got %v for %s%s", err, &out, &errOut)
 	}

@@ -301,7 +301,7 @@ func TestReconcileIsATableForPeople(t *testing.T) {
 	w := sqliteWorld(t)
 	w.sim.AddSynthetic(2)
 	out, errOut := &bytes.Buffer{}, &bytes.Buffer{}
-	if code := run(shell{anyContext, out, errOut, w.lookup}, []string{"reconcile"}); code != 0 {
+	if code := run(shell{anyContext, out, errOut, w.lookup, noEnvironment}, []string{"reconcile"}); code != 0 {
 		t.Fatal(errOut)
 	}
 	got := out.String()

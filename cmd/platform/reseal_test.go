@@ -166,7 +166,7 @@ func (w *world) reseal(keys string, more ...string) (view struct {
 }, said string, code int) {
 	w.t.Helper()
 	var out, errOut bytes.Buffer
-	code = run(shell{anyContext, &out, &errOut, w.with("PLATFORM_SEALING_KEYS", keys)}, append([]string{"reseal", "--json"}, more...))
+	code = run(shell{anyContext, &out, &errOut, w.with("PLATFORM_SEALING_KEYS", keys), noEnvironment}, append([]string{"reseal", "--json"}, more...))
 	if err := json.Unmarshal(out.Bytes(), &view); err != nil && code == 0 {
 		w.t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestAMissingSealingKeyStopsTheStart(t *testing.T) {
 				}
 				return env(name)
 			}
-			code := run(shell{anyContext, &bytes.Buffer{}, &errOut, lookup}, command)
+			code := run(shell{anyContext, &bytes.Buffer{}, &errOut, lookup, noEnvironment}, command)
 			id := w.platform.ring.Keys()[0].String()
 			if code != 1 || !strings.Contains(errOut.String(), "PLATFORM_SEALING_KEYS: a sealing key is missing: "+id) || strings.Contains(errOut.String(), `"serving"`) {
 				w.t.Errorf("%v: got status %d, %q, want it to name the missing key and not to start", command, code, errOut.String())
@@ -421,7 +421,7 @@ func TestAKeyThatIsLostForGoodIsGivenUp(t *testing.T) {
 		}
 		w.endedBefore()
 		var out, errOut bytes.Buffer
-		if code := run(shell{anyContext, &out, &errOut, w.with("PLATFORM_SEALING_KEYS", young)}, []string{"reseal", "--give-up", lost}); code != 0 || !strings.Contains(errOut.String(), "platform reconcile") {
+		if code := run(shell{anyContext, &out, &errOut, w.with("PLATFORM_SEALING_KEYS", young), noEnvironment}, []string{"reseal", "--give-up", lost}); code != 0 || !strings.Contains(errOut.String(), "platform reconcile") {
 			w.t.Fatalf("got status %d, %s %s, want it given up", code, &out, &errOut)
 		}
 		for _, table := range []string{"signing_keys", "tickets", "tokens", "events WHERE length(body) > 0", "sealing_keys"} {

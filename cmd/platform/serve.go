@@ -27,6 +27,9 @@ func (serveCmd) Run(s shell) error {
 	log := slog.New(slog.NewJSONHandler(lines, nil))
 	v := currentVersion()
 	log.Info("starting", "version", v.Module, "revision", v.Revision, "go_version", v.Go)
+	for _, name := range unknownSettings(s.environ()) {
+		log.Warn("a variable of the environment looks like a setting and is none", "name", name)
+	}
 	on, err := listen(c)
 	if err != nil {
 		return err

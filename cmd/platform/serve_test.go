@@ -32,7 +32,7 @@ func TestStopWhileStartingIsNoFailure(t *testing.T) {
 		t.Errorf("run of a context that ended: got %v, want nil", err)
 	}
 	d.env["PLATFORM_LISTEN"], d.env["PLATFORM_PRIVATE_LISTEN"] = "127.0.0.1:0", "127.0.0.1:0"
-	if err := (serveCmd{}).Run(shell{ended, &bytes.Buffer{}, &bytes.Buffer{}, d.lookup}); err != nil {
+	if err := (serveCmd{}).Run(shell{ended, &bytes.Buffer{}, &bytes.Buffer{}, d.lookup, noEnvironment}); err != nil {
 		t.Errorf("serve in a context that ended: got %v, want nil", err)
 	}
 }

@@ -53,7 +53,7 @@ func TestAStoppedCommandSaysOnlyThat(t *testing.T) {
 		"key sealing", "reconcile", "reseal", "migrate", "ready", "demo --once",
 	} {
 		out, errOut := &bytes.Buffer{}, &bytes.Buffer{}
-		code := run(shell{stoppedBy(syscall.SIGINT), out, errOut, w.lookup}, strings.Fields(command))
+		code := run(shell{stoppedBy(syscall.SIGINT), out, errOut, w.lookup, noEnvironment}, strings.Fields(command))
 		last := strings.TrimSpace(errOut.String())
 		last = last[strings.LastIndex(last, "\n")+1:]
 		if code != 130 || last != "platform: stopped. 已停止" || strings.Contains(errOut.String(), "cancel") {
@@ -77,7 +77,7 @@ func TestServeLogsTheSignalThatStopsIt(t *testing.T) {
 	d.env["PLATFORM_LISTEN"], d.env["PLATFORM_PRIVATE_LISTEN"] = "127.0.0.1:0", "127.0.0.1:0"
 	ctx, end := context.WithCancelCause(context.Background())
 	log, code := &locked{}, make(chan int, 1)
-	go func() { code <- run(shell{ctx, io.Discard, log, d.lookup}, []string{"serve"}) }()
+	go func() { code <- run(shell{ctx, io.Discard, log, d.lookup, noEnvironment}, []string{"serve"}) }()
 	serving := func() (bool, error) { return strings.Contains(log.String(), `"msg":"serving"`), nil }
 	if err := until(context.Background(), "the platform to serve", serving); err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ func printed(t *testing.T, args ...string) string {
 	t.Helper()
 	var out, errOut bytes.Buffer
 	none := func(string) (string, bool) { return "", false }
-	if code := run(shell{context.Background(), &out, &errOut, none}, args); code != 0 {
+	if code := run(shell{context.Background(), &out, &errOut, none, noEnvironment}, args); code != 0 {
 		t.Fatalf("platform %q: exit status %d: %s", args, code, errOut.String())
 	}
 	return out.String()
@@ -61,7 +61,7 @@ func TestTheFirstLogLineSaysWhichBuildThisIs(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
 	var errOut bytes.Buffer
-	if code := run(shell{anyContext, &bytes.Buffer{}, &errOut, w.with("PLATFORM_LISTEN", "nonsense")}, []string{"serve"}); code != 1 {
+	if code := run(shell{anyContext, &bytes.Buffer{}, &errOut, w.with("PLATFORM_LISTEN", "nonsense"), noEnvironment}, []string{"serve"}); code != 1 {
 		t.Fatalf("got exit status %d, want an address that cannot be listened on to fail", code)
 	}
 	first, _, _ := strings.Cut(errOut.String(), "\n")

@@ -138,7 +138,7 @@ func newWorldWith(t *testing.T, settings map[string]string, wechat ...wechatsim.
 	for name, value := range settings {
 		d.env[name] = value
 	}
-	w := &world{walkthrough: &walkthrough{demo: d, s: shell{context.Background(), &bytes.Buffer{}, &bytes.Buffer{}, d.lookup}, out: newBrowser(), began: time.Now()}, t: t, log: &locked{}}
+	w := &world{walkthrough: &walkthrough{demo: d, s: shell{context.Background(), &bytes.Buffer{}, &bytes.Buffer{}, d.lookup, noEnvironment}, out: newBrowser(), began: time.Now()}, t: t, log: &locked{}}
 	c, err := loadConfig(d.lookup, needsAll)
 	if err != nil {
 		t.Fatal(err)

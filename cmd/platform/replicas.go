@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"wxplatform/replica"
+)
+
+// thisReplica describes this process to the other replicas, except for its address.
+func thisReplica(c config) replica.Replica {
+	self := replica.New()
+	self.Host, _ = os.Hostname()
+	self.Version = currentVersion().String()
+	self.SealingKey = c.ring.Keys()[0].String()
+	self.Redis = replica.Shared
+	if c.redisURL.IsZero() {
+		self.Redis = replica.InProcess
+	}
+	return self
+}
+
+// serveAt records the address of the operations listener.
+func (h *health) serveAt(address string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.self.Address = address
+}
+
+// beat writes this replica's row, which shows whether SQL takes writes, and reads which others run.
+func (p *platform) beat(ctx context.Context) {
+	self, _ := p.health.company()
+	self.Reasons = p.reasons(time.Now())
+	self, err := p.replicas.Beat(ctx, self)
+	if ctx.Err() != nil {
+		return
+	}
+	p.health.writes.record(err)
+	if err != nil {
+		return
+	}
+	running, err := p.replicas.Running(ctx)
+	if err == nil {
+		p.health.met(self, replica.Others(self, running))
+	}
+}
+
+// leave removes this replica's row. One that stays is soon taken for what it is.
+func (p *platform) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	self, _ := p.health.company()
+	_ = p.replicas.Leave(ctx, self)
+}
+
+// met records what was last written and read of this replica and the others.
+func (h *health) met(self replica.Replica, others []replica.Replica) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.self, h.others = self, others
+}
+
+// company returns this process's row, and the other replicas that run.
+func (h *health) company() (self replica.Replica, others []replica.Replica) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.self, h.others
+}
+
+// replicaView is a replica as /readyz and the commands print it.
+type replicaView struct {
+	Host       string           `json:"host"`
+	Address    string           `json:"private_listen"`
+	Version    string           `json:"version"`
+	SealingKey string           `json:"sealing_key"`
+	Redis      replica.Redis    `json:"redis"`
+	Ahead      float64          `json:"clock_ahead_seconds"` // of the database's; below 0 if it is behind
+	Reasons    []replica.Reason `json:"reasons"`             // why it is degraded
+	Started    *time.Time       `json:"started_at"`
+	Seen       *time.Time       `json:"seen_at"`
+}
+
+func viewReplica(r replica.Replica) replicaView {
+	return replicaView{
+		Host: r.Host, Address: r.Address, Version: r.Version, SealingKey: r.SealingKey, Redis: r.Redis,
+		Ahead: r.Ahead.Seconds(), Reasons: append([]replica.Reason{}, r.Reasons...), Started: timeOrNull(r.Started), Seen: timeOrNull(r.Seen),
+	}
+}
+
+// line describes the replica for people.
+func (v replicaView) line() text {
+	en := fmt.Sprintf("%s (%s): %s, clock %+.1f s, %s Redis, seals with %s", v.Host, v.Address, v.Version, v.Ahead, v.Redis, v.SealingKey)
+	zh := fmt.Sprintf("%s（%s）：%s，时钟差 %+.1f 秒，Redis %s，用 %s 加密", v.Host, v.Address, v.Version, v.Ahead, v.Redis, v.SealingKey)
+	if len(v.Reasons) == 0 {
+		return say(en+": ready", zh+"：就绪")
+	}
+	var why []string
+	for _, r := range v.Reasons {
+		why = append(why, r.Text)
+	}
+	texts := strings.Join(why, "; ")
+	return say(en+": degraded: "+texts, zh+"：降级："+texts)
+}
+
+// replicasRunning lists the replicas of all machines that use this database.
+func replicasRunning(running []replica.Replica) (all []finding) {
+	do := say("each reason says what to do; each replica's log and /readyz say since when", "各原因中已说明处理办法；各副本的日志和 /readyz 写明开始时间")
+	for _, r := range running {
+		line := viewReplica(r).line()
+		if len(r.Reasons) > 0 {
+			all = append(all, warn("replicas", line, do))
+			continue
+		}
+		all = append(all, ok("replicas", line))
+	}
+	if len(running) > 1 && slices.ContainsFunc(running, func(r replica.Replica) bool { return r.Redis == replica.InProcess }) {
+		all = append(all, bad("replicas", sayf("%d replicas run, and not all share a Redis", "有 %d 个副本在运行，但没有共用同一个 Redis", len(running)),
+			say("set PLATFORM_REDIS_URL to the same Redis for all of them, or run only one", "请为所有副本设置同一个 PLATFORM_REDIS_URL，或只运行一个副本")))
+	}
+	return all
+}
