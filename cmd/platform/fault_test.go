@@ -540,6 +540,7 @@ func TestInAPauseWhatLivesIsServed(t *testing.T) {
 	w.exec(`INSERT INTO pauses (one, code, since, until_at, probe_at) VALUES (1, 45009, 1, $1, $1)`, time.Now().Add(time.Hour).UnixMilli())
 	other := w.replica(nil) // a process that knows nothing but SQL
 	other.ok(other.shut(kfAccount))
+	w.calm(func() int { return w.sim.Calls(refreshPath) }) // both have read that there is a pause
 	if err := w.sim.Reject(service); err != nil {
 		t.Fatal(err)
 	}
