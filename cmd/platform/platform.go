@@ -213,6 +213,9 @@ func (p *platform) run(ctx context.Context, on listeners) error {
 	defer func() { _ = p.close() }()
 	p.health.serveAt(on.private.Addr().String())
 	if err := p.prepare(ctx); err != nil {
+		if ctx.Err() != nil {
+			p.announceStop(ctx)
+		}
 		return errors.Join(unlessEnded(ctx, err), on.public.Close(), on.private.Close())
 	}
 	group, serving := errgroup.WithContext(ctx)
