@@ -17,6 +17,7 @@ import (
 	"wxplatform/internal/address"
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
+	"wxplatform/internal/otlp"
 	"wxplatform/internal/seal"
 	"wxplatform/login"
 	"wxplatform/relay"
@@ -84,6 +85,7 @@ type config struct {
 	keep                  keepTimes
 	envelope              *wechat.Envelope
 	ring                  *seal.Ring
+	traces                *otlp.Settings // nil: they are off
 }
 
 // needs says which settings a command requires.
@@ -171,10 +173,22 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 		days:        e.atLeast(48*time.Hour, "PLATFORM_KEEP_DAYS", values),
 	}
 	c.build(e, need)
+	if need == needsAll {
+		c.traces = e.traces()
+	}
 	if len(e.faults) > 0 {
 		return config{}, fmt.Errorf("configuration (see `platform help config`):\n%w", errors.Join(e.faults...))
 	}
 	return c, nil
+}
+
+// traces reads OpenTelemetry's settings. They come from files, too, as ours do.
+func (e *environment) traces() *otlp.Settings {
+	s, err := otlp.ReadSettings(func(name string) string { return strings.TrimSpace(e.get(setting{name: name})) })
+	if err != nil {
+		e.fault("%w", err)
+	}
+	return s
 }
 
 // tokenForm is what WeChat's console accepts as a Token. Anything else was copied incorrectly, and
@@ -350,7 +364,9 @@ func printSettings(out io.Writer) error {
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", s.name, fallback, s.meaning)
 	}
 	_, _ = fmt.Fprintln(table, "\nEach setting can come from a file instead: NAME_FILE=/path. A command requires only the settings that it uses.")
+	_, _ = fmt.Fprintln(table, "Traces have OpenTelemetry's own settings, OTEL_…: they are off unless OTEL_EXPORTER_OTLP_ENDPOINT is set.")
 	_, _ = fmt.Fprintln(table, "每一项也可以从文件读取：NAME_FILE=/路径。各命令只要求它用到的设置。")
+	_, _ = fmt.Fprintln(table, "链路追踪使用 OpenTelemetry 自己的设置（OTEL_…），不设置 OTEL_EXPORTER_OTLP_ENDPOINT 即关闭。")
 	return table.Flush()
 }
 

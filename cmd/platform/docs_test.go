@@ -14,6 +14,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"wxplatform/internal/otlp"
 )
 
 // document is a page of the documentation, by its path from the root of the module.
@@ -106,6 +108,22 @@ func TestEverySettingIsDocumented(t *testing.T) {
 		}
 		for _, name := range found("(?m)^\\| `(PLATFORM_[A-Z_]+)`", page) {
 			if !slices.ContainsFunc(settings, func(s setting) bool { return s.name == name }) {
+				t.Errorf("%s has %s, which is no setting", path, name)
+			}
+		}
+	}
+}
+
+func TestEverySettingOfTracesIsDocumented(t *testing.T) {
+	for _, path := range []string{"docs/operate/traces.md", "docs/zh/operate/traces.md"} {
+		page := document(t, path)
+		for _, name := range otlp.Names {
+			if !regexp.MustCompile("(?m)^\\| `(OTEL_\\w+`[,、] ?`)?" + name + "`").MatchString(page) {
+				t.Errorf("%s has no line for %s", path, name)
+			}
+		}
+		for _, name := range found("`(OTEL_[A-Z_]+)`", page) {
+			if general := strings.Replace(name, "OTLP_TRACES_", "OTLP_", 1); !slices.Contains(otlp.Names, general) && !strings.HasSuffix(name, "_") {
 				t.Errorf("%s has %s, which is no setting", path, name)
 			}
 		}

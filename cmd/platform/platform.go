@@ -19,6 +19,7 @@ import (
 	"wxplatform/inbox"
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
+	"wxplatform/internal/otlp"
 	"wxplatform/internal/plainhttp"
 	"wxplatform/internal/requestlog"
 	"wxplatform/internal/seal"
@@ -48,6 +49,7 @@ type platform struct {
 	log         *slog.Logger
 	metrics     *prometheus.Registry
 	requests    *requestlog.Log
+	traces      *otlp.Exporter // nil if they are off
 	db          *db.DB
 	mirror      *mirror.Mirror
 	client      *wechat.Client
@@ -96,6 +98,9 @@ func wire(ctx context.Context, c config, log io.Writer) (*platform, error) {
 	if p.requests, err = requestlog.New(log, p.metrics, c.proxies); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
+	if err := p.trace(c); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
 	if err := p.wireTokens(c); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
@@ -107,6 +112,16 @@ func wire(ctx context.Context, c config, log io.Writer) (*platform, error) {
 	p.front = plainhttp.New(p.server(p.sdkPath(p.public())), whole, publicConnections(openFiles()))
 	p.measure()
 	return p, nil
+}
+
+// trace has the requests traced, if the settings say where the spans are sent.
+func (p *platform) trace(c config) (err error) {
+	if c.traces == nil {
+		return nil
+	}
+	p.traces, err = otlp.Open(*c.traces, currentVersion().Module, p.log)
+	p.requests.Tracer = p.traces.Tracer()
+	return err
 }
 
 // wireTokens makes the token stores.
@@ -178,7 +193,7 @@ func openDatabase(ctx context.Context, c config) (*db.DB, error) {
 
 // close closes what wire opened, in reverse order.
 func (p *platform) close() error {
-	var faults []error
+	faults := []error{p.traces.Close()}
 	if p.client != nil {
 		p.client.CloseIdle()
 	}

@@ -45,7 +45,7 @@ func (serveCmd) Run(s shell) error {
 		log.Warn("the limit of open files is too small: idle connections of callers will be closed early", "open_files", openFiles(), "connections_limit", most, "needed", enoughConnections+filesForOthers)
 	}
 	log.Info("serving", "listen", on.public.Addr().String(), "private_listen", on.private.Addr().String(), "public_url", c.publicURL,
-		"connections_limit", p.front.Connections().Most, "database", p.db.Engine(), "redis_in_process", c.redisURL.IsZero(), "component", string(c.component))
+		"connections_limit", p.front.Connections().Most, "database", p.db.Engine(), "redis_in_process", c.redisURL.IsZero(), "component", string(c.component), "traces", c.traces != nil)
 	p.drain = drainTime
 	err = p.run(s.ctx, on)
 	log.Info("stopped", "clean", err == nil)

@@ -57,6 +57,8 @@ var leaves = map[string][]string{
 	"internal/queue":      {},
 	"internal/requestlog": {"internal/address", "internal/trace"},
 	"internal/trace":      {},
+	"internal/otlp":       {"internal/seal", "internal/trace"},
+	"internal/otlptest":   {},
 	"internal/address":    {},
 	"internal/socket":     {},
 	"internal/strict":     {},
@@ -83,12 +85,14 @@ var homes = map[string][]string{
 	"github.com/golang-jwt/jwt":     {"tenant/"},
 	"github.com/alecthomas/kong":    {"cmd/"},
 	"github.com/prometheus":         {"cmd/platform/", "internal/requestlog/"},
-	"go.opentelemetry.io":           {"internal/trace/"},
+	"go.opentelemetry.io":           {"internal/trace/", "internal/otlp/", "internal/otlptest/"},
+	"google.golang.org/protobuf":    {"internal/otlptest/"},
 	"golang.org/x/sys":              {"wechat/dial_linux.go"},
 	"golang.org/x/text":             {"cmd/platform/"},
 	"wxplatform/wechat/wechatsim":   {"cmd/", "bench/"}, // tests may use it everywhere
 	"wxplatform/internal/dbtest":    {},
 	"wxplatform/internal/redistest": {},
+	"wxplatform/internal/otlp":      {"cmd/platform/"}, // others only begin spans, with internal/trace
 }
 
 type file struct {
