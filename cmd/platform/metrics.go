@@ -57,7 +57,7 @@ func countDisproved(metrics prometheus.Registerer) func(relay.API) {
 
 // measure registers all metrics.
 func (p *platform) measure() {
-	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), currentVersion().info())
 	p.gauge("wxplatform_ticket_age_seconds", "Age of the newest component_verify_ticket; -1 while there is none. WeChat pushes one every 600 s.", p.ticketAge)
 	p.measureHealth()
 	p.measureProblems()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 type versionCmd struct{ format }
@@ -64,4 +66,12 @@ func (v version) String() string {
 		parts = append(parts, "modified")
 	}
 	return strings.Join(append(parts, v.Go), " ")
+}
+
+// info is a metric that is always 1 and whose labels say which build this is.
+func (v version) info() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "wxplatform_build_info", Help: "Always 1. The labels say which build this is, as platform version does.",
+		ConstLabels: prometheus.Labels{"version": v.Module, "revision": v.Revision, "go_version": v.Go},
+	}, func() float64 { return 1 })
 }

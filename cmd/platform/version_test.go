@@ -76,3 +76,12 @@ func TestTheFirstLogLineSaysWhichBuildThisIs(t *testing.T) {
 		t.Errorf("got %s, want the version %+v", first, v)
 	}
 }
+
+func TestTheBuildIsAMetric(t *testing.T) {
+	t.Parallel()
+	v := currentVersion()
+	want := `wxplatform_build_info{go_version="` + runtime.Version() + `",revision="` + v.Revision + `",version="` + v.Module + `"} 1`
+	if got := sqliteWorld(t).scraped(); !strings.Contains(got, "\n"+want+"\n") {
+		t.Errorf("got no %s", want)
+	}
+}
