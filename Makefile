@@ -1,4 +1,4 @@
-.PHONY: help release upload replicas demo test sdk flaky faults simulate mutants comments lint bench idle scale fair build clean
+.PHONY: help deploy release alerts upload replicas demo test sdk flaky faults simulate mutants comments lint bench idle scale fair build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { line = sprintf("  %-10s", $$1); n = split($$2, word, " "); \
@@ -67,8 +67,17 @@ idle: ## measure the memory of IDLE idle connections (docs/performance.md)
 upload: ## measure the memory of 50 uploads of 20 MB at once (docs/performance.md)
 	scripts/with-servers.sh bench/shipped.sh upload
 
+# ONLY='Nginx|Caddy' make deploy runs only the tests whose names match.
+deploy: ## test the Helm chart, the manifests, the systemd unit, the proxies' examples and make release (deploy/README.md)
+	deploy/check/run.sh
+
 release: ## build static binaries for Linux and macOS, their checksums and SBOMs from a commit, into out/release/
 	scripts/release.sh
+
+RULES = deploy/kubernetes/monitoring/prometheusrule.yaml
+alerts: ## copy the alerts of docs/alerts.yml into the manifests
+	{ sed '/^spec:/q' $(RULES); sed 's/^./  &/' docs/alerts.yml; } >$(RULES).new
+	mv $(RULES).new $(RULES)
 
 build: ## build the static binaries that the Dockerfile ships, into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags=-s -o bin/ ./cmd/...
