@@ -58,6 +58,10 @@ type DB struct {
 	// Own replaces this process's own clock, with which the database's is compared, in tests that
 	// replace Clock. Nil means time.Now.
 	Own func() time.Time
+	// Noted is told of each migration of a database that is in use, by its file, and of a move into
+	// this database, by "": both in their transaction. It is set before the first call. Nil means
+	// nobody.
+	Noted func(ctx context.Context, tx *Tx, migration string)
 	// Gate decides what happens to each statement outside a transaction, and to each transaction,
 	// for which text is "": in the simulation only. Nil means that everything is carried out.
 	Gate func(ctx context.Context, text string, args []any) Fate

@@ -287,3 +287,44 @@ func TestARightThatTheUserLacksIsNamed(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatComesLastIsPartOfTheTransaction(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		var order []string
+		insert := func(tx *db.Tx, id string) error {
+			order = append(order, id)
+			_, err := db.Exec(ctx, tx, `INSERT INTO tenants (id, name, redirects, created_at) VALUES ($1, 'x', '[]', 1)`, id)
+			return err
+		}
+		boom := errors.New("boom")
+		try := func(fails error) error {
+			order = nil
+			return d.Tx(ctx, func(tx *db.Tx) error {
+				tx.Last(func(context.Context) error { return insert(tx, "second") })
+				tx.Last(func(context.Context) error { return errors.Join(insert(tx, "third"), fails) })
+				return insert(tx, "first")
+			})
+		}
+		if err := try(boom); !errors.Is(err, boom) {
+			t.Errorf("got %v, want boom", err)
+		}
+		if err := try(nil); err != nil || strings.Join(order, " ") != "first second third" { // nothing was left of the one before
+			t.Errorf("got %v and %q, want all in their order", err, order)
+		}
+		if n, err := db.One(ctx, d, db.Value[int], `SELECT COUNT(*) FROM tenants`); err != nil || n != 3 {
+			t.Errorf("got %d rows, %v, want 3", n, err)
+		}
+	})
+}
+
+func TestAStatementOfAMigrationMayBeForOneEngine(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		files := fstest.MapFS{"9003_x.sql": {Data: []byte("CREATE TABLE engine (name TEXT);\n-- only sqlite\nINSERT INTO engine (name) VALUES ('sqlite');\n-- only postgres\nINSERT INTO engine (name) VALUES ('postgres');\n")}}
+		if err := d.Migrate(ctx, files); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := db.All(ctx, d, db.Value[string], `SELECT name FROM engine`); err != nil || len(got) != 1 || got[0] != d.Engine() {
+			t.Errorf("got %q, %v, want %s alone", got, err, d.Engine())
+		}
+	})
+}

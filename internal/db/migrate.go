@@ -21,7 +21,8 @@ var ErrTooNew = errors.New("the database's tables are too new for this program")
 
 // Migrate runs the files *.sql that this database has not run yet, in the order of their names,
 // each in a transaction of its own under a lock. A statement ends with ";" at the end of a line.
-// Its errors name the file. It fails with ErrTooNew as Newer does, and then changes nothing.
+// One that begins with the line "-- only sqlite" or "-- only postgres" is for that engine alone.
+// Migrate's errors name the file. It fails with ErrTooNew as Newer does, and then changes nothing.
 //
 // A file may begin with a line such as "-- oldest: 0010": programs that have the file 0010 can work
 // with the tables that this one makes, so they may go on, or be started again. Without that line,
@@ -71,14 +72,32 @@ func (t *Tx) migrate(ctx context.Context, name, text string) error {
 		return err
 	}
 	for statement := range strings.SplitSeq(text, ";\n") {
-		if strings.TrimSpace(statement) == "" {
+		if strings.TrimSpace(statement) == "" || !t.db.engine.runs(statement) {
 			continue
 		}
 		if _, err := t.exec(ctx, statement, nil); err != nil { // not Exec, whose time limit is shorter
 			return t.db.classify(err)
 		}
 	}
-	return nil
+	return t.note(ctx, name)
+}
+
+// note tells of a migration. A database that no platform has served from yet is not in use.
+func (t *Tx) note(ctx context.Context, migration string) error {
+	if t.db.Noted == nil {
+		return nil
+	}
+	is, err := t.db.meta(ctx, t)
+	if err == nil && is.id != "" {
+		t.db.Noted(ctx, t, migration)
+	}
+	return err
+}
+
+// runs reports whether a statement of a migration is for this engine.
+func (e engine) runs(statement string) bool {
+	only, alone := strings.CutPrefix(statement, "-- only ")
+	return !alone || strings.HasPrefix(only, string(e)+"\n")
 }
 
 // makeMigrations makes the table migrations, or adds the columns that it has today.

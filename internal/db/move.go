@@ -225,8 +225,10 @@ func (m mover) copy(ctx context.Context, to *Tx) error {
 			return fmt.Errorf("copy %s: %w", table, err)
 		}
 	}
-	_, err = Exec(ctx, to, `UPDATE meta SET component = $1 WHERE one = 1`, m.was.owner())
-	return err
+	if _, err = Exec(ctx, to, `UPDATE meta SET component = $1 WHERE one = 1`, m.was.owner()); err != nil {
+		return err
+	}
+	return to.note(ctx, "")
 }
 
 // tables returns our tables in the order of their creation: none refers to a later one.

@@ -13,6 +13,7 @@ type Tx struct {
 	tx      *sql.Tx
 	db      *DB
 	changed bool
+	last    []func(context.Context) error
 }
 
 // Tx runs work in a transaction, commits if it returns nil, and else rolls back. ErrUnavailable
@@ -73,6 +74,11 @@ func (t *Tx) run(ctx context.Context, work func(*Tx) error) error {
 	if err := work(t); err != nil {
 		return err
 	}
+	for _, f := range t.last {
+		if err := f(ctx); err != nil {
+			return err
+		}
+	}
 	if !t.changed {
 		return nil
 	}
@@ -89,6 +95,17 @@ func (d *DB) ignoreDone(err error) error {
 
 // Changed makes this transaction raise the change counter right before the commit.
 func (t *Tx) Changed() { t.changed = true }
+
+// Last makes this transaction run f after its work, right before the commit. It is for what takes a
+// lock that many transactions need: they wait for each other only during their commits, and cannot
+// wait in a circle. If f fails, the transaction is rolled back.
+func (t *Tx) Last(f func(context.Context) error) { t.last = append(t.last, f) }
+
+// Engine returns "sqlite" or "postgres".
+func (t *Tx) Engine() string { return t.db.Engine() }
+
+// For returns the text for this transaction's engine.
+func (t *Tx) For(text Text) string { return t.db.For(text) }
 
 // Now returns the database's time, in whole milliseconds.
 func (t *Tx) Now(ctx context.Context) (time.Time, error) { return Now(ctx, t) }
