@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"time"
 
+	"wxplatform/audit"
 	"wxplatform/component"
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
@@ -218,12 +219,17 @@ func (r *Registry) InState(ctx context.Context, state State, after wechat.AppID,
 
 // Move gives the authorizer id to another tenant, or to none (""). Only the operator may do that;
 // by says who. It fails with ErrUnknown.
-func (r *Registry) Move(ctx context.Context, by tenant.Actor, id wechat.AppID, to tenant.ID) error {
+func (r *Registry) Move(ctx context.Context, by audit.Actor, id wechat.AppID, to tenant.ID) error {
 	return r.db.Tx(ctx, func(tx *db.Tx) error {
 		tx.Changed()
+		before, err := r.table.findLocked(ctx, tx, id)
+		if err != nil {
+			return err
+		}
 		if err := r.table.bind(ctx, tx, id, to); err != nil {
 			return err
 		}
+		addMove(audit.Begin(ctx, tx, by), id, before.Tenant, to)
 		return r.tokens.SetOwner(ctx, tx, id, token.Owner(to))
 	})
 }

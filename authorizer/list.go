@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"wxplatform/audit"
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
 	"wxplatform/token"
@@ -117,16 +118,25 @@ func (l List) EndSearch(ctx context.Context, id wechat.AppID, begun time.Time) (
 }
 
 // Adopt keeps accounts that WeChat lists and that are not stored. They belong to no tenant, and
-// their refresh token is used soon. adopted is called after each transaction with those that were
-// kept.
-func (l List) Adopt(ctx context.Context, listed []Listing, adopted func([]Listing)) error {
+// their refresh token is used soon. by is who ordered the walk. adopted is called after each
+// transaction with those that were kept.
+func (l List) Adopt(ctx context.Context, by audit.Actor, listed []Listing, adopted func([]Listing)) error {
 	var now time.Time
-	begin := func(tx *db.Tx) (err error) { now, err = tx.Now(ctx); return err }
+	var trail *audit.Batch
+	begin := func(tx *db.Tx) (err error) {
+		trail = audit.Begin(ctx, tx, by)
+		now, err = tx.Now(ctx)
+		return err
+	}
 	keep := func(tx *db.Tx, one Listing) error {
-		if _, err := l.registry.table.lock(ctx, tx, one.AppID, now); err != nil {
+		is, err := l.registry.table.lock(ctx, tx, one.AppID, now)
+		if err != nil {
 			return err
 		}
-		_, err := l.registry.tokens.AddSpare(ctx, tx, one.AppID, one.Refresh)
+		if is.CreatedAt.Equal(now) { // not by another process, since the comparison
+			trail.Add(ownerChange(audit.AuthorizerAdopt, "", one.AppID, audit.Values{}, owned("")))
+		}
+		_, err = l.registry.tokens.AddSpare(ctx, tx, one.AppID, one.Refresh)
 		return err
 	}
 	if err := db.InBatches(ctx, l.registry.db, listed, begin, keep, adopted); err != nil {
@@ -137,9 +147,9 @@ func (l List) Adopt(ctx context.Context, listed []Listing, adopted func([]Listin
 
 // Return takes an account that withdrew, and that a walk found in the list again, as a new
 // authorization without an event, if WeChat says that it is authorized. It belongs to no tenant
-// then: the withdrawal freed it. It returns false if WeChat says no, or if the account
-// changed meanwhile. It fails with an error of package wechat or db.ErrUnavailable.
-func (l List) Return(ctx context.Context, one Listing, begun time.Time) (returned bool, err error) {
+// then: the withdrawal freed it. by is who ordered the walk. It returns false if WeChat says no, or
+// if the account changed meanwhile. It fails with an error of package wechat or db.ErrUnavailable.
+func (l List) Return(ctx context.Context, by audit.Actor, one Listing, begun time.Time) (returned bool, err error) {
 	before, err := l.registry.table.condition(ctx, one.AppID)
 	if err != nil || before.State != Revoked || !before.Since.Before(begun) {
 		return false, err
@@ -157,6 +167,11 @@ func (l List) Return(ctx context.Context, one Listing, begun time.Time) (returne
 		if err != nil || is != before {
 			return err
 		}
+		owner, err := l.registry.table.find(ctx, tx, one.AppID)
+		if err != nil {
+			return err
+		}
+		audit.Record(ctx, tx, by, ownerChange(audit.AuthorizerReturn, owner.Tenant, one.AppID, owned(owner.Tenant), owned("")))
 		granted, err = l.registry.Grant(ctx, tx, Grant{AppID: one.AppID, Answer: token.Answer{Refresh: one.Refresh}, PermissionSets: profile.PermissionSets, AllSets: true, Sent: begun})
 		return err
 	})

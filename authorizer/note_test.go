@@ -6,20 +6,20 @@ import (
 	"testing"
 	"time"
 
+	"wxplatform/audit"
 	"wxplatform/component"
 	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
 	"wxplatform/quota"
-	"wxplatform/tenant"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
 
 const (
 	id     = wechat.AppID("wx5a3e1c0b7d2f4801")
-	tester = tenant.Actor("operator:tester@host")
+	tester = audit.Actor("operator:tester@host")
 )
 
 var ctx = context.Background()

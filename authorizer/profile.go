@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"time"
 
+	"wxplatform/audit"
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
 	"wxplatform/wechat"
@@ -140,13 +141,13 @@ func (r *Registry) Withdrawn(ctx context.Context, id wechat.AppID) error {
 }
 
 // Ensure reads the profile of id and gets a new access token, whatever failed recently. It is for
-// the operator, if WeChat rejects the stored token. It fails with token.ErrLimited if that
-// was done too often recently.
-func (r *Registry) Ensure(ctx context.Context, id wechat.AppID) error {
+// the operator, if WeChat rejects the stored token; by says who. It fails with token.ErrLimited if
+// that was done too often recently.
+func (r *Registry) Ensure(ctx context.Context, by audit.Actor, id wechat.AppID) error {
 	if err := r.profiles.read(ctx, id); err != nil {
 		return err
 	}
-	if err := r.tokens.ClearBackOff(ctx, id); err != nil {
+	if err := r.orderRefresh(ctx, by, id); err != nil {
 		return err
 	}
 	stored, err := r.tokens.Version(ctx, r.db, id)
@@ -155,6 +156,19 @@ func (r *Registry) Ensure(ctx context.Context, id wechat.AppID) error {
 	}
 	_, err = r.replace(ctx, id, stored)
 	return err
+}
+
+// orderRefresh records the order to refresh a token, and makes it possible. What the refresh does
+// is WeChat's, and no secret is recorded, so the entry has no values.
+func (r *Registry) orderRefresh(ctx context.Context, by audit.Actor, id wechat.AppID) error {
+	return r.db.Tx(ctx, func(tx *db.Tx) error {
+		is, err := r.table.find(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		audit.Record(ctx, tx, by, ownerChange(audit.AuthorizerRefresh, is.Tenant, id, audit.Values{}, audit.Values{}))
+		return r.tokens.ClearBackOff(ctx, tx, id)
+	})
 }
 
 // Profile returns what WeChat says about id now. Nothing is stored.

@@ -419,12 +419,21 @@ func (t table) whenListed(ctx context.Context, after wechat.AppID, limit int) ([
 		LIMIT $2`, string(after), limit)
 }
 
-// bindFree binds an account without a tenant. It returns false if it is another tenant's, or
+// bindFree binds an account without a tenant. It returns false if it is a tenant's already, or
 // unknown.
 func (t table) bindFree(ctx context.Context, tx *db.Tx, id wechat.AppID, to tenant.ID) (bool, error) {
 	rows, err := db.Exec(ctx, tx, `
 		UPDATE authorizers
 		SET tenant = $2
-		WHERE appid = $1 AND (tenant = '' OR tenant = $2)`, string(id), string(to))
+		WHERE appid = $1 AND tenant = ''`, string(id), string(to))
 	return rows > 0, err
+}
+
+// isOf reports whether an account belongs to owner.
+func (t table) isOf(ctx context.Context, tx *db.Tx, owner tenant.ID, id wechat.AppID) (bool, error) {
+	n, err := db.One(ctx, tx, db.Value[int], `
+		SELECT COUNT(*)
+		FROM authorizers
+		WHERE tenant = $1 AND appid = $2`, string(owner), string(id))
+	return n > 0, err
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"wxplatform/audit"
 	"wxplatform/internal/requestlog"
 	"wxplatform/internal/seal"
 	"wxplatform/internal/strict"
@@ -156,7 +157,7 @@ func (h Handler) cancel(c echo.Context) error {
 }
 
 // ordered logs that the caller is about to change something, and returns who that is.
-func ordered(c echo.Context, caller tenant.Caller) tenant.Actor {
+func ordered(c echo.Context, caller tenant.Caller) audit.Actor {
 	by := caller.Actor()
 	requestlog.Add(c.Request().Context(), "actor", string(by))
 	return by

@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"wxplatform/audit"
 	"wxplatform/authorizer"
 	"wxplatform/component"
 	"wxplatform/internal/db"
@@ -211,7 +212,7 @@ func (r Request) lifetime() time.Duration {
 // Create makes an invitation, and its id, which is returned this once and stored as a hash. It
 // fails with *PendingError, with *strict.Fault, or with authorizer.ErrUnknown if the request names
 // an account that is not the owner's.
-func (s *Service) Create(ctx context.Context, by tenant.Actor, owner tenant.ID, r Request) (seal.Secret, Invitation, error) {
+func (s *Service) Create(ctx context.Context, by audit.Actor, owner tenant.ID, r Request) (seal.Secret, Invitation, error) {
 	who, err := s.tenants.Tenant(ctx, owner)
 	if err != nil {
 		return seal.Secret{}, Invitation{}, fmt.Errorf("tenant of the invitation: %w", err)
@@ -225,31 +226,50 @@ func (s *Service) Create(ctx context.Context, by tenant.Actor, owner tenant.ID, 
 		}
 	}
 	id := seal.NewSecret(rand.Text())
-	created, err := s.store(ctx, id, owner, r)
+	created, err := s.store(ctx, by, id, owner, r)
 	if err != nil {
 		return seal.Secret{}, Invitation{}, fmt.Errorf("create an invitation: %w", err)
 	}
 	return id, created, nil
 }
 
-func (s *Service) store(ctx context.Context, id seal.Secret, owner tenant.ID, r Request) (Invitation, error) {
-	now, err := db.Now(ctx, s.db)
-	if err != nil {
-		return Invitation{}, err
+func (s *Service) store(ctx context.Context, by audit.Actor, id seal.Secret, owner tenant.ID, r Request) (i Invitation, err error) {
+	err = s.db.Tx(ctx, func(tx *db.Tx) error {
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return err
+		}
+		pending, err := s.table.countPending(ctx, tx, owner, now, s.MaxPending)
+		if err != nil {
+			return err
+		}
+		if pending >= s.MaxPending {
+			return &PendingError{s.MaxPending}
+		}
+		i = Invitation{
+			hash: id.Hash(), Tenant: owner, RedirectURL: r.RedirectURL, Kind: r.Kind, AppID: r.AppID,
+			PermissionSets: r.PermissionSets, State: r.State, Status: Pending,
+			Created: now, Expires: now.Add(r.lifetime()),
+		}
+		audit.Record(ctx, tx, by, i.changed(audit.InvitationCreate, audit.Values{}, i.asCreated()))
+		return s.table.insert(ctx, tx, i)
+	})
+	return i, err
+}
+
+// changed names the invitation by its hash, as the list does: its id is a secret.
+func (i Invitation) changed(what audit.Action, before, after audit.Values) audit.Change {
+	return audit.Change{Action: what, Owner: audit.Owner(i.Tenant), Subject: i.hash, Before: before, After: after}
+}
+
+// asCreated has no State, which is the tenant's own text.
+func (i Invitation) asCreated() audit.Values {
+	appid := audit.Null("appid")
+	if i.AppID != "" {
+		appid = audit.Is("appid", i.AppID)
 	}
-	pending, err := s.table.countPending(ctx, owner, now, s.MaxPending)
-	if err != nil {
-		return Invitation{}, err
-	}
-	if pending >= s.MaxPending {
-		return Invitation{}, &PendingError{s.MaxPending}
-	}
-	i := Invitation{
-		hash: id.Hash(), Tenant: owner, RedirectURL: r.RedirectURL, Kind: r.Kind, AppID: r.AppID,
-		PermissionSets: r.PermissionSets, State: r.State, Status: Pending,
-		Created: now, Expires: now.Add(r.lifetime()),
-	}
-	return i, s.table.insert(ctx, i)
+	return audit.Of(audit.Is("kind", i.Kind), appid, audit.Is("permission_sets", i.PermissionSets.String()),
+		audit.Is("redirect_url", i.RedirectURL), audit.When("expires_at", i.Expires))
 }
 
 // URL returns the link of the invitation id.
@@ -277,21 +297,27 @@ func (s *Service) lookUp(ctx context.Context, id seal.Secret) (Invitation, error
 
 // Cancel ends the owner's invitation. It fails with ErrUnknown, or with ErrEnded if the invitation
 // is not pending.
-func (s *Service) Cancel(ctx context.Context, by tenant.Actor, owner tenant.ID, id seal.Secret) (Invitation, error) {
+func (s *Service) Cancel(ctx context.Context, by audit.Actor, owner tenant.ID, id seal.Secret) (Invitation, error) {
 	i, err := s.Get(ctx, owner, id)
 	if err != nil {
 		return Invitation{}, err
 	}
-	done, err := s.table.cancel(ctx, owner, id.Hash())
+	err = s.db.Tx(ctx, func(tx *db.Tx) error {
+		done, err := s.table.cancel(ctx, tx, owner, id.Hash())
+		if err == nil && !done {
+			return ErrEnded
+		}
+		audit.Record(ctx, tx, by, i.changed(audit.InvitationCancel, statusIs(Pending), statusIs(Cancelled)))
+		return err
+	})
 	if err != nil {
 		return Invitation{}, fmt.Errorf("cancel an invitation: %w", err)
-	}
-	if !done {
-		return Invitation{}, ErrEnded
 	}
 	i.Status = Cancelled
 	return i, nil
 }
+
+func statusIs(is Status) audit.Values { return audit.Of(audit.Is("status", is)) }
 
 // Paused returns, by its path, whether each API that links cause calls of is paused in this replica
 // because WeChat's quota for it is used up.

@@ -26,8 +26,8 @@ func scanInvitation(scan db.Scan) (Invitation, error) {
 	return i, err
 }
 
-func (t table) insert(ctx context.Context, i Invitation) error {
-	_, err := db.Exec(ctx, t.db, `
+func (t table) insert(ctx context.Context, tx *db.Tx, i Invitation) error {
+	_, err := db.Exec(ctx, tx, `
 		INSERT INTO invitations (hash, tenant, redirect_url, kind, appid, permission_sets, state, status,
 		  created_at, expires_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
@@ -70,12 +70,12 @@ func (t table) listIn(ctx context.Context, owner tenant.ID, stored Status, expir
 }
 
 // cancel reports whether the invitation was still pending.
-func (t table) cancel(ctx context.Context, owner tenant.ID, hash string) (bool, error) {
-	now, err := db.Now(ctx, t.db)
+func (t table) cancel(ctx context.Context, tx *db.Tx, owner tenant.ID, hash string) (bool, error) {
+	now, err := tx.Now(ctx)
 	if err != nil {
 		return false, err
 	}
-	rows, err := db.Exec(ctx, t.db, `
+	rows, err := db.Exec(ctx, tx, `
 		UPDATE invitations
 		SET status = 'cancelled', ended_at = $3
 		WHERE tenant = $1 AND hash = $2 AND status = 'pending' AND expires_at > $3`,
@@ -284,8 +284,8 @@ func (t table) savedResult(ctx context.Context, code seal.Secret, invitation str
 }
 
 // countPending counts the owner's pending invitations, up to most.
-func (t table) countPending(ctx context.Context, owner tenant.ID, now time.Time, most int) (int, error) {
-	return db.One(ctx, t.db, db.Value[int], `
+func (t table) countPending(ctx context.Context, tx *db.Tx, owner tenant.ID, now time.Time, most int) (int, error) {
+	return db.One(ctx, tx, db.Value[int], `
 		SELECT COUNT(*)
 		FROM (
 		  SELECT 1

@@ -4,6 +4,9 @@ package migrations
 
 import "embed"
 
+// Audit is the file that makes the table of the audit trail.
+const Audit = "0011_audit.sql"
+
 // Files are the migrations. db.Migrate runs them in the order of their names.
 //
 //go:embed *.sql

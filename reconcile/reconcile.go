@@ -11,9 +11,9 @@ import (
 	"errors"
 	"time"
 
+	"wxplatform/audit"
 	"wxplatform/authorizer"
 	"wxplatform/internal/db"
-	"wxplatform/tenant"
 	"wxplatform/walk"
 	"wxplatform/wechat"
 )
@@ -62,7 +62,7 @@ func (s *Service) WalkDue(ctx context.Context) error {
 		return err
 	}
 	if due {
-		_, err := s.reconcile(ctx, walk.Reconcile, func(Report) {})
+		_, err := s.reconcile(ctx, audit.Program, walk.Reconcile, func(Report) {})
 		return unlessTaken(err)
 	}
 	if due, err := s.schedule.Due(ctx, walk.Seek); err != nil || !due {
@@ -87,12 +87,12 @@ func unlessTaken(err error) error {
 // after it was cut off. progress is told after each page. It fails with walk.ErrUnderWay while
 // another walk is under way. A slow or unavailable database delays it, and fails it only after some
 // minutes.
-func (s *Service) Reconcile(ctx context.Context, by tenant.Actor, progress func(Report)) (Report, error) {
-	return s.reconcile(ctx, walk.Command, progress)
+func (s *Service) Reconcile(ctx context.Context, by audit.Actor, progress func(Report)) (Report, error) {
+	return s.reconcile(ctx, by, walk.Command, progress)
 }
 
-func (s *Service) reconcile(ctx context.Context, why walk.Purpose, progress func(Report)) (Report, error) {
-	w, err := s.begin(ctx, why)
+func (s *Service) reconcile(ctx context.Context, by audit.Actor, why walk.Purpose, progress func(Report)) (Report, error) {
+	w, err := s.begin(ctx, by, why)
 	if err != nil {
 		return Report{}, err
 	}
@@ -150,7 +150,7 @@ func (w *walking) missing(ctx context.Context) error {
 // seek reads the list until it has seen all sought accounts. WeChat is then asked about those that
 // the whole list lacks: only 61003 from api_get_authorizer_info says that they withdrew.
 func (s *Service) seek(ctx context.Context, sought []wechat.AppID) error {
-	w, err := s.begin(ctx, walk.Seek)
+	w, err := s.begin(ctx, audit.Program, walk.Seek)
 	if err != nil {
 		return err
 	}

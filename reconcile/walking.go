@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"wxplatform/audit"
 	"wxplatform/authorizer"
 	"wxplatform/internal/db"
 	"wxplatform/internal/failpoint"
@@ -20,17 +21,18 @@ const (
 // walking is one walk through WeChat's list.
 type walking struct {
 	*Service
+	by     audit.Actor
 	begun  time.Time // by the database's clock, before the first page was requested
 	report Report
 }
 
-func (s *Service) begin(ctx context.Context, why walk.Purpose) (*walking, error) {
+func (s *Service) begin(ctx context.Context, by audit.Actor, why walk.Purpose) (*walking, error) {
 	var begun time.Time
 	err := db.Persist(ctx, func() (err error) {
 		begun, err = s.schedule.Begin(ctx, why)
 		return err
 	})
-	return &walking{s, begun, newReport(begun)}, err
+	return &walking{s, by, begun, newReport(begun)}, err
 }
 
 // pages hands each page to visit until visit wants no more. The lease is renewed with each page.
@@ -112,7 +114,7 @@ func (w *walking) compare(ctx context.Context, listed []authorizer.Listing) erro
 			return fmt.Errorf("authorizer %s in WeChat's list: %w", one.AppID, err)
 		}
 	}
-	return w.list.Adopt(ctx, unknown, func(some []authorizer.Listing) { w.report.addAll(some, Adopted) })
+	return w.list.Adopt(ctx, w.by, unknown, func(some []authorizer.Listing) { w.report.addAll(some, Adopted) })
 }
 
 // act acts on one entry.
@@ -123,7 +125,7 @@ func (w *walking) act(ctx context.Context, one authorizer.Listing, is authorizer
 		return nil
 	case authorizer.Returned:
 		finding = Returned
-		found, err = w.list.Return(ctx, one, w.begun)
+		found, err = w.list.Return(ctx, w.by, one, w.begun)
 	case authorizer.OtherToken:
 		finding = Offered
 		found, err = w.list.AddSpare(ctx, one.AppID, one.Refresh)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"wxplatform/audit"
 )
 
 // longestJWT is far longer than any of our JWTs. A longer text is not even hashed.
@@ -22,6 +24,9 @@ type Caller struct {
 	Suspended  bool
 	limit      Limit
 }
+
+// Actor is the caller as the Actor of a change.
+func (c Caller) Actor() audit.Actor { return audit.Client(audit.Owner(c.Tenant), string(c.Client)) }
 
 // MayUse reports whether the JWT may be used for the account appid, if that is the tenant's.
 func (c Caller) MayUse(appid string) bool { return c.AppID == "" || c.AppID == appid }

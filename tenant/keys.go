@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"wxplatform/audit"
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
 )
@@ -43,17 +44,17 @@ type storedKey struct {
 
 // Ensure makes a signing key if there is none that can sign. If several replicas start at once,
 // one of them makes it.
-func (s *Keys) Ensure(ctx context.Context, by Actor) error {
-	return s.change(ctx, by, "make the first signing key", func(tx *db.Tx, now time.Time) error {
-		return s.ensureSigner(ctx, tx, now)
+func (s *Keys) Ensure(ctx context.Context, by audit.Actor) error {
+	return s.change(ctx, "make the first signing key", func(tx *db.Tx, now time.Time) error {
+		return s.ensureSigner(ctx, tx, by, now)
 	})
 }
 
 // Rotate publishes a new key, which signs ten minutes later, or at once if no key can sign. The old
 // one stays published until its last JWT has expired.
-func (s *Keys) Rotate(ctx context.Context, by Actor) (KeyID, error) {
+func (s *Keys) Rotate(ctx context.Context, by audit.Actor) (KeyID, error) {
 	var id KeyID
-	err := s.change(ctx, by, "rotate signing keys", func(tx *db.Tx, now time.Time) (err error) {
+	err := s.change(ctx, "rotate signing keys", func(tx *db.Tx, now time.Time) (err error) {
 		keys, err := s.sweep(ctx, tx, now)
 		if err != nil {
 			return err
@@ -62,7 +63,7 @@ func (s *Keys) Rotate(ctx context.Context, by Actor) (KeyID, error) {
 		if keys.signer(now) != nil {
 			from = now.Add(publishAhead)
 		}
-		id, err = s.create(ctx, tx, now, from)
+		id, err = s.create(ctx, tx, by, now, from)
 		return err
 	})
 	return id, err
@@ -70,8 +71,8 @@ func (s *Keys) Rotate(ctx context.Context, by Actor) (KeyID, error) {
 
 // Revoke invalidates a key and all JWTs that it signed, or fails with ErrUnknownKey. If no other
 // key can sign now, it makes one.
-func (s *Keys) Revoke(ctx context.Context, by Actor, id KeyID) error {
-	return s.change(ctx, by, fmt.Sprintf("revoke signing key %s", id), func(tx *db.Tx, now time.Time) error {
+func (s *Keys) Revoke(ctx context.Context, by audit.Actor, id KeyID) error {
+	return s.change(ctx, fmt.Sprintf("revoke signing key %s", id), func(tx *db.Tx, now time.Time) error {
 		keys, err := s.sweep(ctx, tx, now)
 		if err != nil {
 			return err
@@ -87,7 +88,9 @@ func (s *Keys) Revoke(ctx context.Context, by Actor, id KeyID) error {
 		if err := revokeSigningKey(ctx, tx, id, now); err != nil {
 			return err
 		}
-		return s.ensureSigner(ctx, tx, now)
+		audit.Record(ctx, tx, by, k.changed(audit.KeyRevoke,
+			audit.Of(audit.When("revoked_at", time.Time{})), audit.Of(audit.When("revoked_at", now))))
+		return s.ensureSigner(ctx, tx, by, now)
 	})
 }
 
@@ -120,7 +123,7 @@ func (s *Keys) Reseal(ctx context.Context, page db.Page) (db.Resealed, error) {
 // change runs work in a transaction that no other change of keys can overlap, and then has the
 // mirror read the keys. work calls tx.Changed if it changes something. It fails with
 // db.ErrUnavailable.
-func (s *Keys) change(ctx context.Context, _ Actor, what string, work func(*db.Tx, time.Time) error) error {
+func (s *Keys) change(ctx context.Context, what string, work func(*db.Tx, time.Time) error) error {
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
 		if err := lockSigningKeys(ctx, s.db, tx); err != nil {
 			return err
@@ -152,7 +155,7 @@ func (s *Keys) signer(ctx context.Context, now time.Time) (KeyID, ed25519.Privat
 	if err := s.db.CheckKeys(ctx, s.ring); err != nil {
 		return "", nil, err
 	}
-	if err := s.Ensure(ctx, Program); err != nil {
+	if err := s.Ensure(ctx, audit.Program); err != nil {
 		return "", nil, err
 	}
 	return s.openSigner(ctx, now)
@@ -178,16 +181,16 @@ func (s *Keys) openSigner(ctx context.Context, now time.Time) (KeyID, ed25519.Pr
 }
 
 // ensureSigner makes a key that signs at once, unless there is one that opens.
-func (s *Keys) ensureSigner(ctx context.Context, tx *db.Tx, now time.Time) error {
+func (s *Keys) ensureSigner(ctx context.Context, tx *db.Tx, by audit.Actor, now time.Time) error {
 	keys, err := s.load(ctx, tx)
 	if err != nil || keys.signing(now).opens(s.ring) {
 		return err
 	}
-	_, err = s.create(ctx, tx, now, now)
+	_, err = s.create(ctx, tx, by, now, now)
 	return err
 }
 
-func (s *Keys) create(ctx context.Context, tx *db.Tx, now, from time.Time) (KeyID, error) {
+func (s *Keys) create(ctx context.Context, tx *db.Tx, by audit.Actor, now, from time.Time) (KeyID, error) {
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		return "", err
@@ -195,7 +198,12 @@ func (s *Keys) create(ctx context.Context, tx *db.Tx, now, from time.Time) (KeyI
 	k := storedKey{ID: KeyID(newID("", keyIDLength)), Public: public, Published: now, SignsFrom: from}
 	k.Private = s.ring.Seal(seal.NewSecret(string(private.Seed())), k.place()...)
 	tx.Changed()
+	audit.Record(ctx, tx, by, k.changed(audit.KeyCreate, audit.Values{}, audit.Of(audit.When("signs_from", from))))
 	return k.ID, insertSigningKey(ctx, tx, k)
+}
+
+func (k storedKey) changed(what audit.Action, before, after audit.Values) audit.Change {
+	return audit.Change{Action: what, Subject: string(k.ID), Before: before, After: after}
 }
 
 // sweep deletes the keys that have ended, and returns the others. It comes before every change: a

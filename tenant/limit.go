@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"wxplatform/audit"
 	"wxplatform/internal/bucket"
 	"wxplatform/internal/db"
 )
@@ -51,13 +52,21 @@ func (l Limit) rate() bucket.Rate {
 
 // SetLimit limits the requests of a tenant on every replica, or returns it to the default if the
 // limit is zero. It fails with ErrUnknownTenant or ErrInvalid.
-func (r *Registry) SetLimit(ctx context.Context, by Actor, id ID, l Limit) error {
+func (r *Registry) SetLimit(ctx context.Context, by audit.Actor, id ID, l Limit) error {
 	if l != (Limit{}) {
 		if err := l.Valid(); err != nil {
 			return err
 		}
 	}
-	return r.change(ctx, by, id, func(tx *db.Tx) error { return limitTenant(ctx, tx, id, l) })
+	return r.change(ctx, by, id, audit.TenantLimit, Tenant.limits, func(tx *db.Tx) error { return limitTenant(ctx, tx, id, l) })
+}
+
+// limits are the tenant's own limit as the trail has it, null for the default.
+func (t Tenant) limits() audit.Values {
+	if t.Limit == (Limit{}) {
+		return audit.Of(audit.Null("requests_per_second"), audit.Null("burst"))
+	}
+	return audit.Of(audit.Is("requests_per_second", t.Limit.PerSecond), audit.Is("burst", t.Limit.Burst))
 }
 
 // limits counts the requests of each tenant that this process admits. A tenant stays in it once it

@@ -21,11 +21,21 @@ func insertTenant(ctx context.Context, q db.Querier, t Tenant) error {
 	return err
 }
 
-func selectTenant(ctx context.Context, q db.Querier, id ID) (Tenant, error) {
-	t, err := db.One(ctx, q, scanTenant, `
-		SELECT `+tenantColumns+`
+const selectOneTenant = `
+		SELECT ` + tenantColumns + `
 		FROM tenants
-		WHERE id = $1`, string(id))
+		WHERE id = $1`
+
+func selectTenant(ctx context.Context, q db.Querier, id ID) (Tenant, error) {
+	t, err := db.One(ctx, q, scanTenant, selectOneTenant, string(id))
+	return t, unknown(err, ErrUnknownTenant, string(id))
+}
+
+var lockOneTenant = db.Text{SQLite: selectOneTenant, Postgres: selectOneTenant + ` FOR UPDATE`}
+
+// lockTenant locks the row until the transaction ends.
+func lockTenant(ctx context.Context, tx *db.Tx, id ID) (Tenant, error) {
+	t, err := db.One(ctx, tx, scanTenant, tx.For(lockOneTenant), string(id))
 	return t, unknown(err, ErrUnknownTenant, string(id))
 }
 
@@ -85,10 +95,17 @@ func insertClient(ctx context.Context, q db.Querier, c credential) error {
 
 // selectClient is not told the tenant, because the client's secret or JWT proves which it is.
 func selectClient(ctx context.Context, q db.Querier, id ClientID) (credential, error) {
-	c, err := db.One(ctx, q, scanCredential, `
-		SELECT `+clientColumns+`
-		FROM clients
-		WHERE id = $1`, string(id))
+	c, err := db.One(ctx, q, scanCredential, selectAnyClient+`WHERE id = $1`, string(id))
+	return c, unknown(err, ErrUnknownClient, string(id))
+}
+
+const selectTenantsClient = selectAnyClient + `WHERE tenant = $1 AND id = $2`
+
+var lockTenantsClient = db.Text{SQLite: selectTenantsClient, Postgres: selectTenantsClient + ` FOR UPDATE`}
+
+// lockClient locks the row until the transaction ends.
+func lockClient(ctx context.Context, tx *db.Tx, owner ID, id ClientID) (credential, error) {
+	c, err := db.One(ctx, tx, scanCredential, tx.For(lockTenantsClient), string(owner), string(id))
 	return c, unknown(err, ErrUnknownClient, string(id))
 }
 

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"wxplatform/audit"
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
 	"wxplatform/internal/seal"
@@ -119,7 +120,7 @@ func New(d *db.DB, m *mirror.Mirror, ring *seal.Ring, publicURL string) *Registr
 }
 
 // CreateTenant creates a tenant, or fails with ErrInvalid.
-func (r *Registry) CreateTenant(ctx context.Context, by Actor, name string, redirects []string) (Tenant, error) {
+func (r *Registry) CreateTenant(ctx context.Context, by audit.Actor, name string, redirects []string) (Tenant, error) {
 	if err := errors.Join(validName(name), validRedirects(redirects)); err != nil {
 		return Tenant{}, err
 	}
@@ -129,6 +130,7 @@ func (r *Registry) CreateTenant(ctx context.Context, by Actor, name string, redi
 			return err
 		}
 		tx.Changed()
+		audit.Record(ctx, tx, by, t.changed(audit.TenantCreate, audit.Values{}, t.asCreated()))
 		return insertTenant(ctx, tx, t)
 	})
 	if err != nil {
@@ -162,8 +164,8 @@ func (r *Registry) Tenant(ctx context.Context, id ID) (Tenant, error) {
 
 // Suspend has every call of a tenant refused until Resume, or fails with ErrUnknownTenant. A tenant
 // that is already suspended keeps its time of suspension.
-func (r *Registry) Suspend(ctx context.Context, by Actor, id ID) error {
-	return r.change(ctx, by, id, func(tx *db.Tx) error {
+func (r *Registry) Suspend(ctx context.Context, by audit.Actor, id ID) error {
+	return r.change(ctx, by, id, audit.TenantSuspend, Tenant.suspension, func(tx *db.Tx) error {
 		now, err := tx.Now(ctx)
 		if err != nil {
 			return err
@@ -173,16 +175,27 @@ func (r *Registry) Suspend(ctx context.Context, by Actor, id ID) error {
 }
 
 // Resume ends a suspension, or fails with ErrUnknownTenant.
-func (r *Registry) Resume(ctx context.Context, by Actor, id ID) error {
-	return r.change(ctx, by, id, func(tx *db.Tx) error { return resumeTenant(ctx, tx, id) })
+func (r *Registry) Resume(ctx context.Context, by audit.Actor, id ID) error {
+	return r.change(ctx, by, id, audit.TenantResume, Tenant.suspension, func(tx *db.Tx) error { return resumeTenant(ctx, tx, id) })
 }
 
-// change runs work in a transaction, and then reads the tenant, which writes it to Redis. The actor
-// will be used by an audit trail, which this transaction will write.
-func (r *Registry) change(ctx context.Context, _ Actor, id ID, work func(*db.Tx) error) error {
+// change runs work in a transaction that records how the tenant's values differ afterwards. Then it
+// reads the tenant, which writes it to Redis. It fails with ErrUnknownTenant.
+func (r *Registry) change(ctx context.Context, by audit.Actor, id ID, what audit.Action, values func(Tenant) audit.Values, work func(*db.Tx) error) error {
 	err := r.db.Tx(ctx, func(tx *db.Tx) error {
 		tx.Changed()
-		return work(tx)
+		before, err := lockTenant(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if err := work(tx); err != nil {
+			return err
+		}
+		after, err := selectTenant(ctx, tx, id)
+		if was, is := values(before), values(after); was != is {
+			audit.Record(ctx, tx, by, before.changed(what, was, is))
+		}
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("change tenant %s: %w", id, err)
@@ -192,6 +205,16 @@ func (r *Registry) change(ctx context.Context, _ Actor, id ID, work func(*db.Tx)
 	_, _ = r.Tenant(ctx, id)
 	return nil
 }
+
+func (t Tenant) changed(what audit.Action, before, after audit.Values) audit.Change {
+	return audit.Change{Action: what, Owner: audit.Owner(t.ID), Subject: string(t.ID), Before: before, After: after}
+}
+
+func (t Tenant) asCreated() audit.Values {
+	return audit.Of(audit.Is("name", t.Name), audit.Is("redirects", append([]string{}, t.Redirects...)))
+}
+
+func (t Tenant) suspension() audit.Values { return audit.Of(audit.When("suspended_at", t.Suspended)) }
 
 const (
 	idLength    = 12

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"wxplatform/audit"
 	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
 	"wxplatform/internal/mirror"
@@ -19,7 +20,7 @@ import (
 
 const (
 	publicURL = "https://wx.example.com"
-	tester    = Actor("operator:tester@host")
+	tester    = audit.Actor("operator:tester@host")
 	shop      = "wx00000000000000aa" // an account
 )
 

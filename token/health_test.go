@@ -214,9 +214,7 @@ func TestAFailureHasTheStoredVersion(t *testing.T) {
 		if _, err := s.Replace(t.Context(), id, version, asks(ask)); !errors.Is(err, ErrBackOff) || sent != 1 {
 			t.Errorf("got %v and %d asks, want nothing before the time", err, sent)
 		}
-		if err := s.ClearBackOff(t.Context(), id); err != nil {
-			t.Fatal(err)
-		}
+		clearBackOff(t, s)
 		if _, err := s.Replace(t.Context(), id, version, asks(ask)); errors.Is(err, ErrBackOff) || sent != 2 {
 			t.Errorf("got %v and %d asks, want one for the operator", err, sent)
 		}

@@ -1386,6 +1386,13 @@ func (w *fakeWeChat) waitFor(t *testing.T, asks int) {
 	}
 }
 
+func clearBackOff(t *testing.T, s *Store) {
+	t.Helper()
+	if err := s.db.Tx(t.Context(), func(tx *db.Tx) error { return s.ClearBackOff(t.Context(), tx, id) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // WeChat gives a rotated refresh token once, also in an answer whose access token cannot be read.
 func TestARefreshTokenOfAnIncompleteAnswerIsTriedAfterARefusal(t *testing.T) {
 	each(t, func(t *testing.T, p *platform) {
@@ -1397,9 +1404,7 @@ func TestARefreshTokenOfAnIncompleteAnswerIsTriedAfterARefusal(t *testing.T) {
 		if _, err := s.Replace(t.Context(), id, bad, asks(halves)); err == nil {
 			t.Fatal("got a token, want none in half an answer")
 		}
-		if err := s.ClearBackOff(t.Context(), id); err != nil {
-			t.Fatal(err)
-		}
+		clearBackOff(t, s)
 		var tried []string
 		ask := func(_ context.Context, refresh seal.Secret) (Answer, error) {
 			tried = append(tried, refresh.Reveal())

@@ -288,8 +288,8 @@ func (s *Store) NotStored(ctx context.Context, listed map[wechat.AppID]seal.Secr
 
 // ClearBackOff allows a request for id at once, whatever failed before: for the operator. It fails
 // with ErrUnknown.
-func (s *Store) ClearBackOff(ctx context.Context, id wechat.AppID) error {
-	return s.change(ctx, id, func(r *row, m instant) error {
+func (s *Store) ClearBackOff(ctx context.Context, tx *db.Tx, id wechat.AppID) error {
+	return s.changeIn(ctx, tx, id, false, func(r *row, m instant) error {
 		r.clearBackOff(m)
 		return nil
 	})

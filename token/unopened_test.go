@@ -173,9 +173,7 @@ func TestAValueThatDoesNotOpenIsWrittenBack(t *testing.T) {
 		}
 		before := p.raw()
 		_ = s.Renew(context.Background(), id, wx)
-		if err := s.ClearBackOff(t.Context(), id); err != nil {
-			t.Fatal(err)
-		}
+		clearBackOff(t, s)
 		if after := p.raw(); after != before {
 			t.Errorf("got %s, want %s", after, before)
 		}

@@ -6,22 +6,22 @@ import (
 	"os"
 	"os/user"
 
-	"wxplatform/tenant"
+	"wxplatform/audit"
 )
 
 // actor returns who runs a command that changes something, and logs that it is about to.
-func (s shell) actor(command string) tenant.Actor {
+func (s shell) actor(command string) audit.Actor {
 	by := operator()
 	slog.New(slog.NewJSONHandler(s.errOut, nil)).Info("change", "command", command, "actor", string(by))
 	return by
 }
 
 // operator is the operating-system user that runs this process, and its host.
-func operator() tenant.Actor {
+func operator() audit.Actor {
 	name := fmt.Sprintf("uid-%d", os.Getuid()) // in a container, a user often has no name
 	if who, err := user.Current(); err == nil && who.Username != "" {
 		name = who.Username
 	}
 	host, _ := os.Hostname()
-	return tenant.Operator(name, host)
+	return audit.Operator(name, host)
 }

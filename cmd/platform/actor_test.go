@@ -17,7 +17,7 @@ func TestEveryOrderedChangeNamesItsActorInTheLog(t *testing.T) {
 	for _, args := range [][]string{
 		{"tenant", "suspend", made.ID}, {"tenant", "resume", made.ID}, {"client", "create", made.ID},
 		{"client", "set", w.tenant, client, "--scope", "authorizers:write"}, {"client", "rotate", w.tenant, client}, {"client", "rotate", w.tenant, client, "--end-old"},
-		{"key", "rotate"}, {"authorizer", "move", string(service), made.ID}, {"reconcile"},
+		{"key", "rotate"}, {"authorizer", "move", string(service), made.ID}, {"authorizer", "refresh", string(service)}, {"reconcile"},
 	} {
 		errOut := &bytes.Buffer{}
 		if code := run(shell{anyContext, &bytes.Buffer{}, errOut, w.lookup, noEnvironment}, args); code != 0 {

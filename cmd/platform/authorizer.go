@@ -119,7 +119,7 @@ func (c authorizerRefreshCmd) Run(s shell) error {
 		if _, err := p.authorizers.Find(ctx, c.AppID); err != nil {
 			return err
 		}
-		if err := p.authorizers.Ensure(ctx, c.AppID); err != nil {
+		if err := p.authorizers.Ensure(ctx, s.actor("authorizer refresh"), c.AppID); err != nil {
 			return err
 		}
 		return c.showAuthorizer(ctx, s, p, c.AppID)

@@ -83,6 +83,7 @@ type config struct {
 	tenantLimit           tenant.Limit
 	maxPending            int64
 	keep                  keepTimes
+	recorded              map[string]string // the values for the audit trail
 	envelope              *wechat.Envelope
 	ring                  *seal.Ring
 	traces                *otlp.Settings // nil: they are off
@@ -154,6 +155,7 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 		tokens: list(values["PLATFORM_COMPONENT_TOKEN"]), aesKeys: list(values["PLATFORM_COMPONENT_AES_KEY"]),
 		databaseURL: seal.NewSecret(values["PLATFORM_DATABASE_URL"]), redisURL: seal.NewSecret(values["PLATFORM_REDIS_URL"]),
 		wechatURL: e.url("PLATFORM_WECHAT_URL", values), consentURL: e.url("PLATFORM_WECHAT_CONSENT_URL", values),
+		recorded: recorded(values),
 	}
 	c.releaseTest = e.onOff("PLATFORM_RELEASE_TEST", values)
 	c.catalogue, c.loginsOff = e.switched("PLATFORM_API_OFF", "PLATFORM_API_UNCHECKED", values)

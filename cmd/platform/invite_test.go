@@ -11,16 +11,16 @@ import (
 	"testing"
 	"time"
 
+	"wxplatform/audit"
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
-	"wxplatform/tenant"
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
 )
 
 var anyContext = context.Background()
 
-const tester = tenant.Actor("operator:tester@host")
+const tester = audit.Actor("operator:tester@host")
 
 // invitation creates an invitation and returns its id and link.
 func (w *world) invitation(more string) (id, link string) {

@@ -81,7 +81,7 @@ func TestNoSecretShowsAnywhere(t *testing.T) {
 	t.Run("postgres", func(t *testing.T) {
 		w := newWorldWith(t, map[string]string{"PLATFORM_DATABASE_URL": dbtest.PostgresURL(t), "PLATFORM_REDIS_URL": testenv.Get("TEST_REDIS_URL"), "PLATFORM_PPROF": "on"})
 		secrets := w.liveThrough()
-		for _, table := range []string{"meta", "tenants", "clients", "signing_keys", "tokens", "tickets", "authorizers", "invitations", "invitation_secrets", "exchanges", "events"} {
+		for _, table := range []string{"meta", "tenants", "clients", "signing_keys", "tokens", "tickets", "authorizers", "invitations", "invitation_secrets", "exchanges", "events", "audit", "recorded_settings"} {
 			rows, err := db.All(anyContext, w.platform.db, db.Value[string], `SELECT CAST(t AS TEXT) FROM `+table+` t`)
 			if err != nil || len(rows) == 0 {
 				t.Fatalf("%s: got %d rows, %v", table, len(rows), err)
@@ -255,7 +255,7 @@ func (w *world) talk(secrets canaries) string {
 	}
 	say(w.shut(kfAccount))
 	for _, c := range []struct{ method, path, body string }{
-		{"GET", "/v1/authorizers?limit=x&access_token=" + w.jwt, ""}, {"GET", "/v1/authorizers", ""}, {"GET", "/v1/authorizers/" + string(service), ""},
+		{"GET", "/v1/authorizers?limit=x&access_token=" + w.jwt, ""}, {"GET", "/v1/authorizers", ""}, {"GET", "/v1/authorizers/" + string(service), ""}, {"GET", "/v1/audit", ""},
 		{"GET", "/v1/nowhere/" + w.jwt + "?code=" + given.AuthCode, ""}, {"POST", "/v1/invitations", `{"` + w.jwt[:20] + `":1}`}, {"PATCH", "/authorize/" + id, ""},
 		{"GET", "/v1/authorizers/" + secrets["client secret"], ""}, {"GET", "/v1/invitations/" + secrets["client secret"], ""},
 		{"POST", eventsPath + "?timestamp=1&nonce=2&msg_signature=3", "<xml><Encrypt>" + secrets["ticket"] + "</Encrypt></xml>"},

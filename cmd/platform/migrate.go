@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
+	"wxplatform/audit"
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
 	"wxplatform/migrations"
@@ -25,6 +27,7 @@ func (m migrateCmd) Run(s shell) error {
 		return fmt.Errorf("PLATFORM_DATABASE_URL: %w", err)
 	}
 	defer d.Close()
+	d.Noted = recordMigration
 	switch {
 	case m.From != "":
 		return m.move(s, d)
@@ -61,6 +64,19 @@ func (m migrateCmd) move(s shell, into *db.DB) error {
 	_, err = fmt.Fprintln(s.out, "Everything is moved. The old database is kept, but the platform no longer serves from it. Start the platform with this PLATFORM_DATABASE_URL and the same sealing keys.\n"+
 		"已全部迁移；旧数据库保留，但不再提供服务。请用当前的 PLATFORM_DATABASE_URL 和原有的加密主密钥启动。")
 	return err
+}
+
+// recordMigration records a migration, or a move, in its transaction. A migration that comes before
+// the one that makes the trail has no entry.
+func recordMigration(ctx context.Context, tx *db.Tx, migration string) {
+	c := audit.Change{Action: audit.DatabaseMigrate, Subject: migration}
+	switch {
+	case migration == "":
+		c = audit.Change{Action: audit.DatabaseMove, Subject: tx.Engine()}
+	case migration < migrations.Audit:
+		return
+	}
+	audit.Record(ctx, tx, operator(), c)
 }
 
 type keygenCmd struct{}

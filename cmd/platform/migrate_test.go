@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,9 +44,13 @@ func TestThePlatformMovesFromSQLiteToAnotherDatabase(t *testing.T) {
 				t.Fatalf("got %d and %q, want everything moved", code, printed)
 			}
 			before := w.sim.Calls(refreshPath)
+			was, _ := w.entries(0)
 			moved := w.replica(map[string]string{"PLATFORM_DATABASE_URL": target})
 			w.open(kfAccount)
 			moved.ok(moved.shut(kfAccount))
+			if is, _ := moved.entries(0); len(is) <= len(was) || !slices.Equal(is[:len(was)], was) || is[len(was)] != "OPERATOR database.move - "+name+" - -" {
+				t.Errorf("got the trail %q, want all that there was and the move: %q", is, was)
+			}
 			if asked := w.sim.Calls(refreshPath) - before; asked != 0 {
 				t.Errorf("got %d calls for a token, want none", asked)
 			}

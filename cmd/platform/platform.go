@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"wxplatform/audit"
 	"wxplatform/authorizer"
 	"wxplatform/component"
 	"wxplatform/inbox"
@@ -55,6 +56,7 @@ type platform struct {
 	client      *wechat.Client
 	tenants     *tenant.Registry
 	component   *component.Component
+	trail       *audit.Trail
 	quota       *quota.Limiter
 	authorizers *authorizer.Registry
 	reconciling *reconcile.Service
@@ -70,6 +72,7 @@ type platform struct {
 	stopping atomic.Bool   // SIGTERM came
 	tokens   stores
 	ring     *seal.Ring
+	settings map[string]string // as the audit trail has them
 	health   health
 	surplus  *surplusBytes
 	// catalogue lists WeChat's APIs without those that the operator switched off.
@@ -146,6 +149,8 @@ func (p *platform) wirePackages(c config) {
 		Surplus: p.surplus.note,
 	})
 	p.client.NetHTTP = c.netHTTP
+	p.trail = audit.New(p.db)
+	p.settings = c.settingsForAudit(p.db.Engine())
 	p.tenants = tenant.New(p.db, p.mirror, c.ring, c.publicURL)
 	p.tenants.DefaultLimit = c.tenantLimit
 	p.component = component.New(c.component, c.secret, p.db, c.ring, p.tokens.component, mirror.NewNewest(p.mirror, "ticket", 1), p.client)
@@ -182,6 +187,7 @@ func openDatabase(ctx context.Context, c config) (*db.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("PLATFORM_DATABASE_URL: %w", err)
 	}
+	d.Noted = recordMigration
 	if err := d.Migrate(ctx, migrations.Files); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -265,9 +271,12 @@ func unlessEnded(ctx context.Context, err error) error {
 	return err
 }
 
-// prepare makes the first signing key and reads the last ticket.
+// prepare records the settings, makes the first signing key and reads the last ticket.
 func (p *platform) prepare(ctx context.Context) error {
-	if err := p.tenants.Keys.Ensure(ctx, tenant.Program); err != nil {
+	if err := p.trail.Settings(ctx, operator(), p.settings); err != nil {
+		return fmt.Errorf("record the settings: %w", err)
+	}
+	if err := p.tenants.Keys.Ensure(ctx, audit.Program); err != nil {
 		return err
 	}
 	return p.readTicket(ctx)
@@ -301,6 +310,7 @@ func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
 	keepers.Go(func() error { return p.authorizers.Run(ctx, report("authorizer")) })
 	keepers.Go(func() error { return p.reconciling.Run(ctx, report("reconcile")) })
 	keepers.Go(func() error { return p.inbox.Run(ctx, report("inbox")) })
+	keepers.Go(func() error { return p.trail.Run(ctx, report("audit")) })
 	keepers.Go(func() error { return p.watch(ctx) })
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"wxplatform/audit"
 	"wxplatform/authorizer"
 	"wxplatform/reconcile"
 	"wxplatform/tenant"
@@ -148,7 +149,7 @@ func progressTo(out io.Writer, now func() time.Time) func(reconcile.Report) {
 }
 
 // assign reads the file line by line and assigns in batches.
-func assign(ctx context.Context, p *platform, by tenant.Actor, file string) (*assignedView, error) {
+func assign(ctx context.Context, p *platform, by audit.Actor, file string) (*assignedView, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -191,7 +192,7 @@ func (k tenantsKnown) check(ctx context.Context, p *platform, id tenant.ID) erro
 	return nil
 }
 
-func (v *assignedView) bind(ctx context.Context, p *platform, by tenant.Actor, some []authorizer.Assignment) error {
+func (v *assignedView) bind(ctx context.Context, p *platform, by audit.Actor, some []authorizer.Assignment) error {
 	if len(some) == 0 {
 		return nil
 	}

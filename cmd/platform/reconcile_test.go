@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"wxplatform/audit"
 	"wxplatform/authorizer"
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
@@ -118,7 +119,7 @@ func TestReconcilingWaitsForASlowDatabase(t *testing.T) {
 		w.sim.AddSynthetic(many)
 		over := slow[w.platform.db.Engine()](w)
 		defer over()
-		found, err := w.platform.reconciling.Reconcile(anyContext, tenant.Program, func(reconcile.Report) {})
+		found, err := w.platform.reconciling.Reconcile(anyContext, audit.Program, func(reconcile.Report) {})
 		if err != nil || found.Counts[reconcile.Adopted] != many {
 			w.t.Fatalf("got %+v, %v, want %d adopted", found.Counts, err, many)
 		}
@@ -219,7 +220,11 @@ func TestOneThatWithdrewAndIsListedAgainIsFreed(t *testing.T) {
 		if _, err := w.sim.Authorize(service, 1); err != nil { // of which nobody tells us
 			w.t.Fatal(err)
 		}
+		_, last := w.entries(0)
 		w.counts(map[reconcile.Finding]int{reconcile.Returned: 1})
+		if got, _ := w.entries(last); !slices.Equal(got, []string{`OPERATOR authorizer.return TENANT SERVICE {"tenant":"TENANT"} {"tenant":null}`}) {
+			w.t.Errorf("got %q, want the return recorded for the tenant that had the account", got)
+		}
 		var shown struct{ Tenant, State string }
 		w.command(&shown, "authorizer", "show", string(service))
 		if shown.Tenant != "" || shown.State != "healthy" {
@@ -239,7 +244,7 @@ func TestOneReplicaWalksAtATime(t *testing.T) {
 		first := errgroup.Group{}
 		first.Go(func() error { return w.operate(anyContext, &struct{}{}, "reconcile") })
 		w.eventually("the first to walk", func() bool { return w.sim.Calls(listPath) > 0 })
-		_, err := w.platform.reconciling.Reconcile(anyContext, tenant.Program, func(reconcile.Report) {})
+		_, err := w.platform.reconciling.Reconcile(anyContext, audit.Program, func(reconcile.Report) {})
 		if !errors.Is(err, walk.ErrUnderWay) {
 			w.t.Errorf("got %v, want ErrUnderWay", err)
 		}
@@ -255,7 +260,7 @@ func TestAWalkThatDiedLeavesOnlyItsLease(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
 	w.sim.Fault(wechatsim.Fault{Path: listPath, Code: 45009})
-	if _, err := w.platform.reconciling.Reconcile(anyContext, tenant.Program, func(reconcile.Report) {}); err == nil {
+	if _, err := w.platform.reconciling.Reconcile(anyContext, audit.Program, func(reconcile.Report) {}); err == nil {
 		t.Error("got no error, want the list's")
 	}
 	w.reconcile() // a walk that failed gave its lease back

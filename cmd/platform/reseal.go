@@ -7,9 +7,9 @@ import (
 	"slices"
 	"time"
 
+	"wxplatform/audit"
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
-	"wxplatform/tenant"
 )
 
 type resealCmd struct {
@@ -158,7 +158,7 @@ func (t *tableResult) add(step db.Resealed) {
 // forgetKeys removes from the database the record of each old key that nothing is sealed under and
 // that no process used since well before the count began. It returns the records that are left;
 // with checkOnly it removes none.
-func (p *platform) forgetKeys(ctx context.Context, by tenant.Actor, began time.Time, counts map[seal.KeyID]int, checkOnly bool) ([]db.SealingKey, error) {
+func (p *platform) forgetKeys(ctx context.Context, by audit.Actor, began time.Time, counts map[seal.KeyID]int, checkOnly bool) ([]db.SealingKey, error) {
 	recorded, err := p.db.SealingKeys(ctx)
 	if err != nil || checkOnly {
 		return recorded, err
@@ -167,11 +167,22 @@ func (p *platform) forgetKeys(ctx context.Context, by tenant.Actor, began time.T
 		if counts[k.ID] > 0 || k.ID == p.ring.Keys()[0] || k.Seen.After(began.Add(-keyIdleAfter)) {
 			continue
 		}
-		if _, err := p.db.ForgetKey(ctx, string(by), k); err != nil {
+		if _, err := p.forgetKey(ctx, by, k); err != nil {
 			return nil, err
 		}
 	}
 	return p.db.SealingKeys(ctx)
+}
+
+// forgetKey is db.ForgetKey, with its entry in the audit trail.
+func (p *platform) forgetKey(ctx context.Context, by audit.Actor, k db.SealingKey) (forgotten bool, err error) {
+	err = p.db.Tx(ctx, func(tx *db.Tx) (err error) {
+		if forgotten, err = db.ForgetKey(ctx, tx, k); err == nil && forgotten {
+			audit.Record(ctx, tx, by, audit.Change{Action: audit.SealingKeyForget, Subject: k.ID.String(), Before: audit.Of(audit.When("last_sealed_at", k.Seen))})
+		}
+		return err
+	})
+	return forgotten, err
 }
 
 var tableResultTable = table[*tableResult]{

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"wxplatform/audit"
 	"wxplatform/internal/db"
 )
 
@@ -20,13 +21,17 @@ func (c resealCmd) discardLostKey(ctx context.Context, s shell, p *platform) err
 	by := s.actor("reseal --give-up")
 	var tables []*tableResult
 	for _, table := range p.sealedTables() {
-		done, err := resealTable(ctx, s, table, db.Page{Most: resealPage, Lost: lost.ID})
+		losing := func(tx *db.Tx, rows int) {
+			after := audit.Of(audit.Is("table", table.name), audit.Is("rows_deleted", rows))
+			audit.Record(ctx, tx, by, audit.Change{Action: audit.SealingKeyGiveUp, Subject: lost.ID.String(), After: after})
+		}
+		done, err := resealTable(ctx, s, table, db.Page{Most: resealPage, Lost: lost.ID, Losing: losing})
 		if err != nil {
 			return fmt.Errorf("table %s: %w. Run it again", table.name, err)
 		}
 		tables = append(tables, done)
 	}
-	forgotten, err := p.db.ForgetKey(ctx, string(by), lost)
+	forgotten, err := p.forgetKey(ctx, by, lost)
 	if err != nil {
 		return err
 	}

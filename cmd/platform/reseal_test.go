@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"wxplatform/audit"
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
 	"wxplatform/internal/testenv"
@@ -420,6 +421,7 @@ func TestAKeyThatIsLostForGoodIsGivenUp(t *testing.T) {
 			w.t.Errorf("got %q stuck, want nothing deleted", stuck)
 		}
 		w.endedBefore()
+		_, last := w.entries(0)
 		var out, errOut bytes.Buffer
 		if code := run(shell{anyContext, &out, &errOut, w.with("PLATFORM_SEALING_KEYS", young), noEnvironment}, []string{"reseal", "--give-up", lost}); code != 0 || !strings.Contains(errOut.String(), "platform reconcile") {
 			w.t.Fatalf("got status %d, %s %s, want it given up", code, &out, &errOut)
@@ -429,6 +431,7 @@ func TestAKeyThatIsLostForGoodIsGivenUp(t *testing.T) {
 				w.t.Errorf("got %d rows left in %s, want all that was under the lost key deleted", n, table)
 			}
 		}
+		w.givenUp(last, lost)
 		after := w.replica(map[string]string{"PLATFORM_SEALING_KEYS": young}) // to which the next ticket comes
 		after.must(after.getJWT(anyContext))
 		after.wants(after.shut(kfAccount), 410, "reauthorization-required")
@@ -439,4 +442,28 @@ func TestAKeyThatIsLostForGoodIsGivenUp(t *testing.T) {
 			w.t.Errorf("got %s, want healthy", got)
 		}
 	})
+}
+
+// givenUp fails unless the trail has what was deleted of each table, and that the key was
+// forgotten.
+func (w *world) givenUp(after audit.ID, key string) {
+	w.t.Helper()
+	got, _ := w.entries(after)
+	tables := map[string]bool{}
+	for i, text := range got {
+		begins, table, _ := strings.Cut(text, `{"table":"`)
+		table, rows, _ := strings.Cut(table, `","rows_deleted":`)
+		if i < len(got)-1 && (begins != "OPERATOR sealing-key.give-up - "+key+" - " || rows == "0}") {
+			w.t.Errorf("got %s, want what was deleted", text)
+		}
+		tables[table] = true
+	}
+	for _, table := range []string{"signing_keys", "tickets", "tokens (component)", "tokens (authorizer)", "events"} {
+		if !tables[table] {
+			w.t.Errorf("got %q, want rows of %s deleted", got, table)
+		}
+	}
+	if want := "OPERATOR sealing-key.forget - " + key + ` {"last_sealed_at":TIME} -`; len(got) == 0 || got[len(got)-1] != want {
+		w.t.Errorf("got %q, want last %s", got, want)
+	}
 }

@@ -30,16 +30,17 @@ var arrows = map[string][]string{
 	"login":            {"authorizer", "relay", "tenant", "wechat"},
 	"relay":            {"authorizer", "tenant", "wechat"},
 	"inbox":            {"invitation", "authorizer", "component", "wechat"},
-	"invitation":       {"authorizer", "component", "quota", "tenant", "token", "wechat"}, // token: an exchange's answer is a token.Answer
-	"reconcile":        {"authorizer", "tenant", "walk", "wechat"},                        // tenant: an operator's order names its tenant.Actor
-	"authorizer":       {"component", "quota", "share", "tenant", "token", "walk", "wechat"},
+	"invitation":       {"audit", "authorizer", "component", "quota", "tenant", "token", "wechat"}, // token: an exchange's answer is a token.Answer
+	"reconcile":        {"audit", "authorizer", "walk", "wechat"},
+	"authorizer":       {"audit", "component", "quota", "share", "tenant", "token", "walk", "wechat"},
 	"quota":            {"wechat"},
 	"replica":          {},
 	"share":            {},
 	"walk":             {},
 	"component":        {"token", "wechat"},
 	"token":            {"wechat"},
-	"tenant":           {},
+	"tenant":           {"audit"}, // who changes what; and a tenant reads its own entries
+	"audit":            {},
 	"wechat":           {},
 	"wechat/wechatsim": {"wechat"},
 	"migrations":       {},
@@ -75,7 +76,7 @@ var leaves = map[string][]string{
 
 // homes says which files may use a technology. A trailing slash means a folder.
 var homes = map[string][]string{
-	"github.com/labstack/echo":      {"*/http.go", "relay/door.go", "invitation/pages.go", "relay/tokenhttp.go", "cmd/platform/", "internal/requestlog/"},
+	"github.com/labstack/echo":      {"*/http.go", "relay/door.go", "invitation/pages.go", "relay/tokenhttp.go", "tenant/audithttp.go", "cmd/platform/", "internal/requestlog/"},
 	"github.com/redis/go-redis":     {"internal/mirror/", "internal/redistest/", "bench/"},
 	"github.com/alicebob/miniredis": {"internal/mirror/"},
 	"github.com/maypok86/otter":     {"internal/mirror/"},

@@ -21,8 +21,9 @@ type Page struct {
 	Most      int    // rows
 	CountOnly bool   // changes nothing
 	// Lost is a key that is gone, or 0. If it is not 0 nothing is resealed, and rows that have a
-	// value under it are deleted.
-	Lost seal.KeyID
+	// value under it are deleted. Then Losing is told how many, in their transaction.
+	Lost   seal.KeyID
+	Losing func(tx *Tx, rows int)
 }
 
 // Resealed is the result of one page.
@@ -187,6 +188,9 @@ func (d *DB) deleteLost(ctx context.Context, table SealedTable, page Page) (Rese
 			} else {
 				done.Overtaken++
 			}
+		}
+		if done.Deleted > 0 {
+			page.Losing(tx, done.Deleted)
 		}
 		return nil
 	})

@@ -103,9 +103,9 @@ func readSealingKey(scan Scan) (SealingKey, error) {
 	return k, err
 }
 
-// ForgetKey deletes the record of a key that nothing is sealed under any more, on the order of by,
-// a tenant.Actor. It returns false if a process has recorded the key again since k was read.
-func (d *DB) ForgetKey(ctx context.Context, by string, k SealingKey) (bool, error) {
-	rows, err := Exec(ctx, d, `DELETE FROM sealing_keys WHERE id = $1 AND seen_at = $2`, k.ID.Bytes(), Stamp(k.Seen))
+// ForgetKey deletes the record of a key that nothing is sealed under any more. It returns false if
+// a process has recorded the key again since k was read.
+func ForgetKey(ctx context.Context, tx *Tx, k SealingKey) (bool, error) {
+	rows, err := Exec(ctx, tx, `DELETE FROM sealing_keys WHERE id = $1 AND seen_at = $2`, k.ID.Bytes(), Stamp(k.Seen))
 	return rows > 0, err
 }
