@@ -118,6 +118,7 @@ var ownTags = [][2]string{
 	{"tokens", "JWTs for clients, and the keys that verify them. 凭据。"},
 	{"invitations", "Links that merchants follow to authorize. 授权邀请。"},
 	{"authorizers", "The tenant's accounts. 已授权的帐号。"},
+	{"audit", "Who changed what. 审计记录。"},
 	{"logins", "Logins of an account's users. 用户登录。"},
 	{"pages", "Pages for people. 页面。"},
 	{"pushes", "What WeChat calls. 微信推送。"},

@@ -159,6 +159,7 @@ func (b *builder) addOthers(roots []string) {
 func scopes() object {
 	all := object{
 		string(tenant.AuthorizersRead): "the tenant's accounts and invitations", string(tenant.AuthorizersWrite): "make and cancel invitations",
+		string(tenant.AuditRead): "who changed what, of all that is the tenant's",
 		string(tenant.WeChatAny): "WeChat's APIs that the catalogue does not list", string(tenant.OperatorAPIs): "WeChat's APIs that affect other callers; for the operator's own clients",
 	}
 	for _, family := range relay.Families() {

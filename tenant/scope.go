@@ -12,6 +12,7 @@ type Scope string
 const (
 	AuthorizersRead  Scope = "authorizers:read"
 	AuthorizersWrite Scope = "authorizers:write"
+	AuditRead        Scope = "audit:read" // who changed what, of all that is the tenant's
 	WeChatAny        Scope = "wechat:any" // APIs of WeChat's that the catalogue does not list
 	OperatorAPIs     Scope = "operator"   // APIs that affect other callers; for the operator's own clients
 )
@@ -26,7 +27,7 @@ const (
 // allScopes lists every scope. A scope's place is its bit in Scopes, in this process only. Each
 // family of WeChat's APIs has a scope for calls that read and one for those that write.
 var allScopes = [...]Scope{
-	KFSessionWrite, KFSessionRead, AuthorizersRead, AuthorizersWrite, WeChatAny, OperatorAPIs,
+	KFSessionWrite, KFSessionRead, AuthorizersRead, AuthorizersWrite, WeChatAny, OperatorAPIs, AuditRead,
 	"account:read", "account:write", // the account itself: name, avatar, categories, open platform
 	"ads:read", "ads:write",
 	"analytics:read", "analytics:write",

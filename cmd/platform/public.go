@@ -28,6 +28,7 @@ func (p *platform) public() *echo.Echo {
 	gate := tenant.Gate{Tenants: p.tenants}
 	authorizers := &authorizer.Handler{Authorizers: p.authorizers, Gate: gate}
 	p.tenants.Routes(e)
+	tenant.TrailHandler{Trail: p.trail, Gate: gate}.Routes(e)
 	relay.TokenHandler{Gate: relay.SecretGate{Tenants: p.tenants, Authorizers: p.authorizers}}.Routes(e)
 	authorizers.Routes(e)
 	native, dropIn := relay.NativeDoor(p.catalogue, p.authorizers, p.tenants), relay.DropInDoor(p.catalogue, p.authorizers, p.tenants)
