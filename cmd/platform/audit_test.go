@@ -362,6 +362,8 @@ var unrecordedCommands = map[string]string{
 	"api show":        "reads",
 	"api openapi":     "reads",
 	"doctor":          "reads, and asks WeChat for a ticket",
+	"audit list":      "reads",
+	"audit follow":    "reads",
 	"version":         "reads",
 	"help config":     "reads",
 }
@@ -409,7 +411,7 @@ func (w *world) readers() [][]string {
 	return [][]string{
 		{"tenant", "list"}, {"tenant", "show", w.tenant}, {"client", "list", w.tenant}, {"key", "list"}, {"key", "sealing"},
 		{"authorizer", "list"}, {"authorizer", "show", string(service)}, {"reseal", "--check"}, {"doctor"}, {"migrate"},
-		{"api", "list"}, {"version"}, {"keygen"}, {"help", "config"},
+		{"audit", "list"}, {"api", "list"}, {"version"}, {"keygen"}, {"help", "config"},
 	}
 }
 

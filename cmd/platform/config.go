@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"wxplatform/audit"
 	"wxplatform/internal/address"
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
@@ -59,6 +60,7 @@ var settings = []setting{
 	{"PLATFORM_KEEP_INVITATIONS", "90d", false, "how long invitations are kept after they ended; at least 1d"},
 	{"PLATFORM_KEEP_CODES", "1d", false, "how long it is known what became of an auth code; at least 2h"},
 	{"PLATFORM_KEEP_EVENTS", "1d", false, "how long WeChat's events are recognized after they were processed; at least 1h"},
+	{"PLATFORM_KEEP_AUDIT", "400d", false, "how long the audit trail is kept; at least 30d"},
 	{"PLATFORM_KEEP_DAYS", "7d", false, "how long the count of a day's access tokens is kept; at least 2d"},
 	{"PLATFORM_WECHAT_CONSENT_URL", "", false, "base URL of WeChat's consent pages for the merchant's browser; if empty, WeChat's own two hosts"},
 }
@@ -173,6 +175,7 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 		codes:       e.atLeast(2*time.Hour, "PLATFORM_KEEP_CODES", values),
 		events:      e.atLeast(time.Hour, "PLATFORM_KEEP_EVENTS", values),
 		days:        e.atLeast(48*time.Hour, "PLATFORM_KEEP_DAYS", values),
+		audit:       e.atLeast(audit.LeastKeep, "PLATFORM_KEEP_AUDIT", values),
 	}
 	c.build(e, need)
 	if need == needsAll {
@@ -331,21 +334,25 @@ func (e *environment) proxies(name string, values map[string]string) address.Pro
 }
 
 // keepTimes is how long rows are kept that are no longer needed.
-type keepTimes struct{ invitations, codes, events, days time.Duration }
+type keepTimes struct{ invitations, codes, events, days, audit time.Duration }
 
 // atLeast is a time that is not too short: days as in 90d, or hours, minutes and seconds as in 12h.
 func (e *environment) atLeast(least time.Duration, name string, values map[string]string) time.Duration {
-	text := values[name]
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			text = fmt.Sprintf("%dh", 24*n)
-		}
-	}
-	d, err := time.ParseDuration(text)
+	d, err := parseDays(values[name])
 	if err != nil || d < least {
 		e.fault("%s is not a time of at least %s, such as 90d or 48h", name, least)
 	}
 	return d
+}
+
+// parseDays reads a time such as 90d, or one of hours, minutes and seconds.
+func parseDays(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	}
+	return time.ParseDuration(text)
 }
 
 // list splits a value at commas and spaces.

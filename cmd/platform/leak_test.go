@@ -172,6 +172,7 @@ func (w *world) operated() string {
 	for _, args := range [][]string{
 		{"doctor"}, {"doctor", "--json"}, {"tenant", "list"}, {"tenant", "show", w.tenant}, {"client", "list", w.tenant, "--json"}, {"key", "list", "--json"}, {"key", "sealing"},
 		{"authorizer", "list"}, {"authorizer", "show", string(service), "--json"}, {"authorizer", "refresh", string(service)}, {"reconcile"}, {"reseal", "--check"}, {"help", "config"},
+		{"audit", "list"}, {"audit", "list", "--json"},
 	} {
 		_ = run(shell{anyContext, &shown, &shown, w.lookup, noEnvironment}, args) // doctor's warnings are an exit status too
 	}

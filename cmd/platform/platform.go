@@ -150,6 +150,7 @@ func (p *platform) wirePackages(c config) {
 	})
 	p.client.NetHTTP = c.netHTTP
 	p.trail = audit.New(p.db)
+	p.trail.Keep = c.keep.audit
 	p.settings = c.settingsForAudit(p.db.Engine())
 	p.tenants = tenant.New(p.db, p.mirror, c.ring, c.publicURL)
 	p.tenants.DefaultLimit = c.tenantLimit
