@@ -361,9 +361,10 @@ var unrecordedCommands = map[string]string{
 	"api list":        "reads",
 	"api show":        "reads",
 	"api openapi":     "reads",
-	"doctor":          "reads, and asks WeChat for a ticket",
+	"doctor":          "reads, asks WeChat for a ticket, and writes and removes a row of its own",
 	"audit list":      "reads",
 	"audit follow":    "reads",
+	"completion":      "prints a script",
 	"version":         "reads",
 	"help config":     "reads",
 }

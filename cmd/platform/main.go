@@ -31,6 +31,7 @@ type cli struct {
 	Doctor     doctorCmd     `cmd:"" help:"Check configuration, database, Redis, ticket, WeChat and callbacks, and say how to fix what is wrong. 体检：逐项检查并给出处理办法。"`
 	Reconcile  reconcileCmd  `cmd:"" help:"Compare with WeChat's list of authorizers, and add those that are missing here. 与微信的授权方列表对账。"`
 	Audit      auditCmd      `cmd:"" help:"Show who changed what: list, follow. 审计记录。"`
+	Completion completionCmd `cmd:"" help:"Print a script with which a shell completes commands and flags: bash, zsh, fish. 输出 shell 的命令补全脚本。"`
 	Version    versionCmd    `cmd:"" help:"Print the version. 版本信息。"`
 	Help       helpCmd       `cmd:"" help:"More help: config. 更多帮助：config（全部设置）。"`
 
