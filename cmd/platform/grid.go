@@ -40,13 +40,15 @@ func (g *grid) fit(row []string) {
 	}
 }
 
-// write writes one line. Its last cell is not padded.
+// write writes one line, without spaces at its end.
 func (g *grid) write(to *strings.Builder, row []string) {
+	pending := 0
 	for i, cell := range row {
-		to.WriteString(cell)
-		if i < len(row)-1 {
-			to.WriteString(strings.Repeat(" ", g.widths[i]-shownWidth(cell)+columnGap))
+		if cell != "" {
+			to.WriteString(strings.Repeat(" ", pending) + cell)
+			pending = 0
 		}
+		pending += g.widths[i] - shownWidth(cell) + columnGap
 	}
 	to.WriteByte('\n')
 }
