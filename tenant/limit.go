@@ -74,6 +74,7 @@ func (t Tenant) limits() audit.Values {
 type limits struct {
 	mu      sync.Mutex
 	tenants map[ID]*limited
+	queued  int // steps of Pace with a queue, less those without, from 0 to burstSteps
 }
 
 type limited struct {

@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -12,10 +13,9 @@ import (
 // (docs/design.md, "Shares").
 const (
 	paceEvery  = 100 * time.Millisecond
-	longWait   = 200 * time.Microsecond // a longer median wait for a processor means that requests queue for it
-	burstSteps = 5                      // a wait in fewer steps is a burst
-	activeFor  = 10 * time.Second       // since a tenant's last request
-	leastPace  = 500                    // requests a second that no tenant is slowed below
+	burstSteps = 5                // a queue in fewer steps than this is a burst
+	activeFor  = 10 * time.Second // since a tenant's last request
+	leastPace  = 500              // requests a second that no tenant is slowed below
 	paceDown   = 0.8
 	paceUp     = 1.03
 	paceBurst  = 100 * time.Millisecond // how much of a tenant's pace it may use at once
@@ -64,11 +64,17 @@ func nextPace(pace int64, rate, part float64, alone, queue bool) int64 {
 	return int64(paceUp*float64(pace)) + 1
 }
 
-// step recalculates each tenant's pace. Requests waited for CPU time in the last waits steps. Those
-// of a tenant that has no pace yet must have waited for longer, so that a burst slows nobody down.
-func (l *limits) step(now time.Time, took time.Duration, waits int) {
+// step recalculates each tenant's pace. Queued says that requests waited for CPU time since the
+// last step. A tenant gets its first pace only after burstSteps more steps with a queue than
+// without, so that a burst slows nobody down.
+func (l *limits) step(now time.Time, took time.Duration, queued bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if queued {
+		l.queued = min(l.queued+1, burstSteps)
+	} else {
+		l.queued = max(l.queued-1, 0)
+	}
 	active, total := 0, 0.0
 	for _, t := range l.tenants {
 		if t.step(now, took) {
@@ -78,26 +84,24 @@ func (l *limits) step(now time.Time, took time.Duration, waits int) {
 	}
 	for _, t := range l.tenants {
 		pace := t.pace.Load()
-		queue := waits >= burstSteps || waits > 0 && pace > 0
-		t.pace.Store(nextPace(pace, t.rate, total/float64(max(active, 1)), active < 2, queue))
+		slow := queued && (l.queued == burstSteps || pace > 0)
+		t.pace.Store(nextPace(pace, t.rate, total/float64(max(active, 1)), active < 2, slow))
 	}
 }
 
 // Pace slows down the tenants that send most while requests wait for a processor, until ctx ends.
+// They do if more goroutines wait at a time, on average, than there are processors.
 func (r *Registry) Pace(ctx context.Context) error {
 	ticker := time.NewTicker(paceEvery)
 	defer ticker.Stop()
-	meter, last, waits := &runqueue.Meter{}, time.Now(), 0
+	meter, last := runqueue.NewMeter(), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-ticker.C:
-			waits++
-			if meter.Median() <= longWait {
-				waits = 0
-			}
-			r.limits.step(now, max(now.Sub(last), time.Millisecond), waits)
+			queued := meter.Waiting() > float64(runtime.GOMAXPROCS(0))
+			r.limits.step(now, max(now.Sub(last), time.Millisecond), queued)
 			last = now
 		}
 	}

@@ -1,4 +1,4 @@
-// Package runqueue measures how long goroutines of this process wait for a processor.
+// Package runqueue measures how many goroutines of this process wait for a processor.
 package runqueue
 
 import (
@@ -7,47 +7,49 @@ import (
 	"time"
 )
 
-const name = "/sched/latencies:seconds"
+const (
+	name    = "/sched/latencies:seconds"
+	sampled = 8 // the runtime measures one in so many waits (gTrackingPeriod in runtime/runtime2.go)
+)
 
-// Meter measures from one call of Median to the next. Its zero value measures from the process's
-// start. It is not safe for concurrent use.
+// Meter measures from one call of Waiting to the next. It is not safe for concurrent use.
 type Meter struct {
 	sample []metrics.Sample
-	before []uint64
+	waited time.Duration // in all, since the process's start
+	at     time.Time
 }
 
-// Median returns how long half of the goroutines that became runnable since the last call waited at
-// most, as a bound of the runtime's histogram; 0 if there were none.
-func (m *Meter) Median() time.Duration {
-	if m.sample == nil {
-		m.sample = []metrics.Sample{{Name: name}}
-	}
+// NewMeter returns a Meter that measures from now on.
+func NewMeter() *Meter {
+	m := &Meter{sample: []metrics.Sample{{Name: name}}}
+	m.Waiting()
+	return m
+}
+
+// Waiting returns how many goroutines have waited for a processor at a time, on average since the
+// last call. A wait counts when it ends.
+func (m *Meter) Waiting() float64 {
 	metrics.Read(m.sample)
-	h := m.sample[0].Value.Float64Histogram()
-	if m.before == nil {
-		m.before = make([]uint64, len(h.Counts))
-	}
-	since, total := make([]uint64, len(h.Counts)), uint64(0)
-	for i, n := range h.Counts {
-		since[i] = n - m.before[i]
-		total += since[i]
-	}
-	copy(m.before, h.Counts)
-	return bound(since, h.Buckets, total)
+	now, h := time.Now(), m.sample[0].Value.Float64Histogram()
+	waited := sampled * sum(h.Counts, h.Buckets)
+	n := float64(waited-m.waited) / float64(max(now.Sub(m.at), 1))
+	m.at, m.waited = now, waited
+	return n
 }
 
-// bound returns the upper bound of the bucket that the median of total counts is in. A bucket
-// without an upper bound counts as its lower one.
-func bound(counts []uint64, buckets []float64, total uint64) time.Duration {
-	seen := uint64(0)
+// sum adds up the waits of a histogram. Each counts as the middle of its bucket, or as the finite
+// one of its bounds. Bucket i is from buckets[i] to buckets[i+1], in seconds.
+func sum(counts []uint64, buckets []float64) time.Duration {
+	seconds := 0.0
 	for i, n := range counts {
-		if seen += n; n > 0 && 2*seen >= total {
-			upper := buckets[i+1]
-			if math.IsInf(upper, 1) {
-				upper = buckets[i]
-			}
-			return time.Duration(upper * float64(time.Second))
+		lower, upper := buckets[i], buckets[i+1]
+		if math.IsInf(lower, -1) {
+			lower = upper
 		}
+		if math.IsInf(upper, 1) {
+			upper = lower
+		}
+		seconds += float64(n) * (lower + upper) / 2
 	}
-	return 0
+	return time.Duration(seconds * float64(time.Second))
 }
