@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"wxplatform/internal/nearest"
 	"wxplatform/wechat"
 )
 
@@ -107,7 +108,8 @@ func (c *Catalogue) All() []API { return c.all }
 func (c *Catalogue) SetName(set wechat.PermissionSet) SetName { return c.sets[set] }
 
 // Named returns the APIs that an operator means by "/path", which are all its methods, or by
-// "METHOD /path". If there are none, the error names the nearest path.
+// "METHOD /path". If there are none, the error names the nearest path, unless
+// none is near.
 func (c *Catalogue) Named(text string) ([]API, error) {
 	method, path, two := strings.Cut(strings.TrimSpace(text), " ")
 	if !two {
@@ -120,7 +122,7 @@ func (c *Catalogue) Named(text string) ([]API, error) {
 		}
 	}
 	if named == nil {
-		return nil, fmt.Errorf("the catalogue has no %q; the nearest is %s", text, c.nearest(path))
+		return nil, fmt.Errorf("the catalogue has no %q%s", text, c.suggestion(path))
 	}
 	return named, nil
 }
@@ -142,31 +144,15 @@ func among(apis []API, a API) bool {
 	return slices.ContainsFunc(apis, func(b API) bool { return b.Method == a.Method && b.Path == a.Path })
 }
 
-// nearest returns the method and path of the API whose path differs least from path.
-func (c *Catalogue) nearest(path string) string {
-	nearest := slices.MinFunc(c.all, func(a, b API) int { return distance(path, a.Path) - distance(path, b.Path) })
-	return nearest.Method + " " + nearest.Path
-}
-
-// distance counts the bytes to insert, delete or replace so that a becomes b. Letters are equal in
-// either case.
-func distance(a, b string) int {
-	a, b = strings.ToLower(a), strings.ToLower(b)
-	row := make([]int, len(b)+1) // row[j] is the distance of the part of a that was read and b[:j]
-	for j := range row {
-		row[j] = j
+// suggestion names the API whose path is nearest to path, or is "" if none is near.
+func (c *Catalogue) suggestion(path string) string {
+	paths := make([]string, len(c.all))
+	for i, a := range c.all {
+		paths[i] = a.Path
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
-		}
+	meant, near := nearest.Name(path, paths)
+	if !near {
+		return ""
 	}
-	return row[len(b)]
+	return "; the nearest is " + c.all[slices.Index(paths, meant)].Method + " " + meant
 }

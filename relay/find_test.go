@@ -54,11 +54,19 @@ func TestNamedSaysWhatIsNearest(t *testing.T) {
 		"/cgi-bin/menu/creat":                "POST /cgi-bin/menu/create",
 		"/customservice/KFSession/closed":    "POST /customservice/kfsession/close",
 		"PUT /cgi-bin/menu/create":           "POST /cgi-bin/menu/create",
-		"":                                   "",
 		"GET /customservice/kfsession/close": "POST /customservice/kfsession/close",
 	} {
 		if got, err := c.Named(text); err == nil || !strings.Contains(err.Error(), nearest) {
 			t.Errorf("%q: got %v, %v, want an error that names %s", text, got, err, nearest)
+		}
+	}
+}
+
+func TestNamedSuggestsNothingWhereNothingIsNear(t *testing.T) {
+	c := loaded(t)
+	for _, text := range []string{"", "/shop/orders", "PUT /x"} {
+		if got, err := c.Named(text); err == nil || strings.Contains(err.Error(), "nearest") {
+			t.Errorf("%q: got %v, %v, want an error that suggests no API", text, got, err)
 		}
 	}
 }

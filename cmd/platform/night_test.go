@@ -259,7 +259,7 @@ func TestReplicasThatDoNotShareARedisSaySo(t *testing.T) {
 	}
 	other := w.replica(nil)
 	w.says("redis-not-shared", "2 replicas use this database, but they do not share a Redis")
-	other.says("redis-not-shared", "2 replicas use this database")
+	other.says("redis-not-shared", "more tokens are refreshed than needed")
 	found, _ := w.doctor(nil)
 	w.finds(found, "replicas", "failure", "not all share a Redis")
 	if n := len(w.platform.ready(anyContext).Replicas); n != 2 {
@@ -288,10 +288,10 @@ func TestAReplicasClockIsComparedWithTheDatabases(t *testing.T) {
 
 func TestMisspeltSettingsAreNamedWithTheNearestOne(t *testing.T) {
 	got := unknownSettings([]string{
-		"PLATFORM_PUBLC_URL=https://x", "PLATFORM_COMPONENT_SECRT_FILE=/x", "PLATFORM_LISTEN=:1", "PLATFORM_REDIS_URL_FILE=/x",
+		"PLATFORM_PUBLC_URL=https://x", "PLATFORM_COMPONENT_SECRT_FILE=/x", "PLATFORM_LISTEN=:1", "PLATFORM_REDIS_URL_FILE=/x", "PLATFORM_COLOUR=red",
 		"PLATFORM_SERVICE_HOST=10.0.0.1", "PLATFORM_PORT_8080_TCP=tcp://10.0.0.1:8080", "HOME=/root",
 	})
-	want := "PLATFORM_PUBLC_URL (did you mean PLATFORM_PUBLIC_URL?), PLATFORM_COMPONENT_SECRT_FILE (did you mean PLATFORM_COMPONENT_SECRET_FILE?)"
+	want := "PLATFORM_PUBLC_URL (did you mean PLATFORM_PUBLIC_URL?), PLATFORM_COMPONENT_SECRT_FILE (did you mean PLATFORM_COMPONENT_SECRET_FILE?), PLATFORM_COLOUR"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

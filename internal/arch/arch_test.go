@@ -63,6 +63,7 @@ var leaves = map[string][]string{
 	"internal/address":    {},
 	"internal/socket":     {},
 	"internal/strict":     {},
+	"internal/nearest":    {},
 	"internal/sdkreader":  {},
 	"internal/bucket":     {},
 	"internal/runqueue":   {},
