@@ -134,7 +134,7 @@ func (p *platform) redisNotShared(time.Time) string {
 	self, others := p.health.company()
 	for _, other := range others {
 		if self.Redis == replica.InProcess || other.Redis == replica.InProcess {
-			return fmt.Sprintf("%d replicas use this database, but they do not share a Redis: each hears late of what the others change, and WeChat refreshes more tokens. Set PLATFORM_REDIS_URL to the same Redis for all, or run one replica. The other is on %s", len(others)+1, other.Host)
+			return fmt.Sprintf("%d replicas use this database, but they do not share a Redis: each hears late of what the others change, and more tokens are refreshed than needed. Set PLATFORM_REDIS_URL to the same Redis for all, or run one replica. The other is on %s", len(others)+1, other.Host)
 		}
 	}
 	return ""
