@@ -172,6 +172,8 @@ func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store
 		profiles: &profiles{db: d, table: rows, api: calls, readings: mirror.NewFlights[wechat.AppID, struct{}](m, 2*readingTakes)},
 		slots:    share.New(wechat.MostConnections),
 		streams:  share.New(wechat.MostTransfers),
+
+		rejections: rejections{noted: mirror.NewLocal[wechat.AppID, token.Version](rejectionsRemembered)},
 	}
 }
 

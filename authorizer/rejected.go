@@ -4,30 +4,39 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
+	"wxplatform/internal/mirror"
 	"wxplatform/token"
 	"wxplatform/wechat"
 )
 
-// rejections are the accounts whose newest access token WeChat rejected when this process last used
-// it. The zero value has none.
+// rejections remembers accounts whose newest access token WeChat rejected when this process last
+// used it. If there are many, it forgets some. Then a rejection is noted again, which changes
+// nothing, and a success only once a newer token is got.
 type rejections struct {
-	some     atomic.Bool // there are some; a call that succeeds reads nothing else while there are none
-	versions sync.Map    // wechat.AppID to the token.Version that was rejected
+	some  atomic.Bool                                // there was one; a call that succeeds reads nothing else while there was none
+	noted *mirror.Local[wechat.AppID, token.Version] // the version that was rejected
 }
 
+// rejectionsRemembered is how many accounts rejections remembers.
+const rejectionsRemembered = 10_000
+
 // rejected notes that WeChat rejects the newest token of id, and returns ErrRejected. The account
-// is degraded until a newer token is got, or a call of this process succeeds.
+// is degraded until a newer token is got, or a call of this process succeeds. A note that fails is
+// made by the next rejection.
 func (r *Registry) rejected(ctx context.Context, id wechat.AppID, newest token.Version, refusal error) error {
 	err := fmt.Errorf("%w: %w", ErrRejected, refusal)
-	r.rejections.some.Store(true)
-	if noted, is := r.rejections.versions.Swap(id, newest); is && noted == newest {
+	if noted, is := r.rejections.noted.Get(id); is && noted == newest {
 		return err
 	}
 	reason := fmt.Sprintf("%d: WeChat rejects every access token of this account, new ones too", wechat.Refused(refusal))
-	return errors.Join(err, r.states.note(ctx, id, effect{state: Degraded, reason: reason}, newest))
+	if noting := r.states.note(ctx, id, effect{state: Degraded, reason: reason}, newest); noting != nil {
+		return errors.Join(err, noting)
+	}
+	r.rejections.noted.Set(id, newest)
+	r.rejections.some.Store(true)
+	return err
 }
 
 // accepted notes that WeChat accepted a token of id, if it rejected one before.
@@ -35,7 +44,8 @@ func (r *Registry) accepted(ctx context.Context, id wechat.AppID) {
 	if !r.rejections.some.Load() {
 		return
 	}
-	if _, was := r.rejections.versions.LoadAndDelete(id); was {
+	if _, was := r.rejections.noted.Get(id); was {
+		r.rejections.noted.Delete(id)
 		_ = r.states.recovered(ctx, id) // a success stays one; the next renewal notes it
 	}
 }
