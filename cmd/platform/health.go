@@ -249,10 +249,13 @@ func (p *platform) probe(ctx context.Context) (sql, redis time.Time) {
 	return sql, redis
 }
 
-// pinged pings the dependency and records the result.
-func (o *outage) pinged(ctx context.Context, ping func(context.Context) error) time.Time {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+// pinged pings the dependency and records the result. A ping that fails after its asker has left
+// says nothing about the dependency.
+func (o *outage) pinged(asker context.Context, ping func(context.Context) error) time.Time {
+	ctx, cancel := context.WithTimeout(asker, probeTimeout)
 	defer cancel()
-	o.record(ping(ctx))
+	if err := ping(ctx); err == nil || asker.Err() == nil {
+		o.record(err)
+	}
 	return o.begun()
 }

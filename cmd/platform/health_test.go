@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -43,6 +46,41 @@ func TestReadySaysWhatIsAwayAndSinceWhen(t *testing.T) {
 	_ = p.db.Close()
 	if !p.degraded("the database has been unreachable since ") || p.health.sql.up() != 0 {
 		t.Errorf("got %+v, want the database away", p.ready(anyContext))
+	}
+}
+
+func TestACallerOfReadyzThatLeftIsNoOutage(t *testing.T) {
+	t.Parallel()
+	databases(t, func(w *world) {
+		p := fresh(w.t, w)
+		left, leave := context.WithCancel(anyContext)
+		leave()
+		request := httptest.NewRequestWithContext(left, http.MethodGet, "/readyz", nil)
+		p.answerReady(httptest.NewRecorder(), request)
+		for _, why := range p.reasons(time.Now()) {
+			if strings.HasSuffix(why.Code, "-away") {
+				w.t.Errorf("got %+v, want nothing unreachable", why)
+			}
+		}
+		if p.health.sqlUp() != 1 || p.health.redis.up() != 1 {
+			w.t.Errorf("got SQL up %v and Redis up %v, want both", p.health.sqlUp(), p.health.redis.up())
+		}
+	})
+}
+
+func TestAnAskerThatLeavesNeitherBeginsNorEndsAnOutage(t *testing.T) {
+	var o outage
+	leaving := func() time.Time {
+		asker, leave := context.WithCancel(anyContext)
+		return o.pinged(asker, func(ctx context.Context) error { leave(); <-ctx.Done(); return ctx.Err() })
+	}
+	if since := leaving(); !since.IsZero() {
+		t.Errorf("got it lost since %v, want nothing known of it", since)
+	}
+	away := errors.New("away")
+	began := o.pinged(anyContext, func(context.Context) error { return away })
+	if since := leaving(); began.IsZero() || since != began || !errors.Is(o.lost.Load().why, away) {
+		t.Errorf("got it lost since %v, %v, want since %v, away", since, o.lost.Load(), began)
 	}
 }
 
