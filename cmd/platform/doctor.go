@@ -55,10 +55,15 @@ func (f finding) line() string {
 // checkup collects findings and passes each to tell as it comes.
 type checkup struct {
 	tell  func(finding)
+	ended func() bool // the command was told to stop
 	found []finding
 }
 
+// add drops findings of checks that may have failed only because the command was told to stop.
 func (e *checkup) add(findings ...finding) {
+	if e.ended() {
+		return
+	}
 	for _, f := range findings {
 		e.found = append(e.found, f)
 		e.tell(f)
@@ -69,14 +74,18 @@ func (e *checkup) failed() bool {
 	return slices.ContainsFunc(e.found, func(f finding) bool { return f.Level == "failure" })
 }
 
-// Run makes all checks and prints their findings. It fails if one of them is a failure.
+// Run makes all checks and prints their findings. It fails if one of them is a failure, or if it is
+// told to stop; then it prints no JSON, which would look complete.
 func (c doctorCmd) Run(s shell) error {
-	e := &checkup{found: []finding{}, tell: func(f finding) {
+	e := &checkup{found: []finding{}, ended: func() bool { return s.ctx.Err() != nil }, tell: func(f finding) {
 		if !c.JSON {
 			_, _ = fmt.Fprintln(s.out, f.line())
 		}
 	}}
 	err := e.run(s)
+	if e.ended() {
+		return context.Cause(s.ctx)
+	}
 	if c.JSON {
 		err = errors.Join(err, printJSON(s.out, e.found))
 	}

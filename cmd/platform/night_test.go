@@ -454,7 +454,7 @@ func TestDoctorsVerdictHolds(t *testing.T) {
 		"http://platform.example.com": false, "https://127.0.0.1": false, "https://localhost": false, "https://192.168.3.4": false, "https://[::1]": false,
 		"https://platform.example.com": true, "https://8.8.8.8": true,
 	} {
-		e := &checkup{tell: func(finding) {}}
+		e := &checkup{ended: func() bool { return false }, tell: func(finding) {}}
 		e.add(unusual(config{publicURL: address, wechatURL: wechat.DefaultBase})...)
 		if got := e.release().Level == "ok"; got != want {
 			t.Errorf("%s: got ready %v, want %v", address, got, want)

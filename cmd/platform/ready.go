@@ -23,6 +23,9 @@ func (c readyCmd) Run(s shell) error {
 		return err
 	}
 	r, err := askReady(s.ctx, address)
+	if err != nil && s.ctx.Err() != nil { // says nothing about the platform
+		return err
+	}
 	if err != nil && r.Status == "" {
 		r = readiness{Status: "unreachable", Reasons: []string{err.Error()}}
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"syscall"
@@ -50,15 +52,54 @@ func TestAStoppedCommandSaysOnlyThat(t *testing.T) {
 	w := sqliteWorld(t)
 	for _, command := range []string{
 		"authorizer list", "authorizer show wx5a3e1c0b7d2f4801", "tenant list", "tenant create x", "client list t1", "key list",
-		"key sealing", "reconcile", "reseal", "migrate", "ready", "demo --once",
+		"key sealing", "reconcile", "reseal", "migrate", "ready", "demo --once", "authorizer list --json", "audit list", "audit follow",
+		"reconcile --json", "ready --json", "doctor", "doctor --json",
 	} {
-		out, errOut := &bytes.Buffer{}, &bytes.Buffer{}
-		code := run(shell{stoppedBy(syscall.SIGINT), out, errOut, w.lookup, noEnvironment}, strings.Fields(command))
-		last := strings.TrimSpace(errOut.String())
-		last = last[strings.LastIndex(last, "\n")+1:]
-		if code != 130 || last != "platform: stopped. 已停止" || strings.Contains(errOut.String(), "cancel") {
-			t.Errorf("%s: got status %d and %q, want 130 and that it was stopped", command, code, errOut)
+		w.saysOnlyThatItStopped(command, shell{ctx: stoppedBy(syscall.SIGINT), lookup: w.lookup, environ: noEnvironment})
+	}
+}
+
+// saysOnlyThatItStopped runs a command that Ctrl-C stops.
+func (w *world) saysOnlyThatItStopped(command string, s shell) (out string) {
+	w.t.Helper()
+	printed, errOut := &bytes.Buffer{}, &bytes.Buffer{}
+	s.out, s.errOut = printed, errOut
+	code := run(s, strings.Fields(command))
+	last := strings.TrimSpace(errOut.String())
+	last = last[strings.LastIndex(last, "\n")+1:]
+	blames := strings.Contains(errOut.String()+printed.String(), "cancel") || strings.Contains(printed.String(), "✗") || strings.Contains(printed.String(), "unreachable")
+	if code != 130 || last != "platform: stopped. 已停止" || blames {
+		w.t.Errorf("%s: got status %d, %q and %q, want 130 and only that it was stopped", command, code, printed, errOut)
+	}
+	return printed.String()
+}
+
+// What a command was waiting for when it was stopped is not to blame.
+func TestACommandThatIsStoppedWhileItWaitsSaysOnlyThat(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	for _, command := range []string{"doctor", "doctor --json", "ready", "ready --json", "reconcile", "reconcile --json"} {
+		ctx, end := context.WithCancelCause(context.Background())
+		slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			end(stopped{syscall.SIGINT})
+			_, _ = io.Copy(io.Discard, r.Body) // the server notices only then that its caller leaves
+			<-r.Context().Done()
+		}))
+		lookup := func(name string) (string, bool) {
+			switch {
+			case name == "PLATFORM_WECHAT_URL":
+				return slow.URL, true
+			case name == "PLATFORM_PRIVATE_LISTEN" && strings.HasPrefix(command, "ready"):
+				return slow.Listener.Addr().String(), true
+			}
+			return w.lookup(name)
 		}
+		out := w.saysOnlyThatItStopped(command, shell{ctx: ctx, lookup: lookup, environ: noEnvironment})
+		if found := strings.Contains(out, "✓ database"); found != (command == "doctor") {
+			t.Errorf("%s: got %q, want what doctor found before", command, out)
+		}
+		slow.Close()
+		end(nil)
 	}
 }
 
