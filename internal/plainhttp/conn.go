@@ -58,11 +58,11 @@ func (c *conn) serve() {
 // end hands the connection over with the bytes that were read of a request, or closes it if there
 // are none.
 func (c *conn) end(read []byte) {
-	defer c.server.forget(c)
 	if read != nil {
-		c.handed.give(&replayed{c.TCPConn, c.TCPConn, c.place, read})
+		c.handed.give(&replayed{c.TCPConn, c.TCPConn, c.place, read, c.server.handOver(c)})
 		return
 	}
+	defer c.server.forget(c)
 	_ = c.Close()
 	c.place.leave()
 }

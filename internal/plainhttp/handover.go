@@ -44,7 +44,7 @@ func (h *handover) acceptAll(start func(*net.TCPConn)) {
 	}
 }
 
-// give hands c to net/http's server, or closes it if that server is closed.
+// give passes c to net/http's server, or closes it if that server is closed.
 func (h *handover) give(c net.Conn) {
 	select {
 	case h.given <- c:
@@ -81,6 +81,7 @@ type replayed struct {
 	tcp   *net.TCPConn
 	place *place
 	read  []byte
+	begun func() // called when a response begins, or the connection is closed; it may be called more than once
 }
 
 // Read fails if the connection was closed to make room, so that no request is served whose response
@@ -98,8 +99,15 @@ func (r *replayed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Write writes a part of a response.
+func (r *replayed) Write(p []byte) (int, error) {
+	r.begun()
+	return r.Conn.Write(p)
+}
+
 // Close closes the connection.
 func (r *replayed) Close() error {
+	defer r.begun()
 	defer r.place.leave()
 	return r.Conn.Close()
 }

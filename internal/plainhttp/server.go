@@ -37,9 +37,11 @@ type Server struct {
 	settled  atomic.Int64 // connections that settled since tidied
 	tidied   time.Time
 
-	mu       sync.Mutex
-	conns    map[*conn]struct{}
-	listener net.Listener // nil before Serve
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	handing   int          // connections that fallback was given, and that it has not begun to answer
+	accepting bool         // a connection may have been accepted that is not in conns yet
+	listener  net.Listener // nil before Serve
 }
 
 // New returns a server with the handler, the time-outs and the ErrorLog of fallback. It serves the
@@ -74,13 +76,20 @@ func (s *Server) Connections() Connections { return s.room.count() }
 func (s *Server) Serve(on net.Listener) error {
 	handed := newHandover(on)
 	s.mu.Lock()
-	s.listener = on
+	s.listener, s.accepting = on, true
 	s.mu.Unlock()
 	watching, stop := context.WithCancel(context.Background())
 	defer stop()
 	go s.watch(watching)
-	go handed.acceptAll(func(c *net.TCPConn) { s.start(c, handed) })
+	go s.acceptAll(handed)
 	return s.fallback.Serve(handed)
+}
+
+func (s *Server) acceptAll(handed *handover) {
+	handed.acceptAll(func(c *net.TCPConn) { s.start(c, handed) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepting = false
 }
 
 // Shutdown closes the listener and the idle connections, and waits for the requests in flight. It
@@ -89,7 +98,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.ending.Store(true)
 	s.closeListener()
 	s.each((*conn).wake)
-	err := s.drained(ctx) // a connection may be handed to fallback until here, so fallback ends last
+	err := s.drained(ctx) // fallback ends last: once it is ending, it closes a connection on which a request has just arrived
 	return errors.Join(err, s.fallback.Shutdown(ctx))
 }
 
@@ -104,7 +113,7 @@ func (s *Server) closeListener() {
 func (s *Server) drained(ctx context.Context) error {
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
-	for s.count() > 0 {
+	for s.busy() {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -131,7 +140,7 @@ func (s *Server) start(tcp *net.TCPConn, handed *handover) {
 	raw, err := tcp.SyscallConn()
 	if s.whole == nil || err != nil || !socket.Able { // a connection that cannot be inspected without reading does not show that its caller hung up
 		at.busy()
-		handed.give(&replayed{tcp, tcp, at, nil})
+		handed.give(&replayed{tcp, tcp, at, nil, func() {}})
 		return
 	}
 	c := &conn{TCPConn: tcp, server: s, handed: handed, place: at, remote: tcp.RemoteAddr().String(), raw: raw}
@@ -146,6 +155,27 @@ func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+}
+
+// handOver forgets c, which fallback is about to be given. begun must be called once fallback begins
+// to answer, or closes c.
+func (s *Server) handOver(c *conn) (begun func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.handing++
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.handing--
+	})
+}
+
+// busy reports whether there may be a connection whose request fallback must still get.
+func (s *Server) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.accepting || len(s.conns)+s.handing > 0
 }
 
 func (s *Server) count() int {

@@ -253,8 +253,7 @@ func TestShutdownAnswersWhatIsUnderWayAndClosesWhatIsIdle(t *testing.T) {
 	hear(t, idle)
 	say(t, busy, "DELETE / HTTP/1.1\r\nHost: a\r\n\r\n")
 	<-begun
-	ended := make(chan error, 1)
-	go func() { ended <- s.Shutdown(context.Background()) }()
+	ended := stopping(s)
 	wantEnd(t, idle)
 	select {
 	case err := <-ended:
@@ -299,9 +298,7 @@ func TestShutdownWaitsForTheFirstRequestOfANewConnection(t *testing.T) {
 	used := dial(t, address) // when this one is answered the first has been accepted
 	say(t, used, closing)
 	hear(t, used)
-	ended := make(chan error, 1)
-	go func() { ended <- s.Shutdown(context.Background()) }()
-	time.Sleep(50 * time.Millisecond)
+	ended := stopping(s)
 	say(t, c, closing)
 	if status, _ := hear(t, c); status != 200 {
 		t.Errorf("got %d", status)
@@ -311,16 +308,23 @@ func TestShutdownWaitsForTheFirstRequestOfANewConnection(t *testing.T) {
 	}
 }
 
-// If that request is not plain, net/http still serves it.
+// If that request is not plain, net/http still serves it, however late it takes the connection.
 func TestShutdownHandsOverTheFirstRequestOfANewConnection(t *testing.T) {
 	t.Parallel()
-	address, s := started(t, &witness{}, ours)
+	ending := make(chan struct{}) // net/http's server is
+	address, s := started(t, &witness{}, func(s *http.Server) server {
+		s.RegisterOnShutdown(func() { close(ending) })
+		s.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				soon(ending)
+			}
+		}
+		return New(s, all, 0)
+	})
 	c, used := dial(t, address), dial(t, address)
 	say(t, used, closing)
 	hear(t, used)
-	ended := make(chan error, 1)
-	go func() { ended <- s.Shutdown(context.Background()) }()
-	time.Sleep(50 * time.Millisecond)
+	ended := stopping(s)
 	say(t, c, "GET / HTTP/1.0\r\n\r\n")
 	if status, _ := hear(t, c); status != 200 {
 		t.Errorf("got %d", status)
@@ -328,6 +332,66 @@ func TestShutdownHandsOverTheFirstRequestOfANewConnection(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+// A connection that is being accepted when the server stops counts too.
+func TestShutdownWaitsForAConnectionThatIsBeingAccepted(t *testing.T) {
+	t.Parallel()
+	real, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	on, ending := &slow{real, make(chan struct{}), make(chan struct{})}, make(chan struct{})
+	fallback := &http.Server{Handler: &witness{}}
+	fallback.RegisterOnShutdown(func() { close(ending) })
+	s := New(fallback, all, 0)
+	done := begin(s, on)
+	c := dial(t, real.Addr().String())
+	<-on.accepted
+	ended := stopping(s)
+	soon(ending)
+	close(on.goOn)
+	say(t, c, "GET / HTTP/1.0\r\n\r\n")
+	if status, _ := hear(t, c); status != 200 {
+		t.Errorf("got %d", status)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	<-done
+}
+
+// slow is a listener that keeps its first connection back for a while.
+type slow struct {
+	net.Listener
+	accepted, goOn chan struct{}
+}
+
+func (l *slow) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		close(l.accepted)
+		<-l.goOn
+	}
+	return c, err
+}
+
+// soon waits a moment for what must not happen.
+func soon(c chan struct{}) {
+	select {
+	case <-c:
+	case <-time.After(200 * time.Millisecond):
+	}
+}
+
+// stopping begins to shut s down, and returns once connections notice.
+func stopping(s server) (ended chan error) {
+	ended = make(chan error, 1)
+	go func() { ended <- s.Shutdown(context.Background()) }()
+	for !s.(*Server).ending.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	return ended
 }
 
 func TestAConnectionAcceptedWhileStoppingIsAnsweredOnce(t *testing.T) {
