@@ -48,7 +48,7 @@ type Replica struct {
 	SealingKey string // the id of the key that it seals with
 	Redis      Redis
 	Reasons    []Reason      // why it is degraded; none if it is ready
-	Ahead      time.Duration // of its clock before the database's; below zero if it is behind
+	Ahead      time.Duration // of its clock before the database's, in whole milliseconds; below zero if it is behind
 	Started    time.Time     // by the database's clock
 	Seen       time.Time     // when it last called Beat, by the database's clock
 }
@@ -81,7 +81,7 @@ func (r *Registry) Beat(ctx context.Context, self Replica) (Replica, error) {
 	if err != nil {
 		return self, err
 	}
-	self.Ahead, self.Seen = ahead(at, began, r.now()), at
+	self.Ahead, self.Seen = ahead(at, began, r.now()).Truncate(time.Millisecond), at
 	if self.Started.IsZero() {
 		self.Started = at
 	}
