@@ -192,6 +192,28 @@ func TestARecoveryThatWasNotNotedIsFound(t *testing.T) {
 	})
 }
 
+// The operator who orders a refresh sees its result, whichever process was quicker.
+func TestAnOrderedRefreshIsNotedThoughAnotherProcessMadeIt(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := registry(t, d)
+		version, err := r.tokens.Version(ctx, d, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.states.note(ctx, id, quotaUsedUp, version); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.tokens.Replace(ctx, id, version, answers{}); err != nil {
+			t.Fatal(err)
+		}
+		r.is(t, Quota)
+		if err := r.newToken(ctx, id, version); err != nil {
+			t.Fatal(err)
+		}
+		r.is(t, Healthy)
+	})
+}
+
 // answers is a token.Asker that gets a token and dies before it notes that.
 type answers struct{}
 

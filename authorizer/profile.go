@@ -10,6 +10,7 @@ import (
 	"wxplatform/audit"
 	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
+	"wxplatform/token"
 	"wxplatform/wechat"
 )
 
@@ -154,8 +155,16 @@ func (r *Registry) Ensure(ctx context.Context, by audit.Actor, id wechat.AppID) 
 	if err != nil {
 		return err
 	}
-	_, err = r.replace(ctx, id, stored)
-	return err
+	return r.newToken(ctx, id, stored)
+}
+
+// newToken gets an access token newer than bad, and notes that. Another process may have got it, and
+// may not have noted it yet.
+func (r *Registry) newToken(ctx context.Context, id wechat.AppID, bad token.Version) error {
+	if _, err := r.replace(ctx, id, bad); err != nil {
+		return err
+	}
+	return r.states.recovered(ctx, id)
 }
 
 // orderRefresh records the order to refresh a token, and makes it possible. What the refresh does
