@@ -33,6 +33,12 @@ const (
 // differ.
 func (w *world) replica(settings map[string]string) *world {
 	w.t.Helper()
+	return w.replicaThat(settings, (*platform).run)
+}
+
+// replicaThat is a replica that does what run does.
+func (w *world) replicaThat(settings map[string]string, run func(*platform, context.Context, listeners) error) *world {
+	w.t.Helper()
 	d := *w.demo
 	d.env = maps.Clone(w.env)
 	maps.Copy(d.env, settings)
@@ -59,7 +65,7 @@ func (w *world) replica(settings map[string]string) *world {
 		w.t.Fatal(err)
 	}
 	running := errgroup.Group{}
-	running.Go(func() error { return other.platform.run(ctx, d.on) })
+	running.Go(func() error { return run(other.platform, ctx, d.on) })
 	other.end = sync.OnceFunc(func() {
 		stop()
 		if err := running.Wait(); err != nil {

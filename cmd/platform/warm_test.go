@@ -2,52 +2,52 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"testing"
 )
 
-// SQL and Redis are closed for good, so whatever used one of them would fail. Only the poll that
-// runs every second does so, and then the platform reads SQL's state from Redis. If such a poll
-// came in between, which shows, another replica is tried.
+// SQL and Redis are closed for good, so whatever uses one of them fails. The replica has no loops,
+// so nothing but its calls can use them.
 func TestAWarmCallTouchesNeitherSQLNorRedis(t *testing.T) {
 	databases(t, func(w *world) {
 		w.grant(service, "1")
 		w.settles()
-		for range 20 {
-			if w.replica(nil).callsAlone() {
-				return
-			}
+		alone := w.replicaThat(nil, (*platform).serveOnly)
+		jwt := alone.sdkJWT(service)
+		alone.callsWarm(jwt, 1)
+		alone.closesStores()
+		alone.callsWarm(jwt, 50)
+		if alone.platform.mirror.SQLUnavailable() {
+			w.t.Error("got SQL used, want the calls answered without it")
 		}
-		w.t.Error("got a poll in between each time")
+		alone.wants(alone.ask("GET", "/v1/authorizers", ""), 503, "unavailable") // a list is always read from SQL
 	})
 }
 
-// callsAlone has a warm replica answer calls without SQL and Redis, and reports whether no poll
-// came in between.
-func (w *world) callsAlone() bool {
+// serveOnly is run for the public listener alone, without the loops.
+func (p *platform) serveOnly(ctx context.Context, on listeners) error {
+	defer func() { _ = p.close() }()
+	return errors.Join(on.private.Close(), p.prepare(ctx), p.serve(ctx, p.front, on.public))
+}
+
+// closesStores closes SQL and Redis.
+func (w *world) closesStores() {
 	w.t.Helper()
-	w.platform.mirror.SQLFailed()
-	w.eventually("a poll", func() bool { return !w.platform.mirror.SQLUnavailable() })
-	jwt := w.sdkJWT(service)
-	for _, call := range w.warmCalls(jwt) {
-		w.answered(call())
-	}
 	_ = w.platform.mirror.Close()
 	_ = w.platform.db.Close()
 	if w.platform.mirror.Ping(context.Background()) == nil {
 		w.t.Fatal("Redis still answers")
 	}
-	for range 50 {
+}
+
+func (w *world) callsWarm(jwt string, times int) {
+	w.t.Helper()
+	for range times {
 		for _, call := range w.warmCalls(jwt) {
-			answer := call()
-			if w.platform.mirror.SQLUnavailable() {
-				return false
-			}
-			w.answered(answer)
+			w.answered(call())
 		}
 	}
-	w.wants(w.ask("GET", "/v1/authorizers", ""), 503, "unavailable") // a list is always read from SQL
-	return true
 }
 
 // answered fails unless WeChat answered without an error.
