@@ -158,8 +158,8 @@ func (r *Registry) Ensure(ctx context.Context, by audit.Actor, id wechat.AppID) 
 	return r.newToken(ctx, id, stored)
 }
 
-// newToken gets an access token newer than bad, and notes that. Another process may have got it, and
-// may not have noted it yet.
+// newToken gets an access token newer than bad, and notes that. Another process may have got it,
+// and may not have noted it yet.
 func (r *Registry) newToken(ctx context.Context, id wechat.AppID, bad token.Version) error {
 	if _, err := r.replace(ctx, id, bad); err != nil {
 		return err

@@ -157,8 +157,8 @@ func (s *Server) forget(c *conn) {
 	delete(s.conns, c)
 }
 
-// handOver forgets c, which fallback is about to be given. begun must be called once fallback begins
-// to answer, or closes c.
+// handOver forgets c, which fallback is about to be given. begun must be called once fallback
+// begins to answer, or closes c.
 func (s *Server) handOver(c *conn) (begun func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
