@@ -479,3 +479,32 @@ func TestEveryActionIsDocumented(t *testing.T) {
 		}
 	}
 }
+
+// A second cancellation changes nothing, at once or later.
+func TestACancellationIsRecordedOnce(t *testing.T) {
+	t.Parallel()
+	databases(t, func(w *world) {
+		id, _ := w.invitation("")
+		_, last := w.entries(0)
+		statuses := make(chan int)
+		const callers = 6
+		for range callers {
+			go func() {
+				answer, err := w.call(anyContext, w.jwt, "DELETE", "/v1/invitations/"+id, "")
+				if err != nil {
+					w.t.Error(err)
+				}
+				statuses <- answer.status
+			}()
+		}
+		counts := map[int]int{}
+		for range callers {
+			counts[<-statuses]++
+		}
+		w.wants(w.ask("DELETE", "/v1/invitations/"+id, ""), 409, "invitation-ended")
+		want := []string{`CLIENT invitation.cancel TENANT INVITATION {"status":"pending"} {"status":"cancelled"}`}
+		if got, _ := w.entries(last); !slices.Equal(got, want) || counts[200] != 1 || counts[409] != callers-1 {
+			w.t.Errorf("got %q and the statuses %v, want one cancellation and one entry", got, counts)
+		}
+	})
+}
