@@ -108,8 +108,7 @@ func (c *Catalogue) All() []API { return c.all }
 func (c *Catalogue) SetName(set wechat.PermissionSet) SetName { return c.sets[set] }
 
 // Named returns the APIs that an operator means by "/path", which are all its methods, or by
-// "METHOD /path". If there are none, the error names the nearest path, unless
-// none is near.
+// "METHOD /path". If there are none, the error names the nearest path.
 func (c *Catalogue) Named(text string) ([]API, error) {
 	method, path, two := strings.Cut(strings.TrimSpace(text), " ")
 	if !two {
@@ -122,7 +121,7 @@ func (c *Catalogue) Named(text string) ([]API, error) {
 		}
 	}
 	if named == nil {
-		return nil, fmt.Errorf("the catalogue has no %q%s", text, c.suggestion(path))
+		return nil, fmt.Errorf("the catalogue has no %q; the nearest is %s", text, c.nearest(path))
 	}
 	return named, nil
 }
@@ -144,15 +143,12 @@ func among(apis []API, a API) bool {
 	return slices.ContainsFunc(apis, func(b API) bool { return b.Method == a.Method && b.Path == a.Path })
 }
 
-// suggestion names the API whose path is nearest to path, or is "" if none is near.
-func (c *Catalogue) suggestion(path string) string {
+// nearest returns the method and path of the API whose path differs least from path.
+func (c *Catalogue) nearest(path string) string {
 	paths := make([]string, len(c.all))
 	for i, a := range c.all {
 		paths[i] = a.Path
 	}
-	meant, near := nearest.Name(path, paths)
-	if !near {
-		return ""
-	}
-	return "; the nearest is " + c.all[slices.Index(paths, meant)].Method + " " + meant
+	meant := nearest.Name(path, paths)
+	return c.all[slices.Index(paths, meant)].Method + " " + meant
 }

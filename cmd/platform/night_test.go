@@ -288,10 +288,10 @@ func TestAReplicasClockIsComparedWithTheDatabases(t *testing.T) {
 
 func TestMisspeltSettingsAreNamedWithTheNearestOne(t *testing.T) {
 	got := unknownSettings([]string{
-		"PLATFORM_PUBLC_URL=https://x", "PLATFORM_COMPONENT_SECRT_FILE=/x", "PLATFORM_LISTEN=:1", "PLATFORM_REDIS_URL_FILE=/x", "PLATFORM_COLOUR=red",
+		"PLATFORM_PUBLC_URL=https://x", "PLATFORM_COMPONENT_SECRT_FILE=/x", "PLATFORM_LISTEN=:1", "PLATFORM_REDIS_URL_FILE=/x", "PLATFORM_REDIS=redis://x",
 		"PLATFORM_SERVICE_HOST=10.0.0.1", "PLATFORM_PORT_8080_TCP=tcp://10.0.0.1:8080", "HOME=/root",
 	})
-	want := "PLATFORM_PUBLC_URL (did you mean PLATFORM_PUBLIC_URL?), PLATFORM_COMPONENT_SECRT_FILE (did you mean PLATFORM_COMPONENT_SECRET_FILE?), PLATFORM_COLOUR"
+	want := "PLATFORM_PUBLC_URL (did you mean PLATFORM_PUBLIC_URL?), PLATFORM_COMPONENT_SECRT_FILE (did you mean PLATFORM_COMPONENT_SECRET_FILE?), PLATFORM_REDIS (did you mean PLATFORM_REDIS_URL?)"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

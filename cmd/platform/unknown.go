@@ -16,7 +16,7 @@ func noEnvironment() []string { return nil }
 var ofKubernetes = []string{"PLATFORM_SERVICE_", "PLATFORM_PORT"}
 
 // unknownSettings says which variables of the environment look like settings and are none, each
-// with the name that may be meant, if one is near. environ is as os.Environ returns it.
+// with the name that may be meant. environ is as os.Environ returns it.
 func unknownSettings(environ []string) (unknown []string) {
 	var known []string
 	for _, s := range settings {
@@ -26,16 +26,8 @@ func unknownSettings(environ []string) (unknown []string) {
 		name, _, _ := strings.Cut(variable, "=")
 		kubernetes := slices.ContainsFunc(ofKubernetes, func(start string) bool { return strings.HasPrefix(name, start) })
 		if strings.HasPrefix(name, "PLATFORM_") && !kubernetes && !slices.Contains(known, name) {
-			unknown = append(unknown, name+suggestion(name, known))
+			unknown = append(unknown, fmt.Sprintf("%s (did you mean %s?)", name, nearest.Name(name, known)))
 		}
 	}
 	return unknown
-}
-
-// suggestion names the one of known that may be meant by name, or is "".
-func suggestion(name string, known []string) string {
-	if meant, near := nearest.Name(name, known); near {
-		return fmt.Sprintf(" (did you mean %s?)", meant)
-	}
-	return ""
 }

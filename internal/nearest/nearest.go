@@ -1,19 +1,18 @@
 // Package nearest finds the name that was probably meant by a misspelt one.
 package nearest
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Name returns the one of names that takes the fewest edits from misspelt: the first one, if there
-// are several. Letters are equal in either case. near is false if every name would take more edits
-// than a quarter of misspelt's bytes; then there is nothing to suggest.
-func Name(misspelt string, names []string) (name string, near bool) {
-	fewest := len(misspelt)/4 + 1
-	for _, candidate := range names {
-		if n := edits(strings.ToLower(misspelt), strings.ToLower(candidate)); n < fewest {
-			name, near, fewest = candidate, true, n
-		}
-	}
-	return name, near
+// are several. Letters are equal in either case. There must be a name.
+func Name(misspelt string, names []string) string {
+	misspelt = strings.ToLower(misspelt)
+	return slices.MinFunc(names, func(a, b string) int {
+		return edits(misspelt, strings.ToLower(a)) - edits(misspelt, strings.ToLower(b))
+	})
 }
 
 // edits is how many bytes must be inserted, deleted or replaced to make b of a.
