@@ -138,7 +138,7 @@ func (a Authorizer) usable() error {
 	return nil
 }
 
-// cached is how many authorizers a process caches.
+// cached is how many authorizers a process caches, unless Cache was called.
 const cached = 200_000
 
 // Registry keeps the authorizers. It is safe for concurrent use.
@@ -176,6 +176,9 @@ func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store
 		rejections: rejections{noted: mirror.NewLocal[wechat.AppID, token.Version](rejectionsRemembered)},
 	}
 }
+
+// Cache has the process cache about n authorizers.
+func (r *Registry) Cache(n int) { r.facts.Resize(n) }
 
 // Get returns owner's authorizer, from the cache if nothing has changed. It fails with ErrUnknown,
 // also for another tenant's, or with db.ErrUnavailable if neither SQL nor a cache knows it.

@@ -74,6 +74,17 @@ func TestTheScopesAreThoseOfTheJWTThatTheClientStillHas(t *testing.T) {
 	}
 }
 
+func TestTheCachedJWTsAreBounded(t *testing.T) {
+	w := newWorld(t)
+	w.CacheJWTs(2)
+	for range 5 {
+		w.accepts(w.token())
+	}
+	if n := w.verified.Len(); n != 2 {
+		t.Errorf("got %d JWTs cached, want 2", n)
+	}
+}
+
 func TestARefusedJWTIsNotCached(t *testing.T) {
 	p := newPen(newWorld(t))
 	now := p.clock.Now().Unix()

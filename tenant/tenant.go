@@ -93,11 +93,11 @@ type Registry struct {
 	tries    *tries
 }
 
-// How many of each a process caches.
+// How many of each a process caches. CacheJWTs changes the last.
 const (
 	tenantsCached = 10_000
 	clientsCached = 20_000
-	proofsCached  = 50_000
+	proofsCached  = 200_000
 )
 
 // New makes the registry of the platform at publicURL, which is the issuer and the audience of its
@@ -118,6 +118,9 @@ func New(d *db.DB, m *mirror.Mirror, ring *seal.Ring, publicURL string) *Registr
 	r.Keys, r.tries = newKeys(d, m, ring, now), newTries(now)
 	return r
 }
+
+// CacheJWTs has the process cache about n verified JWTs.
+func (r *Registry) CacheJWTs(n int) { r.verified.Resize(n) }
 
 // CreateTenant creates a tenant, or fails with ErrInvalid.
 func (r *Registry) CreateTenant(ctx context.Context, by audit.Actor, name string, redirects []string) (Tenant, error) {

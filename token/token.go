@@ -156,7 +156,8 @@ type Store struct {
 	counters counters
 }
 
-// entries limits how many tokens a process keeps in memory, at a few hundred bytes each.
+// entries limits how many tokens a process keeps in memory, at a few hundred bytes each, unless
+// Cache was called.
 const entries = 200_000
 
 // New returns a Store of the tokens of one kind in d and m. It fails if the times are not in the
@@ -179,6 +180,9 @@ func New(kind Kind, d *db.DB, m *mirror.Mirror, ring *seal.Ring, times Times) (*
 		storing:  mirror.NewFlights[flightKey, Token](m, 0),
 	}, nil
 }
+
+// Cache has the process keep about n tokens in memory.
+func (s *Store) Cache(n int) { s.newest.Resize(n) }
 
 // Known returns the token that this process has in memory, if it may still be used. It is the hot
 // path: it never blocks and allocates nothing. If what it knows may be stale, it starts a read in

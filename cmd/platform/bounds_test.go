@@ -41,3 +41,17 @@ func TestTheTimesThatRowsAreKept(t *testing.T) {
 		}
 	}
 }
+
+func TestTheBoundsOfTheCachesAreSettings(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	c, err := loadConfig(w.with("PLATFORM_CACHED_JWTS", "7"), needsAll)
+	if err != nil || c.cachedJWTs != 7 || c.cachedAuthorizers != 200_000 {
+		t.Errorf("got %d, %d, %v, want 7 JWTs and 200,000 authorizers", c.cachedJWTs, c.cachedAuthorizers, err)
+	}
+	for _, name := range []string{"PLATFORM_CACHED_JWTS", "PLATFORM_CACHED_AUTHORIZERS"} {
+		if _, err := loadConfig(w.with(name, "0"), needsAll); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("got %v, want 0 refused for %s", err, name)
+		}
+	}
+}

@@ -56,6 +56,8 @@ var settings = []setting{
 	{"PLATFORM_API_UNCHECKED", "", false, "WeChat's APIs that are relayed whatever permission sets the merchant granted, because WeChat's page is wrong; in the same form"},
 	{"PLATFORM_REFRESH_BUDGET", "", false, "the most access tokens that all replicas together may request in a day; if empty, what WeChat's quota/get says, otherwise no limit"},
 	{"PLATFORM_TENANT_RATE", "50000", false, "the most requests a second of one tenant to one replica, over time, and twice as many at once; `platform tenant limit` sets another for one tenant"},
+	{"PLATFORM_CACHED_JWTS", "200000", false, "how many verified JWTs a replica keeps in memory, about"},
+	{"PLATFORM_CACHED_AUTHORIZERS", "200000", false, "how many authorizers and how many of their access tokens a replica keeps in memory, about"},
 	{"PLATFORM_MAX_PENDING_INVITATIONS", "10000", false, "how many pending invitations each tenant may have"},
 	{"PLATFORM_KEEP_INVITATIONS", "90d", false, "how long invitations are kept after they ended; at least 1d"},
 	{"PLATFORM_KEEP_CODES", "1d", false, "how long it is known what became of an auth code; at least 2h"},
@@ -83,6 +85,8 @@ type config struct {
 	proxies               address.Proxies
 	refreshBudget         int64 // 0: none was given
 	tenantLimit           tenant.Limit
+	cachedJWTs            int
+	cachedAuthorizers     int
 	maxPending            int64
 	keep                  keepTimes
 	recorded              map[string]string // the values for the audit trail
@@ -169,6 +173,7 @@ func loadConfig(lookup func(string) (string, bool), need needs) (config, error) 
 	if err := c.tenantLimit.Valid(); err != nil {
 		e.fault("PLATFORM_TENANT_RATE: %w", err)
 	}
+	c.cachedJWTs, c.cachedAuthorizers = int(e.positive("PLATFORM_CACHED_JWTS", values)), int(e.positive("PLATFORM_CACHED_AUTHORIZERS", values))
 	c.maxPending = e.positive("PLATFORM_MAX_PENDING_INVITATIONS", values)
 	c.keep = keepTimes{
 		invitations: e.atLeast(24*time.Hour, "PLATFORM_KEEP_INVITATIONS", values),

@@ -154,10 +154,13 @@ func (p *platform) wirePackages(c config) {
 	p.settings = c.settingsForAudit(p.db.Engine())
 	p.tenants = tenant.New(p.db, p.mirror, c.ring, c.publicURL)
 	p.tenants.DefaultLimit = c.tenantLimit
+	p.tenants.CacheJWTs(c.cachedJWTs)
 	p.component = component.New(c.component, c.secret, p.db, c.ring, p.tokens.component, mirror.NewNewest(p.mirror, "ticket", 1), p.client)
 	p.quota = quota.New(p.db)
 	p.quota.Budget, p.quota.KeepDays = c.refreshBudget, c.keep.days
 	p.authorizers = authorizer.New(p.db, p.mirror, p.component, p.tokens.authorizer, p.quota, p.client)
+	p.authorizers.Cache(c.cachedAuthorizers)
+	p.tokens.authorizer.Cache(c.cachedAuthorizers)
 	p.reconciling = reconcile.New(p.db, p.authorizers)
 	p.invitations = invitation.New(p.db, p.mirror, p.tenants, p.authorizers, p.component, c.publicURL, c.consentURL)
 	p.invitations.MaxPending, p.invitations.KeepEnded, p.invitations.KeepCodes = int(c.maxPending), c.keep.invitations, c.keep.codes

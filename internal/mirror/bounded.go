@@ -23,6 +23,15 @@ func newBounded(entries int) bounded {
 }
 
 //go:noinline
+func (b bounded) resize(entries int) { inBounded(b).SetMaximum(uint64(entries)) }
+
+//go:noinline
+func (b bounded) len() int {
+	inBounded(b).CleanUp()
+	return inBounded(b).EstimatedSize()
+}
+
+//go:noinline
 func (b bounded) get(key string) any {
 	value, _ := inBounded(b).GetIfPresent(key)
 	return value
@@ -73,6 +82,15 @@ func (b bounded) change(key string, next func(old any) (value any, keep bool)) a
 //go:noinline
 func newByHash(entries int) byHash {
 	return byHash{otter.Must(&otter.Options[[32]byte, any]{MaximumSize: entries})}
+}
+
+//go:noinline
+func (b byHash) resize(entries int) { inByHash(b).SetMaximum(uint64(entries)) }
+
+//go:noinline
+func (b byHash) len() int {
+	inByHash(b).CleanUp()
+	return inByHash(b).EstimatedSize()
 }
 
 //go:noinline

@@ -57,6 +57,12 @@ func NewFacts[T any](m *Mirror, kind string, entries int) *Facts[T] {
 	}
 }
 
+// Resize changes how many facts the process keeps, about.
+func (f *Facts[T]) Resize(entries int) { f.known.resize(entries) }
+
+// Len counts the facts that the process keeps. It evicts those above the bound first.
+func (f *Facts[T]) Len() int { return f.known.len() }
+
 // Get returns the fact for key: from memory if nothing has changed, or else from load, which reads
 // SQL. Concurrent callers share one load, whose context outlives them.
 //

@@ -23,6 +23,12 @@ type Hashed[V any] struct{ cache byHash }
 // NewHashed is NewLocal for a Hashed.
 func NewHashed[V any](entries int) *Hashed[V] { return &Hashed[V]{newByHash(entries)} }
 
+// Resize changes how many entries are kept, about.
+func (h *Hashed[V]) Resize(entries int) { h.cache.resize(entries) }
+
+// Len counts the entries. It evicts those above the bound first.
+func (h *Hashed[V]) Len() int { return h.cache.len() }
+
 // Get returns what was last set for key, unless it was evicted.
 func (h *Hashed[V]) Get(key [32]byte) (V, bool) { return held[V](h.cache.get(key)) }
 

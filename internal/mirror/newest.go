@@ -54,6 +54,12 @@ func NewNewest(m *Mirror, kind string, entries int) *Newest {
 	return n
 }
 
+// Resize changes how many secrets the process keeps, about.
+func (n *Newest) Resize(entries int) { n.known.resize(entries) }
+
+// Len counts the secrets that the process keeps. It evicts those above the bound first.
+func (n *Newest) Len() int { return n.known.len() }
+
 // Local returns what the process knows, and notes that it was used. If it is not fresh, news may
 // have been missed: it may be used, but SQL should be read as well.
 func (n *Newest) Local(key string) (v Versioned, fresh, ok bool) {
