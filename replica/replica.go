@@ -7,6 +7,7 @@ package replica
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"strings"
 	"time"
 
@@ -130,10 +131,18 @@ func (r *Registry) Leave(ctx context.Context, self Replica) error {
 	return deleteRows(ctx, r.db, self.ID, at.Add(-keptFor))
 }
 
-// Prove writes a row and removes it again, which proves that the database takes writes. It fails as
-// Beat does.
+// proofSize is the size of the row that Prove writes, in bytes: more than usually fits into pages
+// that a database on a full disk has free.
+const proofSize = 256 << 10
+
+// Prove writes a large row and removes it again, which proves that the database takes writes and
+// has room. It fails as Beat does.
 func (r *Registry) Prove(ctx context.Context) error {
-	self, err := r.Beat(ctx, New())
+	large := make([]byte, proofSize/2)
+	_, _ = rand.Read(large) // never fails. PostgreSQL compresses what is not random
+	self := New()
+	self.Version = hex.EncodeToString(large)
+	self, err := r.Beat(ctx, self)
 	if err != nil {
 		return err
 	}

@@ -120,6 +120,19 @@ func TestProvingAWriteLeavesNothingAndListsNothing(t *testing.T) {
 	})
 }
 
+// A small row finds room in the pages that a database on a full disk has.
+func TestAProofNeedsRoom(t *testing.T) {
+	d := dbtest.SQLite(t)
+	if _, err := db.Exec(t.Context(), d, `PRAGMA max_page_count = 1`); err != nil { // of the pool's only connection
+		t.Fatal(err)
+	}
+	r := NewRegistry(d)
+	beat(t, r, process("a"))
+	if err := r.Prove(t.Context()); !errors.Is(err, db.ErrFull) {
+		t.Errorf("got %v, want db.ErrFull", err)
+	}
+}
+
 func TestADatabaseThatTakesNoWritesFailsTheProof(t *testing.T) {
 	d := dbtest.SQLite(t)
 	d.Gate = func(_ context.Context, text string, _ []any) db.Fate {

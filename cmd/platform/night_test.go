@@ -97,7 +97,7 @@ func TestAReadOnlyDatabaseIsNotReady(t *testing.T) {
 		}
 		w.t.Cleanup(func() { _ = aside.Close() })
 		w.readOnly(aside, true)
-		w.says("database-no-writes", "the database has taken no writes since")
+		w.says("database-no-writes", "the database has refused writes since")
 		w.says("database-no-writes", "it is read-only")
 		if w.platform.health.sqlUp() != 0 || w.platform.degraded("the database has been unreachable") {
 			w.t.Error("got SQL up, or unreachable, want it to answer and take no writes")
@@ -148,6 +148,24 @@ func TestAFullDiskIsDegradedAndSaysSo(t *testing.T) {
 	}
 	found, _ := w.doctor(nil)
 	w.finds(found, "disk", found["disk"].Level, "MiB are free where the database file is")
+}
+
+// The replica's own row finds room in pages that the database has, and what grows does not.
+func TestADiskThatIsFullForOtherWritesIsDegraded(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	full(t, w.platform.db)
+	if err := w.platform.replicas.Prove(anyContext); !errors.Is(err, db.ErrFull) {
+		t.Fatalf("got %v, want db.ErrFull", err)
+	}
+	w.says("database-no-writes", "its disk is full")
+	w.platform.look(anyContext) // writes the reason into the replica's row
+	r := w.platform.ready(anyContext)
+	if why := r.Replicas[0].Reasons; len(why) != len(r.Codes) || w.platform.health.sqlUp() != 0 {
+		t.Errorf("got %+v and SQL up %v, want the replica listed as it is", why, w.platform.health.sqlUp())
+	}
+	found, _ := w.doctor(nil)
+	w.finds(found, "replicas", "warning", "its disk is full")
 }
 
 func TestRedisSaysWhyItRefuses(t *testing.T) {

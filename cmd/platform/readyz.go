@@ -36,15 +36,16 @@ type readiness struct {
 	// SealForm is the form in which this replica seals new values; 0 while it is stopping.
 	SealForm seal.Form     `json:"seal_form,omitempty"`
 	Version  string        `json:"version,omitempty"`
-	Replicas []replicaView `json:"replicas,omitempty"` // all that run, as each last wrote
+	Replicas []replicaView `json:"replicas,omitempty"` // all that run; the others as each last wrote
 }
 
 // ready checks what the platform depends on.
 func (p *platform) ready(ctx context.Context) readiness {
 	p.probe(ctx)
 	self, others := p.health.company()
+	self.Reasons = p.reasons(time.Now()) // the row may be 5 s old, or older if it cannot be written
 	r := readiness{Status: "ready", SealForm: p.ring.Form, Version: self.Version, Replicas: viewsOf(append([]replica.Replica{self}, others...), viewReplica)}
-	for _, why := range p.reasons(time.Now()) {
+	for _, why := range self.Reasons {
 		r.Status = "degraded"
 		r.Reasons, r.Codes = append(r.Reasons, why.Text), append(r.Codes, why.Code)
 	}
@@ -102,7 +103,7 @@ func (p *platform) databaseTakesNoWrites(time.Time) string {
 	if lost == nil || !p.health.sql.begun().IsZero() {
 		return ""
 	}
-	return fmt.Sprintf("the database has taken no writes since %s: %s. Known merchants are served while their tokens last; nothing is renewed, and no merchant can authorize", timeOfDay(lost.since), noWrites(lost.why).en)
+	return fmt.Sprintf("the database has refused writes since %s: %s. Known merchants are served while their tokens last; nothing is renewed, and no merchant can authorize", timeOfDay(lost.since), noWrites(lost.why).en)
 }
 
 // noWrites says why the database takes no writes.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -31,6 +32,10 @@ func (h *health) serveAt(address string) {
 	h.self.Address = address
 }
 
+// refusedLately is how long a statement that the database refused for lack of space or of a right
+// counts. The row of beat may find room on a disk that is full for all that grows.
+const refusedLately = time.Minute
+
 // beat writes this replica's row, which shows whether SQL takes writes, and reads which others run.
 func (p *platform) beat(ctx context.Context) {
 	self, _ := p.health.company()
@@ -39,7 +44,7 @@ func (p *platform) beat(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	p.health.writes.record(err)
+	p.health.writes.record(cmp.Or(err, p.db.Refused(refusedLately)))
 	if err != nil {
 		return
 	}

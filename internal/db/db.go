@@ -73,7 +73,8 @@ type DB struct {
 	writing    chan struct{} // SQLite has one writer, so this process's writers queue here instead of polling the file's lock
 	background chan struct{} // has an element per connection that background work uses
 	changes    atomic.Int64  // see Changes
-	jumps      jumps         // finds out whether the database's clock was set
+	refused    atomic.Pointer[refusal]
+	jumps      jumps // finds out whether the database's clock was set
 }
 
 // Text is a statement that differs between the engines.

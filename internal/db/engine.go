@@ -105,7 +105,7 @@ func openPostgres(text string, found *losses) (*sql.DB, error) {
 }
 
 // classify says what a driver's error means to callers: ErrConflict or ErrUnavailable. It notes a
-// lost connection.
+// lost connection, and a refusal for Refused.
 func (d *DB) classify(err error) error {
 	if ended(err) {
 		d.losses.note()
@@ -116,7 +116,7 @@ func (d *DB) classify(err error) error {
 	case taken(err):
 		return fmt.Errorf("%w: %w", ErrConflict, err)
 	default:
-		return fmt.Errorf("%w: %w", ErrUnavailable, withCause(err))
+		return d.noteRefusal(fmt.Errorf("%w: %w", ErrUnavailable, withCause(err)))
 	}
 }
 
