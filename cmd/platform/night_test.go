@@ -340,6 +340,18 @@ func TestMisspeltSettingsAreReportedByServeAndDoctor(t *testing.T) {
 	}
 }
 
+// The misspelt one is the required one that is missing.
+func TestAMisspeltSettingIsNamedWhereOneIsMissing(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	lookup := func(string) (string, bool) { return "", false }
+	environ := func() []string { return []string{"PLATFORM_PUBLC_URL=https://x"} }
+	err := (serveCmd{}).Run(shell{anyContext, &bytes.Buffer{}, &log, lookup, environ})
+	if err == nil || !strings.Contains(err.Error(), "PLATFORM_PUBLIC_URL is not set") || !strings.Contains(log.String(), "did you mean PLATFORM_PUBLIC_URL?") {
+		t.Errorf("got %v and %s, want both names", err, &log)
+	}
+}
+
 func TestEverySettingThatIsWrongIsNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)

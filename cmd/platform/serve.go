@@ -16,10 +16,6 @@ const heapReserve = 16 << 20
 
 // Run serves until SIGTERM or SIGINT, and then finishes the requests in flight.
 func (serveCmd) Run(s shell) error {
-	c, err := loadConfig(s.lookup, needsAll)
-	if err != nil {
-		return err
-	}
 	reserve := make([]byte, heapReserve)
 	defer runtime.KeepAlive(reserve)
 	lines := &lineBuffer{to: s.errOut}
@@ -29,6 +25,10 @@ func (serveCmd) Run(s shell) error {
 	log.Info("starting", "version", v.Module, "revision", v.Revision, "go_version", v.Go)
 	for _, name := range unknownSettings(s.environ()) {
 		log.Warn("a variable of the environment looks like a setting and is none", "name", name)
+	}
+	c, err := loadConfig(s.lookup, needsAll)
+	if err != nil {
+		return err
 	}
 	on, err := listen(c)
 	if err != nil {
