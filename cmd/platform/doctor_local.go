@@ -297,7 +297,7 @@ func authorizerStates(ctx context.Context, p *platform) []finding {
 		n(authorizer.Healthy), n(authorizer.Degraded), n(authorizer.Quota), n(authorizer.Reauthorize), n(authorizer.Revoked))
 	found := []finding{ok("authorizers", what)}
 	if n(authorizer.Degraded)+n(authorizer.Quota)+n(authorizer.Reauthorize) > 0 {
-		found[0] = warn("authorizers", what, say("`platform authorizer list` says which and why; those that must authorize again need a new invitation, the others recover automatically", "用 platform authorizer list 查看原因；需重新授权的请发送新邀请，其余会自行恢复"))
+		found[0] = warn("authorizers", what, say("`platform authorizer list` says which and why; those that must authorize again need a new invitation, the others recover automatically, those with 40001 once no other program uses this component", "用 platform authorizer list 查看原因；需重新授权的请发送新邀请，其余会自行恢复（原因为 40001 的，须先停止使用同一第三方平台的其他程序）"))
 	}
 	found = append(found, unverified(ctx, p)...)
 	found = append(found, budget(ctx, p)...)
