@@ -17,6 +17,7 @@ import (
 
 const (
 	probeEvery      = replica.BeatEvery
+	greetFirst      = 10 * time.Second // after the start, so that a setting that WeChat refuses shows during a rollout
 	greetEvery      = 5 * time.Minute
 	sealsEvery      = 30 * time.Second
 	refusalExpires  = 15 * time.Minute // without a repetition for this long, a refusal is over
@@ -175,7 +176,7 @@ func (h *health) checkedKeys(err error) {
 
 // watch looks after what the platform depends on, until ctx ends.
 func (p *platform) watch(ctx context.Context) error {
-	looks, seals, greets := time.NewTicker(probeEvery), time.NewTicker(sealsEvery), time.NewTicker(greetEvery)
+	looks, seals, greets := time.NewTicker(probeEvery), time.NewTicker(sealsEvery), time.NewTicker(greetFirst)
 	defer looks.Stop()
 	defer seals.Stop()
 	defer greets.Stop()
@@ -191,6 +192,7 @@ func (p *platform) watch(ctx context.Context) error {
 			p.health.checkedKeys(p.db.StillSeals(ctx, p.ring))
 		case <-greets.C:
 			p.greet(ctx)
+			greets.Reset(greetEvery)
 		}
 	}
 }
