@@ -168,6 +168,27 @@ func TestADiskThatIsFullForOtherWritesIsDegraded(t *testing.T) {
 	w.finds(found, "replicas", "warning", "its disk is full")
 }
 
+// An outage of the database is one line, not one for each thing that fails because of it.
+func TestAnOutageOfTheDatabaseIsOneLine(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	full(t, w.platform.db)
+	_ = w.platform.replicas.Prove(anyContext)
+	w.says("database-no-writes", "its disk is full")
+	report, other := w.platform.report("test"), errors.New("something else")
+	report(fmt.Errorf("renew: %w", db.ErrUnavailable))
+	report(other)
+	var said []any
+	for _, line := range w.lines() {
+		if line["keeper"] == "test" {
+			said = append(said, line["error"])
+		}
+	}
+	if len(said) != 1 || said[0] != other.Error() {
+		t.Errorf("got %v logged, want %v only", said, other)
+	}
+}
+
 func TestRedisSaysWhyItRefuses(t *testing.T) {
 	t.Parallel()
 	if testenv.Get("TEST_REDIS_URL") == "" {

@@ -239,7 +239,7 @@ func (p *platform) run(ctx context.Context, on listeners) error {
 	p.health.serveAt(on.private.Addr().String())
 	if err := p.prepare(ctx); err != nil {
 		if ctx.Err() != nil {
-			p.announceStop(ctx)
+			announceStop(ctx, p.log)
 		}
 		return errors.Join(unlessEnded(ctx, err), on.public.Close(), on.private.Close())
 	}
@@ -248,7 +248,7 @@ func (p *platform) run(ctx context.Context, on listeners) error {
 	defer stop()
 	keepers, _ := errgroup.WithContext(background)
 	p.keep(background, keepers)
-	group.Go(func() error { p.announceStop(serving); return nil })
+	group.Go(func() error { announceStop(serving, p.log); return nil })
 	group.Go(func() error { return p.serve(serving, p.front, on.public) })
 	group.Go(func() error { return p.serve(serving, p.server(p.private()), on.private) })
 	err := group.Wait()
@@ -257,13 +257,13 @@ func (p *platform) run(ctx context.Context, on listeners) error {
 }
 
 // announceStop waits until serving ends, and logs why: a signal, or a server that failed.
-func (p *platform) announceStop(serving context.Context) {
+func announceStop(serving context.Context, log *slog.Logger) {
 	<-serving.Done()
 	why := slog.Any("error", context.Cause(serving))
 	if by, is := stopOf(serving); is {
 		why = slog.String("signal", by.name())
 	}
-	p.log.Info("stopping", why)
+	log.Info("stopping", why)
 }
 
 // unlessEnded returns err, or nil if ctx has ended: what failed then failed because the platform
@@ -299,15 +299,7 @@ func (p *platform) readTicket(ctx context.Context) error {
 // keep starts the background loops, which log what fails and try again. They outlive the servers,
 // so that requests in flight still get fresh tokens.
 func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
-	report := func(who string) func(error) {
-		return func(err error) {
-			log := p.log.With("keeper", who, "error", err.Error())
-			if problemOf(err).alarm || errors.Is(err, seal.ErrForged) {
-				log = log.With("alarm", true)
-			}
-			log.Warn("keeper")
-		}
-	}
+	report := p.report
 	keepers.Go(func() error { return p.mirror.Run(ctx) })
 	keepers.Go(func() error { return p.tenants.Pace(ctx) })
 	keepers.Go(func() error { return p.component.Run(ctx, report("component")) })
@@ -316,6 +308,21 @@ func (p *platform) keep(ctx context.Context, keepers *errgroup.Group) {
 	keepers.Go(func() error { return p.inbox.Run(ctx, report("inbox")) })
 	keepers.Go(func() error { return p.trail.Run(ctx, report("audit")) })
 	keepers.Go(func() error { return p.watch(ctx) })
+}
+
+// report returns what logs the failures of a background loop. Those that come of an outage of the
+// database are left out once the log says that it is away: they would be several a second.
+func (p *platform) report(who string) func(error) {
+	return func(err error) {
+		if errors.Is(err, db.ErrUnavailable) && (p.health.has(databaseAway) || p.health.has(databaseNoWrites)) {
+			return
+		}
+		log := p.log.With("keeper", who, "error", err.Error())
+		if problemOf(err).alarm || errors.Is(err, seal.ErrForged) {
+			log = log.With("alarm", true)
+		}
+		log.Warn("keeper")
+	}
 }
 
 // server returns a server with the limits that both listeners have.

@@ -60,14 +60,16 @@ type check struct {
 
 // The codes that other code looks for.
 const (
-	pushesRefused = "pushes-refused"
+	databaseAway     = "database-away"
+	databaseNoWrites = "database-no-writes"
+	pushesRefused    = "pushes-refused"
 )
 
 // checks are all checks, in the order in which reasons are reported.
 func (p *platform) checks() []check {
 	return []check{
-		{"database-away", p.databaseAway},
-		{"database-no-writes", p.databaseTakesNoWrites},
+		{databaseAway, p.databaseAway},
+		{databaseNoWrites, p.databaseTakesNoWrites},
 		{"redis-away", p.redisAway},
 		{"redis-not-shared", p.redisNotShared},
 		{"wechat-away", p.wechatAway},
