@@ -36,6 +36,10 @@ func (serveCmd) Run(s shell) error {
 	}
 	p, err := assemble(s.ctx, c, lines)
 	if err != nil {
+		if s.ctx.Err() != nil {
+			announceStop(s.ctx, log)
+			log.Info("stopped", "clean", true)
+		}
 		return errors.Join(unlessEnded(s.ctx, err), on.public.Close(), on.private.Close())
 	}
 	if n := tenant.JWTLength(c.publicURL); n > tenant.LongestComfortable {

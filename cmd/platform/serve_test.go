@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"strings"
+	"syscall"
 	"testing"
 
 	"wxplatform/wechat/wechatsim"
@@ -32,7 +34,11 @@ func TestStopWhileStartingIsNoFailure(t *testing.T) {
 		t.Errorf("run of a context that ended: got %v, want nil", err)
 	}
 	d.env["PLATFORM_LISTEN"], d.env["PLATFORM_PRIVATE_LISTEN"] = "127.0.0.1:0", "127.0.0.1:0"
-	if err := (serveCmd{}).Run(shell{ended, &bytes.Buffer{}, &bytes.Buffer{}, d.lookup, noEnvironment}); err != nil {
+	var log bytes.Buffer
+	if err := (serveCmd{}).Run(shell{stoppedBy(syscall.SIGTERM), &bytes.Buffer{}, &log, d.lookup, noEnvironment}); err != nil {
 		t.Errorf("serve in a context that ended: got %v, want nil", err)
+	}
+	if said := log.String(); !strings.Contains(said, `"msg":"stopping","signal":"SIGTERM"`) || !strings.Contains(said, `"msg":"stopped"`) {
+		t.Errorf("got %s, want the signal and the end in the log", said)
 	}
 }
