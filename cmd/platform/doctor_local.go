@@ -103,13 +103,13 @@ func database(ctx context.Context, c config) (all []finding, usable bool) {
 	defer d.Close()
 	took := time.Since(began).Round(time.Millisecond)
 	newer, err := d.Newer(ctx, migrations.Files)
-	if errors.Is(err, db.ErrTooNew) {
-		return []finding{bad("database", sayf("%v", "%v（数据库表结构比本程序新）", err), say("run that version of the platform or a newer one; to go back further, restore a backup from before the upgrade", "请运行该版本或更新的平台；若要退回更早版本，请恢复升级前的备份"))}, false
+	if err != nil {
+		return []finding{unreadable(d.Engine(), err)}, false
 	}
-	pending, err2 := d.Pending(ctx, migrations.Files)
-	switch err := errors.Join(err, err2); {
+	pending, err := d.Pending(ctx, migrations.Files)
+	switch {
 	case err != nil:
-		return []finding{bad("database", sayf("does not answer: %v", "没有应答：%v", err), say("check the permissions of its user", "检查数据库用户权限"))}, false
+		return []finding{unreadable(d.Engine(), err)}, false
 	case len(pending) > 0:
 		return []finding{warn("database", sayf("%s answers; %d migrations are pending (%s)", "%s 可用；有 %d 个迁移未执行（%s）", d.Engine(), len(pending), strings.Join(pending, ", ")),
 			say("run `platform migrate`, or start `platform serve`, which migrates too. If it had data before, check that this is the right database", "执行 platform migrate 或启动 serve；若本应已有数据，请确认数据库地址"))}, false
@@ -131,6 +131,20 @@ func database(ctx context.Context, c config) (all []finding, usable bool) {
 	keys, fine := sealingKeys(ctx, d, c)
 	return append(all, keys), fine
 }
+
+// unreadable says why the migrations cannot be read.
+func unreadable(engine string, err error) finding {
+	switch {
+	case errors.Is(err, db.ErrTooNew):
+		return bad("database", sayf("%v", "%v（数据库表结构比本程序新）", err), say("run that version of the platform or a newer one; to go back further, restore a backup from before the upgrade", "请运行该版本或更新的平台；若要退回更早版本，请恢复升级前的备份"))
+	case errors.Is(err, db.ErrRights):
+		return bad("database", sayf("%s answers, but its user lacks a right: %v", "%s 有应答，但数据库用户缺少权限：%v", engine, err), grantRights)
+	}
+	return bad("database", sayf("does not answer: %v", "没有应答：%v", err), say("check PLATFORM_DATABASE_URL, and read the database's log", "请检查 PLATFORM_DATABASE_URL，并查看数据库日志"))
+}
+
+// grantRights is what to do about a missing right.
+var grantRights = say("grant the user of PLATFORM_DATABASE_URL SELECT, INSERT, UPDATE and DELETE on all tables", "请授予 PLATFORM_DATABASE_URL 的用户所有表的 SELECT、INSERT、UPDATE、DELETE 权限")
 
 // claimFailed says why the database cannot be used for this component.
 func claimFailed(engine string, err error) finding {
@@ -154,7 +168,7 @@ func takesNoWrites(engine string, err error) finding {
 	case errors.Is(err, db.ErrFull):
 		return bad("database", what, say("free space or enlarge the disk; the platform goes on by itself then", "清理或扩大磁盘；之后平台会自行恢复"))
 	case errors.Is(err, db.ErrRights):
-		return bad("database", what, say("grant the user of PLATFORM_DATABASE_URL SELECT, INSERT, UPDATE and DELETE on all tables", "请授予 PLATFORM_DATABASE_URL 的用户所有表的 SELECT、INSERT、UPDATE、DELETE 权限"))
+		return bad("database", what, grantRights)
 	}
 	return bad("database", what, say("read the database's log", "请查看数据库日志"))
 }

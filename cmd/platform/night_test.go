@@ -150,6 +150,17 @@ func TestAFullDiskIsDegradedAndSaysSo(t *testing.T) {
 	w.finds(found, "disk", found["disk"].Level, "MiB are free where the database file is")
 }
 
+func TestDoctorTellsMissingRightsFromNoAnswer(t *testing.T) {
+	for err, want := range map[error][2]string{
+		fmt.Errorf("%w: %w", db.ErrUnavailable, db.ErrRights): {"postgres answers, but its user lacks a right", "grant the user"},
+		db.ErrUnavailable: {"does not answer", "PLATFORM_DATABASE_URL"},
+	} {
+		if f := unreadable("postgres", err); f.Level != "failure" || !strings.Contains(f.EN, want[0]) || !strings.Contains(f.Do, want[1]) {
+			t.Errorf("%v: got %+v, want %q", err, f, want)
+		}
+	}
+}
+
 // The replica's own row finds room in pages that the database has, and what grows does not.
 func TestADiskThatIsFullForOtherWritesIsDegraded(t *testing.T) {
 	t.Parallel()
