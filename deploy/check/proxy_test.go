@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -143,7 +144,12 @@ func nginx(t *testing.T) *proxy {
 		t.Fatal(err)
 	}
 	config := nginxConfig(t, dir, p.https, server.Listener.Addr().String())
-	return started(t, p, exec.Command(program(t, "nginx", "nginx-light"), "-p", dir, "-c", config, "-e", filepath.Join(p.logs, "start.log"), "-g", "daemon off; master_process off;"))
+	return started(t, p, nginxCommand(t, dir, config, p.logs))
+}
+
+func nginxCommand(t *testing.T, dir, config, logs string) *exec.Cmd {
+	t.Helper()
+	return exec.Command(program(t, "nginx", "nginx-light"), "-p", dir, "-c", config, "-e", filepath.Join(logs, "start.log"), "-g", "daemon off; master_process off;")
 }
 
 // nginxConfig writes a whole configuration around the example, with addresses of 127.0.0.1.
@@ -196,6 +202,67 @@ func TestNginxUnderstandsTheExample(t *testing.T) {
 	out, said, err := run(".", nil, program(t, "nginx", "nginx-light"), "-t", "-p", dir, "-c", config, "-e", filepath.Join(dir, "start.log"))
 	if err != nil || strings.Contains(out+said, "[warn]") {
 		t.Errorf("%v\n%s%s", err, out, said)
+	}
+}
+
+// withReplicas makes of an example's configuration one for several replicas, as its comment says.
+func withReplicas(t *testing.T, config string, replicas ...*httptest.Server) {
+	t.Helper()
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^\tserver 127\.0\.0\.1:\d+( .*)?;\n`).FindStringSubmatch(string(text))
+	zone := regexp.MustCompile(`a line "(zone .*;)"`).FindStringSubmatch(string(text))
+	if line == nil || zone == nil {
+		t.Fatalf("got\n%s\nwant a server and a zone", text)
+	}
+	lines := "\t" + zone[1] + "\n"
+	for _, replica := range replicas {
+		lines += "\tserver " + replica.Listener.Addr().String() + line[1] + ";\n"
+	}
+	write(t, config, strings.Replace(string(text), line[0], lines, 1))
+}
+
+// restart stops a replica, sends requests until the proxy has met that, and starts it again.
+// A replica refuses connections from 2 s after SIGTERM on.
+func restart(t *testing.T, p *proxy, replica *httptest.Server) *httptest.Server {
+	t.Helper()
+	time.Sleep(2 * time.Second)
+	address := replica.Listener.Addr().String()
+	replica.Close()
+	for range 12 {
+		p.ask(t, newRequest(t, "POST", "/", nil))
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := httptest.NewUnstartedServer(upstream(p.began))
+	_ = again.Listener.Close()
+	again.Listener = listener
+	again.Start()
+	t.Cleanup(again.Close)
+	return again
+}
+
+// Restarting all replicas one after the other loses no request, however fast they start.
+func TestNginxLosesNothingInARollingRestart(t *testing.T) {
+	dir := t.TempDir()
+	p := &proxy{https: free(t), logs: filepath.Join(dir, "log"), began: make(chan int, 100)}
+	if err := os.Mkdir(p.logs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var replicas []*httptest.Server
+	for range 3 {
+		replicas = append(replicas, httptest.NewServer(upstream(p.began)))
+		t.Cleanup(replicas[len(replicas)-1].Close)
+	}
+	config := nginxConfig(t, dir, p.https, replicas[0].Listener.Addr().String())
+	withReplicas(t, filepath.Join(dir, "wxplatform.conf"), replicas...)
+	started(t, p, nginxCommand(t, dir, config, p.logs))
+	for i := range 2 * len(replicas) {
+		replicas[i%len(replicas)] = restart(t, p, replicas[i%len(replicas)])
 	}
 }
 
