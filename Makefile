@@ -49,7 +49,7 @@ lint: comments ## gofmt, vet, staticcheck and go mod tidy: what CI checks beside
 bench: ## measure the CPU per request of the platform, a bare reverse proxy, nginx, and nginx with Lua (docs/performance.md)
 	WITH_NGINX=1 scripts/with-servers.sh bench/run.sh
 
-# BENCH_ROUNDS, BENCH_SECONDS and BENCH_CONNECTIONS as for make bench.
+# BENCH_ROUNDS, BENCH_SECONDS, BENCH_CONNECTIONS and BENCH_MERCHANTS as for make bench.
 replicas: ## measure the CPU per request of one replica and of three on one PostgreSQL and Redis; fails if three take a tenth more
 	BENCH_WHAT=replicas scripts/with-servers.sh bench/run.sh
 
@@ -62,7 +62,7 @@ fair: ## measure what a quiet tenant notices of a noisy one with up to 5,000 slo
 
 IDLE ?= 5000
 idle: ## measure the memory of IDLE idle connections (docs/performance.md)
-	scripts/with-servers.sh bench/shipped.sh idle -n $(IDLE)
+	scripts/with-servers.sh bench/shipped.sh idle -connections $(IDLE)
 
 upload: ## measure the memory of 50 uploads of 20 MB at once (docs/performance.md)
 	scripts/with-servers.sh bench/shipped.sh upload

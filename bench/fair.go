@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -40,13 +39,13 @@ type phase struct {
 	disturbances error
 }
 
-func measureFair(ctx context.Context, out io.Writer) error {
+func measureFair(ctx context.Context, out io.Writer, args []string) error {
 	f := &fair{scale: scale{out: out, times: lives(0)}}
 	flags := flag.NewFlagSet("bench fair", flag.ExitOnError)
 	flags.StringVar(&f.binaries, "binaries", "", "folder with the platform, and with what a run leaves behind")
 	flags.DurationVar(&f.each, "each", 12*time.Second, "how long each phase is")
 	flags.DurationVar(&f.slow, "slow", 5*time.Second, "how long WeChat takes to answer the noisy tenant")
-	_ = flags.Parse(os.Args[2:])
+	_ = flags.Parse(args)
 	err := f.run(ctx)
 	return errors.Join(err, f.end())
 }
@@ -75,8 +74,7 @@ func (f *fair) startOnce(ctx context.Context) error {
 	if err := f.startPlatform(ctx); err != nil {
 		return err
 	}
-	f.sim.PushTicket()
-	return f.sim.Settle(ctx)
+	return f.pushTicket(ctx)
 }
 
 // admit onboards a merchant for each tenant.

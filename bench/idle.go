@@ -1,34 +1,26 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"strconv"
 	"strings"
 	"time"
 )
 
 // measureIdle prints the platform's memory with and without many idle connections, each of which
 // has closed a session.
-func measureIdle(ctx context.Context, out io.Writer) error {
-	b, flags := &bench{}, flag.NewFlagSet("idle", flag.ExitOnError)
-	flags.StringVar(&b.binaries, "binaries", "", "folder with platform")
-	flags.IntVar(&b.connections, "n", 5000, "idle connections")
-	if err := flags.Parse(os.Args[2:]); err != nil {
-		return err
-	}
+func measureIdle(ctx context.Context, out io.Writer, args []string) error {
+	b := &bench{}
+	_ = b.newFlags("idle", 5000).Parse(args)
 	return b.run(ctx, func(ctx context.Context) error { return b.measureIdle(ctx, out) }, b.startPlatform, b.prepare)
 }
 
 func (b *bench) measureIdle(ctx context.Context, out io.Writer) error {
 	for range 1000 {
-		if _, err := b.platform.ask(ctx, b.platform.path, "application/json", b.platform.jwt, closeBody); err != nil {
+		if err := b.closeOnce(ctx, b.platform); err != nil {
 			return err
 		}
 	}
@@ -53,26 +45,16 @@ func (b *bench) measureIdle(ctx context.Context, out io.Writer) error {
 
 // connect opens a connection and closes a session through it.
 func (b *bench) connect(ctx context.Context) (net.Conn, error) {
-	c, err := net.Dial("tcp", b.address)
+	c, err := dial(ctx, b.address)
 	if err != nil {
 		return nil, err
 	}
-	request := "POST " + b.platform.path + " HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer " + b.platform.jwt +
-		"\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(closeBody)) + "\r\n\r\n" + closeBody
 	for {
-		if _, err := io.WriteString(c, request); err != nil {
-			return nil, err
-		}
-		answer, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil {
-			return nil, err
-		}
-		body, err := io.ReadAll(answer.Body)
-		switch {
-		case err != nil || answer.StatusCode == http.StatusOK:
+		switch status, body, err := c.send(b.call(b.platform, 0).text()); {
+		case err != nil || status == http.StatusOK:
 			return c, err
-		case answer.StatusCode != http.StatusTooManyRequests:
-			return nil, fmt.Errorf("the platform answered %d %s", answer.StatusCode, strings.TrimSpace(string(body)))
+		case status != http.StatusTooManyRequests:
+			return nil, fmt.Errorf("the platform answered %d %s", status, strings.TrimSpace(body))
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		}

@@ -35,6 +35,7 @@ type bench struct {
 	rounds      int
 	duration    time.Duration
 	connections int
+	merchants   int    // for which, and with as many JWTs, calls are made in turn
 	profile     string // where a CPU profile of the platform goes; "" makes none
 	other       string // another build of the platform, measured beside the first; "" is none
 	peers       bool   // nginx and nginx + Lua are measured, too
@@ -42,6 +43,8 @@ type bench struct {
 	sim      *wechatsim.Sim
 	closes   *atomic.Int64 // that reached the upstream
 	client   account
+	jwts     []string // of the client, one for each merchant
+	store             // the platform's database
 	upstream string   // its URL
 	address  string   // the platform's
 	private  string   // and that of its private listener
@@ -50,16 +53,17 @@ type bench struct {
 	programs []*program // in the order of the table: the bare proxy, the platform, its other build
 }
 
+// measurement measures one thing and prints the result. args are its flags.
+type measurement func(ctx context.Context, out io.Writer, args []string) error
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	run := measureClose
-	if len(os.Args) > 1 {
-		named := map[string]func(context.Context, io.Writer) error{"scale": measureScale, "fair": measureFair, "idle": measureIdle, "upload": measureUploads, "replicas": measureReplicas}
-		if other, ok := named[os.Args[1]]; ok {
-			run = other
-		}
+	run, args := measureClose, os.Args[1:]
+	named := map[string]measurement{"scale": measureScale, "fair": measureFair, "idle": measureIdle, "upload": measureUploads, "replicas": measureReplicas}
+	if len(args) > 0 && named[args[0]] != nil {
+		run, args = named[args[0]], args[1:]
 	}
-	err := run(ctx, os.Stdout)
+	err := run(ctx, os.Stdout, args)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -67,18 +71,26 @@ func main() {
 	}
 }
 
-func measureClose(ctx context.Context, out io.Writer) error {
+// newFlags declares the flags that the measurements of closes have in common.
+func (b *bench) newFlags(name string, connections int) *flag.FlagSet {
+	flags := flag.NewFlagSet("bench "+name, flag.ExitOnError)
+	flags.StringVar(&b.core, "core", "0", "core of the measured programs")
+	flags.StringVar(&b.binaries, "binaries", "", "folder with platform and bareproxy, and with what a run leaves behind")
+	flags.StringVar(&b.script, "script", "bench/load.lua", "wrk's script")
+	flags.IntVar(&b.rounds, "rounds", 5, "rounds of each program")
+	flags.DurationVar(&b.duration, "duration", 4*time.Second, "length of a round, whole seconds")
+	flags.IntVar(&b.connections, "connections", connections, "connections that send requests, to all programs of a round together")
+	flags.IntVar(&b.merchants, "merchants", 1, "merchants, and as many JWTs, for which calls are made in turn")
+	return flags
+}
+
+func measureClose(ctx context.Context, out io.Writer, args []string) error {
 	b := &bench{}
-	flag.StringVar(&b.core, "core", "0", "core of the measured programs")
-	flag.StringVar(&b.binaries, "binaries", "", "folder with platform and bareproxy")
-	flag.StringVar(&b.script, "script", "bench/load.lua", "wrk's script")
-	flag.IntVar(&b.rounds, "rounds", 5, "rounds of each program")
-	flag.DurationVar(&b.duration, "duration", 4*time.Second, "length of a round, whole seconds")
-	flag.IntVar(&b.connections, "connections", 32, "connections that send requests")
-	flag.StringVar(&b.profile, "profile", "", "file for a CPU profile of the platform, taken in one round more")
-	flag.StringVar(&b.other, "other", "", "another build of the platform, to measure beside the first")
-	flag.BoolVar(&b.peers, "peers", false, "measure nginx and nginx + Lua, too")
-	flag.Parse()
+	flags := b.newFlags("", 32)
+	flags.StringVar(&b.profile, "profile", "", "file for a CPU profile of the platform, taken in one round more")
+	flags.StringVar(&b.other, "other", "", "another build of the platform, to measure beside the first")
+	flags.BoolVar(&b.peers, "peers", false, "measure nginx and nginx + Lua, too")
+	_ = flags.Parse(args)
 	return b.run(ctx, func(ctx context.Context) error { return b.measure(ctx, out) },
 		b.startBare, b.startPlatform, b.prepare, b.startOther, b.startPeers, b.checkRefusals, b.warmUp)
 }
@@ -152,7 +164,7 @@ func (b *bench) configure(ctx context.Context) (func() error, error) {
 	if b.profile != "" {
 		b.settings = append(b.settings, "PLATFORM_PPROF=on")
 	}
-	return drop, nil
+	return func() error { return errors.Join(b.store.close(), drop()) }, nil
 }
 
 func (b *bench) startBare(ctx context.Context) error {
@@ -181,8 +193,7 @@ func (b *bench) startOther(ctx context.Context) error {
 		return err
 	}
 	settings := append(b.settings[:len(b.settings):len(b.settings)], "PLATFORM_LISTEN="+address, "PLATFORM_PRIVATE_LISTEN="+private)
-	p, err := b.start(ctx, "its other build", address, settings, b.other, "serve")
-	p.path, p.jwt = b.platform.path, b.platform.jwt
+	_, err := b.start(ctx, "its other build", address, settings, b.other, "serve")
 	return err
 }
 
@@ -208,35 +219,38 @@ func (b *bench) logFile(name string) string {
 	return filepath.Join(b.binaries, strings.ReplaceAll(name, " ", "-")+".log")
 }
 
-// prepare gives the platform a ticket, a tenant and two authorizers, of which one granted no
-// permission set that closing needs, and closes a session, so that there is an access token.
-func (b *bench) prepare(ctx context.Context) error {
-	b.sim.PushTicket()
-	if err := b.sim.Settle(ctx); err != nil {
+// prepare gives the platform a ticket, a tenant with a client, the merchants, and an authorizer
+// that granted no permission set that closing needs. It closes one session.
+func (b *bench) prepare(ctx context.Context) (err error) {
+	if err := b.pushTicket(ctx); err != nil {
 		return err
 	}
-	var faults [5]error
-	var all string
-	p := b.platform
-	p.path = "/v1/authorizers/" + string(wechatsim.SampleService) + closePath
-	b.client, faults[0] = b.newClient(ctx, "bench")
-	all, faults[1] = b.newJWT(ctx, b.client, "")
-	p.jwt, faults[2] = b.newJWT(ctx, b.client, writing)
-	faults[3] = b.invite(ctx, all, wechatsim.SampleService)
-	faults[4] = b.invite(ctx, all, wechatsim.SampleOfficial, 11)
-	if err := errors.Join(faults[:]...); err != nil {
+	if b.client, err = b.newClient(ctx, "bench"); err != nil {
 		return err
 	}
-	_, err := p.ask(ctx, p.path, "application/json", p.jwt, closeBody)
-	return err
+	all, err := b.newJWT(ctx, b.client, "")
+	if err != nil {
+		return err
+	}
+	if err := b.invite(ctx, all, wechatsim.SampleOfficial, 11); err != nil {
+		return err
+	}
+	if err := errors.Join(b.fillMerchants(ctx), b.mintAll(ctx), b.writeCalls()); err != nil {
+		return err
+	}
+	return b.closeOnce(ctx, b.platform)
 }
 
-// warmUp loads each program. All get the same headers. Those that pass calls through get WeChat's
-// path with the access token.
+func (b *bench) pushTicket(ctx context.Context) error {
+	b.sim.PushTicket()
+	return b.sim.Settle(ctx)
+}
+
+// warmUp has each program close a session of every merchant, and then loads it.
 func (b *bench) warmUp(ctx context.Context) error {
 	for _, p := range b.programs {
-		if p.passes {
-			p.path, p.jwt = closePath+"?access_token="+b.sim.LastAccessToken(wechatsim.SampleService), b.platform.jwt
+		if err := b.closeAll(ctx, p); err != nil {
+			return err
 		}
 		if _, err := b.load(ctx, p, 2*time.Second); err != nil {
 			return err

@@ -41,12 +41,8 @@ func (b *bench) startPeers(ctx context.Context) error {
 	if err := b.knowAuthorizers(ctx); err != nil {
 		return err
 	}
-	lua, err := b.startNginx(ctx, luaName, "lua.conf")
-	if err != nil {
-		return err
-	}
-	lua.path, lua.jwt = b.platform.path, b.platform.jwt
-	return nil
+	_, err = b.startNginx(ctx, luaName, "lua.conf")
+	return err
 }
 
 // startNginx starts an nginx with one of the configurations, in a folder of its own.
@@ -105,17 +101,15 @@ func (b *bench) knowAuthorizers(ctx context.Context) error {
 	}
 	client := redis.NewClient(options)
 	defer client.Close()
-	for id, a := range map[wechat.AppID]struct {
-		owner string
-		sets  []int
-	}{wechatsim.SampleService: {b.client.owner, []int{1, 11}}, wechatsim.SampleOfficial: {b.client.owner, []int{11}}} {
-		text, err := json.Marshal(map[string]any{"tenant": a.owner, "sets": a.sets, "token": b.sim.LastAccessToken(id)})
-		if err != nil {
-			return err
-		}
-		if err := client.Set(ctx, "bench-authorizer:"+string(id), text, 0).Err(); err != nil {
-			return err
-		}
+	facts := client.Pipeline()
+	know := func(id wechat.AppID, token string, sets ...int) {
+		text, _ := json.Marshal(map[string]any{"tenant": b.client.owner, "sets": sets, "token": token}) // texts and numbers always marshal
+		facts.Set(ctx, "bench-authorizer:"+string(id), text, 0)
 	}
-	return nil
+	know(wechatsim.SampleOfficial, b.sim.LastAccessToken(wechatsim.SampleOfficial), 11)
+	for i := range b.merchants {
+		know(wechatsim.SyntheticAppID(i), accessToken(i), 1, 2, 3, 6, 11)
+	}
+	_, err = facts.Exec(ctx)
+	return err
 }

@@ -18,8 +18,6 @@ import (
 type program struct {
 	name   string
 	url    string
-	path   string // of the request to send it
-	jwt    string
 	log    *os.File // what it prints
 	passes bool     // it passes every call through, and checks and logs nothing
 	cmd    *exec.Cmd
@@ -37,6 +35,8 @@ func (p *program) start(core string, env []string, command ...string) error {
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true} // Ctrl-C is for this process, which stops the others in order
 	return p.cmd.Start()
 }
+
+func (p *program) address() string { return strings.TrimPrefix(p.url, "http://") }
 
 func (p *program) stop() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {

@@ -55,14 +55,14 @@ func (b *bench) checkRefusals(ctx context.Context) error {
 const untilAlone = 11 * time.Second
 
 func (b *bench) wrongCalls(ctx context.Context) ([]wrongCall, error) {
-	right, parts := b.platform.jwt, strings.Split(b.platform.jwt, ".")
+	right, parts := b.jwts[0], strings.Split(b.jwts[0], ".")
 	forged := parts[0] + "." + parts[1] + "." + strings.Repeat("A", len(parts[2]))
 	unsigned := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"at+jwt"}`)) + "." + parts[1] + "."
-	expired, err := b.mint(ctx, "http://"+b.address, time.Now().Add(-3*time.Hour))
+	expired, err := b.mint(ctx, "http://"+b.address, time.Now().Add(-3*time.Hour), 1)
 	if err != nil {
 		return nil, err
 	}
-	elsewhere, err := b.mint(ctx, "http://elsewhere.example", time.Now())
+	elsewhere, err := b.mint(ctx, "http://elsewhere.example", time.Now(), 1)
 	if err != nil {
 		return nil, err
 	}
@@ -78,10 +78,10 @@ func (b *bench) wrongCalls(ctx context.Context) ([]wrongCall, error) {
 	if err != nil {
 		return nil, err
 	}
-	ours := wechatsim.SampleService
+	ours := wechatsim.SyntheticAppID(0)
 	return []wrongCall{
 		{"no JWT", "", ours, 401}, {"a forged signature", forged, ours, 401}, {"no signature", unsigned, ours, 401},
-		{"an expired JWT", expired, ours, 401}, {"a JWT for another audience", elsewhere, ours, 401},
+		{"an expired JWT", expired[0], ours, 401}, {"a JWT for another audience", elsewhere[0], ours, 401},
 		{"without the scope", reading, ours, 403}, {"without a permission set", right, wechatsim.SampleOfficial, 403},
 		{"another tenant's account", others, ours, 404}, {"an unknown account", right, "wx00000000000000ff", 404},
 	}, nil
@@ -89,7 +89,7 @@ func (b *bench) wrongCalls(ctx context.Context) ([]wrongCall, error) {
 
 // tryClose sends a close and returns the status of the answer.
 func (p *program) tryClose(ctx context.Context, c wrongCall) (int, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/v1/authorizers/"+string(c.appid)+closePath, strings.NewReader(closeBody))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/v1/authorizers/"+string(c.appid)+closePath, strings.NewReader(closeBody(0)))
 	if err != nil {
 		return 0, err
 	}
@@ -104,17 +104,25 @@ func (p *program) tryClose(ctx context.Context, c wrongCall) (int, error) {
 	return answer.StatusCode, answer.Body.Close()
 }
 
-// mint returns a JWT of the bench's client as the platform would have signed it at another time, or
-// as another issuer with its key.
-func (b *bench) mint(ctx context.Context, issuer string, now time.Time) (jwt string, err error) {
-	setting := func(name string) string {
-		at := slices.IndexFunc(b.settings, func(s string) bool { return strings.HasPrefix(s, name+"=") })
-		return strings.TrimPrefix(b.settings[at], name+"=")
-	}
-	err = registry.Use(ctx, setting, issuer, now, func(tenants *tenant.Registry) error {
-		grant, err := tenants.Token(ctx, tenant.ClientID(b.client.id), seal.NewSecret(b.client.secret), "")
-		jwt = grant.Token.Reveal()
-		return err
+// mint returns n different JWTs of the bench's client as the platform would have signed them at
+// another time, or as another issuer with its key.
+func (b *bench) mint(ctx context.Context, issuer string, now time.Time, n int) ([]string, error) {
+	jwts := make([]string, n)
+	err := registry.Use(ctx, b.setting, issuer, now, func(tenants *tenant.Registry) error {
+		for i := range jwts {
+			grant, err := tenants.Token(ctx, tenant.ClientID(b.client.id), seal.NewSecret(b.client.secret), writing)
+			if err != nil {
+				return err
+			}
+			jwts[i] = grant.Token.Reveal()
+		}
+		return nil
 	})
-	return jwt, err
+	return jwts, err
+}
+
+// setting is the value of one of the platform's settings.
+func (b *bench) setting(name string) string {
+	at := slices.IndexFunc(b.settings, func(s string) bool { return strings.HasPrefix(s, name+"=") })
+	return strings.TrimPrefix(b.settings[at], name+"=")
 }

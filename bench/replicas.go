@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -21,17 +20,9 @@ const (
 // measureReplicas prints the CPU time of a warm closeSession with one replica under load, and with
 // three under load at once, all on one core, one PostgreSQL and one Redis. It fails if a request to
 // the three takes more than a tenth more.
-func measureReplicas(ctx context.Context, out io.Writer) error {
-	b, flags := &bench{}, flag.NewFlagSet("replicas", flag.ExitOnError)
-	flags.StringVar(&b.core, "core", "0", "core of the replicas")
-	flags.StringVar(&b.binaries, "binaries", "", "folder with platform")
-	flags.StringVar(&b.script, "script", "bench/load.lua", "wrk's script")
-	flags.IntVar(&b.rounds, "rounds", 5, "rounds of each")
-	flags.DurationVar(&b.duration, "duration", 4*time.Second, "length of a round, whole seconds")
-	flags.IntVar(&b.connections, "connections", 32, "connections that send requests, to all replicas together")
-	if err := flags.Parse(os.Args[2:]); err != nil {
-		return err
-	}
+func measureReplicas(ctx context.Context, out io.Writer, args []string) error {
+	b := &bench{}
+	_ = b.newFlags("replicas", 32).Parse(args)
 	return b.run(ctx, func(ctx context.Context) error { return b.measureReplicas(ctx, out) }, b.startPlatform, b.prepare, b.startReplicas)
 }
 
@@ -44,14 +35,12 @@ func (b *bench) startReplicas(ctx context.Context) error {
 			return err
 		}
 		settings := append(b.settings[:len(b.settings):len(b.settings)], "PLATFORM_LISTEN="+address, "PLATFORM_PRIVATE_LISTEN="+private)
-		p, err := b.start(ctx, fmt.Sprint("replica ", i), address, settings, b.binaries+"/platform", "serve")
-		p.path, p.jwt = b.platform.path, b.platform.jwt
-		if err != nil {
+		if _, err := b.start(ctx, fmt.Sprint("replica ", i), address, settings, b.binaries+"/platform", "serve"); err != nil {
 			return err
 		}
 	}
 	for _, p := range b.programs {
-		if _, err := p.ask(ctx, p.path, "application/json", p.jwt, closeBody); err != nil {
+		if err := b.closeAll(ctx, p); err != nil {
 			return err
 		}
 	}

@@ -31,7 +31,7 @@ type heard struct {
 // lines are written.
 const rest = 500 * time.Millisecond
 
-// load has wrk send the program its request for a while, and fails if a single answer was wrong.
+// load has wrk send the program its requests for a while, and fails if a single answer was wrong.
 func (b *bench) load(ctx context.Context, p *program, d time.Duration) (round, error) {
 	before, err := p.cpu()
 	if err != nil {
@@ -62,7 +62,7 @@ func (b *bench) load(ctx context.Context, p *program, d time.Duration) (round, e
 func (b *bench) wrk(ctx context.Context, p *program, d time.Duration) (heard, error) {
 	command := exec.CommandContext(ctx, "wrk", "--threads", "1", "--connections", strconv.Itoa(b.connections),
 		"--duration", fmt.Sprintf("%ds", int(d.Seconds())), "--script", b.script, p.url)
-	command.Env = append(os.Environ(), "BENCH_PATH="+p.path, "BENCH_BODY="+closeBody, "BENCH_BEARER="+p.jwt, "BENCH_ANSWER="+answerOK)
+	command.Env = append(os.Environ(), "BENCH_CALLS="+b.callsFile(p.passes), "BENCH_ANSWER="+answerOK)
 	command.Stderr = os.Stderr
 	out, err := command.Output()
 	if err != nil {

@@ -2,7 +2,7 @@
 # Builds the platform as it is shipped and the bare proxy, and has bench/main.go measure them and nginx on one
 # core, with upstream and load generator on the others. make bench calls it with TEST_POSTGRES_URL and
 # TEST_REDIS_URL set; make replicas with BENCH_WHAT=replicas, which measures one replica and three instead.
-# BENCH_ROUNDS, BENCH_SECONDS and BENCH_CONNECTIONS set the amount; BENCH_OTHER is
+# BENCH_ROUNDS, BENCH_SECONDS, BENCH_CONNECTIONS and BENCH_MERCHANTS set the amount; BENCH_OTHER is
 # another build of the platform to measure as well, BENCH_PROFILE a file for a CPU profile, and
 # BENCH_UNDER a command that runs everything: on a busy machine, "chrt -f 1" as root gives it priority.
 set -euo pipefail
@@ -38,4 +38,4 @@ command=()
 if [ "${BENCH_WHAT:-}" = replicas ]; then what=() command=(replicas); fi
 
 ${BENCH_UNDER:-} taskset -c "$others" "$dir/bench" "${command[@]}" -core "${cores[0]}" -binaries "$dir" -script bench/load.lua \
-	-rounds "${BENCH_ROUNDS:-5}" -duration "${BENCH_SECONDS:-4}s" -connections "${BENCH_CONNECTIONS:-32}" "${what[@]}"
+	-rounds "${BENCH_ROUNDS:-5}" -duration "${BENCH_SECONDS:-4}s" -connections "${BENCH_CONNECTIONS:-32}" -merchants "${BENCH_MERCHANTS:-1}" "${what[@]}"

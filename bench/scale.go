@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"wxplatform/internal/db"
-	"wxplatform/internal/seal"
 	"wxplatform/token"
 	"wxplatform/wechat/wechatsim"
 )
@@ -34,16 +32,14 @@ type scale struct {
 	mix     mix
 	drop    func() error
 
-	out      io.Writer
-	database *db.DB
-	ring     *seal.Ring
-	times    token.Times
-	server   int // the process id of PostgreSQL
-	redis    string
-	starts   []started // the results of the starts so far
-	samples  []sample  // taken while the platform runs
-	callers  callers
-	took     []took
+	out     io.Writer
+	times   token.Times
+	server  int // the process id of PostgreSQL
+	redis   string
+	starts  []started // the results of the starts so far
+	samples []sample  // taken while the platform runs
+	callers callers
+	took    []took
 }
 
 // took is how long a command of the operator, or a request to the platform, took.
@@ -59,7 +55,7 @@ type started struct {
 	due   int           // tokens that were due at that time, counted up to the most that are
 }
 
-func measureScale(ctx context.Context, out io.Writer) error {
+func measureScale(ctx context.Context, out io.Writer, args []string) error {
 	s := &scale{out: out}
 	flags := flag.NewFlagSet("bench scale", flag.ExitOnError)
 	flags.StringVar(&s.binaries, "binaries", "", "folder with the platform, and with what a run leaves behind")
@@ -72,13 +68,13 @@ func measureScale(ctx context.Context, out io.Writer) error {
 	flags.IntVar(&s.mix.hot, "hot", 40, "percent of the authorizers that were called within an hour")
 	flags.IntVar(&s.mix.daily, "daily", 30, "percent called within a day, but not an hour")
 	flags.IntVar(&s.mix.warm, "warm", 20, "percent called within a week, but not a day; the rest is colder")
-	_ = flags.Parse(os.Args[2:])
+	_ = flags.Parse(args)
 	err := s.run(ctx)
 	return errors.Join(err, s.end())
 }
 
 func (s *scale) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{s.begin, s.fill, s.start, s.admitCaller, s.watch, s.restart, s.watch, s.command, s.print} {
+	for _, step := range []func(context.Context) error{s.begin, s.find, s.fill, s.start, s.admitCaller, s.watch, s.restart, s.watch, s.command, s.print} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -171,8 +167,7 @@ func (s *scale) ticket(ctx context.Context) error {
 	if len(s.starts) > 0 {
 		return nil
 	}
-	s.sim.PushTicket()
-	return s.sim.Settle(ctx)
+	return s.pushTicket(ctx)
 }
 
 func ready(ctx context.Context, where string) error {
@@ -241,9 +236,6 @@ func (s *scale) end() (err error) {
 	s.callers.stop()
 	for _, p := range s.programs {
 		err = errors.Join(err, p.stop())
-	}
-	if s.database != nil {
-		err = errors.Join(err, s.database.Close())
 	}
 	if s.drop != nil {
 		err = errors.Join(err, s.drop())

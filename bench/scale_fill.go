@@ -27,26 +27,36 @@ type mix struct{ hot, daily, warm int }
 
 const fillAtOnce = 2000
 
+// store is the platform's database, written beside the platform.
+type store struct {
+	database *db.DB
+	ring     *seal.Ring
+}
+
+func (s *store) close() error {
+	if s.database == nil {
+		return nil
+	}
+	return s.database.Close()
+}
+
 // open migrates the database, as the platform would, and claims it for the component.
-func (s *scale) open(ctx context.Context) (err error) {
-	settings := map[string]string{}
-	for _, line := range s.settings {
-		name, value, _ := strings.Cut(line, "=")
-		settings[name] = value
-	}
-	if s.ring, err = seal.NewRing(seal.NewSecret(settings["PLATFORM_SEALING_KEYS"])); err != nil {
+func (b *bench) open(ctx context.Context) (err error) {
+	if b.ring, err = seal.NewRing(seal.NewSecret(b.setting("PLATFORM_SEALING_KEYS"))); err != nil {
 		return err
 	}
-	if s.database, err = db.Open(ctx, seal.NewSecret(settings["PLATFORM_DATABASE_URL"])); err != nil {
+	if b.database, err = db.Open(ctx, seal.NewSecret(b.setting("PLATFORM_DATABASE_URL"))); err != nil {
 		return err
 	}
-	if err := s.database.Migrate(ctx, migrations.Files); err != nil {
+	if err := b.database.Migrate(ctx, migrations.Files); err != nil {
 		return err
 	}
-	if err := s.database.Claim(ctx, settings["PLATFORM_COMPONENT_APPID"]); err != nil {
-		return err
-	}
-	u, err := url.Parse(settings["PLATFORM_REDIS_URL"])
+	return b.database.Claim(ctx, b.setting("PLATFORM_COMPONENT_APPID"))
+}
+
+// find finds the processes of PostgreSQL and Redis.
+func (s *scale) find(ctx context.Context) error {
+	u, err := url.Parse(s.setting("PLATFORM_REDIS_URL"))
 	if err != nil {
 		return err
 	}
@@ -77,28 +87,53 @@ type filled struct {
 	Used    int64        `json:"used"`
 }
 
-// fill writes tenants, authorizers and tokens.
-func (s *scale) fill(ctx context.Context) error {
-	began := time.Now()
+// renewal is when an access token was got, when it was last used, and when it is renewed.
+type renewal struct {
+	got, used, due    time.Time // due is zero if it is not renewed ahead of time
+	life, early, late time.Duration
+	warm              int
+}
+
+// row returns the i-th synthetic merchant as an authorizer of the owner.
+func (b *bench) row(i int, owner, access string, r renewal) filled {
+	id, expires := wechatsim.SyntheticAppID(i), r.got.Add(r.life)
+	f := filled{ID: id, Name: fmt.Sprintf("合成商家 %d", i), Owner: owner, Warm: r.warm, Version: r.got.UnixMilli(), Expires: expires.UnixMilli(), Used: r.used.UnixMilli()}
+	f.Early, f.Late = expires.Add(-r.early).UnixMilli(), expires.Add(-r.late).UnixMilli()
+	if !r.due.IsZero() {
+		f.Due = r.due.UnixMilli()
+	}
+	f.Access = b.sealed("access", id, seal.NewSecret(access))
+	f.Refresh = b.sealed("refresh", id, seal.NewSecret(b.sim.RefreshToken(id)))
+	return f
+}
+
+// fill writes n authorizers with their tenants and tokens.
+func (b *bench) fill(ctx context.Context, n int, one func(i int) filled) error {
 	group, filling := errgroup.WithContext(ctx)
 	group.SetLimit(4)
-	for first := 0; first < s.n; first += fillAtOnce {
+	for first := 0; first < n; first += fillAtOnce {
 		group.Go(func() error {
-			some := make([]filled, min(fillAtOnce, s.n-first))
+			some := make([]filled, min(fillAtOnce, n-first))
 			for i := range some {
-				some[i] = s.one(first + i)
+				some[i] = one(first + i)
 			}
 			text, err := json.Marshal(some)
 			if err != nil {
 				return err
 			}
-			return s.insert(filling, string(text))
+			return b.insert(filling, string(text))
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if err := s.analyze(ctx); err != nil {
+	return b.analyze(ctx)
+}
+
+// fill writes all authorizers.
+func (s *scale) fill(ctx context.Context) error {
+	began := time.Now()
+	if err := s.bench.fill(ctx, s.n, s.one); err != nil {
 		return err
 	}
 	size, err := s.databaseSize(ctx)
@@ -133,36 +168,26 @@ func (s *scale) one(i int) filled {
 	share := func(of time.Duration, from, to float64) time.Duration {
 		return time.Duration((from + (to-from)*mrand.Float64()) * float64(of))
 	}
-	id := wechatsim.SyntheticAppID(i)
-	f := filled{ID: id, Name: fmt.Sprintf("合成商家 %d", i), Owner: tenantOf(i)}
-	early, late := share(life, 0.55, 0.65), share(life, 2.0/24, 5.0/24)
-	var got, due, used time.Time
+	r := renewal{life: life, early: share(life, 0.55, 0.65), late: share(life, 2.0/24, 5.0/24)}
 	switch hot, daily, warm := s.mix.use(i); {
 	case hot:
-		got, used = now.Add(-share(life-early, 0, 1)), now.Add(-share(life, 0, 0.45))
-		due = got.Add(life - early)
+		r.got, r.used = now.Add(-share(life-r.early, 0, 1)), now.Add(-share(life, 0, 0.45))
+		r.due = r.got.Add(life - r.early)
 	case daily:
-		got, used = now.Add(-share(life-late, 0, 1)), now.Add(-share(life, 0.6, 11))
-		due = got.Add(life - late)
+		r.got, r.used = now.Add(-share(life-r.late, 0, 1)), now.Add(-share(life, 0.6, 11))
+		r.due = r.got.Add(life - r.late)
 	case warm:
-		got, used, f.Warm = now.Add(-share(life-late, 0, 1)), now.Add(-share(life, 13, 80)), 1
-		due = got.Add(life - late)
+		r.got, r.used, r.warm = now.Add(-share(life-r.late, 0, 1)), now.Add(-share(life, 13, 80)), 1
+		r.due = r.got.Add(life - r.late)
 	default:
-		used = now.Add(-share(life, 100, 1000))
-		got = used
+		r.used = now.Add(-share(life, 100, 1000))
+		r.got = r.used
 	}
-	expires := got.Add(life)
-	f.Version, f.Expires, f.Early, f.Late = got.UnixMilli(), expires.UnixMilli(), expires.Add(-early).UnixMilli(), expires.Add(-late).UnixMilli()
-	if f.Used = used.UnixMilli(); !due.IsZero() {
-		f.Due = due.UnixMilli()
-	}
-	f.Access = s.sealed("access", id, seal.NewSecret("77_"+strings.Repeat(rand.Text(), 5)))
-	f.Refresh = s.sealed("refresh", id, seal.NewSecret(s.sim.RefreshToken(id)))
-	return f
+	return s.row(i, tenantOf(i), "77_"+strings.Repeat(rand.Text(), 5), r)
 }
 
-func (s *scale) sealed(column string, id wechat.AppID, secret seal.Secret) string {
-	return base64.StdEncoding.EncodeToString(s.ring.Seal(secret, "tokens", column, string(token.Authorizer), string(id)))
+func (b *bench) sealed(column string, id wechat.AppID, secret seal.Secret) string {
+	return base64.StdEncoding.EncodeToString(b.ring.Seal(secret, "tokens", column, string(token.Authorizer), string(id)))
 }
 
 func logOf(folder string) string {

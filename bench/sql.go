@@ -42,9 +42,9 @@ func makeDue(ctx context.Context, d *db.DB) error {
 }
 
 // insert writes some tenants, authorizers and tokens, as JSON.
-func (s *scale) insert(ctx context.Context, some string) error {
+func (b *bench) insert(ctx context.Context, some string) error {
 	now := time.Now().UnixMilli()
-	if _, err := db.Exec(ctx, s.database, `
+	if _, err := db.Exec(ctx, b.database, `
 		INSERT INTO tenants (id, name, redirects, created_at)
 		SELECT DISTINCT r.owner, r.owner, '[]', CAST($2 AS BIGINT)
 		FROM json_to_recordset(CAST($1 AS json)) AS r (owner TEXT)
@@ -52,13 +52,13 @@ func (s *scale) insert(ctx context.Context, some string) error {
 		ON CONFLICT (id) DO NOTHING`, some, now); err != nil {
 		return err
 	}
-	if _, err := db.Exec(ctx, s.database, `
+	if _, err := db.Exec(ctx, b.database, `
 		INSERT INTO authorizers (appid, tenant, nick_name, kind, verify_type, account_status, permission_sets, profile_at, since, authorized_at, created_at)
 		SELECT r.id, r.owner, r.name, 'service', 0, 1, '1,2,3,6,11', CAST($2 AS BIGINT), CAST($2 AS BIGINT), CAST($2 AS BIGINT) - 864000000, CAST($2 AS BIGINT) - 864000000
 		FROM json_to_recordset(CAST($1 AS json)) AS r (id TEXT, owner TEXT, name TEXT)`, some, now); err != nil {
 		return err
 	}
-	_, err := db.Exec(ctx, s.database, `
+	_, err := db.Exec(ctx, b.database, `
 		INSERT INTO tokens (kind, id, owner, warm, fence, version, claimed_at, access, refresh, spare, expires_at, renew_early, renew_late, due, used_at)
 		SELECT 'authorizer', r.id, r.owner, r.warm, r.version, r.version, r.version, decode(r.access, 'base64'), decode(r.refresh, 'base64'), '', r.expires, r.early, r.late, r.due, r.used
 		FROM json_to_recordset(CAST($1 AS json)) AS r (id TEXT, owner TEXT, warm BIGINT, version BIGINT, access TEXT, refresh TEXT, expires BIGINT, early BIGINT, late BIGINT, due BIGINT, used BIGINT)`, some)
@@ -67,8 +67,8 @@ func (s *scale) insert(ctx context.Context, some string) error {
 
 // analyze updates the planner's statistics, which PostgreSQL would have done itself if the database
 // had not been filled within a minute.
-func (s *scale) analyze(ctx context.Context) error {
-	_, err := db.Exec(ctx, s.database, `ANALYZE`)
+func (b *bench) analyze(ctx context.Context) error {
+	_, err := db.Exec(ctx, b.database, `ANALYZE`)
 	return err
 }
 

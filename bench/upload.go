@@ -3,17 +3,17 @@ package main
 import (
 	"bufio"
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"wxplatform/wechat/wechatsim"
 )
 
 const (
@@ -25,18 +25,19 @@ const (
 
 // measureUploads prints the platform's memory before and during uploads that are all in flight at
 // once.
-func measureUploads(ctx context.Context, out io.Writer) error {
-	b, flags := &bench{}, flag.NewFlagSet("upload", flag.ExitOnError)
+func measureUploads(ctx context.Context, out io.Writer, args []string) error {
+	b := &bench{}
+	flags := b.newFlags("upload", 50)
 	size := flags.Int64("megabytes", 20, "size of an upload")
-	flags.StringVar(&b.binaries, "binaries", "", "folder with platform")
-	flags.IntVar(&b.connections, "n", 50, "uploads at once")
-	if err := flags.Parse(os.Args[2:]); err != nil {
-		return err
-	}
-	return b.run(ctx, func(ctx context.Context) error { return b.measureUploads(ctx, out, *size<<20) }, b.startPlatform, b.prepare)
+	_ = flags.Parse(args)
+	return b.run(ctx, func(ctx context.Context) error { return b.measureUploads(ctx, out, *size<<20) }, b.startPlatform, b.pushTicket)
 }
 
 func (b *bench) measureUploads(ctx context.Context, out io.Writer, size int64) error {
+	_, jwt, err := b.onboard(ctx, "bench", wechatsim.SampleService)
+	if err != nil {
+		return err
+	}
 	before, err := b.platform.memory()
 	if err != nil {
 		return err
@@ -45,7 +46,7 @@ func (b *bench) measureUploads(ctx context.Context, out io.Writer, size int64) e
 	defer stop()
 	uploads, _ := errgroup.WithContext(ctx)
 	for range b.connections {
-		uploads.Go(func() error { return b.upload(size) })
+		uploads.Go(func() error { return b.upload(jwt, size) })
 	}
 	began, took := time.Now(), time.Duration(0)
 	ended := make(chan error, 1)
@@ -69,14 +70,13 @@ func (b *bench) measureUploads(ctx context.Context, out io.Writer, size int64) e
 
 // upload sends one file over a connection of its own. It pauses in the middle, so that all uploads
 // are in flight at once.
-func (b *bench) upload(size int64) error {
+func (b *bench) upload(jwt string, size int64) error {
 	c, err := net.Dial("tcp", b.address)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	account, _, _ := strings.Cut(b.platform.path, closePath)
-	head := "POST " + account + uploadPath + " HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer " + b.platform.jwt +
+	head := "POST /v1/authorizers/" + string(wechatsim.SampleService) + uploadPath + " HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer " + jwt +
 		"\r\nContent-Type: multipart/form-data; boundary=" + boundary +
 		"\r\nContent-Length: " + strconv.FormatInt(int64(len(uploadBegins))+size+int64(len(uploadEnds)), 10) + "\r\n\r\n" + uploadBegins
 	if _, err := io.WriteString(c, head); err != nil {

@@ -14,11 +14,8 @@ import (
 )
 
 const (
-	closePath = "/customservice/kfsession/close"
-	kfAccount = "test1@test"
-	closeBody = `{"kf_account":"` + kfAccount + `","openid":"` + string(wechatsim.SampleCustomer) + `"}`
 	answerOK  = `{"errcode":0,"errmsg":"ok"}`
-	answerBad = `{"errcode":40001,"errmsg":"the benchmark's upstream got another token or body than it should"}`
+	answerBad = `{"errcode":40001,"errmsg":"the benchmark's upstream got a token and a body that do not belong together"}`
 )
 
 // upstream is a WeChat in which closing always succeeds. It answers a close with two system calls
@@ -50,14 +47,15 @@ func (u *upstream) serve(c net.Conn) {
 type connection struct {
 	*upstream
 	net.Conn
-	in    *bufio.Reader
-	token string // the last one here that the simulator took
+	in *bufio.Reader
 }
 
 var (
 	closeBegins   = []byte("POST " + closePath + "?access_token=")
 	requestEnds   = []byte(" HTTP/1.1\r\n")
-	contentLength = []byte("Content-Length: " + strconv.Itoa(len(closeBody)) + "\r\n")
+	bodyLength    = len(closeBody(0))
+	numberLength  = len(number(0))
+	contentLength = []byte("Content-Length: " + strconv.Itoa(bodyLength) + "\r\n")
 )
 
 // answer reads one request and answers it.
@@ -83,15 +81,14 @@ func (c *connection) answer() error {
 	return err
 }
 
-// readClose reports whether the request is the expected one, with a token that works. Its length
-// must be stated as net/http states it.
+// readClose reports whether the request's access token and body are those of one merchant. Its
+// length must be stated as net/http states it.
 func (c *connection) readClose() (right bool, err error) {
 	line, err := c.in.ReadSlice('\n')
 	if err != nil {
 		return false, err
 	}
-	token, ok := bytes.CutSuffix(line[len(closeBegins):], requestEnds)
-	ok = ok && c.takes(token)
+	merchant, ok := merchantOf(line)
 	stated := false
 	for len(line) > len("\r\n") {
 		if line, err = c.in.ReadSlice('\n'); err != nil {
@@ -102,16 +99,19 @@ func (c *connection) readClose() (right bool, err error) {
 	if !stated {
 		return false, io.ErrUnexpectedEOF
 	}
-	var body [len(closeBody)]byte
-	_, err = io.ReadFull(c.in, body[:])
-	return ok && string(body[:]) == closeBody, err
+	body, err := c.in.Peek(bodyLength)
+	ok = ok && string(body) == bodyBegins+merchant+bodyEnds
+	_, _ = c.in.Discard(len(body))
+	return ok, err
 }
 
-func (c *connection) takes(token []byte) bool {
-	if c.token != string(token) && c.sim.Works(string(token)) {
-		c.token = string(token)
+// merchantOf returns the number in the access token of a close's first line.
+func merchantOf(line []byte) (string, bool) {
+	token, ok := bytes.CutSuffix(line[len(closeBegins):], requestEnds)
+	if !ok || len(token) != tokenLength || !bytes.HasPrefix(token, []byte(tokenBegins)) {
+		return "", false
 	}
-	return c.token == string(token)
+	return string(token[tokenLength-numberLength:]), true
 }
 
 func (c *connection) simulate() error {
