@@ -38,6 +38,7 @@ type bench struct {
 	merchants   int    // for which, and with as many JWTs, calls are made in turn
 	profile     string // where a CPU profile of the platform goes; "" makes none
 	other       string // another build of the platform, measured beside the first; "" is none
+	tls         bool   // between the programs and the upstream
 	peers       bool   // nginx and nginx + Lua are measured, too
 
 	sim      *wechatsim.Sim
@@ -81,6 +82,7 @@ func (b *bench) newFlags(name string, connections int) *flag.FlagSet {
 	flags.DurationVar(&b.duration, "duration", 4*time.Second, "length of a round, whole seconds")
 	flags.IntVar(&b.connections, "connections", connections, "connections that send requests, to all programs of a round together")
 	flags.IntVar(&b.merchants, "merchants", 1, "merchants, and as many JWTs, for which calls are made in turn")
+	flags.BoolVar(&b.tls, "tls", false, "TLS between the programs and the upstream")
 	return flags
 }
 
@@ -137,6 +139,12 @@ func (b *bench) serveUpstream(context.Context) (func() error, error) {
 		return nil, err
 	}
 	b.upstream = "http://" + on.Addr().String()
+	if b.tls {
+		if on, err = b.secure(on); err != nil {
+			return nil, err
+		}
+		b.upstream = "https://" + on.Addr().String()
+	}
 	b.closes = new(atomic.Int64)
 	go (&upstream{b.sim, on, b.closes}).run()
 	return func() error { b.sim.Close(); return on.Close() }, nil

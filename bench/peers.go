@@ -52,7 +52,9 @@ func (b *bench) startNginx(ctx context.Context, name, configuration string) (*pr
 	if err := errors.Join(err, os.MkdirAll(dir, 0o755), b.writeSettings(ctx, filepath.Join(dir, "settings.json"))); err != nil {
 		return nil, err
 	}
-	fill := strings.NewReplacer("@DIR@", dir, "@LISTEN@", address, "@UPSTREAM@", strings.TrimPrefix(b.upstream, "http://"), "@LOG@", b.logFile(name))
+	scheme, upstream, _ := strings.Cut(b.upstream, "://")
+	fill := strings.NewReplacer("@DIR@", dir, "@LISTEN@", address, "@LOG@", b.logFile(name),
+		"@SCHEME@", scheme, "@UPSTREAM@", upstream, "@TLS@", b.nginxTLS())
 	for _, file := range []string{configuration, "gateway.lua"} {
 		text, err := peerFiles.ReadFile("peers/" + file)
 		if err != nil {

@@ -34,8 +34,9 @@ trap 'exit 130' INT TERM
 CGO_ENABLED=0 go build -trimpath -ldflags=-s -o "$dir/" ./cmd/platform ./bench ./bench/bareproxy
 
 what=(-profile "${BENCH_PROFILE:-}" -other "${BENCH_OTHER:-}" -peers)
-command=()
+command=() tls=()
+if [ "${BENCH_TLS:-off}" = on ]; then tls=(-tls); fi
 if [ "${BENCH_WHAT:-}" = replicas ]; then what=() command=(replicas); fi
 
 ${BENCH_UNDER:-} taskset -c "$others" "$dir/bench" "${command[@]}" -core "${cores[0]}" -binaries "$dir" -script bench/load.lua \
-	-rounds "${BENCH_ROUNDS:-5}" -duration "${BENCH_SECONDS:-4}s" -connections "${BENCH_CONNECTIONS:-32}" -merchants "${BENCH_MERCHANTS:-1}" "${what[@]}"
+	-rounds "${BENCH_ROUNDS:-5}" -duration "${BENCH_SECONDS:-4}s" -connections "${BENCH_CONNECTIONS:-32}" -merchants "${BENCH_MERCHANTS:-1}" "${tls[@]}" "${what[@]}"
