@@ -36,8 +36,9 @@ const (
 
 // Reason is why a replica is degraded.
 type Reason struct {
-	Code string `json:"code"` // such as "redis-away"
-	Text string `json:"text"`
+	Code   string `json:"code"` // such as "redis-away"
+	Text   string `json:"text"`
+	TextZH string `json:"text_zh,omitempty"` // in Chinese; older versions wrote none
 }
 
 // Replica is a process that serves.

@@ -44,7 +44,7 @@ func TestARunningReplicaIsListedAsItLastWasUntilItLeaves(t *testing.T) {
 		r := NewRegistry(d)
 		self := beat(t, r, process("a"))
 		started := self.Started
-		self.Reasons = []Reason{{"no-ticket", "no ticket"}, {"redis-away", "Redis is away: \x00 €"}}
+		self.Reasons = []Reason{{"no-ticket", "no ticket", "没有 ticket"}, {"redis-away", "Redis is away: \x00 €", ""}}
 		self = beat(t, r, self)
 		if got := running(t, r); len(got) != 1 || !reflect.DeepEqual(got[0], self) || !self.Started.Equal(started) {
 			t.Errorf("got %+v, want %+v", got, self)

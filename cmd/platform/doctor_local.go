@@ -87,7 +87,8 @@ func servingHere(ctx context.Context, c config) finding {
 	case err != nil:
 		return warn("serve", sayf("no platform answers on %s", "%s 上没有平台在运行", c.privateListen), say("ignore this if it runs elsewhere; otherwise start `platform serve`", "若运行在别处可忽略；否则请启动 platform serve"))
 	case r.Status != "ready":
-		return warn("serve", sayf("the platform here is %s: %s", "本机平台状态 %s：%s", r.Status, strings.Join(r.Reasons, "; ")), say("see the checks below", "见下列各项"))
+		what := say(fmt.Sprintf("the platform here is %s: %s", r.Status, strings.Join(r.Reasons, "; ")), fmt.Sprintf("本机平台状态 %s：%s", r.Status, strings.Join(r.ReasonsZH, "；")))
+		return warn("serve", what, say("see the checks below", "见下列各项"))
 	}
 	return ok("serve", sayf("a platform answers on %s and is ready", "%s 上的平台已就绪", c.privateListen))
 }

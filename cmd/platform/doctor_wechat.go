@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -87,8 +88,8 @@ func ticket(ctx context.Context, p *platform, greeted error, running []replica.R
 	if newest.Value.IsZero() {
 		what = say("WeChat has not pushed a component_verify_ticket yet", "尚未收到 component_verify_ticket")
 	}
-	if why := refusedBy(running); why != "" {
-		return bad("ticket", say(what.en+". "+why, what.zh+"。"+why), say("correct the setting or the clock, and restart the replicas", "请更正设置或时钟，并重启各副本"))
+	if why := refusedBy(running); why != (text{}) {
+		return bad("ticket", say(what.en+". "+why.en, what.zh+"。"+why.zh), say("correct the setting or the clock, and restart the replicas", "请更正设置或时钟，并重启各副本"))
 	}
 	if !newest.Value.IsZero() && age <= component.TicketMissing {
 		return ok("ticket", sayf("the newest came %s ago", "最新 ticket 收到于 %s 前", age))
@@ -96,16 +97,16 @@ func ticket(ctx context.Context, p *platform, greeted error, running []replica.R
 	return bad("ticket", what, askForTickets(greeted))
 }
 
-// refusedBy says why one of the replicas refuses WeChat's pushes, or "".
-func refusedBy(running []replica.Replica) string {
+// refusedBy says why one of the replicas refuses WeChat's pushes, or nothing.
+func refusedBy(running []replica.Replica) text {
 	for _, r := range running {
 		for _, why := range r.Reasons {
 			if why.Code == pushesRefused {
-				return why.Text
+				return say(why.Text, cmp.Or(why.TextZH, why.Text))
 			}
 		}
 	}
-	return ""
+	return text{}
 }
 
 // askForTickets is what to do while no ticket comes, after api_start_push_ticket was called.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -48,10 +47,11 @@ func (s *surplusBytes) note(found wechat.SurplusBytes) {
 	}
 }
 
-func (s *surplusBytes) reason(now time.Time) string {
+func (s *surplusBytes) reason(now time.Time) text {
 	until := time.UnixMilli(s.until.Load())
 	if !now.Before(until) {
-		return ""
+		return text{}
 	}
-	return fmt.Sprintf("WeChat's host sent bytes that no call asked for: its connections are used once until %s; find the proxy or gateway that duplicates answers", timeOfDay(until))
+	return sayf("WeChat's host sent bytes that no call asked for: its connections are used once until %s; find the proxy or gateway that duplicates answers",
+		"微信一侧的主机发来了没有请求过的数据：%s 之前其连接只用一次；请找出重复应答的代理或网关", timeOfDay(until))
 }

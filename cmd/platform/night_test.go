@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,8 @@ import (
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
 )
+
+var han = regexp.MustCompile(`\p{Han}`)
 
 // What the program says in an operator's night: each test stages one fault and reads /readyz, the
 // log, the metrics, doctor and the lists.
@@ -39,6 +42,9 @@ func (w *world) says(code, text string) {
 	}
 	if at < 0 || !strings.Contains(r.Reasons[at], text) {
 		w.t.Errorf("got %+v, want %s: %q", r, code, text)
+	}
+	if at >= 0 && !han.MatchString(r.ReasonsZH[at]) {
+		w.t.Errorf("got %q for %s, want it in Chinese", r.ReasonsZH[at], code)
 	}
 	if n := w.logged("degraded", code); n != 1 {
 		w.t.Errorf("got %d lines that say %s, want 1", n, code)

@@ -35,9 +35,10 @@ func (c readyCmd) Run(s shell) error {
 	if err != nil {
 		return err
 	}
-	lines := append([]string{r.Status}, r.Reasons...)
+	lines := append(append([]string{r.Status}, r.Reasons...), r.ReasonsZH...)
 	for _, one := range r.Replicas {
-		lines = append(lines, "replica "+one.line().en)
+		line := one.line()
+		lines = append(lines, "replica "+line.en, "副本 "+line.zh)
 	}
 	_, err = fmt.Fprintln(s.out, strings.Join(lines, "\n  "))
 	return err

@@ -103,12 +103,11 @@ func (v replicaView) line() text {
 	if len(v.Reasons) == 0 {
 		return say(en+": ready", zh+"：就绪")
 	}
-	var why []string
+	var why, whyZH []string
 	for _, r := range v.Reasons {
-		why = append(why, r.Text)
+		why, whyZH = append(why, r.Text), append(whyZH, cmp.Or(r.TextZH, r.Text))
 	}
-	texts := strings.Join(why, "; ")
-	return say(en+": degraded: "+texts, zh+"：降级："+texts)
+	return say(en+": degraded: "+strings.Join(why, "; "), zh+"：降级："+strings.Join(whyZH, "；"))
 }
 
 // replicasRunning lists the replicas of all machines that use this database.
