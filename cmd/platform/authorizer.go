@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"wxplatform/authorizer"
@@ -120,10 +121,23 @@ func (c authorizerRefreshCmd) Run(s shell) error {
 			return err
 		}
 		if err := p.authorizers.Ensure(ctx, s.actor("authorizer refresh"), c.AppID); err != nil {
-			return err
+			return p.explainRefresh(ctx, c.AppID, err)
 		}
 		return c.showAuthorizer(ctx, s, p, c.AppID)
 	})
+}
+
+// explainRefresh adds to the error of an ordered refresh what heals a stored token that does not
+// open. If another process has noted that failure, the error itself does not tell of it.
+func (p *platform) explainRefresh(ctx context.Context, id wechat.AppID, err error) error {
+	if !errors.Is(err, authorizer.ErrNoToken) {
+		return err
+	}
+	stored, reading := p.tokens.authorizer.Health(ctx, []wechat.AppID{id})
+	if reading != nil || !stored[id].Unopened {
+		return err
+	}
+	return fmt.Errorf("%w. A stored token of %s does not open: its row was changed or damaged, or copied from another account. Run `platform reconcile`, which takes the refresh token from WeChat's list, and then this again; the merchant need not authorize again. docs/operate/alerts.md, \"SealedValueUnopened\", has more. 存储的令牌无法解密：请执行 platform reconcile，从微信列表取回刷新令牌，再重试；商家无需重新授权", err, id)
 }
 
 type authorizerMoveCmd struct {

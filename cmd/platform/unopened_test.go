@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"wxplatform/authorizer"
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
 	"wxplatform/wechat"
@@ -129,6 +131,34 @@ func TestARefreshTokenThatDoesNotOpenIsReplacedFromWeChatsList(t *testing.T) {
 		w.ok(w.shut(kfAccount))
 		if stuck := w.opens("tokens (authorizer)"); len(stuck) > 0 {
 			w.t.Errorf("got %q, want the row healed", stuck)
+		}
+	})
+}
+
+// The operator's order to refresh such an account must not end with a riddle.
+func TestAnOrderedRefreshSaysThatATokenDoesNotOpenAndWhatHealsIt(t *testing.T) {
+	t.Parallel()
+	databases(t, func(w *world) {
+		w.grant(service, "1")
+		w.settles()
+		w.endedBefore() // or the platform may heal the row first
+		w.breaks(service, "refresh")
+		for range 2 { // the second finds the failure of the first
+			var errOut bytes.Buffer
+			code := run(shell{anyContext, &bytes.Buffer{}, &errOut, w.lookup, noEnvironment}, []string{"authorizer", "refresh", string(service)})
+			said := errOut.String()
+			if code != 1 || !strings.Contains(said, "the stored refresh token does not open") || !strings.Contains(said, "`platform reconcile`") || !han.MatchString(said) {
+				w.t.Errorf("got status %d, %q, want why, and what heals it", code, said)
+			}
+		}
+		if err := fresh(w.t, w).explainRefresh(anyContext, service, authorizer.ErrNoToken); !strings.Contains(err.Error(), "`platform reconcile`") {
+			w.t.Errorf("got %v where another process has noted the failure, want what heals it", err)
+		}
+		var found, shown any
+		w.command(&found, "reconcile")
+		w.command(&shown, "authorizer", "refresh", string(service))
+		if got := w.started(w.env["PLATFORM_SEALING_KEYS"]); got != "" { // it counts what does not open
+			w.t.Errorf("got %q, want a start", got)
 		}
 	})
 }
