@@ -227,7 +227,7 @@ func compareClocks(whose, whoseZH string, at, began, ended time.Time) finding {
 func sealingKeys(ctx context.Context, d *db.DB, c config) (f finding, fine bool) {
 	err := d.CheckKeys(ctx, c.ring)
 	if errors.Is(err, db.ErrMissingKey) {
-		return bad("sealing-keys", sayf("%v", "%v（缺少加密主密钥）", err), say("put it back into PLATFORM_SEALING_KEYS, after the newest: serve does not start without it", "请放回 PLATFORM_SEALING_KEYS（排在最新密钥之后），否则 serve 不会启动")), false
+		return bad("sealing-keys", sayf("%v", "%v（缺少加密主密钥）", err), say("put it back into PLATFORM_SEALING_KEYS, after the newest: serve does not start without it. "+lostForGood.en, "请放回 PLATFORM_SEALING_KEYS（排在最新密钥之后），否则 serve 不会启动。"+lostForGood.zh)), false
 	}
 	written, err2 := d.SealingKeys(ctx)
 	if err := errors.Join(err, err2); err != nil {

@@ -270,7 +270,12 @@ func TestAMissingSealingKeyStopsTheStart(t *testing.T) {
 			if code != 1 || !strings.Contains(errOut.String(), "PLATFORM_SEALING_KEYS: a sealing key is missing: "+id) || strings.Contains(errOut.String(), `"serving"`) {
 				w.t.Errorf("%v: got status %d, %q, want it to name the missing key and not to start", command, code, errOut.String())
 			}
+			if !strings.Contains(errOut.String(), "platform reseal --give-up") || !strings.Contains(errOut.String(), "docs/operate/keys.md") {
+				w.t.Errorf("%v: got %q, want what to do if the key is lost for good", command, errOut.String())
+			}
 		}
+		found, _ := w.doctor(map[string]string{"PLATFORM_SEALING_KEYS": other})
+		w.finds(found, "sealing-keys", "failure", "platform reseal --give-up")
 		if got := w.started(old); got != "" {
 			w.t.Errorf("got %q, want the attempt with a wrong key to leave no trace", got)
 		}

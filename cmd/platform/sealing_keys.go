@@ -29,10 +29,14 @@ func assemble(ctx context.Context, c config, log io.Writer) (*platform, error) {
 func adoptKeys(ctx context.Context, d *db.DB, ring *seal.Ring) error {
 	err := d.AdoptKeys(ctx, ring)
 	if errors.Is(err, db.ErrMissingKey) {
-		return fmt.Errorf("PLATFORM_SEALING_KEYS: %w. Put it back after the newest one. Remove a key only when `platform reseal` says so. 缺少加密主密钥，请放回（排在最新密钥之后）", err)
+		return fmt.Errorf("PLATFORM_SEALING_KEYS: %w. Put it back after the newest one. Remove a key only when `platform reseal` says so. %s. 缺少加密主密钥，请放回（排在最新密钥之后）。%s", err, lostForGood.en, lostForGood.zh)
 	}
 	return err
 }
+
+// lostForGood is what to do about a sealing key that nobody has any more.
+var lostForGood = say("If it is lost for good, `platform reseal --give-up KEY` goes on without it: first read docs/operate/keys.md, \"A lost sealing key\"",
+	"确已永久丢失的，用 platform reseal --give-up 密钥编号 放弃；请先阅读 docs/zh/operate/keys.md 的“加密主密钥丢失”一节")
 
 // keyIdleAfter is when a key counts as no longer in use: every process records its newest key in
 // the database each sealsEvery.
