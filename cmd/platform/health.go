@@ -176,7 +176,7 @@ func (h *health) checkedKeys(err error) {
 
 // watch looks after what the platform depends on, until ctx ends.
 func (p *platform) watch(ctx context.Context) error {
-	looks, seals, greets := time.NewTicker(probeEvery), time.NewTicker(sealsEvery), time.NewTicker(greetFirst)
+	looks, seals, greets := time.NewTicker(probeEvery), time.NewTicker(sealsEvery), time.NewTicker(p.greetFirst)
 	defer looks.Stop()
 	defer seals.Stop()
 	defer greets.Stop()

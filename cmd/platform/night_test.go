@@ -426,6 +426,20 @@ func TestAResetSecretShowsWithinMinutes(t *testing.T) {
 	w.saysNoMore("misconfigured")
 }
 
+// A rollout must not go on to the next replica after one with a wrong secret.
+func TestAWrongSecretShowsSoonAfterTheStart(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	wrong := w.replicaThat(map[string]string{"PLATFORM_COMPONENT_SECRET": "another-secret"}, func(p *platform, ctx context.Context, on listeners) error {
+		if p.greetFirst != greetFirst {
+			t.Errorf("got the first check after %s, want %s", p.greetFirst, greetFirst)
+		}
+		p.greetFirst = time.Millisecond
+		return p.run(ctx, on)
+	})
+	wrong.says("misconfigured", "PLATFORM_COMPONENT_SECRET is not the component's AppSecret")
+}
+
 func TestDoctorSaysThatWeChatRefusedToPushTickets(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
@@ -510,6 +524,8 @@ func TestAMerchantWhoseTokensAreAlwaysRejectedIsDegraded(t *testing.T) {
 		if said := listed.field("reason"); !strings.Contains(said, "40001: WeChat rejects every access token of this account") {
 			w.t.Errorf("got %s, want the reason", listed.body)
 		}
+		found, _ := w.doctor(nil)
+		w.finds(found, "authorizers", "warning", "those with 40001 once no other program uses this component")
 		w.sim.ClearFaults()
 		w.ok(w.shut(kfAccount))
 		w.becomes(service, "healthy")

@@ -67,14 +67,15 @@ type platform struct {
 	replicas    *replica.Registry
 	front       *plainhttp.Server // of the public listener
 
-	pprof    bool          // /debug/pprof is served
-	drain    time.Duration // drainTime, except in tests
-	stopping atomic.Bool   // SIGTERM came
-	tokens   stores
-	ring     *seal.Ring
-	settings map[string]string // as the audit trail has them
-	health   health
-	surplus  *surplusBytes
+	pprof      bool          // /debug/pprof is served
+	drain      time.Duration // drainTime, except in tests
+	greetFirst time.Duration // greetFirst, except in tests
+	stopping   atomic.Bool   // SIGTERM came
+	tokens     stores
+	ring       *seal.Ring
+	settings   map[string]string // as the audit trail has them
+	health     health
+	surplus    *surplusBytes
 	// catalogue lists WeChat's APIs without those that the operator switched off.
 	catalogue *relay.Catalogue
 	loginsOff []string // the login calls that the operator switched off
@@ -91,7 +92,7 @@ type stores struct{ component, authorizer *token.Store }
 // caller closes the platform. Log lines are JSON, each written with one call; log must be safe for
 // concurrent use.
 func wire(ctx context.Context, c config, log io.Writer) (*platform, error) {
-	p := &platform{log: slog.New(slog.NewJSONHandler(log, nil)), metrics: prometheus.NewRegistry(), ring: c.ring, pprof: c.pprof, overload: newOverload(), catalogue: c.catalogue, loginsOff: c.loginsOff}
+	p := &platform{log: slog.New(slog.NewJSONHandler(log, nil)), metrics: prometheus.NewRegistry(), ring: c.ring, pprof: c.pprof, overload: newOverload(), greetFirst: greetFirst, catalogue: c.catalogue, loginsOff: c.loginsOff}
 	p.roots = wechatRoots(c.catalogue)
 	newUnopenedValues(p.log, p.metrics, c.ring)
 	if err := p.open(ctx, c); err != nil {
