@@ -124,13 +124,22 @@ func database(ctx context.Context, c config) (all []finding, usable bool) {
 		all = append(all, ok("database", sayf("%s answers in %s, takes writes, is up to date and belongs to %s", "%s 可用（%s），可写，表结构最新，属于 %s", d.Engine(), took, c.component)))
 	}
 	if len(newer) > 0 {
-		all = append(all, warn("database", sayf("a newer version of the platform has migrated it (%s); this version can work with it", "更新版本的平台已升级表结构（%s）；本版本仍可使用", strings.Join(newer, ", ")),
+		all = append(all, warn("database", sayf("a newer version of the platform has migrated it (%s); this version can work with it", "更新版本的平台已升级表结构（%s）；本版本仍可使用", listed(newer)),
 			say("upgrade this program, too", "请升级本程序")))
 	}
 	all = append(all, databaseClock(ctx, d))
 	all = append(all, diskSpace(c.databaseURL)...)
 	keys, fine := sealingKeys(ctx, d, c)
 	return append(all, keys), fine
+}
+
+// listed names migrations, each with the version that ran it.
+func listed(all []db.Migration) string {
+	var names []string
+	for _, m := range all {
+		names = append(names, m.String())
+	}
+	return strings.Join(names, ", ")
 }
 
 // unreadable says why the migrations cannot be read.
@@ -163,15 +172,24 @@ func takesNoWrites(engine string, err error) finding {
 	why := noWrites(err)
 	what := sayf("%s answers, but takes no writes: %s", "%s 有应答，但不能写入：%s", engine, why.en)
 	what.zh = fmt.Sprintf("%s 有应答，但不能写入：%s", engine, why.zh)
-	switch {
-	case errors.Is(err, db.ErrReadOnly):
-		return bad("database", what, say("use the primary and not a standby in PLATFORM_DATABASE_URL, and end default_transaction_read_only (PostgreSQL sets it nowhere by itself; hosting services do when the disk quota is used up)", "PLATFORM_DATABASE_URL 应指向主库而非备库，并取消 default_transaction_read_only（云数据库在磁盘配额用尽时会设置它）"))
-	case errors.Is(err, db.ErrFull):
-		return bad("database", what, say("free space or enlarge the disk; the platform goes on by itself then", "清理或扩大磁盘；之后平台会自行恢复"))
+	switch do := writesRemedy(err); {
+	case do != (text{}):
+		return bad("database", what, do)
 	case errors.Is(err, db.ErrRights):
 		return bad("database", what, grantRights)
 	}
 	return bad("database", what, say("read the database's log", "请查看数据库日志"))
+}
+
+// writesRemedy is what to do about a database that is read-only or full, or nothing.
+func writesRemedy(err error) text {
+	switch {
+	case errors.Is(err, db.ErrReadOnly):
+		return say("use the primary and not a standby in PLATFORM_DATABASE_URL, and end default_transaction_read_only (PostgreSQL sets it nowhere by itself; hosting services do when the disk quota is used up)", "PLATFORM_DATABASE_URL 应指向主库而非备库，并取消 default_transaction_read_only（云数据库在磁盘配额用尽时会设置它）")
+	case errors.Is(err, db.ErrFull):
+		return say("free space or enlarge the disk; a platform that serves goes on by itself then", "清理或扩大磁盘；之后运行中的平台会自行恢复")
+	}
+	return text{}
 }
 
 const (

@@ -91,8 +91,12 @@ func fail(s shell, err error) int {
 		_, _ = fmt.Fprintln(s.errOut, "platform: stopped. 已停止")
 		return by.status()
 	}
-	if !errors.Is(err, errSilent) {
-		_, _ = fmt.Fprintf(s.errOut, "platform: %v\n", err)
+	if errors.Is(err, errSilent) {
+		return 1
+	}
+	_, _ = fmt.Fprintf(s.errOut, "platform: %v\n", err)
+	if do := writesRemedy(err); do != (text{}) {
+		_, _ = fmt.Fprintf(s.errOut, "  → %s\n  → %s\n", do.en, do.zh)
 	}
 	return 1
 }

@@ -562,5 +562,72 @@ func TestAnOlderProgramIsRefusedWithBothVersions(t *testing.T) {
 	w.finds(found, "database", "failure", "version v9.9.9 of the platform")
 	w.exec(`UPDATE migrations SET oldest = '0010' WHERE name = '9999_later.sql'`)
 	found, _ = w.doctor(nil)
-	w.finds(found, "database", "warning", "a newer version of the platform has migrated it (9999_later.sql)")
+	w.finds(found, "database", "warning", "a newer version of the platform has migrated it (9999_later.sql by version v9.9.9)")
+}
+
+func TestAToleratedMigrationOfANewerVersionIsLoggedAtTheStart(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	said := func(of *world) (lines []map[string]any) {
+		for _, line := range of.lines() {
+			if strings.Contains(fmt.Sprint(line["msg"]), "a newer version of the platform has migrated the database") {
+				lines = append(lines, line)
+			}
+		}
+		return lines
+	}
+	w.exec(`INSERT INTO migrations (name, oldest, program) VALUES ('9999_later.sql', '0010', 'v9.9.9')`)
+	older := w.replica(nil)
+	w.eventually("the log line", func() bool { return len(said(older)) > 0 })
+	older.end()
+	lines := said(older)
+	if len(lines) != 1 || lines[0]["level"] != "WARN" || lines[0]["migrations"] != "9999_later.sql by version v9.9.9" || lines[0]["version"] != currentVersion().Module {
+		t.Errorf("got %v, want one warning with the migration and both versions", lines)
+	}
+	if lines := said(w); len(lines) > 0 {
+		t.Errorf("got %v from a start without such a migration, want nothing", lines)
+	}
+}
+
+// serve and the commands say as much as doctor does, because they are what ends.
+func TestAStartOnAReadOnlyDatabaseSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	databases(t, func(w *world) {
+		if w.platform.db.Engine() != "postgres" {
+			return
+		}
+		aside, err := db.Open(anyContext, seal.NewSecret(w.env["PLATFORM_DATABASE_URL"]))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(func() { _ = aside.Close() })
+		w.readOnly(aside, true)
+		lookup := func(name string) (string, bool) {
+			if strings.HasSuffix(name, "LISTEN") {
+				return "127.0.0.1:0", true
+			}
+			return w.lookup(name)
+		}
+		for _, command := range [][]string{{"serve"}, {"tenant", "create", "x"}} {
+			var errOut bytes.Buffer
+			code := run(shell{anyContext, &bytes.Buffer{}, &errOut, lookup, noEnvironment}, command)
+			if said := errOut.String(); code != 1 || !strings.Contains(said, "the database is read-only") || !strings.Contains(said, "use the primary and not a standby in PLATFORM_DATABASE_URL") || !strings.Contains(said, "主库") {
+				w.t.Errorf("%v: got status %d, %q, want what to do", command, code, said)
+			}
+		}
+		w.readOnly(aside, false)
+	})
+}
+
+func TestACommandThatADatabaseRefusesSaysWhatToDo(t *testing.T) {
+	for err, want := range map[error]string{
+		fmt.Errorf("%w: %w", db.ErrUnavailable, db.ErrReadOnly): "use the primary",
+		fmt.Errorf("%w: %w", db.ErrUnavailable, db.ErrFull):     "enlarge the disk",
+		db.ErrUnavailable: "platform: database unavailable\n",
+	} {
+		var errOut bytes.Buffer
+		if code := fail(shell{ctx: anyContext, errOut: &errOut}, err); code != 1 || !strings.Contains(errOut.String(), want) {
+			t.Errorf("%v: got %q, want %q", err, &errOut, want)
+		}
+	}
 }

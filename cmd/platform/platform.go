@@ -276,8 +276,12 @@ func unlessEnded(ctx context.Context, err error) error {
 	return err
 }
 
-// prepare records the settings, makes the first signing key and reads the last ticket.
+// prepare logs what a newer version did to the database, records the settings, makes the first
+// signing key and reads the last ticket.
 func (p *platform) prepare(ctx context.Context) error {
+	if err := p.logNewer(ctx); err != nil {
+		return err
+	}
 	if err := p.trail.Settings(ctx, operator(), p.settings); err != nil {
 		return fmt.Errorf("record the settings: %w", err)
 	}
@@ -285,6 +289,16 @@ func (p *platform) prepare(ctx context.Context) error {
 		return err
 	}
 	return p.readTicket(ctx)
+}
+
+// logNewer logs the migrations of a newer version that this one can work with: after a rollback, or
+// on a replica that was left behind in an upgrade.
+func (p *platform) logNewer(ctx context.Context) error {
+	newer, err := p.db.Newer(ctx, migrations.Files)
+	if err == nil && len(newer) > 0 {
+		p.log.Warn("a newer version of the platform has migrated the database; this version can work with it. Upgrade this program, too", "migrations", listed(newer), "version", currentVersion().Module)
+	}
+	return err
 }
 
 // readTicket reads the last ticket. One that does not open counts as none: WeChat is asked to push

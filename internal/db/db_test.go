@@ -211,7 +211,7 @@ func TestAProgramThatIsTooOldForTheTablesDoesNotStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		names, err := d.Newer(ctx, older("9001_a.sql"))
-		if err != nil || !slices.Contains(names, "9002_b.sql") || d.Migrate(ctx, older("9001_a.sql")) != nil {
+		if err != nil || !slices.ContainsFunc(names, func(m db.Migration) bool { return m.Name == "9002_b.sql" && m.Program != "" }) || d.Migrate(ctx, older("9001_a.sql")) != nil {
 			t.Errorf("got %v, %v, want a program that has 9001 to work", names, err)
 		}
 		if err := d.Migrate(ctx, newer); err != nil {

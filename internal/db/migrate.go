@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -146,7 +147,7 @@ func (d *DB) Pending(ctx context.Context, files fs.FS) ([]string, error) {
 // Newer returns the migrations that the database has run and that files does not have: a newer
 // program ran them. It fails with ErrTooNew if this program cannot work with one of them. It
 // changes nothing.
-func (d *DB) Newer(ctx context.Context, files fs.FS) (names []string, err error) {
+func (d *DB) Newer(ctx context.Context, files fs.FS) (newer []Migration, err error) {
 	ours, err := fs.Glob(files, "*.sql")
 	if err != nil || len(ours) == 0 {
 		return nil, err
@@ -161,22 +162,31 @@ func (d *DB) Newer(ctx context.Context, files fs.FS) (names []string, err error)
 	}
 	newest := ours[len(ours)-1]
 	for _, m := range run {
-		if slices.Contains(ours, m.name) {
+		if slices.Contains(ours, m.Name) {
 			continue
 		}
 		if newest < m.oldest {
-			return nil, fmt.Errorf("%w: migration %s, which version %s of the platform ran, needs a program that has migration %s; this program, version %s, has those up to %s", ErrTooNew, m.name, m.program, m.oldest, program(), newest)
+			return nil, fmt.Errorf("%w: migration %s, which version %s of the platform ran, needs a program that has migration %s; this program, version %s, has those up to %s", ErrTooNew, m.Name, m.Program, m.oldest, program(), newest)
 		}
-		names = append(names, m.name)
+		newer = append(newer, m)
 	}
-	return names, nil
+	return newer, nil
 }
 
-type migration struct{ name, oldest, program string }
+// Migration is a file that was run on this database.
+type Migration struct {
+	Name    string
+	Program string // the version of the program that ran it
 
-func readMigration(scan Scan) (migration, error) {
-	var m migration
-	err := scan(&m.name, &m.oldest, &m.program)
+	oldest string // see Migrate
+}
+
+// String returns the name and the version, for people.
+func (m Migration) String() string { return m.Name + " by version " + cmp.Or(m.Program, "unknown") }
+
+func readMigration(scan Scan) (Migration, error) {
+	var m Migration
+	err := scan(&m.Name, &m.oldest, &m.Program)
 	return m, err
 }
 
