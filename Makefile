@@ -1,4 +1,4 @@
-.PHONY: help deploy release alerts upload replicas demo test sdk flaky faults simulate mutants comments lint bench idle scale fair build clean
+.PHONY: help deploy release alerts upload replicas demo test sdk flaky faults simulate mutants comments lint bench idle memory scale fair build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { line = sprintf("  %-10s", $$1); n = split($$2, word, " "); \
@@ -66,6 +66,10 @@ idle: ## measure the memory of IDLE idle connections (docs/performance.md)
 
 upload: ## measure the memory of 50 uploads of 20 MB at once (docs/performance.md)
 	scripts/with-servers.sh bench/shipped.sh upload
+
+memory: ## measure the memory of 100,000 JWTs over 100,000 merchants, and of a million authorizers; fails above 256 and 128 MB
+	scripts/with-servers.sh bench/shipped.sh memory -merchants 100000 -most 256
+	scripts/with-servers.sh bench/shipped.sh memory -merchants 10000 -idle 990000 -most 128
 
 # ONLY='Nginx|Caddy' make deploy runs only the tests whose names match.
 deploy: ## test the Helm chart, the manifests, the systemd unit, the proxies' examples and make release (deploy/README.md)

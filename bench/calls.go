@@ -73,13 +73,20 @@ func (c call) text() string {
 // fillMerchants writes the merchants, all of the client's tenant, with access tokens that were got
 // just now.
 func (b *bench) fillMerchants(ctx context.Context) error {
-	b.sim.AddSynthetic(b.merchants)
+	b.sim.AddSynthetic(b.merchants + b.idle)
 	if err := b.open(ctx); err != nil {
 		return err
 	}
 	now, life := time.Now(), token.DefaultTimes().Life
-	r := renewal{got: now, used: now, due: now.Add(life * 4 / 10), life: life, early: life * 6 / 10, late: life / 8}
-	return b.fill(ctx, b.merchants, func(i int) filled { return b.row(i, b.client.owner, accessToken(i), r) })
+	inUse := renewal{got: now, used: now, due: now.Add(life * 4 / 10), life: life, early: life * 6 / 10, late: life / 8}
+	cold := renewal{got: now.Add(-100 * life), used: now.Add(-100 * life), life: life, early: inUse.early, late: inUse.late}
+	return b.fill(ctx, b.merchants+b.idle, func(i int) filled {
+		r := inUse
+		if i >= b.merchants {
+			r = cold
+		}
+		return b.row(i, b.client.owner, accessToken(i), r)
+	})
 }
 
 // mintAll makes a JWT for each merchant. They are all of one client and all different.

@@ -2,10 +2,10 @@
 // bare httputil.ReverseProxy, both with the same upstream. With "scale" as its first argument it
 // fills a database with very many authorizers and watches the keeper renew their tokens. With
 // "fair" it measures what one tenant notices of another, with "idle" the memory of idle
-// connections, with "upload" that of large uploads, and with "replicas" the CPU time of a request
-// to one of three replicas. bench/run.sh, bench/scale.sh and bench/shipped.sh build and start it
-// (make bench, make replicas, make scale, make fair, make idle, make upload); docs/performance.md
-// describes it and has the results.
+// connections, with "upload" that of large uploads, with "memory" that of many merchants, and with
+// "replicas" the CPU time of a request to one of three replicas. bench/run.sh, bench/scale.sh and
+// bench/shipped.sh build and start it (make bench, make replicas, make scale, make fair, make idle,
+// make upload, make memory); docs/performance.md describes it and has the results.
 package main
 
 import (
@@ -36,6 +36,7 @@ type bench struct {
 	duration    time.Duration
 	connections int
 	merchants   int    // for which, and with as many JWTs, calls are made in turn
+	idle        int    // authorizers besides them that nobody calls
 	profile     string // where a CPU profile of the platform goes; "" makes none
 	other       string // another build of the platform, measured beside the first; "" is none
 	tls         bool   // between the programs and the upstream
@@ -60,7 +61,7 @@ type measurement func(ctx context.Context, out io.Writer, args []string) error
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	run, args := measureClose, os.Args[1:]
-	named := map[string]measurement{"scale": measureScale, "fair": measureFair, "idle": measureIdle, "upload": measureUploads, "replicas": measureReplicas}
+	named := map[string]measurement{"scale": measureScale, "fair": measureFair, "idle": measureIdle, "upload": measureUploads, "memory": measureMemory, "replicas": measureReplicas}
 	if len(args) > 0 && named[args[0]] != nil {
 		run, args = named[args[0]], args[1:]
 	}

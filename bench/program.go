@@ -106,12 +106,17 @@ func cpuOfServer(pid int) (time.Duration, error) {
 }
 
 // memory is the program's resident memory in MB.
-func (p *program) memory() (float64, error) {
+func (p *program) memory() (float64, error) { return p.status("VmRSS:") }
+
+// highestMemory is the most that the program's resident memory ever was, in MB.
+func (p *program) highestMemory() (float64, error) { return p.status("VmHWM:") }
+
+func (p *program) status(name string) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
-	_, rest, _ := strings.Cut(string(text), "VmRSS:")
+	_, rest, _ := strings.Cut(string(text), name)
 	kb, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
 	return kb / 1024, err
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the platform as it is shipped and has bench/main.go measure it: shipped.sh WHAT, where
-# WHAT is fair, idle or upload, with more flags (bench fair -help). make fair, make idle and make upload
-# call it with TEST_POSTGRES_URL and TEST_REDIS_URL set.
+# WHAT is fair, idle, upload or memory, with more flags (bench fair -help). make fair and the like call it
+# with TEST_POSTGRES_URL and TEST_REDIS_URL set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
