@@ -68,7 +68,7 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 			return at, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("--since: %q is no time, such as 2026-11-28T21:30:00Z or 7d", text)
+	return time.Time{}, fmt.Errorf("--since: %q is not a time such as 2026-11-28T21:30:00Z or 7d", text)
 }
 
 var auditTable = table[audit.View]{
@@ -98,6 +98,9 @@ type auditListCmd struct {
 // Run prints the newest entries, the last one last. One more is read, to know whether there are
 // older ones.
 func (c auditListCmd) Run(s shell) error {
+	if c.Limit < 1 {
+		return errLimit
+	}
 	return withTrail(s, func(ctx context.Context, d *db.DB, trail *audit.Trail) error {
 		filter, err := c.read(ctx, d)
 		if err != nil {

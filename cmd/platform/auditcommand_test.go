@@ -44,6 +44,18 @@ func TestTheTrailIsListedForTheOperator(t *testing.T) {
 	})
 }
 
+func TestALimitBelowOneIsRefused(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	for _, limit := range []string{"0", "-1"} {
+		var out bytes.Buffer
+		code := run(shell{anyContext, &out, &out, w.lookup, noEnvironment}, []string{"audit", "list", "--limit=" + limit})
+		if code == 0 || !strings.Contains(out.String(), errLimit.Error()) {
+			t.Errorf("--limit %s: got status %d and %s, want it refused", limit, code, &out)
+		}
+	}
+}
+
 func TestSinceIsATimeOrHowLongAgo(t *testing.T) {
 	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 	for text, want := range map[string]time.Time{

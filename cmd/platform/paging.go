@@ -9,6 +9,9 @@ import (
 // rowsAtOnce is how many rows of a long list one statement reads.
 const rowsAtOnce = 1000
 
+// errLimit refuses a --limit below 1.
+var errLimit = errors.New("--limit must be above 0. --limit 必须大于 0")
+
 // paging are the flags of a command whose list may be long. K is what it is ordered by.
 type paging[K ~string] struct {
 	After K    `help:"Start after this one, the last of an earlier list. 从其后开始（上一次列出的最后一个）。" placeholder:"ID"`
@@ -16,16 +19,16 @@ type paging[K ~string] struct {
 	All   bool `help:"List all, however many there are. 全部列出。"`
 }
 
-// pager reads a list of values for a command.
+// pager reads a long list for a command.
 type pager[K ~string, V any] struct {
 	paging[K]
-	// read returns up to limit values behind after, in the order of their keys.
+	// read returns up to limit values whose keys follow after, in the order of their keys.
 	read func(after K, limit int) ([]V, error)
 	key  func(V) K
 }
 
-// each passes the list to show page by page, and then returns the key behind which it was cut off
-// at --limit, or "" if it is complete. No page has more than rowsAtOnce values.
+// each passes the list to show, page by page. If --limit cuts the list off, it returns the key of
+// the last value shown, or else "". No page has more than rowsAtOnce values.
 func (p pager[K, V]) each(show func([]V) error) (cut K, err error) {
 	left := p.Limit
 	if p.All {
@@ -51,7 +54,7 @@ func (p pager[K, V]) each(show func([]V) error) (cut K, err error) {
 // printTo prints the list, and on standard error that it was cut off.
 func (p pager[K, V]) printTo(s shell, f format, t table[V]) error {
 	if p.Limit < 1 {
-		return errors.New("--limit must be above 0. --limit 必须大于 0")
+		return errLimit
 	}
 	list := t.listing(s.out, f)
 	cut, err := p.each(list.print)
