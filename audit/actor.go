@@ -3,7 +3,7 @@ package audit
 import "strings"
 
 // Actor names who makes a change: an operator on a host, a client of a tenant, or this program.
-// Every method that changes something on someone's order takes one, and records it.
+// Every method that makes a change which somebody ordered takes one, and records it.
 type Actor string
 
 // Program is the Actor of changes that the program makes by itself.
@@ -46,7 +46,8 @@ func (a Actor) Who() Who {
 	return w
 }
 
-// oneWord keeps a name from looking like another part of the Actor, or like another line of a log.
+// oneWord replaces what would make a name look like another part of the Actor, or like another line
+// of a log.
 func oneWord(name string) string {
 	plain := strings.Map(func(r rune) rune {
 		if r <= ' ' || r > '~' || strings.ContainsRune("@:/", r) {

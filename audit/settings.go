@@ -8,9 +8,9 @@ import (
 	"wxplatform/internal/db"
 )
 
-// Settings records how the settings differ from those that were recorded last, if they do: by
-// starts a process with them. No value may be a secret. Replicas with different settings record the
-// difference whenever one of them starts.
+// Settings records that by starts a process with other settings than were recorded last: it adds an
+// entry with those that differ, or none if all are equal. No value may be a secret. Replicas with
+// different settings record the difference whenever one of them starts.
 func (t *Trail) Settings(ctx context.Context, by Actor, now map[string]string) error {
 	return t.db.Tx(ctx, func(tx *db.Tx) error {
 		known, err := lockSettings(ctx, tx)
@@ -23,7 +23,7 @@ func (t *Trail) Settings(ctx context.Context, by Actor, now map[string]string) e
 	})
 }
 
-// differences returns the settings that differ. If none is known, there is nothing before.
+// differences returns the settings that differ. If none were recorded yet, before is zero.
 func differences(known, now map[string]string) (before, after Values) {
 	var old, current []Field
 	for _, name := range slices.Sorted(maps.Keys(union(known, now))) {

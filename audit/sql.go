@@ -9,14 +9,14 @@ import (
 	"wxplatform/internal/db"
 )
 
-// lockEntries has transactions that write entries wait for each other's commits. A transaction of
-// SQLite locks everything already.
+// lockEntries makes transactions that write entries wait for each other's commits. On SQLite each
+// transaction locks the whole database anyway.
 var lockEntries = db.Text{
 	SQLite:   `SELECT 1`,
 	Postgres: `SELECT pg_advisory_xact_lock(7792302)`,
 }
 
-// lock returns the last ID and the time, which is read under the lock.
+// lock takes the lock of lockEntries, and then reads the last ID and the time.
 func lock(ctx context.Context, tx *db.Tx) (ID, time.Time, error) {
 	if _, err := db.Exec(ctx, tx, tx.For(lockEntries)); err != nil {
 		return 0, time.Time{}, err
@@ -81,8 +81,9 @@ func (t *Trail) following(ctx context.Context, f Filter, after ID, limit int) ([
 		LIMIT $5`, string(f.Owner), string(f.Action), db.Stamp(f.Since), int64(after), limit)
 }
 
-// Sweep deletes what is older than Keep. It fails with db.ErrUnavailable. An ID is never smaller
-// than its entry's time, so no younger entry is deleted, and no index on the time is needed.
+// Sweep deletes the entries that are older than Keep. It fails with db.ErrUnavailable. It compares
+// IDs, so it needs no index on the time. An ID is never smaller than its entry's time, so no younger
+// entry is deleted.
 func (t *Trail) Sweep(ctx context.Context) error {
 	now, err := db.Now(ctx, t.db)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"wxplatform/internal/db"
 )
 
-// DefaultKeep is how long entries are kept by default, and LeastKeep the shortest time: the
-// database itself refuses to delete younger ones.
+// DefaultKeep is how long entries are kept by default. LeastKeep is the shortest time that may be
+// set: triggers refuse to delete younger entries.
 const (
 	DefaultKeep = 400 * 24 * time.Hour
 	LeastKeep   = 30 * 24 * time.Hour
@@ -66,9 +66,9 @@ func (t *Trail) Newest(ctx context.Context, f Filter, before ID, limit int) ([]E
 func (t *Trail) Last(ctx context.Context) (ID, error) { return last(ctx, t.db) }
 
 // Follow calls each with the entries of f whose ID is greater than after, and then with new ones,
-// in the order of their IDs, until ctx ends or each fails. It looks once a second, and misses none.
-// While the database is unavailable it waits, and passes the first error to lost. It is for the
-// operator.
+// in the order of their IDs, until ctx ends or each fails. It polls once a second, and misses none.
+// While the database is unavailable it tries again, and passes the first error of the outage to
+// lost. It is for the operator.
 func (t *Trail) Follow(ctx context.Context, f Filter, after ID, each func(Entry) error, lost func(error)) error {
 	down := false
 	for ctx.Err() == nil {
@@ -100,7 +100,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Run deletes what is older than Keep, once an hour, until ctx ends. It passes errors to report.
+// Run calls Sweep once an hour, until ctx ends. It passes errors to report.
 func (t *Trail) Run(ctx context.Context, report func(error)) error {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Values are values of a subject, by name, as a JSON object. The zero value says that there is no
-// such subject.
+// Values are named values of a subject, as a JSON object. The zero value says that the subject does
+// not exist, or that the action has no values.
 type Values struct{ object string }
 
 // Field is one named value.
@@ -45,19 +45,19 @@ func Null(name string) Field { return field(name, nil) }
 
 func field(name string, value any) Field { return Field{text(name) + ":" + text(value)} }
 
-// text is a value as JSON. It is not read as HTML, so & and < stay as they are.
+// text returns a value as JSON, with & and < as they are: nobody reads it as HTML.
 func text(value any) string {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(value) // of a Plain that always succeeds
+	_ = encoder.Encode(value) // never fails for a Plain, nil or a map of strings
 	return strings.TrimSuffix(out.String(), "\n")
 }
 
-// String returns the JSON object, or "" if there is none.
+// String returns the JSON object, or "" for the zero value.
 func (v Values) String() string { return v.object }
 
-// MarshalJSON returns the object, or null if there is none.
+// MarshalJSON returns the object, or null for the zero value.
 func (v Values) MarshalJSON() ([]byte, error) {
 	if v.object == "" {
 		return []byte("null"), nil

@@ -10,8 +10,8 @@ type View struct {
 	Action    Action    `json:"action"`
 	Tenant    Owner     `json:"tenant,omitempty"` // whose the subject is; "" if it is the operator's own
 	Subject   Subject   `json:"subject"`
-	Before    Values    `json:"before"` // null if there was no such subject
-	After     Values    `json:"after"`  // null if there is no such subject any more
+	Before    Values    `json:"before"` // null if the subject did not exist, or the action has no values
+	After     Values    `json:"after"`  // null if the subject is gone, or the action has no values
 	RequestID string    `json:"request_id,omitempty"`
 }
 
@@ -29,8 +29,8 @@ func (e Entry) View() View {
 	}
 }
 
-// TenantView returns the entry as the tenant sees that it is about. An operator's name and host are
-// left out.
+// TenantView returns the entry as the tenant that owns the subject sees it. It names no operator and
+// no host.
 func (e Entry) TenantView() View {
 	v := e.View()
 	if e.By.Kind() != "client" {
