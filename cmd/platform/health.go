@@ -32,7 +32,7 @@ type health struct {
 	redis       outage
 	wechat      outage
 	unsent      atomic.Int64 // calls of WeChat in a row that could not be sent
-	refusing    atomic.Bool  // refusals is not empty; read before taking the lock, after every good answer
+	refusing    atomic.Bool  // refusals is not empty. Each successful call reads it, without the lock
 
 	mu       sync.Mutex
 	refusals map[string]refusal   // by API
@@ -58,7 +58,7 @@ type loss struct {
 	why   error
 }
 
-// record takes the result of an attempt to use the dependency.
+// record records the result of an attempt to use the dependency.
 func (o *outage) record(err error) {
 	if err == nil {
 		o.lost.Store(nil)
@@ -156,7 +156,7 @@ func (h *health) misconfigured(now time.Time) (refusal, bool) {
 	return oldest, oldest.code != 0
 }
 
-// missingKeys is a db.ErrMissingKey while this replica lacks a sealing key.
+// missingKeys returns a db.ErrMissingKey while this replica lacks a sealing key, or nil.
 func (h *health) missingKeys() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -174,10 +174,10 @@ func (h *health) checkedKeys(err error) {
 	h.keys = err
 }
 
-// watch looks after what the platform depends on, until ctx ends.
+// watch probes what the platform depends on, until ctx ends.
 func (p *platform) watch(ctx context.Context) error {
-	looks, seals, greets := time.NewTicker(probeEvery), time.NewTicker(sealsEvery), time.NewTicker(p.greetFirst)
-	defer looks.Stop()
+	probes, seals, greets := time.NewTicker(probeEvery), time.NewTicker(sealsEvery), time.NewTicker(p.greetFirst)
+	defer probes.Stop()
 	defer seals.Stop()
 	defer greets.Stop()
 	p.beat(ctx)
@@ -186,7 +186,7 @@ func (p *platform) watch(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-looks.C:
+		case <-probes.C:
 			p.look(ctx)
 		case <-seals.C:
 			p.health.checkedKeys(p.db.StillSeals(ctx, p.ring))
@@ -240,24 +240,21 @@ func (h *health) has(code string) bool {
 	return is
 }
 
-// probe uses SQL and Redis at the same time and returns since when each has been lost; zero if it
-// answers. Each has probeTimeout of its own, so that one that hangs does not make the other look
-// lost.
-func (p *platform) probe(ctx context.Context) (sql, redis time.Time) {
+// probe pings SQL and Redis at the same time and records the results. Each has probeTimeout of its
+// own, so that one that hangs does not make the other look lost.
+func (p *platform) probe(ctx context.Context) {
 	var both sync.WaitGroup
-	both.Go(func() { sql = p.health.sql.pinged(ctx, p.db.Ping) })
-	both.Go(func() { redis = p.health.redis.pinged(ctx, p.mirror.Ping) })
+	both.Go(func() { p.health.sql.probe(ctx, p.db.Ping) })
+	both.Go(func() { p.health.redis.probe(ctx, p.mirror.Ping) })
 	both.Wait()
-	return sql, redis
 }
 
-// pinged pings the dependency and records the result. A ping that fails after its asker has left
-// says nothing about the dependency.
-func (o *outage) pinged(asker context.Context, ping func(context.Context) error) time.Time {
-	ctx, cancel := context.WithTimeout(asker, probeTimeout)
+// probe pings the dependency and records the result. If the caller's ctx has ended, a ping that
+// failed says nothing about the dependency.
+func (o *outage) probe(ctx context.Context, ping func(context.Context) error) {
+	limited, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	if err := ping(ctx); err == nil || asker.Err() == nil {
+	if err := ping(limited); err == nil || ctx.Err() == nil {
 		o.record(err)
 	}
-	return o.begun()
 }

@@ -72,13 +72,15 @@ func TestAnAskerThatLeavesNeitherBeginsNorEndsAnOutage(t *testing.T) {
 	var o outage
 	leaving := func() time.Time {
 		asker, leave := context.WithCancel(anyContext)
-		return o.pinged(asker, func(ctx context.Context) error { leave(); <-ctx.Done(); return ctx.Err() })
+		o.probe(asker, func(ctx context.Context) error { leave(); <-ctx.Done(); return ctx.Err() })
+		return o.begun()
 	}
 	if since := leaving(); !since.IsZero() {
 		t.Errorf("got it lost since %v, want nothing known of it", since)
 	}
 	away := errors.New("away")
-	began := o.pinged(anyContext, func(context.Context) error { return away })
+	o.probe(anyContext, func(context.Context) error { return away })
+	began := o.begun()
 	if since := leaving(); began.IsZero() || since != began || !errors.Is(o.lost.Load().why, away) {
 		t.Errorf("got it lost since %v, %v, want since %v, away", since, o.lost.Load(), began)
 	}
@@ -88,12 +90,14 @@ func TestSQLThatHangsDoesNotMakeRedisLookUnavailable(t *testing.T) {
 	t.Parallel()
 	p := fresh(t, sqliteWorld(t))
 	release := hang(t, p.db)
-	sql, redis := p.probe(anyContext)
+	p.probe(anyContext)
+	sql, redis := p.health.sql.begun(), p.health.redis.begun()
 	if sql.IsZero() || !redis.IsZero() {
 		t.Errorf("got SQL unavailable since %v and Redis since %v, want only SQL", sql, redis)
 	}
 	release()
-	if sql, redis = p.probe(anyContext); !sql.IsZero() || !redis.IsZero() {
+	p.probe(anyContext)
+	if sql, redis = p.health.sql.begun(), p.health.redis.begun(); !sql.IsZero() || !redis.IsZero() {
 		t.Errorf("got SQL unavailable since %v and Redis since %v after SQL went on, want neither", sql, redis)
 	}
 }

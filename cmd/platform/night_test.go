@@ -145,9 +145,9 @@ func TestAFullDiskIsDegradedAndSaysSo(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
 	full(t, w.platform.db)
-	self, others := w.platform.health.company()
+	self, others := w.platform.health.replicas()
 	self.Version = strings.Repeat("x", 1<<20) // a row that needs new pages
-	w.platform.health.met(self, others)
+	w.platform.health.setReplicas(self, others)
 	w.says("database-no-writes", "its disk is full")
 	if f := takesNoWrites("sqlite", w.platform.health.writes.lost.Load().why); f.Level != "failure" || !strings.Contains(f.Do, "enlarge the disk") {
 		t.Errorf("got %+v, want what to do about a full disk", f)

@@ -171,7 +171,7 @@ func (p *platform) wirePackages(c config) {
 	p.inbox = inbox.New(c.envelope, p.db, c.ring, p.component, p.invitations, p.authorizers, c.releaseTest)
 	p.inbox.KeepDone = c.keep.events
 	p.replicas = replica.NewRegistry(p.db)
-	p.health.met(thisReplica(c), nil)
+	p.health.setReplicas(thisReplica(c), nil)
 }
 
 // open opens the database and the mirror.
@@ -237,7 +237,7 @@ func listen(c config) (listeners, error) {
 // It returns nil if it stopped only because ctx ended, even before it served.
 func (p *platform) run(ctx context.Context, on listeners) error {
 	defer func() { _ = p.close() }()
-	p.health.serveAt(on.private.Addr().String())
+	p.health.setAddress(on.private.Addr().String())
 	if err := p.prepare(ctx); err != nil {
 		if ctx.Err() != nil {
 			announceStop(ctx, p.log)

@@ -37,13 +37,13 @@ type readiness struct {
 	// SealForm is the form in which this replica seals new values; 0 while it is stopping.
 	SealForm seal.Form     `json:"seal_form,omitempty"`
 	Version  string        `json:"version,omitempty"`
-	Replicas []replicaView `json:"replicas,omitempty"` // all that run; the others as each last wrote
+	Replicas []replicaView `json:"replicas,omitempty"` // all that run; of the others, the row that each last wrote
 }
 
 // ready checks what the platform depends on.
 func (p *platform) ready(ctx context.Context) readiness {
 	p.probe(ctx)
-	self, others := p.health.company()
+	self, others := p.health.replicas()
 	self.Reasons = p.reasons(time.Now()) // the row may be 5 s old, or older if it cannot be written
 	r := readiness{Status: "ready", SealForm: p.ring.Form, Version: self.Version, Replicas: viewsOf(append([]replica.Replica{self}, others...), viewReplica)}
 	for _, why := range self.Reasons {
@@ -56,10 +56,10 @@ func (p *platform) ready(ctx context.Context) readiness {
 // check looks for one reason to be degraded.
 type check struct {
 	code string
-	says func(now time.Time) text // what is wrong, or nothing
+	says func(now time.Time) text // what is wrong; zero if nothing is
 }
 
-// The codes that other code looks for.
+// The codes that are named in more than one place.
 const (
 	databaseAway     = "database-away"
 	databaseNoWrites = "database-no-writes"
@@ -83,7 +83,7 @@ func (p *platform) checks() []check {
 	}
 }
 
-// reasons are why the platform is degraded, by what was last seen of what it depends on.
+// reasons returns why the platform is degraded, by the latest results of its probes and calls.
 func (p *platform) reasons(now time.Time) (all []replica.Reason) {
 	for _, c := range p.checks() {
 		if why := c.says(now); why != (text{}) {
@@ -100,7 +100,7 @@ func (p *platform) databaseAway(time.Time) text {
 	return text{}
 }
 
-// databaseTakesNoWrites says so if the database answers.
+// databaseTakesNoWrites says that the database refuses writes, if it answers at all.
 func (p *platform) databaseTakesNoWrites(time.Time) text {
 	lost := p.health.writes.lost.Load()
 	if lost == nil || !p.health.sql.begun().IsZero() {
@@ -138,7 +138,7 @@ func (p *platform) redisAway(time.Time) text {
 
 // redisNotShared says so if replicas run that do not share a Redis.
 func (p *platform) redisNotShared(time.Time) text {
-	self, others := p.health.company()
+	self, others := p.health.replicas()
 	for _, other := range others {
 		if self.Redis == replica.InProcess || other.Redis == replica.InProcess {
 			return sayf("%d replicas use this database, but they do not share a Redis: each hears late of what the others change, and more tokens are refreshed than needed. Set PLATFORM_REDIS_URL to the same Redis for all, or run one replica. The other is on %s",
@@ -222,7 +222,7 @@ func (p *platform) keysMissing(time.Time) text {
 const mostOff = 10 * time.Second
 
 func (p *platform) clockOff(time.Time) text {
-	self, _ := p.health.company()
+	self, _ := p.health.replicas()
 	if self.Ahead.Abs() <= mostOff {
 		return text{}
 	}

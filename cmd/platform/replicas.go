@@ -25,20 +25,21 @@ func thisReplica(c config) replica.Replica {
 	return self
 }
 
-// serveAt records the address of the operations listener.
-func (h *health) serveAt(address string) {
+// setAddress records the address of the operations listener.
+func (h *health) setAddress(address string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.self.Address = address
 }
 
-// refusedLately is how long a statement that the database refused for lack of space or of a right
-// counts. The row of beat may find room on a disk that is full for all that grows.
+// refusedLately is for how long a statement counts that the database refused for lack of space or
+// of a right. The row that beat writes may still fit on a full disk, because it replaces an old
+// one.
 const refusedLately = time.Minute
 
 // beat writes this replica's row, which shows whether SQL takes writes, and reads which others run.
 func (p *platform) beat(ctx context.Context) {
-	self, _ := p.health.company()
+	self, _ := p.health.replicas()
 	self.Reasons = p.reasons(time.Now())
 	self, err := p.replicas.Beat(ctx, self)
 	if ctx.Err() != nil {
@@ -50,27 +51,27 @@ func (p *platform) beat(ctx context.Context) {
 	}
 	running, err := p.replicas.Running(ctx)
 	if err == nil {
-		p.health.met(self, replica.Others(self, running))
+		p.health.setReplicas(self, replica.Others(self, running))
 	}
 }
 
-// leave removes this replica's row. One that stays is soon taken for what it is.
+// leave removes this replica's row. If that fails, the others soon stop counting it.
 func (p *platform) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	self, _ := p.health.company()
+	self, _ := p.health.replicas()
 	_ = p.replicas.Leave(ctx, self)
 }
 
-// met records what was last written and read of this replica and the others.
-func (h *health) met(self replica.Replica, others []replica.Replica) {
+// setReplicas records this replica as it was last written, and the others as they were last read.
+func (h *health) setReplicas(self replica.Replica, others []replica.Replica) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.self, h.others = self, others
 }
 
-// company returns this process's row, and the other replicas that run.
-func (h *health) company() (self replica.Replica, others []replica.Replica) {
+// replicas returns this replica as it was last written, and the other replicas that run.
+func (h *health) replicas() (self replica.Replica, others []replica.Replica) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.self, h.others
@@ -83,7 +84,7 @@ type replicaView struct {
 	Version    string           `json:"version"`
 	SealingKey string           `json:"sealing_key"`
 	Redis      replica.Redis    `json:"redis"`
-	Ahead      float64          `json:"clock_ahead_seconds"` // of the database's; below 0 if it is behind
+	Ahead      float64          `json:"clock_ahead_seconds"` // of the database's clock; negative if behind
 	Reasons    []replica.Reason `json:"reasons"`             // why it is degraded
 	Started    *time.Time       `json:"started_at"`
 	Seen       *time.Time       `json:"seen_at"`
