@@ -85,8 +85,8 @@ type Entry struct {
 	Change
 }
 
-// Record adds an entry to tx: by makes the change c. Like those of Begin, it is written right before
-// the commit.
+// Record adds an entry to tx: by makes the change c. Like those of Begin, it is written right
+// before the commit.
 func Record(ctx context.Context, tx *db.Tx, by Actor, c Change) { Begin(ctx, tx, by).Add(c) }
 
 // Batch is the entries of one transaction that makes many changes.
@@ -107,9 +107,9 @@ func Begin(ctx context.Context, tx *db.Tx, by Actor) *Batch {
 // Add adds an entry.
 func (b *Batch) Add(c Change) { b.changes = append(b.changes, c) }
 
-// write writes the entries. They get their IDs under a lock that lasts until the commit. So the next
-// transaction takes its IDs only when these entries can be read, and a reader that sees an ID can
-// see all smaller ones, too.
+// write writes the entries. They get their IDs under a lock that lasts until the commit. So the
+// next transaction takes its IDs only when these entries can be read, and a reader that sees an ID
+// can see all smaller ones, too.
 func (b *Batch) write(ctx context.Context, tx *db.Tx) error {
 	if len(b.changes) == 0 {
 		return nil

@@ -82,8 +82,8 @@ func (t *Trail) following(ctx context.Context, f Filter, after ID, limit int) ([
 }
 
 // Sweep deletes the entries that are older than Keep. It fails with db.ErrUnavailable. It compares
-// IDs, so it needs no index on the time. An ID is never smaller than its entry's time, so no younger
-// entry is deleted.
+// IDs, so it needs no index on the time. An ID is never smaller than its entry's time, so no
+// younger entry is deleted.
 func (t *Trail) Sweep(ctx context.Context) error {
 	now, err := db.Now(ctx, t.db)
 	if err != nil {

@@ -29,8 +29,8 @@ func (e Entry) View() View {
 	}
 }
 
-// TenantView returns the entry as the tenant that owns the subject sees it. It names no operator and
-// no host.
+// TenantView returns the entry as the tenant that owns the subject sees it. It names no operator
+// and no host.
 func (e Entry) TenantView() View {
 	v := e.View()
 	if e.By.Kind() != "client" {

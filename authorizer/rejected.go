@@ -11,11 +11,12 @@ import (
 	"wxplatform/wechat"
 )
 
-// rejections remembers accounts whose newest access token WeChat rejected when this process last
-// used it. If there are many, it forgets some. Then a rejection is noted again, which changes
-// nothing, and a success only once a newer token is got.
+// rejections remembers the accounts whose newest access token WeChat rejected when this process
+// last used it. If there are many, it forgets some. The next rejection of a forgotten one is noted
+// once more, which changes nothing. A success of it is not noted, so it stays degraded until it has
+// a newer token.
 type rejections struct {
-	some  atomic.Bool                                // there was one; a call that succeeds reads nothing else while there was none
+	some  atomic.Bool                                // there has been a rejection; until then, a successful call reads nothing else
 	noted *mirror.Local[wechat.AppID, token.Version] // the version that was rejected
 }
 
@@ -23,8 +24,8 @@ type rejections struct {
 const rejectionsRemembered = 10_000
 
 // rejected notes that WeChat rejects the newest token of id, and returns ErrRejected. The account
-// is degraded until a newer token is got, or a call of this process succeeds. A note that fails is
-// made by the next rejection.
+// is degraded until a newer token is got, or a call of this process succeeds. If the note fails,
+// the next rejection makes it.
 func (r *Registry) rejected(ctx context.Context, id wechat.AppID, newest token.Version, refusal error) error {
 	err := fmt.Errorf("%w: %w", ErrRejected, refusal)
 	if noted, is := r.rejections.noted.Get(id); is && noted == newest {
@@ -46,6 +47,6 @@ func (r *Registry) accepted(ctx context.Context, id wechat.AppID) {
 	}
 	if _, was := r.rejections.noted.Get(id); was {
 		r.rejections.noted.Delete(id)
-		_ = r.states.recovered(ctx, id) // a success stays one; the next renewal notes it
+		_ = r.states.recovered(ctx, id) // the call has succeeded anyway; if this fails, the next renewal notes it
 	}
 }

@@ -17,18 +17,18 @@ import (
 const (
 	// BeatEvery is how often a replica calls Beat.
 	BeatEvery = 5 * time.Second
-	// seenWithin is how long ago a replica that runs has called Beat at most.
+	// seenWithin is how long after its last Beat a replica counts as running.
 	seenWithin = 4 * BeatEvery
-	// keptFor is how long the row of a process that was killed is kept.
+	// keptFor is how long the row of a process that was killed is kept at least.
 	keptFor = time.Hour
-	// most is how many replicas are read.
+	// most is how many replicas are read at most.
 	most = 1000
 )
 
 // Redis says which Redis a replica uses.
 type Redis string
 
-// The kinds of Redis. Replicas with an in-process one do not hear of each other's changes at once.
+// The kinds of Redis. Replicas that do not share one learn late of each other's changes.
 const (
 	Shared    Redis = "shared"
 	InProcess Redis = "in-process"
@@ -50,7 +50,7 @@ type Replica struct {
 	SealingKey string // the id of the key that it seals with
 	Redis      Redis
 	Reasons    []Reason      // why it is degraded; none if it is ready
-	Ahead      time.Duration // of its clock before the database's, in whole milliseconds; below zero if it is behind
+	Ahead      time.Duration // how far its clock is ahead of the database's, in whole milliseconds; negative if behind
 	Started    time.Time     // by the database's clock
 	Seen       time.Time     // when it last called Beat, by the database's clock
 }
@@ -75,8 +75,8 @@ func (r *Registry) now() time.Time {
 	return time.Now()
 }
 
-// Beat writes self, and returns it with Ahead, Started and Seen as they are now. It fails with
-// db.ErrUnavailable, and with the db.Err… of its cause if that is known. Then nothing was written.
+// Beat writes self's row, and returns self with Ahead, Started and Seen as they are now. It fails
+// with db.ErrUnavailable, and with the db.Err… of its cause if that is known.
 func (r *Registry) Beat(ctx context.Context, self Replica) (Replica, error) {
 	began := r.now()
 	at, err := db.Now(ctx, r.db)
@@ -90,8 +90,8 @@ func (r *Registry) Beat(ctx context.Context, self Replica) (Replica, error) {
 	return self, upsert(ctx, r.db, self)
 }
 
-// ahead is how far our clock is ahead of another one, which was read between began and ended of
-// ours.
+// ahead returns how far our clock is ahead of another one that showed at when ours was between
+// began and ended.
 func ahead(at, began, ended time.Time) time.Duration {
 	switch {
 	case at.Before(began.Truncate(time.Millisecond)): // the database's clock has whole milliseconds
@@ -102,8 +102,8 @@ func ahead(at, began, ended time.Time) time.Duration {
 	return 0
 }
 
-// Running returns the replicas that run, the oldest first. Those that were killed in the last 20 s
-// are among them.
+// Running returns the replicas that run, the oldest first. One that was killed less than seenWithin
+// ago may be among them.
 func (r *Registry) Running(ctx context.Context) ([]Replica, error) {
 	at, err := db.Now(ctx, r.db)
 	if err != nil {
@@ -112,8 +112,8 @@ func (r *Registry) Running(ctx context.Context) ([]Replica, error) {
 	return selectSeen(ctx, r.db, at.Add(-seenWithin))
 }
 
-// Others returns which of the running replicas were seen since self started, self excepted. A row
-// that a killed process left, perhaps self's predecessor, is not among them.
+// Others returns the running replicas except self that called Beat after self started. So it leaves
+// out the row of self's predecessor, if that was killed.
 func Others(self Replica, running []Replica) (others []Replica) {
 	for _, one := range running {
 		if one.ID != self.ID && one.Seen.After(self.Started) {
@@ -132,8 +132,8 @@ func (r *Registry) Leave(ctx context.Context, self Replica) error {
 	return deleteRows(ctx, r.db, self.ID, at.Add(-keptFor))
 }
 
-// proofSize is the size of the row that Prove writes, in bytes: more than usually fits into pages
-// that a database on a full disk has free.
+// proofSize is the size of the row that Prove writes, in bytes. It is more than a database on a
+// full disk usually has free in its pages.
 const proofSize = 256 << 10
 
 // Prove writes a large row and removes it again, which proves that the database takes writes and

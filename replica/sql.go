@@ -8,7 +8,7 @@ import (
 	"wxplatform/internal/db"
 )
 
-// upsert writes the row of self. The time at which it started stays as it was first written.
+// upsert writes the row of self. started_at keeps its first value.
 func upsert(ctx context.Context, q db.Querier, self Replica) error {
 	reasons, err := json.Marshal(append([]Reason{}, self.Reasons...))
 	if err != nil {
@@ -31,7 +31,8 @@ func upsert(ctx context.Context, q db.Querier, self Replica) error {
 	return err
 }
 
-// selectSeen reads the replicas that were seen since then. A row of Prove has no address.
+// selectSeen reads the replicas that were seen after since. It leaves out rows of Prove, which have
+// no address.
 func selectSeen(ctx context.Context, q db.Querier, since time.Time) ([]Replica, error) {
 	return db.All(ctx, q, scanReplica, `
 		SELECT id, host, address, version, sealing_key, redis, ahead_ms, reasons, started_at, seen_at
@@ -53,7 +54,7 @@ func scanReplica(scan db.Scan) (Replica, error) {
 	return r, json.Unmarshal([]byte(reasons), &r.Reasons)
 }
 
-// deleteRows deletes the row of id, and all that were last seen before then.
+// deleteRows deletes the row of id, and all rows that were last seen before the given time.
 func deleteRows(ctx context.Context, q db.Querier, id string, before time.Time) error {
 	_, err := db.Exec(ctx, q, `
 		DELETE FROM replicas

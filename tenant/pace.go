@@ -42,14 +42,14 @@ func (t *traffic) step(now time.Time, took time.Duration) bool {
 	return now.Sub(t.last) < activeFor
 }
 
-// nextPace returns a tenant's next pace. rate is what the tenant sends, part the average of all
+// nextPace returns a tenant's next pace. rate is what the tenant sends, mean the average of all
 // active tenants, both in requests a second; queue says that requests wait for CPU time. It returns
 // 0, which is no limit, for a tenant that is alone, or that sends less than a tenth of its pace.
-func nextPace(pace int64, rate, part float64, alone, queue bool) int64 {
+func nextPace(pace int64, rate, mean float64, alone, queue bool) int64 {
 	switch {
 	case alone:
 		return 0
-	case queue && rate > part:
+	case queue && rate > mean:
 		if pace == 0 || rate < float64(pace) {
 			pace = int64(rate)
 		}
@@ -58,13 +58,13 @@ func nextPace(pace int64, rate, part float64, alone, queue bool) int64 {
 		return pace
 	case rate < float64(pace)/10:
 		return 0
-	case rate < float64(pace)/2: // it does not use its pace, so a higher one says nothing about the processor
+	case rate < float64(pace)/2: // it does not use its pace, so a higher one would change nothing
 		return pace
 	}
 	return int64(paceUp*float64(pace)) + 1
 }
 
-// step recalculates each tenant's pace. Queued says that requests waited for CPU time since the
+// step recalculates each tenant's pace. queued says that requests waited for CPU time since the
 // last step. A tenant gets its first pace only after burstSteps more steps with a queue than
 // without, so that a burst slows nobody down.
 func (l *limits) step(now time.Time, took time.Duration, queued bool) {
@@ -89,8 +89,9 @@ func (l *limits) step(now time.Time, took time.Duration, queued bool) {
 	}
 }
 
-// Pace slows down the tenants that send most while requests wait for a processor, until ctx ends.
-// They do if more goroutines wait at a time, on average, than there are processors.
+// Pace slows down the tenants that send most while requests wait for CPU time, until ctx ends.
+// Requests count as waiting if, on average, more goroutines wait for a processor than there are
+// processors.
 func (r *Registry) Pace(ctx context.Context) error {
 	ticker := time.NewTicker(paceEvery)
 	defer ticker.Stop()

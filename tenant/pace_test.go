@@ -9,25 +9,25 @@ import (
 func TestNextPace(t *testing.T) {
 	for what, c := range map[string]struct {
 		pace         int64
-		rate, part   float64
+		rate, mean   float64
 		alone, queue bool
 		want         int64
 	}{
-		"a tenant that is alone":                        {pace: 800, rate: 9000, part: 9000, alone: true, queue: true, want: 0},
-		"nobody waits":                                  {rate: 9000, part: 4550, want: 0},
-		"one takes nearly all":                          {rate: 9000, part: 4550, queue: true, want: 7200},
-		"it is not enough":                              {pace: 7200, rate: 7000, part: 3550, queue: true, want: 5600},
-		"it was refused much":                           {pace: 5600, rate: 8000, part: 4050, queue: true, want: 4480},
-		"one takes no more than the others":             {rate: 3000, part: 3000, queue: true, want: 0},
-		"one slowed down takes no more":                 {pace: 3000, rate: 3000, part: 3000, queue: true, want: 3000},
-		"the least pace":                                {pace: 510, rate: 505, part: 255, queue: true, want: leastPace},
-		"few requests":                                  {rate: 300, part: 155, queue: true, want: leastPace},
-		"nobody waits any more, and it uses its pace":   {pace: 2000, rate: 1900, part: 1000, want: 2061},
-		"nobody waits, and it does not use its pace":    {pace: 2000, rate: 900, part: 500, want: 2000},
-		"nobody waits, and it has become a quiet one":   {pace: 2000, rate: 190, part: 150, want: 0},
-		"others take more than one that is slowed down": {pace: 700, rate: 600, part: 2000, queue: true, want: 700},
+		"a tenant that is alone":                        {pace: 800, rate: 9000, mean: 9000, alone: true, queue: true, want: 0},
+		"nobody waits":                                  {rate: 9000, mean: 4550, want: 0},
+		"one takes nearly all":                          {rate: 9000, mean: 4550, queue: true, want: 7200},
+		"it is not enough":                              {pace: 7200, rate: 7000, mean: 3550, queue: true, want: 5600},
+		"it was refused much":                           {pace: 5600, rate: 8000, mean: 4050, queue: true, want: 4480},
+		"one takes no more than the others":             {rate: 3000, mean: 3000, queue: true, want: 0},
+		"one slowed down takes no more":                 {pace: 3000, rate: 3000, mean: 3000, queue: true, want: 3000},
+		"the least pace":                                {pace: 510, rate: 505, mean: 255, queue: true, want: leastPace},
+		"few requests":                                  {rate: 300, mean: 155, queue: true, want: leastPace},
+		"nobody waits any more, and it uses its pace":   {pace: 2000, rate: 1900, mean: 1000, want: 2061},
+		"nobody waits, and it does not use its pace":    {pace: 2000, rate: 900, mean: 500, want: 2000},
+		"nobody waits, and it has become a quiet one":   {pace: 2000, rate: 190, mean: 150, want: 0},
+		"others take more than one that is slowed down": {pace: 700, rate: 600, mean: 2000, queue: true, want: 700},
 	} {
-		if got := nextPace(c.pace, c.rate, c.part, c.alone, c.queue); got != c.want {
+		if got := nextPace(c.pace, c.rate, c.mean, c.alone, c.queue); got != c.want {
 			t.Errorf("%s: got %d, want %d", what, got, c.want)
 		}
 	}

@@ -39,7 +39,7 @@ func withTrail(s shell, work func(context.Context, *db.DB, *audit.Trail) error) 
 	return errors.Join(err, d.Close())
 }
 
-// auditFilter is the flags that say which entries to print.
+// auditFilter has the flags that say which entries to print.
 type auditFilter struct {
 	Tenant audit.Owner  `help:"Only entries about this tenant and what it owns. 只列该租户的。"`
 	Action audit.Action `help:"Only entries with this action, such as tenant.suspend. 只列该操作的。"`
@@ -55,7 +55,7 @@ func (f auditFilter) read(ctx context.Context, d *db.DB) (audit.Filter, error) {
 	return audit.Filter{Owner: f.Tenant, Action: f.Action, Since: since}, err
 }
 
-// parseSince reads a time, or how long before now it was. "" is the zero time.
+// parseSince reads a time, or how long ago it was. "" is the zero time.
 func parseSince(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -95,7 +95,7 @@ type auditListCmd struct {
 	Limit  int      `help:"The most entries to list. 最多条数。" default:"100"`
 }
 
-// Run prints the newest entries, the last one last. One more is read, to know whether there are
+// Run prints the newest entries, the last one last. It reads one more, to know whether there are
 // older ones.
 func (c auditListCmd) Run(s shell) error {
 	if c.Limit < 1 {

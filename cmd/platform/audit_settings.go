@@ -17,8 +17,8 @@ var recordedSettings = []string{
 	"PLATFORM_KEEP_INVITATIONS", "PLATFORM_KEEP_CODES", "PLATFORM_KEEP_EVENTS", "PLATFORM_KEEP_AUDIT", "PLATFORM_KEEP_DAYS",
 }
 
-// unrecordedSettings are the others: secrets, and what differs between replicas. Of some secrets
-// settingsForAudit tells what may be told.
+// unrecordedSettings are the others: secrets, and what differs between replicas. Of most secrets,
+// settingsForAudit returns something that is not secret.
 var unrecordedSettings = []string{
 	"PLATFORM_LISTEN", "PLATFORM_PRIVATE_LISTEN", "PLATFORM_COMPONENT_SECRET", "PLATFORM_COMPONENT_TOKEN",
 	"PLATFORM_COMPONENT_AES_KEY", "PLATFORM_SEALING_KEYS", "PLATFORM_DATABASE_URL", "PLATFORM_REDIS_URL",
@@ -33,8 +33,8 @@ func recorded(values map[string]string) map[string]string {
 	return all
 }
 
-// settingsForAudit returns what the audit trail has of the settings: the values that are no secret,
-// and the kinds, ids and numbers of those that are. engine is the database's.
+// settingsForAudit returns what the audit trail records of the settings: the values that are not
+// secret, and of secrets their kind, their ids or how many there are. engine is the database's.
 func (c config) settingsForAudit(engine string) map[string]string {
 	all := maps.Clone(c.recorded)
 	all["PLATFORM_DATABASE_URL"] = engine

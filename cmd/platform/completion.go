@@ -12,7 +12,7 @@ import (
 
 type completionCmd struct {
 	Shell string   `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
-	Words []string `arg:"" optional:"" help:"For the script: the words of a command line. Then what may complete the last is printed. 供脚本使用：命令行中的各个词；此时输出最后一个词的候选。"`
+	Words []string `arg:"" optional:"" help:"For the script: the words of a command line. The command then prints what may complete the last one. 供脚本使用：命令行中的各个词；此时输出最后一个词的候选。"`
 }
 
 //go:embed completion.bash
@@ -34,7 +34,8 @@ var completionShells = map[string]struct {
 	"fish": {&completionFish, func(c candidate) string { return c.word + "\t" + c.help }},
 }
 
-// Run prints the script for a shell or, for the script, what may complete the last of the words.
+// Run prints the script for a shell. With Words, as the script calls it, it prints what may
+// complete the last one.
 func (c completionCmd) Run(s shell, parsed *kong.Context) error {
 	in := completionShells[c.Shell]
 	if len(c.Words) == 0 {
@@ -57,7 +58,7 @@ type candidate struct{ word, help string }
 func complete(program *kong.Node, words []string) []candidate {
 	at := place{command: program}
 	for _, word := range words[:len(words)-1] {
-		at = at.behind(word)
+		at = at.after(word)
 	}
 	last := words[len(words)-1]
 	return slices.DeleteFunc(at.offers(last), func(c candidate) bool { return !strings.HasPrefix(c.word, last) })
@@ -67,11 +68,11 @@ func complete(program *kong.Node, words []string) []candidate {
 type place struct {
 	command *kong.Node
 	flag    *kong.Flag // the word here is its value; nil if no flag waits for one
-	args    int        // how many arguments the command has already
+	args    int        // how many arguments come before it
 }
 
-// behind returns the place behind a word at p.
-func (p place) behind(word string) place {
+// after returns the place that follows word, which stands at p.
+func (p place) after(word string) place {
 	switch {
 	case p.flag != nil && word == "=": // bash makes three words of --flag=value
 		return p
@@ -100,7 +101,7 @@ func (p place) takesValue(word string) *kong.Flag {
 
 func (p place) flags() []*kong.Flag { return slices.Concat(p.command.AllFlags(true)...) }
 
-// offers returns what may stand at p, if word is its beginning.
+// offers returns what may stand at p. word is what is typed of it so far.
 func (p place) offers(word string) []candidate {
 	flag, _, assigns := strings.Cut(word, "=")
 	switch {
@@ -130,11 +131,11 @@ func (p place) commands() (all []candidate) {
 	return all
 }
 
-// choices returns the values that v may have, with before in front of each, if they are known.
-func choices(v *kong.Value, before string) (all []candidate) {
+// choices returns the values that v may have, if they are known, with prefix in front of each.
+func choices(v *kong.Value, prefix string) (all []candidate) {
 	for _, choice := range v.EnumSlice() {
 		if choice != "" {
-			all = append(all, candidate{before + choice, ""})
+			all = append(all, candidate{prefix + choice, ""})
 		}
 	}
 	return all

@@ -17,8 +17,8 @@ type grid struct {
 	widths []int // so far, in columns of a terminal
 }
 
-// print aligns rows with each other. A column never becomes narrower than in an earlier call, so
-// that the pages of one list are aligned too, as far as their widths were known.
+// print prints rows in aligned columns. A column never becomes narrower than in an earlier call, so
+// the pages of a list line up, except where a later page needs a wider column.
 func (g *grid) print(out io.Writer, rows [][]string) error {
 	for _, row := range rows {
 		g.fit(row)

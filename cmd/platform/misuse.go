@@ -8,9 +8,9 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// explainMisuse says what is wrong with the arguments. Kong's error names commands and flags of
-// similar spelling; if the word is the name of commands elsewhere, these are named too, and in any
-// case the help that lists what there is.
+// explainMisuse says what is wrong with the arguments. To kong's error, which names commands and
+// flags of similar spelling, it adds the commands elsewhere that have this very name, and the
+// --help that lists what is possible here.
 func explainMisuse(err error) string {
 	var wrong *kong.ParseError
 	if !errors.As(err, &wrong) || wrong.Context == nil {
@@ -27,7 +27,7 @@ func explainMisuse(err error) string {
 	return fmt.Sprintf("%s (see `%s --help`)", text, at.FullPath())
 }
 
-// unexpected is the first word that was not understood, or "" if all were.
+// unexpected returns the first word that was not understood, or "" if all were.
 func unexpected(c *kong.Context) string {
 	if rest := c.Path[len(c.Path)-1].Remainder(); len(rest) > 0 {
 		return rest[0]

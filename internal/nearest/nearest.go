@@ -1,4 +1,4 @@
-// Package nearest finds the name that was probably meant by a misspelt one.
+// Package nearest finds the name that a misspelt one was probably meant to be.
 package nearest
 
 import (
@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Name returns the one of names that takes the fewest edits from misspelt: the first one, if there
-// are several. Letters are equal in either case. There must be a name.
+// Name returns the name that needs the fewest edits to make from misspelt, or the first of several.
+// It ignores case. names must not be empty.
 func Name(misspelt string, names []string) string {
 	misspelt = strings.ToLower(misspelt)
 	return slices.MinFunc(names, func(a, b string) int {
@@ -15,9 +15,9 @@ func Name(misspelt string, names []string) string {
 	})
 }
 
-// edits is how many bytes must be inserted, deleted or replaced to make b of a.
+// edits returns how many bytes must be inserted, deleted or replaced to turn a into b.
 func edits(a, b string) int {
-	row := make([]int, len(b)+1) // row[j] is the edits from the part of a that was read to b[:j]
+	row := make([]int, len(b)+1) // row[j] is the edits that turn the part of a read so far into b[:j]
 	for j := range row {
 		row[j] = j
 	}

@@ -29,11 +29,12 @@ const FlushTime = 2 * time.Second
 type Exporter struct {
 	provider  *sdk.TracerProvider
 	transport *http.Transport
-	giveUp    context.CancelFunc // ends what is being sent
+	giveUp    context.CancelFunc // cancels the export in flight
 }
 
-// Open returns an Exporter, which names version in its spans. It does not wait for the collector.
-// The caller closes it. log gets a line when an outage of the collector begins and when it ends.
+// Open returns an Exporter whose spans name version as the program's. It does not wait for the
+// collector. The caller must call Close. log gets a line when an outage of the collector begins and
+// when it ends.
 func Open(s Settings, version string, log *slog.Logger) (*Exporter, error) {
 	about, err := resource.New(context.Background(), resource.WithTelemetrySDK(), resource.WithAttributes(s.about(version)...))
 	if err != nil {

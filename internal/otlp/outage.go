@@ -18,7 +18,7 @@ type watched struct {
 	sdk.SpanExporter
 	log     *slog.Logger
 	answers *answers
-	ctx     context.Context // its end ends what is being sent
+	ctx     context.Context // cancels the export in flight
 
 	out  bool // the last batch was not sent
 	lost int  // spans since the outage began

@@ -66,7 +66,7 @@ func ReadSettings(get func(name string) string) (*Settings, error) {
 
 // options are the settings as the exporter takes them.
 func (s Settings) options(to *answers) []otlptracehttp.Option {
-	headers, _ := pairs(s.headers.Reveal()) // ReadSettings has looked at them
+	headers, _ := pairs(s.headers.Reveal()) // ReadSettings has checked them
 	return []otlptracehttp.Option{
 		otlptracehttp.WithEndpointURL(s.endpoint.Reveal()), otlptracehttp.WithHeaders(headers), otlptracehttp.WithEncoding(s.encoding),
 		otlptracehttp.WithCompression(s.compressed), otlptracehttp.WithHTTPClient(s.client(to)),
@@ -94,8 +94,8 @@ func (r *reader) fault(format string, args ...any) {
 	r.faults = append(r.faults, fmt.Errorf(format, args...))
 }
 
-// exporter returns a setting of the exporter's, and the name that it has: the one for traces, or
-// else the one for all signals.
+// exporter returns a setting of the exporter and its full name. The setting for traces comes first,
+// then the one for all signals.
 func (r *reader) exporter(name string) (used, value string) {
 	used = "OTEL_EXPORTER_OTLP_TRACES_" + name
 	if value := r.get(used); value != "" {
@@ -168,7 +168,8 @@ func pairs(text string) (map[string]string, error) {
 	return all, nil
 }
 
-// choice returns what a setting chooses, or the first of its values if it is not set.
+// choice returns the meaning of a setting whose value is text. values and meanings have the same
+// order; the first is the default.
 func choice[T any](r *reader, name, text string, values []string, meanings []T) T {
 	i := slices.Index(values, text)
 	if i < 0 {
@@ -209,7 +210,7 @@ func (r *reader) number(name, text string) int {
 	return int(n)
 }
 
-// tls returns how the collector's certificate is checked, and which certificate it is shown.
+// tls returns which authorities may sign the collector's certificate, and the client certificate.
 func (r *reader) tls() *tls.Config {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if name, file := r.exporter("CERTIFICATE"); file != "" {
@@ -232,7 +233,7 @@ func (r *reader) tls() *tls.Config {
 	return config
 }
 
-// needsTLS fails unless the endpoint is https: the exporter would not start.
+// needsTLS records a fault unless the endpoint is https: the exporter would not start.
 func (r *reader) needsTLS(name string) {
 	if _, endpoint := r.exporter("ENDPOINT"); !strings.HasPrefix(endpoint, "https:") {
 		r.fault("%s needs an endpoint with https", name)
@@ -252,7 +253,7 @@ func (r *reader) sampler() sdk.Sampler {
 		[]sdk.Sampler{sdk.ParentBased(sdk.AlwaysSample()), sdk.ParentBased(sdk.AlwaysSample()), sdk.ParentBased(sdk.NeverSample()), sdk.ParentBased(of), sdk.AlwaysSample(), sdk.NeverSample(), of})
 }
 
-// share is which share of the traces is recorded.
+// share reads the share of the traces that is recorded.
 func (r *reader) share(text string) float64 {
 	if text == "" {
 		return 1

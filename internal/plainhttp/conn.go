@@ -29,7 +29,7 @@ type conn struct {
 	in      *[requestLimit]byte   // while a request is read
 	arrived int                   // bytes in in, from the last receive
 	failed  error                 // of the last receive
-	settled bool                  // it is idle, and holds nothing
+	settled bool                  // it is idle, and holds no buffers
 	readBy  time.Time             // the deadlines that are set
 	writeBy time.Time
 
@@ -81,7 +81,7 @@ func (c *conn) next() (*http.Request, []byte, error) {
 	if err != nil {
 		return nil, c.incomplete(n, err), nil
 	}
-	r, n, err := c.whole(n)
+	r, n, err := c.readRest(n)
 	switch {
 	case r != nil:
 		return r, nil, nil
@@ -91,9 +91,10 @@ func (c *conn) next() (*http.Request, []byte, error) {
 	return nil, c.incomplete(n, err), nil
 }
 
-// whole reads the rest of a request of which n bytes have arrived, and returns how many there are
-// then. It returns no request if net/http must serve it, and then an error if it did not arrive.
-func (c *conn) whole(n int) (*http.Request, int, error) {
+// readRest reads the rest of a request of which n bytes have arrived, and returns how many bytes
+// have arrived then. It returns no request if net/http must serve it, and in addition an error if
+// the request did not arrive completely.
+func (c *conn) readRest(n int) (*http.Request, int, error) {
 	ctx := c.begin()
 	for first := true; ; first = false {
 		r, bad := parse(ctx, string(c.in[:n]))
@@ -116,8 +117,8 @@ func (c *conn) whole(n int) (*http.Request, int, error) {
 	}
 }
 
-// incomplete returns what net/http gets of a request that did not arrive whole: nothing if no byte
-// arrived, or if so few did that net/http would close a used connection without a response.
+// incomplete returns what net/http gets of a request that did not arrive completely: nothing if no
+// byte arrived, or if so few did that net/http would close a used connection without a response.
 func (c *conn) incomplete(n int, err error) []byte {
 	if n == 0 || n < leastRead && c.used.Load() && errors.Is(err, io.EOF) {
 		return nil

@@ -20,8 +20,8 @@ func newHandover(on net.Listener) *handover {
 	return &handover{Listener: on, given: make(chan net.Conn), failed: make(chan error), closed: make(chan struct{})}
 }
 
-// acceptAll calls start with each connection, until the listener is closed. It passes the errors of
-// Accept to net/http's server, which waits before it accepts again if an error is temporary.
+// acceptAll accepts connections and calls start with each, until the listener is closed. It passes
+// the errors of Accept to net/http's server, which waits after a temporary one.
 func (h *handover) acceptAll(start func(*net.TCPConn)) {
 	for {
 		c, err := h.Listener.Accept()
@@ -65,8 +65,7 @@ func (h *handover) Accept() (net.Conn, error) {
 	}
 }
 
-// Close closes the listener. Shutdown may have closed the accepting listener before, which is no
-// error.
+// Close closes the listener. It is no error that Shutdown has closed the accepting listener before.
 func (h *handover) Close() error {
 	h.once.Do(func() { close(h.closed) })
 	if err := h.Listener.Close(); !errors.Is(err, net.ErrClosed) {
@@ -75,7 +74,7 @@ func (h *handover) Close() error {
 	return nil
 }
 
-// replayed is a connection whose first bytes were read already: they are read again.
+// replayed is a connection some of whose bytes were read already: its reader gets them first.
 type replayed struct {
 	net.Conn
 	tcp   *net.TCPConn

@@ -39,7 +39,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
-	handing   int          // connections that fallback was given, and that it has not begun to answer
+	handing   int          // connections that fallback was given and has not begun to answer
 	accepting bool         // a connection may have been accepted that is not in conns yet
 	listener  net.Listener // nil before Serve
 }
@@ -49,8 +49,7 @@ type Server struct {
 // connection that it was given. whole sees a request's method, path, query and header, and must
 // return false for each route that streams, flushes, hijacks its connection or uses an
 // http.ResponseController. If whole is nil, fallback serves all requests, and nothing is read here.
-// ConnState, ConnContext and BaseContext are called only for connections
-// that fallback serves.
+// ConnState, ConnContext and BaseContext are called only for connections that fallback serves.
 //
 // At most most TCP connections are open, or any number if most is 0. For a new one beyond that, the
 // one that has been idle for longest is closed. If none is idle, the new one is closed.
@@ -98,7 +97,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.ending.Store(true)
 	s.closeListener()
 	s.each((*conn).wake)
-	err := s.drained(ctx) // fallback ends last: once it is ending, it closes a connection on which a request has just arrived
+	// fallback ends last: once it is ending, it closes connections on which a request has just
+	// arrived.
+	err := s.drained(ctx)
 	return errors.Join(err, s.fallback.Shutdown(ctx))
 }
 
@@ -138,7 +139,8 @@ func (s *Server) start(tcp *net.TCPConn, handed *handover) {
 		return
 	}
 	raw, err := tcp.SyscallConn()
-	if s.whole == nil || err != nil || !socket.Able { // a connection that cannot be inspected without reading does not show that its caller hung up
+	// Where a socket cannot be inspected without reading it, nothing shows that its caller hung up.
+	if s.whole == nil || err != nil || !socket.Able {
 		at.busy()
 		handed.give(&replayed{tcp, tcp, at, nil, func() {}})
 		return

@@ -9,13 +9,13 @@ import (
 
 const (
 	name    = "/sched/latencies:seconds"
-	sampled = 8 // the runtime measures one in so many waits (gTrackingPeriod in runtime/runtime2.go)
+	sampled = 8 // the runtime measures one wait in 8 (gTrackingPeriod in runtime/runtime2.go)
 )
 
 // Meter measures from one call of Waiting to the next. It is not safe for concurrent use.
 type Meter struct {
 	sample []metrics.Sample
-	waited time.Duration // in all, since the process's start
+	waited time.Duration // by all goroutines since the process started
 	at     time.Time
 }
 
@@ -26,7 +26,7 @@ func NewMeter() *Meter {
 	return m
 }
 
-// Waiting returns how many goroutines have waited for a processor at a time, on average since the
+// Waiting returns how many goroutines waited for a processor at the same time, on average since the
 // last call. A wait counts when it ends.
 func (m *Meter) Waiting() float64 {
 	metrics.Read(m.sample)

@@ -10,7 +10,7 @@ import (
 // Parent names the span of a caller that a request belongs to. The zero value names none.
 type Parent struct{ text string }
 
-// The form of version 00: version, trace id, span id and flags, with a hyphen between them.
+// The layout of version 00: version, trace id, span id and flags, with a hyphen between them.
 const (
 	parentLength = 55
 	traceBegins  = 3
@@ -39,14 +39,14 @@ func (p Parent) TraceID() string {
 	return p.text[traceBegins:traceEnds]
 }
 
-// above returns ctx with the caller's span, if there is one, as the current span.
-func (p Parent) above(ctx context.Context) context.Context {
+// in returns ctx with the caller's span, if there is one, as the current span.
+func (p Parent) in(ctx context.Context) context.Context {
 	if p.text == "" {
 		return ctx
 	}
 	var c otel.SpanContextConfig
 	var flags [1]byte
-	_, _ = hex.Decode(c.TraceID[:], []byte(p.text[traceBegins:traceEnds])) // ParseParent has looked at the digits
+	_, _ = hex.Decode(c.TraceID[:], []byte(p.text[traceBegins:traceEnds])) // ParseParent has checked the digits
 	_, _ = hex.Decode(c.SpanID[:], []byte(p.text[spanBegins:spanEnds]))
 	_, _ = hex.Decode(flags[:], []byte(p.text[flagsBegin:]))
 	c.TraceFlags = otel.TraceFlags(flags[0]) & otel.FlagsSampled

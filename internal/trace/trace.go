@@ -31,7 +31,7 @@ func (t Tracer) Request(ctx context.Context, route string, parent Parent) (conte
 	if t.tracer == nil {
 		return ctx, Span{}
 	}
-	traced, span := t.tracer.Start(parent.above(ctx), route, otel.WithSpanKind(otel.SpanKindServer))
+	traced, span := t.tracer.Start(parent.in(ctx), route, otel.WithSpanKind(otel.SpanKindServer))
 	if !span.IsRecording() {
 		return ctx, Span{}
 	}
@@ -54,19 +54,19 @@ func Begin(ctx context.Context, step Step) (context.Context, Span) {
 	return begin(ctx, string(step), otel.SpanKindInternal)
 }
 
-// Call begins the span of a call of WeChat. path is a path of the catalogue's or of our code.
+// Call begins the span of a call of WeChat. path comes from the catalogue or is a constant.
 func Call(ctx context.Context, path string) (context.Context, Span) {
 	return begin(ctx, path, otel.SpanKindClient)
 }
 
-// begin also begins a span below one that has ended: work that callers share goes on when the
-// first of them leaves.
+// begin begins a span below that of ctx, even if that one has ended: work that callers share goes
+// on after the first of them has left.
 func begin(ctx context.Context, name string, kind otel.SpanKind) (context.Context, Span) {
-	above := Of(ctx)
-	if !above.On() {
+	parent := Of(ctx)
+	if !parent.On() {
 		return ctx, Span{}
 	}
-	ctx, span := above.span.TracerProvider().Tracer(scope).Start(ctx, name, otel.WithSpanKind(kind))
+	ctx, span := parent.span.TracerProvider().Tracer(scope).Start(ctx, name, otel.WithSpanKind(kind))
 	return ctx, Span{span}
 }
 
@@ -86,7 +86,7 @@ func Of(ctx context.Context) Span {
 // On reports whether the span is recorded.
 func (s Span) On() bool { return s.span != nil }
 
-// TraceID returns the id of the span's trace, 32 hex digits in lower case, or "" if it is none.
+// TraceID returns the id of the span's trace, 32 hex digits in lower case, or "" for the zero Span.
 func (s Span) TraceID() string {
 	if s.span == nil {
 		return ""
@@ -94,7 +94,7 @@ func (s Span) TraceID() string {
 	return s.span.SpanContext().TraceID().String()
 }
 
-// Text adds an attribute. The last value of a key counts. An empty key adds none.
+// Text sets an attribute, or nothing if the key is empty.
 func (s Span) Text(key Key, value string) {
 	if s.span != nil && key != "" {
 		s.span.SetAttributes(attribute.String(string(key), value))
