@@ -300,9 +300,36 @@ func TestFollowEndsWithItsReader(t *testing.T) {
 	}
 }
 
+// A clock that is set a year ahead makes every entry look old.
+func TestNothingIsDeletedForADayAfterTheClockWasSet(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		own, ahead := time.Now().Add(-41*24*time.Hour), time.Duration(0) // young entries cannot be deleted at all
+		d.Own = func() time.Time { return own }
+		d.Clock = func() time.Time { return own.Add(ahead) }
+		write(t, d, of("t1", "young"))
+		trail := New(d)
+		ahead = 2 * trail.Keep
+		for _, c := range []struct {
+			after time.Duration
+			want  int
+		}{{0, 1}, {afterJump - time.Second, 1}, {2 * time.Second, 0}} {
+			own = own.Add(c.after)
+			if err := trail.Sweep(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if got := all(t, d); len(got) != c.want {
+				t.Errorf("got %d entries %v later, want %d", len(got), c.after, c.want)
+			}
+		}
+	})
+}
+
 func TestWhatIsOlderThanKeepIsDeletedInBites(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		at := func(ago time.Duration) { d.Clock = func() time.Time { return time.Now().Add(-ago) } }
+		at := func(ago time.Duration) {
+			d.Clock = func() time.Time { return time.Now().Add(-ago) }
+			d.Own = d.Clock
+		}
 		const old = 601
 		changes := make([]Change, old)
 		for i := range changes {
@@ -312,7 +339,7 @@ func TestWhatIsOlderThanKeepIsDeletedInBites(t *testing.T) {
 		write(t, d, changes...)
 		at(39 * 24 * time.Hour)
 		write(t, d, of("t1", "young"))
-		d.Clock = nil
+		at(0)
 		bites := 0
 		d.Gate = func(_ context.Context, text string, _ []any) db.Fate {
 			if strings.Contains(text, "DELETE FROM audit") {

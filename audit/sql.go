@@ -81,12 +81,16 @@ func (t *Trail) following(ctx context.Context, f Filter, after ID, limit int) ([
 		LIMIT $5`, string(f.Owner), string(f.Action), db.Stamp(f.Since), int64(after), limit)
 }
 
+// afterJump is for how long nothing is deleted after the database's clock was set.
+const afterJump = 24 * time.Hour
+
 // Sweep deletes the entries that are older than Keep. It fails with db.ErrUnavailable. It compares
 // IDs, so it needs no index on the time. An ID is never smaller than its entry's time, so no
-// younger entry is deleted.
+// younger entry is deleted. If this process noticed within a day that the database's clock was set,
+// Sweep deletes nothing: a clock that is wrong may make all entries look old.
 func (t *Trail) Sweep(ctx context.Context) error {
 	now, err := db.Now(ctx, t.db)
-	if err != nil {
+	if err != nil || t.db.Jumped(afterJump) {
 		return err
 	}
 	_, err = db.Trim(ctx, t.db, `
