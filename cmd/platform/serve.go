@@ -4,20 +4,34 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
 
 	"wxplatform/tenant"
 )
 
 type serveCmd struct{}
 
-// heapReserve makes garbage collections of a small heap rarer: the collector runs when the heap has
-// doubled, and counts this reserve, too. Nobody writes to it, so it takes no memory itself.
-const heapReserve = 16 << 20
+// The collector runs when the heap has grown by a third since its last run, so that many merchants
+// take less memory than with Go's default, which is that it doubles. heapReserve counts as heap,
+// which makes collections of a small heap rarer. Nobody writes to it, so it takes no memory itself.
+const (
+	heapReserve   = 32 << 20
+	growthPercent = 35
+	growthDefault = 100 // Go's
+)
+
+// collectEarlier sets how much the heap grows between two collections, unless GOGC does.
+func collectEarlier() {
+	if set := debug.SetGCPercent(growthPercent); set != growthDefault {
+		debug.SetGCPercent(set)
+	}
+}
 
 // Run serves until SIGTERM or SIGINT, and then finishes the requests in flight.
 func (serveCmd) Run(s shell) error {
 	reserve := make([]byte, heapReserve)
 	defer runtime.KeepAlive(reserve)
+	collectEarlier()
 	lines := &lineBuffer{to: s.errOut}
 	defer lines.flush()
 	log := slog.New(slog.NewJSONHandler(lines, nil))
