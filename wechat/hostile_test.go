@@ -301,7 +301,7 @@ func TestNoCallGetsTheAnswerToAnother(t *testing.T) {
 
 // underConduct repeats a run in which the machine was too busy to keep the host's times.
 func underConduct(t *testing.T, scheme string, netHTTP bool, conduct conduct, surplus, fails bool) {
-	const tries = 5
+	const tries = 10
 	for try := 1; ; try++ {
 		wrong, late := tryConduct(t, scheme, netHTTP, conduct, surplus, fails)
 		if wrong == "" {

@@ -69,13 +69,25 @@ func silence(t *testing.T, scheme string) (client *Client, got <-chan struct{}) 
 	return client, requests
 }
 
+// untilSent makes a call that has a short limit again and again until it is sent: a busy machine may
+// not even connect within the limit.
+func untilSent(call func() error) (err error) {
+	for range 100 {
+		if err = call(); !NotSent(err) {
+			break
+		}
+	}
+	return err
+}
+
 func TestACallEndsAtItsTimeOut(t *testing.T) {
 	for _, scheme := range []string{"http", "https"} {
 		for _, limit := range []time.Duration{lookTime / 2, lookTime * 5 / 2} {
 			client, _ := silence(t, scheme)
-			began, c := time.Now(), call()
+			c := call()
 			c.Timeout = limit
-			_, err := client.Do(t.Context(), c)
+			var began time.Time
+			err := untilSent(func() error { began = time.Now(); _, err := client.Do(t.Context(), c); return err })
 			if took := time.Since(began); !MayHaveActed(err) || !errors.Is(err, context.DeadlineExceeded) || took < limit {
 				t.Errorf("%s: got %v after %v, want an unknown outcome because of the time-out of %v", scheme, err, took, limit)
 			}
@@ -119,9 +131,9 @@ func TestASlowlyTakenRequestArrivesWhole(t *testing.T) {
 	for _, scheme := range []string{"http", "https"} {
 		client, got := slowReader(t, scheme)
 		c := call()
-		c.Body = large
+		c.Body, c.Timeout = large, time.Minute
 		if _, err := client.Do(t.Context(), c); err != nil {
-			t.Errorf("%s: got %v, want success", scheme, err)
+			t.Fatalf("%s: got %v, want success", scheme, err)
 		}
 		if !bytes.Equal(<-got, large) {
 			t.Errorf("%s: the host got another body", scheme)
@@ -157,7 +169,11 @@ func TestALimitEndsWithItsCall(t *testing.T) {
 	short.Timeout = lookTime / 2
 	read := Call{Method: http.MethodGet, Path: "/x", As: AccessToken}
 	for range 2 {
-		if _, err := client.Do(t.Context(), short); err != nil {
+		_, err := client.Do(t.Context(), short)
+		for tries := 0; err != nil && tries < 100; tries++ { // a busy machine may take longer than its limit
+			_, err = client.Do(t.Context(), short)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(max(settleTime, lookTime))

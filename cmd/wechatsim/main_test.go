@@ -92,6 +92,17 @@ func get(t *testing.T, url string) string {
 
 // Shutdown would wait for a connection that has had no request, and so would a user.
 func TestStopsAtOnceWithAConnectionThatAFaultKept(t *testing.T) {
+	for range 5 { // a busy machine may take as long as a stop that waits
+		if stopsWithAKeptConnection(t) < 4*time.Second {
+			return
+		}
+	}
+	t.Error("it waits for the connection")
+}
+
+func stopsWithAKeptConnection(t *testing.T) (took time.Duration) {
+	t.Helper()
+	defer http.DefaultClient.CloseIdleConnections()
 	ctx, stop := context.WithCancel(t.Context())
 	out, ended := &screen{}, make(chan error)
 	go func() {
@@ -99,15 +110,11 @@ func TestStopsAtOnceWithAConnectionThatAFaultKept(t *testing.T) {
 	}()
 	get(t, address(t, out)+"/cgi-bin/getcallbackip")
 	stop()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(4 * time.Second):
-		t.Error("it waits for the connection")
+	began := time.Now()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
-	http.DefaultClient.CloseIdleConnections()
+	return time.Since(began)
 }
 
 func TestHelpHasTheControlAPI(t *testing.T) {

@@ -87,7 +87,7 @@ func TestPlainRequestsNeverReachNetHTTP(t *testing.T) {
 func TestAPlainRequestMayComeInTwoPieces(t *testing.T) {
 	var handed atomic.Int32
 	address := serving(t, &witness{}, left(&handed))
-	for tries := int32(1); tries <= 20; tries++ {
+	for tries := int32(1); tries <= 100; tries++ {
 		c := dial(t, address)
 		say(t, c, closing[:len(closing)-2])
 		time.Sleep(20 * time.Millisecond)
