@@ -15,7 +15,7 @@ sdk: ## run seven WeChat SDKs, unmodified, against the built platform, and print
 	bench/sdk/run.sh
 
 # ROUNDS=5 ONLY='token|mirror' make flaky runs the named packages five times.
-flaky: ## run every package 20 times under load with the race detector, to find unsteady tests; two hours on two cores (ROUNDS=6: half an hour)
+flaky: ## run every package 20 times under load with the race detector, to find unsteady tests; four hours on two cores (ROUNDS=2: half an hour)
 	WITH_PROMTOOL=1 scripts/with-servers.sh go run ./internal/suite flaky
 
 # FAULTS='Redis|killed' make faults runs only the scenarios whose names match. FAULTS_RACE=1 builds

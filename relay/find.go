@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"wxplatform/internal/nearest"
 	"wxplatform/wechat"
@@ -22,8 +23,10 @@ type Catalogue struct {
 // SetName is what WeChat calls a permission set. Either name is "" if it is not known.
 type SetName struct{ English, Chinese string }
 
-// Load reads the catalogue that is built into the program.
-func Load() (*Catalogue, error) {
+// Load returns the catalogue that is built into the program. It is read once.
+func Load() (*Catalogue, error) { return builtIn() }
+
+var builtIn = sync.OnceValues(func() (*Catalogue, error) {
 	all, err := readCatalogue(catalogueTSV)
 	if err != nil {
 		return nil, fmt.Errorf("read catalogue.tsv: %w", err)
@@ -33,7 +36,7 @@ func Load() (*Catalogue, error) {
 		return nil, fmt.Errorf("read sets.tsv: %w", err)
 	}
 	return newCatalogue(all, sets), nil
-}
+})
 
 func newCatalogue(all []API, sets map[wechat.PermissionSet]SetName) *Catalogue {
 	c := &Catalogue{all: all, byPath: map[string][]API{}, folded: map[string]string{}, sets: sets}
@@ -129,6 +132,9 @@ func (c *Catalogue) Named(text string) ([]API, error) {
 // Switched returns a catalogue in which the APIs off are not relayed, and those in unchecked are
 // relayed whatever permission sets the merchant granted: WeChat decides.
 func (c *Catalogue) Switched(off, unchecked []API) *Catalogue {
+	if len(off)+len(unchecked) == 0 {
+		return c
+	}
 	all := slices.Clone(c.all)
 	for i := range all {
 		all[i].Off = all[i].Off || among(off, all[i])

@@ -22,7 +22,8 @@ import (
 
 const (
 	busyLoops = 4
-	atOnce    = 4 // packages, besides the busy loops
+	atOnce    = 4    // packages, besides the busy loops
+	patience  = "1h" // for one run of a package. Four of cmd/platform at once take twenty minutes
 	rounds    = 20
 	histories = "^(TestSimulation|TestASeedReplaysTheSameHistory|TestMutants)$" // these have their own command and no randomness: a seed decides everything
 )
@@ -139,7 +140,7 @@ func (r *results) rounds(ctx context.Context, n int, all []binary, f *flakes) {
 // once runs the tests of one package. If something failed, the log is kept.
 func (r *results) once(ctx context.Context, b binary, round int, f *flakes) {
 	began := time.Now()
-	cmd := exec.CommandContext(ctx, b.file, "-test.v", "-test.timeout=15m", "-test.skip="+histories)
+	cmd := exec.CommandContext(ctx, b.file, "-test.v", "-test.timeout="+patience, "-test.skip="+histories)
 	cmd.Dir, cmd.Env, cmd.WaitDelay = b.dir, environ(), 10*time.Second
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	out, err := cmd.CombinedOutput()
