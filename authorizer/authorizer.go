@@ -165,7 +165,7 @@ type Registry struct {
 func New(d *db.DB, m *mirror.Mirror, c *component.Component, tokens *token.Store, limiter *quota.Limiter, client *wechat.Client) *Registry {
 	rows, calls := table{d}, api{c, client}
 	return &Registry{
-		db: d, facts: mirror.NewFacts[Authorizer](m, "authorizer", cached), component: c, tokens: tokens, quota: limiter,
+		db: d, facts: mirror.NewFacts(m, "authorizer", cached, rows.loadFact), component: c, tokens: tokens, quota: limiter,
 		table:    rows,
 		states:   states{d, rows, tokens},
 		api:      calls,
@@ -183,12 +183,7 @@ func (r *Registry) Cache(n int) { r.facts.Resize(n) }
 // Get returns owner's authorizer, from the cache if nothing has changed. It fails with ErrUnknown,
 // also for another tenant's, or with db.ErrUnavailable if neither SQL nor a cache knows it.
 func (r *Registry) Get(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
-	key := string(owner) + "/" + string(id)
-	a, known := r.facts.Current(key)
-	if known && a.Tenant == owner && a.AppID == id {
-		return a, nil
-	}
-	a, err := r.facts.Get(ctx, key, func(ctx context.Context) (Authorizer, error) { return r.table.load(ctx, owner, id) })
+	a, err := r.facts.Get(ctx, string(owner)+"/"+string(id))
 	if err == nil && (a.Tenant != owner || a.AppID != id) {
 		return Authorizer{}, ErrUnknown // tenants are separated here too, even if the cache is wrong
 	}

@@ -192,8 +192,5 @@ func (c Client) oldSecret() audit.Values {
 // credential reads a client through the mirror, or fails with ErrUnknownClient. It is not told the
 // tenant, because the client's secret or JWT proves which tenant it is.
 func (r *Registry) credential(ctx context.Context, id ClientID) (credential, error) {
-	if c, known := r.clients.Current(string(id)); known {
-		return c, nil
-	}
-	return r.clients.Get(ctx, string(id), func(ctx context.Context) (credential, error) { return selectClient(ctx, r.db, id) })
+	return r.clients.Get(ctx, string(id))
 }

@@ -132,20 +132,16 @@ type reread struct {
 }
 
 func newKeys(d *db.DB, m *mirror.Mirror, ring *seal.Ring, now func() time.Time) *Keys {
-	return &Keys{
+	s := &Keys{
 		db: d, ring: ring, now: now,
-		fact:    mirror.NewFacts[*keySet](m, "signing-keys", 1),
 		rereads: mirror.NewFlights[struct{}, reread](m, rereadTakes),
 		latest:  reread{keys: newKeySet(nil)},
 	}
+	s.fact = mirror.NewFacts(m, "signing-keys", 1, func(ctx context.Context, _ string) (*keySet, error) { return s.load(ctx, d) })
+	return s
 }
 
-func (s *Keys) known(ctx context.Context) (*keySet, error) {
-	if keys, known := s.fact.Current(keysFact); known {
-		return keys, nil
-	}
-	return s.fact.Get(ctx, keysFact, func(ctx context.Context) (*keySet, error) { return s.load(ctx, s.db) })
-}
+func (s *Keys) known(ctx context.Context) (*keySet, error) { return s.fact.Get(ctx, keysFact) }
 
 // verifying returns the key id, if JWTs that it signed are valid. It fails with ErrInvalidToken, or
 // with db.ErrUnavailable if that cannot be decided.

@@ -104,12 +104,16 @@ const (
 // JWTs.
 func New(d *db.DB, m *mirror.Mirror, ring *seal.Ring, publicURL string) *Registry {
 	r := &Registry{
-		Now:      time.Now,
-		db:       d,
-		ring:     ring,
-		issuer:   issuer(publicURL),
-		tenants:  mirror.NewFacts[Tenant](m, "tenant", tenantsCached),
-		clients:  mirror.NewFacts[credential](m, "client", clientsCached),
+		Now:    time.Now,
+		db:     d,
+		ring:   ring,
+		issuer: issuer(publicURL),
+		tenants: mirror.NewFacts(m, "tenant", tenantsCached, func(ctx context.Context, id string) (Tenant, error) {
+			return selectTenant(ctx, d, ID(id))
+		}),
+		clients: mirror.NewFacts(m, "client", clientsCached, func(ctx context.Context, id string) (credential, error) {
+			return selectClient(ctx, d, ClientID(id))
+		}),
 		verified: mirror.NewHashed[proof](proofsCached),
 		mirror:   m,
 		lookups:  newLookups(d),
@@ -159,10 +163,7 @@ func (r *Registry) ShowTenant(ctx context.Context, id ID) (Tenant, error) {
 // Tenant returns a tenant from the cache, or from SQL if something changed. It fails with
 // ErrUnknownTenant, or with db.ErrUnavailable if neither knows it.
 func (r *Registry) Tenant(ctx context.Context, id ID) (Tenant, error) {
-	if t, known := r.tenants.Current(string(id)); known {
-		return t, nil
-	}
-	return r.tenants.Get(ctx, string(id), func(ctx context.Context) (Tenant, error) { return selectTenant(ctx, r.db, id) })
+	return r.tenants.Get(ctx, string(id))
 }
 
 // Suspend has every call of a tenant refused until Resume, or fails with ErrUnknownTenant. A tenant

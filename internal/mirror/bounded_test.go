@@ -12,11 +12,11 @@ import (
 func TestACacheKeepsNoMoreThanItsBound(t *testing.T) {
 	const entries, bound = 1000, 10
 	m := open(t, "", dbtest.SQLite(t))
-	hashed, facts, newest := NewHashed[int](entries), NewFacts[tenant](m, "tenant", entries), NewNewest(m, "secret", entries)
+	hashed, facts, newest := NewHashed[int](entries), NewFacts[tenant](m, "tenant", entries, nil), NewNewest(m, "secret", entries)
 	for i := range entries {
 		key := strconv.Itoa(i)
 		hashed.Set(sha256.Sum256([]byte(key)), i)
-		_, _ = facts.Get(t.Context(), key, func(context.Context) (tenant, error) { return tenant{}, nil })
+		_, _ = facts.get(t.Context(), key, func(context.Context, string) (tenant, error) { return tenant{}, nil })
 		newest.Filled(t.Context(), key, Versioned{Version: 1}, newest.Generation())
 	}
 	if hashed.Len() != entries || facts.Len() != entries || newest.Len() != entries {

@@ -24,10 +24,14 @@ const (
 type Facts[T any] struct {
 	m       *Mirror
 	kind    string
+	load    load[T]
 	codec   codec[T]
 	known   bounded // of *fact[T]
 	flights *Flights[fill, T]
 }
+
+// load reads the fact for a key from SQL.
+type load[T any] func(ctx context.Context, key string) (T, error)
 
 type fact[T any] struct {
 	stamp  int64 // read before SQL was, or, while SQL is unavailable, when Redis was last asked
@@ -42,15 +46,16 @@ type fill struct {
 	stamp int64
 }
 
-// NewFacts returns the facts of one kind. The process keeps about as many as entries. A kind has no
-// colon and is used once per mirror.
+// NewFacts returns the facts of one kind, which load reads from SQL by their keys. The process keeps
+// about as many as entries. A kind has no colon and is used once per mirror.
 //
 // T is stored in Redis as JSON. NewFacts panics if JSON would lose a part of T: unexported fields,
 // functions, interfaces, or a seal.Secret. Such a T needs MarshalBinary and UnmarshalBinary.
-func NewFacts[T any](m *Mirror, kind string, entries int) *Facts[T] {
+func NewFacts[T any](m *Mirror, kind string, entries int, load func(ctx context.Context, key string) (T, error)) *Facts[T] {
 	return &Facts[T]{
 		m:       m,
 		kind:    "fact-" + kind,
+		load:    load,
 		codec:   newCodec[T](),
 		known:   newBounded(entries),
 		flights: NewFlights[fill, T](m, factPatience),
@@ -63,25 +68,26 @@ func (f *Facts[T]) Resize(entries int) { f.known.resize(entries) }
 // Len counts the facts that the process keeps. It evicts those above the bound first.
 func (f *Facts[T]) Len() int { return f.known.len() }
 
-// Get returns the fact for key: from memory if nothing has changed, or else from load, which reads
-// SQL. Concurrent callers share one load, whose context outlives them.
+// Get returns the fact for key: from memory if nothing has changed, or else from SQL. Concurrent
+// callers share one load, whose context outlives them.
 //
 // If load fails with db.ErrUnavailable, Get returns the last known fact, the newer of the process's
 // and Redis's, or that error if there is none. While SQL is unavailable, Redis is asked again each
 // second, so that a replica that alone has lost SQL still obeys a suspension, a revocation or a
 // move that another replica saw. Any other error of load means that there is no such fact: Get
 // returns it and forgets what was known. Callers share T, so none may change what it points to.
-func (f *Facts[T]) Get(ctx context.Context, key string, load func(context.Context) (T, error)) (T, error) {
-	if value, ok := f.Current(key); ok {
+func (f *Facts[T]) Get(ctx context.Context, key string) (T, error) { return f.get(ctx, key, f.load) }
+
+func (f *Facts[T]) get(ctx context.Context, key string, load load[T]) (T, error) {
+	if value, ok := f.current(key); ok {
 		return value, nil
 	}
 	stamp := f.m.stamp()
 	return f.flights.Do(ctx, fill{key, stamp}, func(ctx context.Context) (T, error) { return f.fill(ctx, key, load) })
 }
 
-// Current returns the fact for key if it is in memory and nothing has changed since it was read. It
-// is Get for callers that would allocate to call it.
-func (f *Facts[T]) Current(key string) (T, bool) {
+// current returns the fact for key if it is in memory and nothing has changed since it was read.
+func (f *Facts[T]) current(key string) (T, bool) {
 	stamp := f.m.stamp()
 	if known, ok := f.known.get(key).(*fact[T]); ok && known.stamp == stamp {
 		return known.value, true
@@ -94,7 +100,7 @@ func (f *Facts[T]) Current(key string) (T, bool) {
 // load it.
 func (f *Facts[T]) Known(key string) bool { return f.known.get(key) != nil }
 
-func (f *Facts[T]) fill(ctx context.Context, key string, load func(context.Context) (T, error)) (T, error) {
+func (f *Facts[T]) fill(ctx context.Context, key string, load load[T]) (T, error) {
 	f.m.catchUp(ctx)
 	stamp, number := f.m.stamp(), f.m.counter.Load()
 	if f.m.SQLUnavailable() {
@@ -102,7 +108,7 @@ func (f *Facts[T]) fill(ctx context.Context, key string, load func(context.Conte
 			return value, nil
 		}
 	}
-	value, err := load(ctx)
+	value, err := load(ctx, key)
 	switch {
 	case err == nil:
 		f.keep(ctx, key, stamp, number, value)

@@ -165,7 +165,7 @@ func newPairOn(t *testing.T, d *db.DB, url string) *pair {
 	p := &pair{t: t, d: d, r: &redisUnderTest{ring: dbtest.Ring(t), url: url + "&read_timeout=1s"}, last: map[string]int64{}}
 	here, there := p.r.open(t, d), p.r.open(t, openAgain(t, d))
 	p.here, p.there = NewNewest(here, "authorizer", 100), NewNewest(there, "authorizer", 100)
-	p.facts = NewFacts[tenant](there, "tenant", 100)
+	p.facts = NewFacts[tenant](there, "tenant", 100, nil)
 	for i := range 12 {
 		key := fmt.Sprint("wx", i)
 		p.keys = append(p.keys, key)
@@ -200,7 +200,7 @@ func (p *pair) write(key string) {
 	p.last[key]++
 	change(p.t, p.there.m.db)
 	name := fmt.Sprint(key, " ", p.last[key])
-	want(p.t, p.facts, func(context.Context) (tenant, error) { return tenant{Name: name}, nil }, name)
+	want(p.t, p.facts, func(context.Context, string) (tenant, error) { return tenant{Name: name}, nil }, name)
 	if got := p.there.Put(p.t.Context(), key, version(p.last[key])); got.Version != p.last[key] {
 		p.t.Errorf("got version %d of %s put, want %d", got.Version, key, p.last[key])
 	}

@@ -71,10 +71,10 @@ type tenant struct {
 func TestAFactIsReadOnceWhileNothingChanges(t *testing.T) {
 	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
 		m := r.open(t, dbtest.SQLite(t))
-		facts := NewFacts[tenant](m, "tenant", 100)
+		facts := NewFacts[tenant](m, "tenant", 100, nil)
 		var loads atomic.Int64
 		for range 5 {
-			if got, err := facts.Get(t.Context(), "a", counted(&loads, tenant{Name: "A"})); err != nil || got.Name != "A" {
+			if got, err := facts.get(t.Context(), "a", counted(&loads, tenant{Name: "A"})); err != nil || got.Name != "A" {
 				t.Fatalf("got %v, %v, want A", got, err)
 			}
 		}
@@ -87,9 +87,9 @@ func TestAFactIsReadOnceWhileNothingChanges(t *testing.T) {
 func TestAnOwnWriteIsSeenAtOnce(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		m := open(t, "", d)
-		facts := NewFacts[tenant](m, "tenant", 100)
+		facts := NewFacts[tenant](m, "tenant", 100, nil)
 		truth := "before"
-		read := func(context.Context) (tenant, error) { return tenant{Name: truth}, nil }
+		read := func(context.Context, string) (tenant, error) { return tenant{Name: truth}, nil }
 		want(t, facts, read, "before")
 		truth = "after"
 		change(t, d)
@@ -104,14 +104,14 @@ func TestAnotherReplicasWriteIsSeenWithinASecondWithoutRedis(t *testing.T) {
 		r.cut()
 		m := r.open(t, reader)
 		run(t, m)
-		facts := NewFacts[tenant](m, "tenant", 100)
+		facts := NewFacts[tenant](m, "tenant", 100, nil)
 		var truth atomic.Value
 		truth.Store("before")
-		read := func(context.Context) (tenant, error) { return tenant{Name: truth.Load().(string)}, nil }
+		read := func(context.Context, string) (tenant, error) { return tenant{Name: truth.Load().(string)}, nil }
 		want(t, facts, read, "before")
 		truth.Store("after")
 		change(t, writer)
-		within(t, patience, func() bool { got, _ := facts.Get(t.Context(), "a", read); return got.Name == "after" })
+		within(t, patience, func() bool { got, _ := facts.get(t.Context(), "a", read); return got.Name == "after" })
 	})
 }
 
@@ -152,11 +152,11 @@ func TestAFillThatBeganBeforeAChangeLoses(t *testing.T) {
 	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
 		d := dbtest.SQLite(t)
 		m := r.open(t, d)
-		facts := NewFacts[tenant](m, "tenant", 100)
+		facts := NewFacts[tenant](m, "tenant", 100, nil)
 		began, goOn, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(done)
-			_, _ = facts.Get(t.Context(), "a", func(context.Context) (tenant, error) {
+			_, _ = facts.get(t.Context(), "a", func(context.Context, string) (tenant, error) {
 				close(began)
 				<-goOn
 				return tenant{Name: "old"}, nil
@@ -164,7 +164,7 @@ func TestAFillThatBeganBeforeAChangeLoses(t *testing.T) {
 		}()
 		<-began
 		change(t, d)
-		read := func(context.Context) (tenant, error) { return tenant{Name: "new", Suspended: true}, nil }
+		read := func(context.Context, string) (tenant, error) { return tenant{Name: "new", Suspended: true}, nil }
 		want(t, facts, read, "new") // joins no flight that began before the change
 		close(goOn)
 		<-done
@@ -178,23 +178,23 @@ func TestAFillThatBeganBeforeAChangeLoses(t *testing.T) {
 
 func TestCallersShareOneLoadAndACancelEndsOnlyTheWaiting(t *testing.T) {
 	m := open(t, "", dbtest.SQLite(t))
-	facts := NewFacts[tenant](m, "tenant", 100)
+	facts := NewFacts[tenant](m, "tenant", 100, nil)
 	var loads atomic.Int64
 	goOn := make(chan struct{})
-	load := func(ctx context.Context) (tenant, error) {
+	load := func(ctx context.Context, _ string) (tenant, error) {
 		loads.Add(1)
 		<-goOn
 		return tenant{Name: "A"}, ctx.Err()
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error, 1)
-	go func() { _, err := facts.Get(ctx, "a", load); left <- err }()
+	go func() { _, err := facts.get(ctx, "a", load); left <- err }()
 	within(t, patience, func() bool { return loads.Load() == 1 }) // the canceled caller began it
 	var stayed sync.WaitGroup
 	waiting := joining{Context: t.Context(), joined: make(chan struct{}, 20)}
 	for range 20 {
 		stayed.Go(func() {
-			if got, err := facts.Get(waiting, "a", load); err != nil || got.Name != "A" {
+			if got, err := facts.get(waiting, "a", load); err != nil || got.Name != "A" {
 				t.Errorf("got %v, %v, want A", got, err)
 			}
 		})
@@ -228,24 +228,24 @@ func TestWhileSQLIsUnavailableTheLastKnownFactIsServed(t *testing.T) {
 	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
 		d := dbtest.SQLite(t)
 		here, there := r.open(t, d), r.open(t, d)
-		facts, elsewhere := NewFacts[tenant](here, "tenant", 100), NewFacts[tenant](there, "tenant", 100)
-		want(t, facts, func(context.Context) (tenant, error) { return tenant{Name: "A", Suspended: true}, nil }, "A")
+		facts, elsewhere := NewFacts[tenant](here, "tenant", 100, nil), NewFacts[tenant](there, "tenant", 100, nil)
+		want(t, facts, func(context.Context, string) (tenant, error) { return tenant{Name: "A", Suspended: true}, nil }, "A")
 		here.epoch.Add(1)
 		want(t, facts, away, "A")
-		if got, err := elsewhere.Get(t.Context(), "a", away); err != nil || got != (tenant{"A", true}) {
+		if got, err := elsewhere.get(t.Context(), "a", away); err != nil || got != (tenant{"A", true}) {
 			t.Errorf("got %v, %v from Redis, want the whole fact", got, err)
 		}
-		if _, err := elsewhere.Get(t.Context(), "b", away); !errors.Is(err, db.ErrUnavailable) {
+		if _, err := elsewhere.get(t.Context(), "b", away); !errors.Is(err, db.ErrUnavailable) {
 			t.Errorf("got %v for what nobody knows, want ErrUnavailable", err)
 		}
 		there.SQLFailed()
 		var loads atomic.Int64
-		_, _ = elsewhere.Get(t.Context(), "a", counted(&loads, tenant{}))
+		_, _ = elsewhere.get(t.Context(), "a", counted(&loads, tenant{}))
 		if loads.Load() != 0 {
 			t.Error("got SQL asked while it is known to be away, want the last known at once")
 		}
 		there.poll(t.Context()) // SQL is back
-		want(t, elsewhere, func(context.Context) (tenant, error) { return tenant{Name: "B"}, nil }, "B")
+		want(t, elsewhere, func(context.Context, string) (tenant, error) { return tenant{Name: "B"}, nil }, "B")
 	})
 }
 
@@ -253,27 +253,27 @@ func TestAReplicaThatLostSQLObeysWhatAnotherSaw(t *testing.T) {
 	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
 		d := dbtest.SQLite(t)
 		here, there := r.open(t, d), r.open(t, openAgain(t, d))
-		facts, cutOff := NewFacts[tenant](here, "tenant", 100), NewFacts[tenant](there, "tenant", 100)
-		active := func(context.Context) (tenant, error) { return tenant{Name: "A"}, nil }
+		facts, cutOff := NewFacts[tenant](here, "tenant", 100, nil), NewFacts[tenant](there, "tenant", 100, nil)
+		active := func(context.Context, string) (tenant, error) { return tenant{Name: "A"}, nil }
 		want(t, facts, active, "A")
 		want(t, cutOff, active, "A")
 		change(t, d)
-		if _, err := facts.Get(t.Context(), "a", func(context.Context) (tenant, error) { return tenant{"A", true}, nil }); err != nil {
+		if _, err := facts.get(t.Context(), "a", func(context.Context, string) (tenant, error) { return tenant{"A", true}, nil }); err != nil {
 			t.Fatal(err)
 		}
 		there.SQLFailed()
 		there.epoch.Add(1) // what each failing poll does
 		for range 2 {
-			if got, err := cutOff.Get(t.Context(), "a", away); err != nil || !got.Suspended {
+			if got, err := cutOff.get(t.Context(), "a", away); err != nil || !got.Suspended {
 				t.Errorf("got %v, %v, want the suspension obeyed", got, err)
 			}
 		}
 		change(t, d)
-		if _, err := facts.Get(t.Context(), "a", absent); !errors.Is(err, errAbsent) {
+		if _, err := facts.get(t.Context(), "a", absent); !errors.Is(err, errAbsent) {
 			t.Fatal(err)
 		}
 		there.epoch.Add(1)
-		if got, err := cutOff.Get(t.Context(), "a", away); !errors.Is(err, db.ErrUnavailable) {
+		if got, err := cutOff.get(t.Context(), "a", away); !errors.Is(err, db.ErrUnavailable) {
 			t.Errorf("got %v, %v, want the fact gone", got, err)
 		}
 	})
@@ -283,11 +283,11 @@ func TestAnOlderFactInRedisDoesNotReplaceTheProcesss(t *testing.T) {
 	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
 		d := dbtest.SQLite(t)
 		here, there := r.open(t, d), r.open(t, openAgain(t, d))
-		facts, elsewhere := NewFacts[tenant](here, "tenant", 100), NewFacts[tenant](there, "tenant", 100)
-		want(t, elsewhere, func(context.Context) (tenant, error) { return tenant{Name: "old"}, nil }, "old")
+		facts, elsewhere := NewFacts[tenant](here, "tenant", 100, nil), NewFacts[tenant](there, "tenant", 100, nil)
+		want(t, elsewhere, func(context.Context, string) (tenant, error) { return tenant{Name: "old"}, nil }, "old")
 		change(t, d)
 		r.cut() // so that Redis keeps the old one
-		want(t, facts, func(context.Context) (tenant, error) { return tenant{Name: "new"}, nil }, "new")
+		want(t, facts, func(context.Context, string) (tenant, error) { return tenant{Name: "new"}, nil }, "new")
 		r.set("")
 		time.Sleep(restTimes*time.Second + 50*time.Millisecond)
 		here.SQLFailed()
@@ -300,15 +300,15 @@ func TestAFactFromRedisServesAnHourAfterAnHour(t *testing.T) {
 	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
 		d := dbtest.SQLite(t)
 		here, there := r.open(t, d), r.open(t, d)
-		facts, elsewhere := NewFacts[tenant](here, "tenant", 100), NewFacts[tenant](there, "tenant", 100)
+		facts, elsewhere := NewFacts[tenant](here, "tenant", 100, nil), NewFacts[tenant](there, "tenant", 100, nil)
 		here.clock = func() time.Time { return time.Now().Add(-2*time.Hour - rereadEvery) }
-		want(t, facts, func(context.Context) (tenant, error) { return tenant{Name: "A"}, nil }, "A")
+		want(t, facts, func(context.Context, string) (tenant, error) { return tenant{Name: "A"}, nil }, "A")
 		want(t, elsewhere, away, "A")
 		here.clock = func() time.Time { return time.Now().Add(-factAge - time.Second) }
 		here.epoch.Add(1)
-		want(t, facts, func(context.Context) (tenant, error) { return tenant{Name: "A"}, nil }, "A")
-		elsewhere = NewFacts[tenant](there, "tenant", 100)
-		if got, err := elsewhere.Get(t.Context(), "a", away); !errors.Is(err, db.ErrUnavailable) {
+		want(t, facts, func(context.Context, string) (tenant, error) { return tenant{Name: "A"}, nil }, "A")
+		elsewhere = NewFacts[tenant](there, "tenant", 100, nil)
+		if got, err := elsewhere.get(t.Context(), "a", away); !errors.Is(err, db.ErrUnavailable) {
 			t.Errorf("got %v, %v, want ErrUnavailable", got, err)
 		}
 	})
@@ -317,16 +317,16 @@ func TestAFactFromRedisServesAnHourAfterAnHour(t *testing.T) {
 func TestAnAbsenceDropsWhatWasKnown(t *testing.T) {
 	eachRedis(t, func(t *testing.T, r *redisUnderTest) {
 		m := r.open(t, dbtest.SQLite(t))
-		facts := NewFacts[tenant](m, "tenant", 100)
-		want(t, facts, func(context.Context) (tenant, error) { return tenant{Name: "A"}, nil }, "A")
+		facts := NewFacts[tenant](m, "tenant", 100, nil)
+		want(t, facts, func(context.Context, string) (tenant, error) { return tenant{Name: "A"}, nil }, "A")
 		m.epoch.Add(1)
-		if _, err := facts.Get(t.Context(), "a", absent); !errors.Is(err, errAbsent) {
+		if _, err := facts.get(t.Context(), "a", absent); !errors.Is(err, errAbsent) {
 			t.Errorf("got %v, want the absence as it is", err)
 		}
-		if got, err := facts.Get(t.Context(), "a", away); !errors.Is(err, db.ErrUnavailable) {
+		if got, err := facts.get(t.Context(), "a", away); !errors.Is(err, db.ErrUnavailable) {
 			t.Errorf("got %v, %v after the absence, want ErrUnavailable", got, err)
 		}
-		if _, err := facts.Get(t.Context(), "never", absent); !errors.Is(err, errAbsent) {
+		if _, err := facts.get(t.Context(), "never", absent); !errors.Is(err, errAbsent) {
 			t.Errorf("got %v, want the absence", err)
 		}
 		if n := m.redis.client.Exists(t.Context(), m.redis.key(facts.kind, "never")).Val(); n != 0 {
@@ -355,9 +355,9 @@ func TestAfterAnOutageEverythingIsReadAgain(t *testing.T) {
 func TestFactsMustSurviveRedis(t *testing.T) {
 	m := open(t, "", dbtest.SQLite(t))
 	for name, make := range map[string]func(){
-		"unexported": func() { NewFacts[struct{ hidden bool }](m, "x", 1) },
-		"secret":     func() { NewFacts[struct{ S seal.Secret }](m, "x", 1) },
-		"deep":       func() { NewFacts[map[string][]*struct{ F func() }](m, "x", 1) },
+		"unexported": func() { NewFacts[struct{ hidden bool }](m, "x", 1, nil) },
+		"secret":     func() { NewFacts[struct{ S seal.Secret }](m, "x", 1, nil) },
+		"deep":       func() { NewFacts[map[string][]*struct{ F func() }](m, "x", 1, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
@@ -368,9 +368,9 @@ func TestFactsMustSurviveRedis(t *testing.T) {
 			make()
 		})
 	}
-	NewFacts[[]struct{ At time.Time }](m, "fine", 1)
-	NewFacts[spelled](m, "value", 1)
-	NewFacts[*spelled](m, "pointer", 1)
+	NewFacts[[]struct{ At time.Time }](m, "fine", 1, nil)
+	NewFacts[spelled](m, "value", 1, nil)
+	NewFacts[*spelled](m, "pointer", 1, nil)
 }
 
 func TestAFactMayEncodeItself(t *testing.T) {
@@ -386,9 +386,9 @@ func TestAFactMayEncodeItself(t *testing.T) {
 
 func spell[T any](t *testing.T, r *redisUnderTest, v T, reveal func(T) string) {
 	d := dbtest.SQLite(t)
-	facts, elsewhere := NewFacts[T](r.open(t, d), "key", 100), NewFacts[T](r.open(t, d), "key", 100)
-	_, _ = facts.Get(t.Context(), "k", func(context.Context) (T, error) { return v, nil })
-	got, err := elsewhere.Get(t.Context(), "k", func(context.Context) (none T, err error) { return none, db.ErrUnavailable })
+	facts, elsewhere := NewFacts[T](r.open(t, d), "key", 100, nil), NewFacts[T](r.open(t, d), "key", 100, nil)
+	_, _ = facts.get(t.Context(), "k", func(context.Context, string) (T, error) { return v, nil })
+	got, err := elsewhere.get(t.Context(), "k", func(_ context.Context, _ string) (none T, err error) { return none, db.ErrUnavailable })
 	if err != nil || reveal(got) != "canary-77" {
 		t.Errorf("got %v, %v, want the secret back", got, err)
 	}
@@ -460,16 +460,16 @@ func (s *spelled) UnmarshalBinary(text []byte) error {
 	return nil
 }
 
-func away(context.Context) (tenant, error)   { return tenant{}, db.ErrUnavailable }
-func absent(context.Context) (tenant, error) { return tenant{}, errAbsent }
+func away(context.Context, string) (tenant, error)   { return tenant{}, db.ErrUnavailable }
+func absent(context.Context, string) (tenant, error) { return tenant{}, errAbsent }
 
-func counted(n *atomic.Int64, v tenant) func(context.Context) (tenant, error) {
-	return func(context.Context) (tenant, error) { n.Add(1); return v, nil }
+func counted(n *atomic.Int64, v tenant) func(context.Context, string) (tenant, error) {
+	return func(context.Context, string) (tenant, error) { n.Add(1); return v, nil }
 }
 
-func want(t *testing.T, facts *Facts[tenant], load func(context.Context) (tenant, error), name string) {
+func want(t *testing.T, facts *Facts[tenant], load func(context.Context, string) (tenant, error), name string) {
 	t.Helper()
-	if got, err := facts.Get(t.Context(), "a", load); err != nil || got.Name != name {
+	if got, err := facts.get(t.Context(), "a", load); err != nil || got.Name != name {
 		t.Errorf("got %v, %v, want %s", got, err, name)
 	}
 }
