@@ -1,4 +1,4 @@
-.PHONY: help deploy release alerts upload replicas demo test sdk flaky faults simulate mutants comments lint bench idle memory scale fair build clean
+.PHONY: help deploy release alerts upload replicas latency demo test sdk flaky faults simulate mutants comments lint bench idle memory scale fair build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { line = sprintf("  %-10s", $$1); n = split($$2, word, " "); \
@@ -52,6 +52,10 @@ bench: ## measure the CPU per request of the platform, a bare reverse proxy, ngi
 # BENCH_ROUNDS, BENCH_SECONDS, BENCH_CONNECTIONS and BENCH_MERCHANTS as for make bench.
 replicas: ## measure the CPU per request of one replica and of three on one PostgreSQL and Redis; fails if three take a tenth more
 	BENCH_WHAT=replicas scripts/with-servers.sh bench/run.sh
+
+# BENCH_DELAY=20ms is how long WeChat takes, BENCH_PART=0.5 how much of its most requests a second.
+latency: ## measure how much later answers come through the platform than from WeChat itself, at half of its most requests a second
+	WITH_NGINX=1 BENCH_WHAT=latency BENCH_DELAY=$${BENCH_DELAY:-20ms} scripts/with-servers.sh bench/run.sh
 
 N ?= 100000
 scale: ## measure the keeper with N authorizers: refreshes, memory, and that no token in use expires (make scale N=1000000)

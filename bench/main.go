@@ -2,10 +2,11 @@
 // bare httputil.ReverseProxy, both with the same upstream. With "scale" as its first argument it
 // fills a database with very many authorizers and watches the keeper renew their tokens. With
 // "fair" it measures what one tenant notices of another, with "idle" the memory of idle
-// connections, with "upload" that of large uploads, with "memory" that of many merchants, and with
-// "replicas" the CPU time of a request to one of three replicas. bench/run.sh, bench/scale.sh and
-// bench/shipped.sh build and start it (make bench, make replicas, make scale, make fair, make idle,
-// make upload, make memory); docs/performance.md describes it and has the results.
+// connections, with "upload" that of large uploads, with "memory" that of many merchants, with
+// "replicas" the CPU time of a request to one of three replicas, and with "latency" how much later
+// an answer comes through the platform than from WeChat itself. bench/run.sh, bench/scale.sh and
+// bench/shipped.sh build and start it (make bench, make replicas, make latency, make scale, make
+// fair, make idle, make upload, make memory); docs/performance.md describes it and has the results.
 package main
 
 import (
@@ -44,6 +45,7 @@ type bench struct {
 
 	sim      *wechatsim.Sim
 	closes   *atomic.Int64 // that reached the upstream
+	late     *lateness     // of the upstream's answers
 	client   account
 	jwts     []string // of the client, one for each merchant
 	store             // the platform's database
@@ -61,7 +63,7 @@ type measurement func(ctx context.Context, out io.Writer, args []string) error
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	run, args := measureClose, os.Args[1:]
-	named := map[string]measurement{"scale": measureScale, "fair": measureFair, "idle": measureIdle, "upload": measureUploads, "memory": measureMemory, "replicas": measureReplicas}
+	named := map[string]measurement{"scale": measureScale, "fair": measureFair, "idle": measureIdle, "upload": measureUploads, "memory": measureMemory, "replicas": measureReplicas, "latency": measureLatency}
 	if len(args) > 0 && named[args[0]] != nil {
 		run, args = named[args[0]], args[1:]
 	}
@@ -146,8 +148,8 @@ func (b *bench) serveUpstream(context.Context) (func() error, error) {
 		}
 		b.upstream = "https://" + on.Addr().String()
 	}
-	b.closes = new(atomic.Int64)
-	go (&upstream{b.sim, on, b.closes}).run()
+	b.closes, b.late = new(atomic.Int64), newLateness()
+	go (&upstream{b.sim, on, b.closes, b.late}).run()
 	return func() error { b.sim.Close(); return on.Close() }, nil
 }
 

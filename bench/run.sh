@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the platform as it is shipped and the bare proxy, and has bench/main.go measure them and nginx on one
 # core, with upstream and load generator on the others. make bench calls it with TEST_POSTGRES_URL and
-# TEST_REDIS_URL set; make replicas with BENCH_WHAT=replicas, which measures one replica and three instead.
+# TEST_REDIS_URL set; make replicas with BENCH_WHAT=replicas, which measures one replica and three instead;
+# make latency with BENCH_WHAT=latency, which measures what each adds to the upstream's BENCH_DELAY.
 # BENCH_ROUNDS, BENCH_SECONDS, BENCH_CONNECTIONS and BENCH_MERCHANTS set the amount; BENCH_OTHER is
 # another build of the platform to measure as well, BENCH_PROFILE a file for a CPU profile, and
 # BENCH_UNDER a command that runs everything: on a busy machine, "chrt -f 1" as root gives it priority.
@@ -36,7 +37,8 @@ CGO_ENABLED=0 go build -trimpath -ldflags=-s -o "$dir/" ./cmd/platform ./bench .
 what=(-profile "${BENCH_PROFILE:-}" -other "${BENCH_OTHER:-}" -peers)
 command=() tls=()
 if [ "${BENCH_TLS:-off}" = on ]; then tls=(-tls); fi
-if [ "${BENCH_WHAT:-}" = replicas ]; then what=() command=(replicas); fi
+if [ -n "${BENCH_WHAT:-}" ]; then what=() command=("$BENCH_WHAT"); fi
+if [ -n "${BENCH_DELAY:-}" ]; then what=(-delay "$BENCH_DELAY" -part "${BENCH_PART:-0.5}"); fi
 
 ${BENCH_UNDER:-} taskset -c "$others" "$dir/bench" "${command[@]}" -core "${cores[0]}" -binaries "$dir" -script bench/load.lua \
 	-rounds "${BENCH_ROUNDS:-5}" -duration "${BENCH_SECONDS:-4}s" -connections "${BENCH_CONNECTIONS:-32}" -merchants "${BENCH_MERCHANTS:-1}" "${tls[@]}" "${what[@]}"

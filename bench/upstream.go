@@ -25,6 +25,7 @@ type upstream struct {
 	sim    *wechatsim.Sim
 	on     net.Listener
 	closes *atomic.Int64
+	late   *lateness
 }
 
 func (u *upstream) run() {
@@ -39,7 +40,7 @@ func (u *upstream) run() {
 
 func (u *upstream) serve(c net.Conn) {
 	defer c.Close()
-	connection := &connection{upstream: u, Conn: c, in: bufio.NewReader(c)}
+	connection := &connection{upstream: u, Conn: c, in: bufio.NewReader(c), due: make(chan struct{}, 1)}
 	for connection.answer() == nil {
 	}
 }
@@ -47,7 +48,8 @@ func (u *upstream) serve(c net.Conn) {
 type connection struct {
 	*upstream
 	net.Conn
-	in *bufio.Reader
+	in  *bufio.Reader
+	due chan struct{} // gets an element when a late answer is due
 }
 
 var (
@@ -72,6 +74,7 @@ func (c *connection) answer() error {
 		return err
 	}
 	c.closes.Add(1)
+	c.late.wait(c.due)
 	answer := answerBad
 	if right {
 		answer = answerOK

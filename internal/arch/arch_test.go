@@ -89,7 +89,7 @@ var homes = map[string][]string{
 	"github.com/prometheus":         {"cmd/platform/", "internal/requestlog/"},
 	"go.opentelemetry.io":           {"internal/trace/", "internal/otlp/", "internal/otlptest/"},
 	"google.golang.org/protobuf":    {"internal/otlptest/"},
-	"golang.org/x/sys":              {"wechat/dial_linux.go"},
+	"golang.org/x/sys":              {"wechat/dial_linux.go", "bench/alarm_linux.go"},
 	"golang.org/x/text":             {"cmd/platform/"},
 	"wxplatform/wechat/wechatsim":   {"cmd/", "bench/"}, // tests may use it everywhere
 	"wxplatform/internal/dbtest":    {},
