@@ -57,6 +57,8 @@ var (
 	errTooLarge = errors.New("answer too large")
 	errClosed   = errors.New("the connection was closed before an answer")
 	errSurplus  = errors.New("the connection held a surplus answer")
+	errUnasked  = errors.New("the connection held bytes before the request was written")
+	errEnded    = errors.New("the connection had ended before the request was written")
 )
 
 // abort closes a connection whose call was given up, and discards what was not sent yet. After an
@@ -110,6 +112,15 @@ func (c *connection) inspect() finding {
 		return ended
 	}
 	return c.find(arrives)
+}
+
+// preselect is inspect for a connection on which the next request is written at once: it leaves to
+// ask what ask looks at itself.
+func (c *connection) preselect() finding {
+	if c.looksItself() && time.Since(c.since) <= idlePatience {
+		return silent
+	}
+	return c.inspect()
 }
 
 // trailing inspects what was received together with an answer.
@@ -166,7 +177,7 @@ func (c *connection) converse(limit patience, request []byte, netHTTP bool) (a a
 	}
 	defer c.stream.end()
 	c.heard, c.wrote = false, time.Now()
-	sent, err := c.Write(request)
+	sent, err := c.ask(request)
 	if err != nil {
 		return answer{}, sent > 0 || isTLS(c.Conn), limit.because(err)
 	}
@@ -175,6 +186,29 @@ func (c *connection) converse(limit patience, request []byte, netHTTP bool) (a a
 	}
 	return a, true, nil
 }
+
+// ask writes a request. On a kept connection without TLS it looks itself whether anything has
+// arrived, and then fails with errUnasked or errEnded; otherwise it waits for the answer, too, which
+// saves a read that would find nothing.
+func (c *connection) ask(request []byte) (sent int, err error) {
+	if !c.looksItself() {
+		return c.Write(request)
+	}
+	sent, n, err := c.stream.ask(request, c.some[:])
+	switch {
+	case n > 0 && judge(c.some[:n]) == written:
+		return 0, errUnasked
+	case n > 0, err == io.EOF:
+		return 0, errEnded
+	case err == nil && sent < len(request):
+		more, err := c.Write(request[sent:])
+		return sent + more, err
+	}
+	return sent, err
+}
+
+// looksItself reports whether ask looks at what has arrived, so that nobody has to do it before.
+func (c *connection) looksItself() bool { return c.kept && !isTLS(c.Conn) }
 
 // isTLS reports whether c is a TLS connection. If a Write fails on one, nobody knows what was sent.
 func isTLS(c net.Conn) bool {

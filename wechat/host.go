@@ -146,10 +146,15 @@ func (h *host) send(ctx context.Context, request []byte, how delivery) (a answer
 // sendOn sends the request on c and reads the answer, and then keeps or closes c.
 func (h *host) sendOn(limit patience, c *connection, request []byte, how delivery) (a answer, left bool, err error) {
 	a, left, err = c.converse(limit, request, how.netHTTP)
-	if a.surplus || errors.Is(err, errSurplus) {
+	switch {
+	case err == errUnasked:
+		h.found(SurplusIdle)
+	case a.surplus, errors.Is(err, errSurplus):
 		h.found(SurplusAnswered)
 	}
 	switch {
+	case err == errUnasked, err == errEnded:
+		_ = c.Close()
 	case err != nil:
 		c.abort()
 	case a.last || how.once || h.usesOnce():
@@ -166,12 +171,12 @@ func (h *host) take(limit patience, from *pool, how delivery) (*connection, erro
 	if how.once {
 		next = from.ahead.take
 	}
-	if c := h.usable(next); c != nil {
+	if c := h.usable(next, (*connection).preselect); c != nil {
 		return c, nil
 	}
 	c, err := h.fresh(limit, from, how)
 	if err != nil && !how.once && !limit.over(time.Now()) {
-		if c := h.usable(h.idle.first); c != nil { // it has not settled, but there is no other
+		if c := h.usable(h.idle.first, (*connection).inspect); c != nil { // it has not settled, but there is no other
 			return c, nil
 		}
 	}
@@ -185,10 +190,10 @@ func (h *host) fresh(limit patience, _ *pool, _ delivery) (*connection, error) {
 	return h.dial(ctx)
 }
 
-// usable returns the next connection that WeChat's side has neither closed nor written to, or nil.
-func (h *host) usable(next func() *connection) *connection {
+// usable returns the next connection that inspect finds silent, or nil.
+func (h *host) usable(next func() *connection, inspect func(*connection) finding) *connection {
 	for c := next(); c != nil; c = next() {
-		switch c.inspect() {
+		switch inspect(c) {
 		case silent:
 			return c
 		case written:

@@ -107,6 +107,16 @@ func (s *stream) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// ask is socket.Reader.Ask, for as long as the limit allows. After it, what arrives may still be
+// waited for.
+func (s *stream) ask(request, p []byte) (sent, n int, err error) {
+	sent, n, err = s.arrived.Ask(request, p)
+	for errors.Is(err, os.ErrDeadlineExceeded) && s.goesOn(err) {
+		sent, n, err = s.arrived.Ask(request, p)
+	}
+	return sent, n, err
+}
+
 // begin limits reading and writing until end. It returns false if the time is over already.
 func (s *stream) begin(limit patience) bool {
 	s.limit = limit

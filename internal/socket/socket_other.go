@@ -20,5 +20,8 @@ func (*Reader) Read([]byte) (int, error) { return 0, ErrNothing }
 // Peek returns ErrNothing.
 func (*Reader) Peek([]byte) (int, error) { return 0, ErrNothing }
 
+// Ask writes nothing and returns ErrNothing.
+func (*Reader) Ask(_, _ []byte) (wrote, n int, err error) { return 0, 0, ErrNothing }
+
 // Receive returns ErrNothing.
 func Receive(uintptr, []byte) (int, error) { return 0, ErrNothing }
