@@ -25,10 +25,11 @@ type conn struct {
 	answer *response   // kept for the next response, unless settled
 
 	raw     syscall.RawConn
-	receive func(fd uintptr) bool // receiveLazily, made once, so that a read does not allocate
+	turn    func(fd uintptr) bool // serveArrived, made once, so that a read does not allocate
 	in      *[requestLimit]byte   // while a request is read
-	arrived int                   // bytes in in, from the last receive
+	arrived int                   // bytes in in that were not served yet
 	failed  error                 // of the last receive
+	over    bool                  // no other request is served on it
 	settled bool                  // it is idle, and holds no buffers
 	readBy  time.Time             // the deadlines that are set
 	writeBy time.Time
@@ -67,15 +68,16 @@ func (c *conn) end(read []byte) {
 	c.place.leave()
 }
 
-// next returns the next request, or the bytes that were read of one that net/http must serve. It
-// returns neither if no request came, and errSettled if none has come yet.
+// next serves requests that arrive whole. It returns the next one that did not, or the bytes that
+// were read of one that net/http must serve. It returns neither if no request came, and errSettled
+// if none has come yet.
 func (c *conn) next() (*http.Request, []byte, error) {
 	n, err := c.await()
 	if err == errSettled {
 		return nil, nil, err
 	}
 	defer c.release()
-	if n > 0 && !c.place.busy() {
+	if c.over || n > 0 && !c.place.busy() {
 		return nil, nil, nil
 	}
 	if err != nil {
@@ -99,8 +101,7 @@ func (c *conn) readRest(n int) (*http.Request, int, error) {
 	for first := true; ; first = false {
 		r, bad := parse(ctx, string(c.in[:n]))
 		if bad == nil && c.server.whole(r) {
-			r.RemoteAddr, c.posted = c.remote, r.Method == http.MethodPost
-			return r, n, nil
+			return c.received(r), n, nil
 		}
 		if n == requestLimit || !errors.Is(bad, errMore) {
 			c.finish()
@@ -115,6 +116,12 @@ func (c *conn) readRest(n int) (*http.Request, int, error) {
 			return nil, n, err
 		}
 	}
+}
+
+// received completes a request.
+func (c *conn) received(r *http.Request) *http.Request {
+	r.RemoteAddr, c.posted = c.remote, r.Method == http.MethodPost
+	return r
 }
 
 // incomplete returns what net/http gets of a request that did not arrive completely: nothing if no
@@ -182,6 +189,13 @@ func (c *conn) finish() {
 	c.cancel()
 	c.cancel = nil
 	c.mu.Unlock()
+}
+
+// cut ends the connection from another goroutine, and serves no request that has just arrived. Close
+// would wait until the handler returns.
+func (c *conn) cut() {
+	c.place.leave()
+	_, _ = c.CloseRead(), c.CloseWrite()
 }
 
 // check ends the context of a request that has run for a while if its caller has hung up.

@@ -46,7 +46,7 @@ type Server struct {
 
 // New returns a server with the handler, the time-outs and the ErrorLog of fallback. It serves the
 // requests for which whole returns true, and fallback serves the others; fallback keeps a
-// connection that it was given. whole sees a request's method, path, query and header, and must
+// connection that it was given. whole sees, perhaps twice, a request's method, path, query and header, and must
 // return false for each route that streams, flushes, hijacks its connection or uses an
 // http.ResponseController. If whole is nil, fallback serves all requests, and nothing is read here.
 // ConnState, ConnContext and BaseContext are called only for connections that fallback serves.
@@ -127,7 +127,7 @@ func (s *Server) drained(ctx context.Context) error {
 // Close closes the listener and all connections at once.
 func (s *Server) Close() error {
 	s.ending.Store(true)
-	s.each(func(c *conn) { _ = c.Close() })
+	s.each((*conn).cut)
 	return s.fallback.Close()
 }
 
@@ -146,7 +146,7 @@ func (s *Server) start(tcp *net.TCPConn, handed *handover) {
 		return
 	}
 	c := &conn{TCPConn: tcp, server: s, handed: handed, place: at, remote: tcp.RemoteAddr().String(), raw: raw}
-	c.receive = c.receiveLazily
+	c.turn = c.serveArrived
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()

@@ -3,6 +3,7 @@ package plainhttp
 import (
 	"cmp"
 	"errors"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -21,18 +22,67 @@ var buffers = sync.Pool{New: func() any { return new([requestLimit]byte) }}
 // errSettled says that no request has begun for settleTime.
 var errSettled = errors.New("the connection is idle")
 
-// await waits for the first bytes of a request and returns how many there are.
+// await serves requests that arrive whole, and then waits for the first bytes of another one and
+// returns how many there are.
 func (c *conn) await() (int, error) {
-	c.readUntil(c.waits())
-	if c.used.Load() && c.server.ending.Load() {
+	c.arrived = 0
+	if c.ends() {
 		return 0, os.ErrDeadlineExceeded
 	}
-	c.arrived = 0
-	err := cmp.Or(c.raw.Read(c.receive), c.failed)
+	err := cmp.Or(c.raw.Read(c.turn), c.failed)
 	if c.settles() && errors.Is(err, os.ErrDeadlineExceeded) {
 		err = errSettled
 	}
 	return c.arrived, err
+}
+
+// ends reports whether no request may follow. It sets the time by which one must have begun.
+func (c *conn) ends() bool {
+	c.readUntil(c.waits())
+	return c.used.Load() && c.server.ending.Load()
+}
+
+// serveArrived receives what has arrived, and serves it if it is a whole request. It reports false
+// if another one is to be waited for. What arrives after the receive ends that wait, so no receive
+// is needed before it, which would usually find nothing. But the end of the connection, if it
+// arrived together with the request, does not end the wait. That is usual behind a connection's only
+// request, so there is a receive after the first one; otherwise it is noticed after settleTime.
+func (c *conn) serveArrived(fd uintptr) bool {
+	if !c.receiveLazily(fd) {
+		return false
+	}
+	if c.failed != nil || !c.place.busy() {
+		return true
+	}
+	r, look := c.wholeRequest(), !c.used.Load() || c.patience() <= 0
+	if r == nil {
+		return true
+	}
+	c.release()
+	c.arrived = 0
+	if c.over = !c.exchange(r); c.over {
+		return true
+	}
+	c.place.idle()
+	if c.over = c.ends(); c.over {
+		return true
+	}
+	return look && c.serveArrived(fd)
+}
+
+// wholeRequest returns the request that has arrived, or nil if await's caller must look at it. If
+// the buffer is full, more may have arrived, which would not end a wait.
+func (c *conn) wholeRequest() *http.Request {
+	if c.arrived == requestLimit {
+		return nil
+	}
+	ctx := c.begin()
+	r, bad := parse(ctx, string(c.in[:c.arrived]))
+	if bad != nil || !c.server.whole(r) {
+		c.finish()
+		return nil
+	}
+	return c.received(r)
 }
 
 // waits is how long await waits: for the rest of patience, or at first for settleTime only.
