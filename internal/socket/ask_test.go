@@ -60,6 +60,7 @@ func TestAskWritesNothingIfSomethingHasArrived(t *testing.T) {
 		"":        func(far *net.TCPConn) error { return far.CloseWrite() },
 	} {
 		near, far, r := asks(t)
+		deadline(t, near, time.Now().Add(10*time.Second))
 		if err := before(far); err != nil {
 			t.Fatal(err)
 		}
@@ -107,6 +108,20 @@ func TestAskMissesNothing(t *testing.T) {
 		if _, err := io.ReadFull(far, make([]byte, wrote)); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// If the thread was interrupted between look and write, what arrived meanwhile is read at once.
+func TestAskDoesNotWaitAfterAWriteThatWasHeldUp(t *testing.T) {
+	near, _, r := asks(t)
+	deadline(t, near, time.Now().Add(time.Minute))
+	r.asking.heldUp = -1
+	p := make([]byte, 16)
+	if wrote, n, err := r.Ask([]byte(question), p); wrote != len(question) || n != 0 || err != nil {
+		t.Errorf("got %d written, %d read, %v", wrote, n, err)
+	}
+	if _, err := r.Read(p); err != ErrNothing {
+		t.Errorf("got %v, want it not to wait for what never comes", err)
 	}
 }
 

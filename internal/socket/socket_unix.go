@@ -30,6 +30,7 @@ type asking struct {
 	wrote    int
 	begun    bool
 	turn     func(fd uintptr) bool // made once, as receive
+	heldUp   time.Duration         // heldUp, replaced in tests only
 }
 
 // NewReader returns a Reader for c.
@@ -40,7 +41,7 @@ func NewReader(c *net.TCPConn) (*Reader, error) {
 	}
 	r := &Reader{raw: raw}
 	r.receive = func(fd uintptr) { r.n, r.err = receive(fd, r.p, r.flags) }
-	r.asking.turn = r.ask
+	r.asking.turn, r.asking.heldUp = r.ask, heldUp
 	return r, nil
 }
 
@@ -76,7 +77,7 @@ func (r *Reader) ask(fd uintptr) (done bool) {
 	}
 	looked := time.Now()
 	r.asking.wrote, r.err = send(fd, r.asking.question)
-	return r.asking.wrote < len(r.asking.question) || time.Since(looked) > heldUp
+	return r.asking.wrote < len(r.asking.question) || time.Since(looked) > r.asking.heldUp
 }
 
 // heldUp is more than a write of a request takes, unless the thread is interrupted.
