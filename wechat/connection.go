@@ -188,8 +188,8 @@ func (c *connection) converse(limit patience, request []byte, netHTTP bool) (a a
 }
 
 // ask writes a request. On a kept connection without TLS it looks itself whether anything has
-// arrived, and then fails with errUnasked or errEnded; otherwise it waits for the answer, too, which
-// saves a read that would find nothing.
+// arrived, and then fails with errUnasked or errEnded; otherwise it waits for the answer, too,
+// which saves a read that would find nothing.
 func (c *connection) ask(request []byte) (sent int, err error) {
 	if !c.looksItself() {
 		return c.Write(request)

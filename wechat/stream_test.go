@@ -69,8 +69,8 @@ func silence(t *testing.T, scheme string) (client *Client, got <-chan struct{}) 
 	return client, requests
 }
 
-// untilSent makes a call that has a short limit again and again until it is sent: a busy machine may
-// not even connect within the limit.
+// untilSent makes a call that has a short limit again and again until it is sent: a busy machine
+// may not even connect within the limit.
 func untilSent(call func() error) (err error) {
 	for range 100 {
 		if err = call(); !NotSent(err) {

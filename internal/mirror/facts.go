@@ -46,8 +46,8 @@ type fill struct {
 	stamp int64
 }
 
-// NewFacts returns the facts of one kind, which load reads from SQL by their keys. The process keeps
-// about as many as entries. A kind has no colon and is used once per mirror.
+// NewFacts returns the facts of one kind, which load reads from SQL by their keys. The process
+// keeps about as many as entries. A kind has no colon and is used once per mirror.
 //
 // T is stored in Redis as JSON. NewFacts panics if JSON would lose a part of T: unexported fields,
 // functions, interfaces, or a seal.Secret. Such a T needs MarshalBinary and UnmarshalBinary.

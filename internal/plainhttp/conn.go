@@ -191,8 +191,8 @@ func (c *conn) finish() {
 	c.mu.Unlock()
 }
 
-// cut ends the connection from another goroutine, and serves no request that has just arrived. Close
-// would wait until the handler returns.
+// cut ends the connection from another goroutine, and serves no request that has just arrived.
+// Close would wait until the handler returns.
 func (c *conn) cut() {
 	c.place.leave()
 	_, _ = c.CloseRead(), c.CloseWrite()

@@ -46,9 +46,10 @@ type Server struct {
 
 // New returns a server with the handler, the time-outs and the ErrorLog of fallback. It serves the
 // requests for which whole returns true, and fallback serves the others; fallback keeps a
-// connection that it was given. whole sees, perhaps twice, a request's method, path, query and header, and must
-// return false for each route that streams, flushes, hijacks its connection or uses an
-// http.ResponseController. If whole is nil, fallback serves all requests, and nothing is read here.
+// connection that it was given. whole sees, perhaps twice, a request's method, path, query and
+// header, and must return false for each route that streams, flushes, hijacks its connection or
+// uses an http.ResponseController. If whole is nil, fallback serves all requests, and nothing is
+// read here.
 // ConnState, ConnContext and BaseContext are called only for connections that fallback serves.
 //
 // At most most TCP connections are open, or any number if most is 0. For a new one beyond that, the

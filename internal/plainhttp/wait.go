@@ -45,8 +45,9 @@ func (c *conn) ends() bool {
 // serveArrived receives what has arrived, and serves it if it is a whole request. It reports false
 // if another one is to be waited for. What arrives after the receive ends that wait, so no receive
 // is needed before it, which would usually find nothing. But the end of the connection, if it
-// arrived together with the request, does not end the wait. That is usual behind a connection's only
-// request, so there is a receive after the first one; otherwise it is noticed after settleTime.
+// arrived together with the request, does not end the wait. That is usual behind a connection's
+// only request, so there is a receive after the first one; otherwise it is noticed after
+// settleTime.
 func (c *conn) serveArrived(fd uintptr) bool {
 	if !c.receiveLazily(fd) {
 		return false
