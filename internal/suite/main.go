@@ -50,19 +50,12 @@ var raceFlags = []string{"-race", "-gcflags=modernc.org/sqlite/lib=-race=false -
 // them than processors shorten its run by a quarter; and more at once find more races.
 const parallel = "6"
 
-// quicker is set for the go commands unless the caller sets it. A program with the race detector
-// sleeps for a second before it exits, unless it is told not to. Collecting garbage seldom saves a
-// sixth of the CPU time of cmd/platform's tests: they serve in their own process, and serving
-// collects it more often than Go does by itself (cmd/platform/serve.go).
-var quicker = map[string]string{"GORACE": "atexit_sleep_ms=20", "GOGC": "200"}
-
-// environ returns the environment of the go commands.
+// environ returns the environment of the go commands. A program with the race detector sleeps for a
+// second before it exits, unless it is told not to.
 func environ() []string {
 	all := os.Environ()
-	for name, value := range quicker {
-		if os.Getenv(name) == "" {
-			all = append(all, name+"="+value)
-		}
+	if os.Getenv("GORACE") == "" {
+		all = append(all, "GORACE=atexit_sleep_ms=20")
 	}
 	return all
 }
