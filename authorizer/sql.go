@@ -37,14 +37,14 @@ func orUnknown(err error) error {
 	return err
 }
 
-// load uses one statement for accounts that do not exist and for other tenants' accounts, so that
-// neither can be told from the other.
 // loadFact loads the authorizer id of owner, whose fact has the key owner/id.
 func (t table) loadFact(ctx context.Context, key string) (Authorizer, error) {
 	owner, id, _ := strings.Cut(key, "/")
 	return t.load(ctx, tenant.ID(owner), wechat.AppID(id))
 }
 
+// load uses one statement for accounts that do not exist and for other tenants' accounts, so that
+// neither can be told from the other.
 func (t table) load(ctx context.Context, owner tenant.ID, id wechat.AppID) (Authorizer, error) {
 	if !id.Plausible() {
 		return Authorizer{}, ErrUnknown // a stranger's path can hold anything, also what no SQL can
