@@ -130,13 +130,16 @@ func TestASlowlyTakenRequestArrivesWhole(t *testing.T) {
 	large := bytes.Repeat([]byte("0123456789"), 1<<20)
 	for _, scheme := range []string{"http", "https"} {
 		client, got := slowReader(t, scheme)
-		c := call()
-		c.Body, c.Timeout = large, time.Minute
-		if _, err := client.Do(t.Context(), c); err != nil {
-			t.Fatalf("%s: got %v, want success", scheme, err)
-		}
-		if !bytes.Equal(<-got, large) {
-			t.Errorf("%s: the host got another body", scheme)
+		for _, connection := range []string{"new", "kept"} {
+			c := call()
+			c.Body, c.Timeout = large, time.Minute
+			if _, err := client.Do(t.Context(), c); err != nil {
+				t.Fatalf("%s, %s: got %v, want success", scheme, connection, err)
+			}
+			if !bytes.Equal(<-got, large) {
+				t.Errorf("%s, %s: the host got another body", scheme, connection)
+			}
+			rested(client)
 		}
 	}
 }
