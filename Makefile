@@ -55,7 +55,7 @@ replicas: ## measure the CPU per request of one replica and of three on one Post
 
 # BENCH_DELAY=20ms is how long WeChat takes, BENCH_PART=0.5 how much of its most requests a second.
 latency: ## measure how much later answers come through the platform than from WeChat itself, at half of its most requests a second
-	WITH_NGINX=1 BENCH_WHAT=latency BENCH_DELAY=$${BENCH_DELAY:-20ms} scripts/with-servers.sh bench/run.sh
+	WITH_NGINX=1 BENCH_WHAT=latency scripts/with-servers.sh bench/run.sh
 
 N ?= 100000
 scale: ## measure the keeper with N authorizers: refreshes, memory, and that no token in use expires (make scale N=1000000)

@@ -38,7 +38,7 @@ what=(-profile "${BENCH_PROFILE:-}" -other "${BENCH_OTHER:-}" -peers)
 command=() tls=()
 if [ "${BENCH_TLS:-off}" = on ]; then tls=(-tls); fi
 if [ -n "${BENCH_WHAT:-}" ]; then what=() command=("$BENCH_WHAT"); fi
-if [ -n "${BENCH_DELAY:-}" ]; then what=(-delay "$BENCH_DELAY" -part "${BENCH_PART:-0.5}"); fi
+if [ "${BENCH_WHAT:-}" = latency ]; then what=(-delay "${BENCH_DELAY:-20ms}" -part "${BENCH_PART:-0.5}"); fi
 
 ${BENCH_UNDER:-} taskset -c "$others" "$dir/bench" "${command[@]}" -core "${cores[0]}" -binaries "$dir" -script bench/load.lua \
 	-rounds "${BENCH_ROUNDS:-5}" -duration "${BENCH_SECONDS:-4}s" -connections "${BENCH_CONNECTIONS:-32}" -merchants "${BENCH_MERCHANTS:-1}" "${tls[@]}" "${what[@]}"
