@@ -2,15 +2,19 @@ package plainhttp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"wxplatform/internal/socket"
 )
 
 // conn is a connection that this package reads, until it hands it to net/http.
@@ -26,8 +30,8 @@ type conn struct {
 
 	raw     syscall.RawConn
 	turn    func(fd uintptr) bool // serveArrived, made once, so that a read does not allocate
-	in      *[requestLimit]byte   // while a request is read
-	arrived int                   // bytes in in that were not served yet
+	in      *[requestLimit]byte   // what arrived of a request; nil if nothing did
+	arrived int                   // bytes in in
 	failed  error                 // of the last receive
 	over    bool                  // no other request is served on it
 	settled bool                  // it is idle, and holds no buffers
@@ -39,28 +43,82 @@ type conn struct {
 	since  time.Time          // when that request began
 }
 
-// serve answers one request after the other, until the connection ends, is handed over or settles.
+// serve answers one request after the other, until the connection ends, settles or is handed over.
 func (c *conn) serve() {
+	var err error
+	if !c.ends() {
+		err = cmp.Or(c.raw.Read(c.turn), c.failed)
+	}
+	if c.arrived == 0 && c.settles() && errors.Is(err, os.ErrDeadlineExceeded) {
+		c.settle()
+		return
+	}
+	c.end(c.unserved(err))
+}
+
+// serveArrived receives what has arrived, and serves it if it is a request. It reports false if
+// more is to be waited for, and true if the connection is over or net/http must serve what arrived.
+//
+// What arrives after a receive ends the wait, so usually no receive is needed that would find
+// nothing. But the end of the connection, if it arrived together with what was received, does not
+// end the wait, nor does what a full buffer left. So there is another receive after a part of a
+// request, after a full buffer, and after a connection's first request, which is often its only
+// one. Otherwise the end is noticed after settleTime.
+func (c *conn) serveArrived(fd uintptr) (done bool) {
 	for {
-		r, read, err := c.next()
-		switch {
-		case err != nil:
-			c.settle()
-			return
-		case r != nil && c.exchange(r):
-			c.place.idle()
-		default:
-			c.end(read)
-			return
+		first := c.arrived == 0
+		if c.failed = c.receive(fd); c.failed != nil {
+			return c.failed != socket.ErrNothing
+		}
+		look := !c.used.Load() || c.arrived == requestLimit || c.patience() <= 0
+		switch r, bad := c.request(); {
+		case r != nil:
+			if c.over = !c.reply(r); c.over || !look {
+				return c.over
+			}
+		case bad != errMore || c.arrived == requestLimit:
+			return true
+		case first:
+			c.readUntil(arrivalTime)
 		}
 	}
 }
 
-// end hands the connection over with the bytes that were read of a request, or closes it if there
-// are none.
-func (c *conn) end(read []byte) {
-	if read != nil {
-		c.handed.give(&replayed{c.TCPConn, c.TCPConn, c.place, read, c.server.handOver(c)})
+// request returns the request that has arrived. It fails like parse, and with errNotPlain if
+// net/http must serve the request. Nothing is served if the connection is being closed.
+func (c *conn) request() (*http.Request, error) {
+	if c.over = !c.place.busy(); c.over {
+		return nil, errNotPlain
+	}
+	ctx := c.begin()
+	r, err := parse(ctx, string(c.in[:c.arrived]))
+	if err == nil && !c.server.whole(r) {
+		err = errNotPlain
+	}
+	if err != nil {
+		c.finish()
+		return nil, err
+	}
+	r.RemoteAddr, c.posted = c.remote, r.Method == http.MethodPost
+	return r, nil
+}
+
+// reply serves r and reports whether another request may follow.
+func (c *conn) reply(r *http.Request) bool {
+	c.release()
+	if !c.exchange(r) {
+		return false
+	}
+	c.place.idle()
+	return !c.ends()
+}
+
+// end hands the connection over with the bytes that arrived and were not served, or closes it if
+// there are none.
+func (c *conn) end(unserved []byte) {
+	c.release()
+	if unserved != nil {
+		c.handed.give(&replayed{c.TCPConn, c.TCPConn, c.place, unserved, c.server.handOver(c)})
 		return
 	}
 	defer c.server.forget(c)
@@ -68,79 +126,19 @@ func (c *conn) end(read []byte) {
 	c.place.leave()
 }
 
-// next serves requests that arrive whole. It returns the next one that did not, or the bytes that
-// were read of one that net/http must serve. It returns neither if no request came, and errSettled
-// if none has come yet.
-func (c *conn) next() (*http.Request, []byte, error) {
-	n, err := c.await()
-	if err == errSettled {
-		return nil, nil, err
-	}
-	defer c.release()
-	if c.over || n > 0 && !c.place.busy() {
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, c.incomplete(n, err), nil
-	}
-	r, n, err := c.readRest(n)
-	switch {
-	case r != nil:
-		return r, nil, nil
-	case err == nil:
-		return nil, c.unread(n), nil
-	}
-	return nil, c.incomplete(n, err), nil
-}
-
-// readRest reads the rest of a request of which n bytes have arrived, and returns how many bytes
-// have arrived then. It returns no request if net/http must serve it, and in addition an error if
-// the request did not arrive completely.
-func (c *conn) readRest(n int) (*http.Request, int, error) {
-	ctx := c.begin()
-	for first := true; ; first = false {
-		r, bad := parse(ctx, string(c.in[:n]))
-		if bad == nil && c.server.whole(r) {
-			return c.received(r), n, nil
-		}
-		if n == requestLimit || !errors.Is(bad, errMore) {
-			c.finish()
-			return nil, n, nil
-		}
-		if first {
-			c.readUntil(arrivalTime)
-		}
-		more, err := c.Read(c.in[n:])
-		if n += more; err != nil {
-			c.finish()
-			return nil, n, err
-		}
-	}
-}
-
-// received completes a request.
-func (c *conn) received(r *http.Request) *http.Request {
-	r.RemoteAddr, c.posted = c.remote, r.Method == http.MethodPost
-	return r
-}
-
-// incomplete returns what net/http gets of a request that did not arrive completely: nothing if no
-// byte arrived, or if so few did that net/http would close a used connection without a response.
-func (c *conn) incomplete(n int, err error) []byte {
-	if n == 0 || n < leastRead && c.used.Load() && errors.Is(err, io.EOF) {
+// unserved returns what net/http gets of what arrived, after err: nothing if the connection is over
+// or so few bytes arrived that net/http would close a used connection without a response. It gets
+// no blank line behind the body of a POST, which old clients send: it skips one only if it has
+// served the POST itself.
+func (c *conn) unserved(err error) []byte {
+	if c.over || c.arrived == 0 || c.arrived < leastRead && c.used.Load() && errors.Is(err, io.EOF) {
 		return nil
 	}
-	return c.unread(n)
-}
-
-// unread returns the n bytes that were read, without the blank line that old clients send after
-// the body of a POST: net/http skips it only if it has served the POST itself.
-func (c *conn) unread(n int) []byte {
 	blank := 0
-	for c.posted && blank < min(n, leastRead) && (c.in[blank] == '\r' || c.in[blank] == '\n') {
+	for c.posted && blank < min(c.arrived, leastRead) && (c.in[blank] == '\r' || c.in[blank] == '\n') {
 		blank++
 	}
-	return bytes.Clone(c.in[blank:n])
+	return bytes.Clone(c.in[blank:c.arrived])
 }
 
 // leastRead is how many bytes net/http peeks at before it reads another request.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -155,9 +156,54 @@ func TestAnEvictedConnectionServesNothing(t *testing.T) {
 	if p.busy() {
 		t.Error("got a request begun on a connection that is being closed")
 	}
+	servesNothing(t, p)
 	p.idle()
 	p.leave()
 	if n := p.room.count().Open; n != 0 {
 		t.Errorf("got %d places, want none", n)
 	}
+}
+
+// servesNothing fails if a request is served, here or by net/http, on a connection that was given
+// up just before it is received.
+func servesNothing(t *testing.T, p *place) {
+	t.Helper()
+	var served atomic.Int32
+	s := New(&http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served.Add(1) })}, all, 0)
+	near, far := connected(t)
+	raw, err := far.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &conn{TCPConn: far, server: s, handed: newHandover(nil), place: p, raw: raw}
+	c.turn = c.serveArrived
+	say(t, near, closing)
+	go c.serve()
+	ended := make(chan error, 1)
+	go func() { _, err := near.Read(make([]byte, 1)); ended <- err }()
+	select {
+	case <-c.handed.given:
+		t.Error("got the request handed to net/http")
+	case err := <-ended:
+		if err == nil || served.Load() > 0 {
+			t.Errorf("got %v, and %d requests served, want the connection closed", err, served.Load())
+		}
+	}
+}
+
+// connected returns both ends of a connection.
+func connected(t *testing.T) (near, far *net.TCPConn) {
+	t.Helper()
+	on, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer on.Close()
+	near = dial(t, on.Addr().String())
+	accepted, err := on.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = accepted.Close() })
+	return near, accepted.(*net.TCPConn)
 }

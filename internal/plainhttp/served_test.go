@@ -4,11 +4,9 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 )
 
 // filling is a request that takes the whole buffer.
@@ -54,28 +52,4 @@ func listen(t *testing.T, in *bufio.Reader) {
 	if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode != http.StatusOK {
 		t.Fatalf("got status %d, %v", answer.StatusCode, err)
 	}
-}
-
-// Callers that send one request often end their side with it, and wait for the end of ours.
-func TestTheEndBehindAnOnlyRequestIsSeenAtOnce(t *testing.T) {
-	t.Parallel()
-	on, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	callers := make([]*net.TCPConn, 9)
-	for i := range callers {
-		callers[i] = dial(t, on.Addr().String())
-		say(t, callers[i], closing)
-		_ = callers[i].CloseWrite()
-	}
-	s := New(&http.Server{Handler: &witness{}, IdleTimeout: time.Minute}, all, 0)
-	go func() { _ = s.Serve(on) }()
-	t.Cleanup(func() { _ = s.Close() })
-	for _, c := range callers {
-		if _, err := io.ReadAll(c); err != nil {
-			t.Fatal(err)
-		}
-	}
-	wantUnsettled(t, s, int64(len(callers)))
 }

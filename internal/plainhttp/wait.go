@@ -2,9 +2,6 @@ package plainhttp
 
 import (
 	"cmp"
-	"errors"
-	"net/http"
-	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -19,74 +16,14 @@ const settleTime = time.Second
 // buffers holds the buffers that requests are read into. Handlers get copies only.
 var buffers = sync.Pool{New: func() any { return new([requestLimit]byte) }}
 
-// errSettled says that no request has begun for settleTime.
-var errSettled = errors.New("the connection is idle")
-
-// await serves requests that arrive whole, and then waits for the first bytes of another one and
-// returns how many there are.
-func (c *conn) await() (int, error) {
-	c.arrived = 0
-	if c.ends() {
-		return 0, os.ErrDeadlineExceeded
-	}
-	err := cmp.Or(c.raw.Read(c.turn), c.failed)
-	if c.settles() && errors.Is(err, os.ErrDeadlineExceeded) {
-		err = errSettled
-	}
-	return c.arrived, err
-}
-
 // ends reports whether no request may follow. It sets the time by which one must have begun.
 func (c *conn) ends() bool {
 	c.readUntil(c.waits())
 	return c.used.Load() && c.server.ending.Load()
 }
 
-// serveArrived receives what has arrived, and serves it if it is a whole request. It reports false
-// if another one is to be waited for. What arrives after the receive ends that wait, so no receive
-// is needed before it, which would usually find nothing. But the end of the connection, if it
-// arrived together with the request, does not end the wait. That is usual behind a connection's
-// only request, so there is a receive after the first one; otherwise it is noticed after
-// settleTime.
-func (c *conn) serveArrived(fd uintptr) bool {
-	if !c.receiveLazily(fd) {
-		return false
-	}
-	if c.failed != nil || !c.place.busy() {
-		return true
-	}
-	r, look := c.wholeRequest(), !c.used.Load() || c.patience() <= 0
-	if r == nil {
-		return true
-	}
-	c.release()
-	c.arrived = 0
-	if c.over = !c.exchange(r); c.over {
-		return true
-	}
-	c.place.idle()
-	if c.over = c.ends(); c.over {
-		return true
-	}
-	return look && c.serveArrived(fd)
-}
-
-// wholeRequest returns the request that has arrived, or nil if await's caller must look at it. If
-// the buffer is full, more may have arrived, which would not end a wait.
-func (c *conn) wholeRequest() *http.Request {
-	if c.arrived == requestLimit {
-		return nil
-	}
-	ctx := c.begin()
-	r, bad := parse(ctx, string(c.in[:c.arrived]))
-	if bad != nil || !c.server.whole(r) {
-		c.finish()
-		return nil
-	}
-	return c.received(r)
-}
-
-// waits is how long await waits: for the rest of patience, or at first for settleTime only.
+// waits is how long to wait for a request: for the rest of patience, or at first for settleTime
+// only.
 func (c *conn) waits() time.Duration {
 	switch {
 	case c.settles():
@@ -125,21 +62,23 @@ func (s *Server) tidy(now time.Time) {
 	debug.FreeOSMemory()
 }
 
-// receiveLazily receives what has arrived, and reports false if that is nothing. It takes a buffer
-// for that moment only.
-func (c *conn) receiveLazily(fd uintptr) bool {
-	c.in = buffers.Get().(*[requestLimit]byte)
-	if c.arrived, c.failed = socket.Receive(fd, c.in[:]); c.arrived > 0 {
-		return true
+// receive adds what has arrived to c.in, or fails with socket.ErrNothing if nothing has.
+func (c *conn) receive(fd uintptr) error {
+	if c.in == nil {
+		c.in = buffers.Get().(*[requestLimit]byte)
 	}
-	c.release()
-	return c.failed != socket.ErrNothing
+	n, err := socket.Receive(fd, c.in[c.arrived:])
+	c.arrived += n
+	if c.arrived == 0 {
+		c.release() // an idle connection holds no buffer
+	}
+	return err
 }
 
 func (c *conn) release() {
 	if c.in != nil {
 		buffers.Put(c.in)
-		c.in = nil
+		c.in, c.arrived = nil, 0
 	}
 }
 
