@@ -98,7 +98,7 @@ func (h Handler) serve(c echo.Context, call call, admit admit) error {
 	if err != nil {
 		return err
 	}
-	return relay.HandOn(c, wechat.Answer{Header: http.Header{"Content-Type": {relay.WeChatJSON}}, Body: answer.Body})
+	return relay.HandOn(c, wechat.Answer{Header: []wechat.Field{{Name: "Content-Type", Value: relay.WeChatJSON}}, Body: answer.Body})
 }
 
 // native admits a request with a JWT in the Authorization header.

@@ -3,6 +3,7 @@ package relay
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -91,14 +92,9 @@ var (
 func HandOn(c echo.Context, answer wechat.Answer) error {
 	header := c.Response().Header()
 	header["Content-Type"] = nil // so that net/http does not guess one
-	for name, values := range answer.Header {
-		if strings.HasPrefix(name, signaturePrefix) {
-			header[name] = values
-		}
-	}
-	for _, name := range handedOn {
-		if values := answer.Header[name]; len(values) > 0 {
-			header[name] = values
+	for _, f := range answer.Header {
+		if slices.Contains(handedOn, f.Name) || strings.HasPrefix(f.Name, signaturePrefix) {
+			header[f.Name] = append(header[f.Name], f.Value)
 		}
 	}
 	header["X-Content-Type-Options"], header["Content-Security-Policy"], header["Cache-Control"] = noSniffing, sandboxed, noStore

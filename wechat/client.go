@@ -177,7 +177,7 @@ type delivery struct {
 // Answer is WeChat's response as it came. Its status is 200 for most refusals too.
 type Answer struct {
 	Status int
-	Header http.Header
+	Header []Field // names as net/http spells them
 	Body   []byte
 
 	// Stream, if not nil, is the body of a Streamed call's answer as it arrives, in WeChat's own
@@ -205,7 +205,7 @@ func (a Answer) Date() time.Time {
 // DateAsSaid returns the answer's Date however far it is from our clock, to find out whether our
 // own clock is wrong. It is zero if there is none.
 func (a Answer) DateAsSaid() time.Time {
-	date, _ := http.ParseTime(a.Header.Get("Date"))
+	date, _ := http.ParseTime(valueOf(a.Header, "Date"))
 	return date
 }
 

@@ -275,13 +275,13 @@ func call() Call {
 func TestADateFarFromOurClockIsNone(t *testing.T) {
 	for ahead, kept := range map[time.Duration]bool{0: true, 9 * time.Minute: true, -9 * time.Minute: true, 11 * time.Minute: false, -11 * time.Minute: false} {
 		date := time.Now().Add(ahead)
-		a := Answer{Header: http.Header{"Date": {date.UTC().Format(http.TimeFormat)}}}
+		a := Answer{Header: []Field{{"Date", date.UTC().Format(http.TimeFormat)}}}
 		if got := a.Date(); got.IsZero() == kept || kept && got.Unix() != date.Unix() {
 			t.Errorf("%s ahead: got %v, want it kept %v", ahead, got, kept)
 		}
 	}
 	for _, text := range []string{"", "yesterday"} {
-		if got := (Answer{Header: http.Header{"Date": {text}}}).Date(); !got.IsZero() {
+		if got := (Answer{Header: []Field{{"Date", text}}}).Date(); !got.IsZero() {
 			t.Errorf("%q: got %v", text, got)
 		}
 	}

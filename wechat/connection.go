@@ -47,7 +47,7 @@ func newConnection(c net.Conn, s *stream) *connection {
 // answer is a response with its whole body.
 type answer struct {
 	status  int
-	header  http.Header
+	header  []Field
 	body    []byte
 	last    bool // the connection cannot be used again
 	surplus bool // another answer came with it
@@ -263,7 +263,7 @@ func (c *connection) receive(netHTTP bool) (answer, error) {
 		return answer{}, fmt.Errorf("answer cut: %w", err)
 	}
 	last := response.Close || response.StatusCode == http.StatusSwitchingProtocols
-	return answer{status: response.StatusCode, header: response.Header, body: body, last: last}, nil
+	return answer{status: response.StatusCode, header: headerFields(response.Header), body: body, last: last}, nil
 }
 
 // header reads a header within c.room.

@@ -2,13 +2,35 @@ package wechat
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 )
 
-// Field is a header field of a call. It is sent exactly as it is.
+// Field is a header field of a call, which is sent exactly as it is, or of an answer.
 type Field struct{ Name, Value string }
+
+// headerFields returns a header's fields, ordered by name.
+func headerFields(header http.Header) []Field {
+	fields := make([]Field, 0, len(header))
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		for _, value := range header[name] {
+			fields = append(fields, Field{name, value})
+		}
+	}
+	return fields
+}
+
+// valueOf returns the value of the first field with a name as net/http spells it, or "".
+func valueOf(fields []Field, name string) string {
+	for _, f := range fields {
+		if f.Name == name {
+			return f.Value
+		}
+	}
+	return ""
+}
 
 // NoContentType, as a call's ContentType, sends the body without one, as some SDKs do.
 const NoContentType = "\x00"

@@ -2,6 +2,7 @@ package wechat
 
 import (
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -29,12 +30,25 @@ type idle struct {
 func (i *idle) take(inUse int) *connection {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	rested := time.Now().Add(-settleTime)
-	n, _ := slices.BinarySearchFunc(i.conns, rested, func(c *connection, t time.Time) int { return c.since.Compare(t) })
-	if n == 0 && (len(i.conns) == 0 || len(i.conns)+inUse <= mostIdle) {
-		return nil
+	switch n := i.settled(); {
+	case n > 0:
+		return i.remove(n - 1)
+	case len(i.conns) > 0 && len(i.conns)+inUse > mostIdle:
+		return i.remove(0)
 	}
-	return i.remove(max(n-1, 0))
+	return nil
+}
+
+// settled counts the connections that have settled, which are the first ones. While there are many
+// calls none has, and looking at others than the first one would fetch them into the processor's
+// cache.
+func (i *idle) settled() int {
+	now := time.Now()
+	unsettled := func(at int) bool { return now.Sub(i.conns[at].since) <= settleTime }
+	if len(i.conns) == 0 || unsettled(0) {
+		return 0
+	}
+	return sort.Search(len(i.conns), unsettled)
 }
 
 // first removes and returns the connection that has been idle longest, or nil.

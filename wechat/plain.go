@@ -3,6 +3,7 @@ package wechat
 import (
 	"bytes"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,7 +29,7 @@ func parsePlain(text []byte) (a answer, n int) {
 	if !ok {
 		return answer{}, 0
 	}
-	length, ok := plainLength(header)
+	length, ok := plainLength(valueOf(header, "Content-Length"))
 	body := text[end+4:]
 	if !ok || length > len(body) {
 		return answer{}, 0
@@ -36,39 +37,37 @@ func parsePlain(text []byte) (a answer, n int) {
 	return answer{status: http.StatusOK, header: header, body: bytes.Clone(body[:length])}, end + 4 + length
 }
 
-// plainHeader reads lines that each end with \r\n. The values have one slice, and both they and
-// names that have the usual capitals are parts of lines.
-func plainHeader(lines string) (http.Header, bool) {
-	values := make([]string, 0, strings.Count(lines, "\r\n"))
-	header := make(http.Header, cap(values))
+// plainHeader reads lines that each end with \r\n. Names that have the usual capitals, and values,
+// are parts of lines.
+func plainHeader(lines string) ([]Field, bool) {
+	fields := make([]Field, 0, strings.Count(lines, "\r\n"))
 	for lines != "" {
 		var line string
 		line, lines, _ = strings.Cut(lines, "\r\n")
-		name, value, ok := plainField(line)
-		if _, twice := header[name]; !ok || twice {
+		f, ok := plainField(line)
+		if !ok || slices.ContainsFunc(fields, func(other Field) bool { return other.Name == f.Name }) {
 			return nil, false
 		}
-		values = append(values, value)
-		header[name] = values[len(values)-1 : len(values) : len(values)]
+		fields = append(fields, f)
 	}
-	return header, true
+	return fields, true
 }
 
 // plainField reads a line. It returns false for a field that net/http acts on, except for the one
 // length and a Connection that changes nothing.
-func plainField(line string) (name, value string, ok bool) {
+func plainField(line string) (f Field, ok bool) {
 	name, value, colon := strings.Cut(line, ":")
-	if !colon || !plainName(name) || strings.ContainsFunc(value, unprintable) {
-		return "", "", false
+	if !colon || !plainName(name) || !plainValue(value) {
+		return Field{}, false
 	}
-	name, value = http.CanonicalHeaderKey(name), strings.Trim(value, " ")
-	switch name {
+	f = Field{http.CanonicalHeaderKey(name), strings.Trim(value, " ")}
+	switch f.Name {
 	case "Transfer-Encoding", "Trailer", "Pragma":
-		return "", "", false
+		return Field{}, false
 	case "Connection":
-		return name, value, strings.EqualFold(value, "keep-alive")
+		return f, strings.EqualFold(f.Value, "keep-alive")
 	}
-	return name, value, true
+	return f, true
 }
 
 func plainName(name string) bool {
@@ -81,13 +80,16 @@ func plainName(name string) bool {
 	return name != ""
 }
 
-func unprintable(r rune) bool { return r < ' ' || r > '~' }
-
-func plainLength(header http.Header) (int, bool) {
-	value := header["Content-Length"]
-	if len(value) == 0 {
-		return 0, false
+func plainValue(value string) bool {
+	for i := range len(value) {
+		if value[i] < ' ' || value[i] > '~' {
+			return false
+		}
 	}
-	length, err := strconv.ParseUint(value[0], 10, 16)
+	return true
+}
+
+func plainLength(value string) (int, bool) {
+	length, err := strconv.ParseUint(value, 10, 16)
 	return int(length), err == nil
 }

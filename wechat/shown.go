@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -38,14 +39,7 @@ func (a Answer) bodyShows(token string) bool {
 }
 
 func (a Answer) headerShows(token string) bool {
-	for _, values := range a.Header {
-		for _, value := range values {
-			if strings.Contains(value, token) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(a.Header, func(f Field) bool { return strings.Contains(f.Value, token) })
 }
 
 // tokenless is a stream that fails before it hands on a token. It keeps back the last bytes that

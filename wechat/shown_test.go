@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -20,14 +19,14 @@ func TestAnAnswerThatShowsItsTokenIsNotHandedOn(t *testing.T) {
 	refused := answered("/x", 40001, "x")
 	for name, a := range map[string]Answer{
 		"body":   {Body: []byte(`{"errcode":40001,"errmsg":"` + token + ` is bad"}`)},
-		"header": {Header: http.Header{"Location": {"https://x/?access_token=" + token}}},
+		"header": {Header: []Field{{"Location", "https://x/?access_token=" + token}}},
 	} {
 		got, err := withoutToken(call, a, refused)
 		if !MayHaveActed(err) || got.Body != nil || got.Header != nil || strings.Contains(err.Error(), token) {
 			t.Errorf("%s: got %+v, %v, want nothing of the answer", name, got, err)
 		}
 	}
-	whole := Answer{Body: []byte("83_secret-toke"), Header: http.Header{"X": {"y"}}}
+	whole := Answer{Body: []byte("83_secret-toke"), Header: []Field{{"X", "y"}}}
 	if got, err := withoutToken(call, whole, refused); string(got.Body) != "83_secret-toke" || err != refused {
 		t.Errorf("got %+v, %v, want the answer as it was", got, err)
 	}

@@ -3,7 +3,6 @@ package wechat
 import (
 	"bytes"
 	"context"
-	"net/http"
 )
 
 // Simulated returns a client that passes each request to send, as the bytes that it would write to
@@ -16,7 +15,7 @@ func Simulated(send func(ctx context.Context, request []byte) (status int, body 
 			ctx, cancel := context.WithDeadline(ctx, how.until)
 			defer cancel()
 			status, body, left, err := send(ctx, bytes.Clone(request))
-			return answer{status: status, header: http.Header{}, body: []byte(body)}, left, err
+			return answer{status: status, body: []byte(body)}, left, err
 		},
 	}
 }

@@ -17,8 +17,9 @@ type stream struct {
 	*net.TCPConn
 	arrived *socket.Reader
 	read    reading
-	records *records // nil without TLS
-	limit   patience // of the call in flight, if there is one
+	records *records  // nil without TLS
+	limit   patience  // of the call in flight, if there is one
+	next    time.Time // when it must look; the deadline that was set last
 }
 
 // lookTime is how often a call that waits looks whether its context has ended.
@@ -123,19 +124,23 @@ func (s *stream) begin(limit patience) bool {
 	return s.look()
 }
 
-// end removes the limit, and the deadline so that its timer does not wake an idle process.
-func (s *stream) end() {
-	s.limit = patience{}
-	_ = s.SetDeadline(time.Time{})
-}
+// end removes the limit. The deadline stays, because nothing waits for an idle connection, and the
+// next call may begin soon.
+func (s *stream) end() { s.limit = patience{} }
 
-// look sets the next deadline, unless the call's time is over.
+// look sets the next deadline, unless the call's time is over. Setting one costs as much as parsing
+// an answer's header, so one that was set a moment ago is kept: it is a little early.
 func (s *stream) look() bool {
 	now := time.Now()
 	if s.limit.over(now) {
 		return false
 	}
-	return s.SetDeadline(s.limit.next(now)) == nil
+	next := s.limit.next(now)
+	if early := next.Sub(s.next); early >= 0 && early < lookTime/2 {
+		return true
+	}
+	s.next = next
+	return s.SetDeadline(next) == nil
 }
 
 // goesOn reports whether err only says that it is time to look, and the call may go on.

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -28,6 +29,42 @@ func TestACallLooksAgainWhenItMayBeOver(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)
 		}
 		cancel()
+	}
+}
+
+// A deadline that was set a moment ago is kept only if the next call may wait so long.
+func TestALaterDeadlineIsNeverKept(t *testing.T) {
+	server := httptest.NewServer(nil)
+	defer server.Close()
+	tcp, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	s, err := newStream(tcp.(*net.TCPConn), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begins := func(timeOut time.Duration) time.Time {
+		t.Helper()
+		if !s.begin(patience{t.Context(), time.Now().Add(timeOut)}) {
+			t.Fatal("the call's time was over when it began")
+		}
+		s.end()
+		return s.next
+	}
+	began := time.Now()
+	first, second := begins(time.Hour), begins(time.Hour)
+	if took := time.Since(began); took < lookTime/2 && first != second {
+		t.Errorf("got a deadline set anew %v after one was set", took)
+	}
+	began = time.Now()
+	if got := begins(lookTime / 4).Sub(began); got > lookTime/4+time.Since(began) {
+		t.Errorf("got %v kept for a call that may take %v", got, lookTime/4)
+	}
+	time.Sleep(lookTime)
+	if got := begins(time.Hour); !got.After(time.Now()) {
+		t.Errorf("got the deadline kept that was over %v before", time.Since(got))
 	}
 }
 

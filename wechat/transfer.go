@@ -186,7 +186,7 @@ func (t *transfer) exchange(call Call) (Answer, error) {
 	}
 	t.moved()
 	t.room = math.MaxInt
-	a := Answer{Status: response.StatusCode, Header: response.Header}
+	a := Answer{Status: response.StatusCode, Header: headerFields(response.Header)}
 	return t.receive(a, response, call.Streamed && a.Status == http.StatusOK)
 }
 

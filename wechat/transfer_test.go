@@ -91,7 +91,7 @@ func TestABinaryAnswerIsHandedOnAsItArrives(t *testing.T) {
 	_, err = io.ReadFull(a.Stream, first)
 	close(half)
 	rest, end := io.ReadAll(a.Stream)
-	if string(first)+string(rest) != "abxdef" || err != nil || end != nil || a.StreamLength != 6 || a.Header.Get("Content-Disposition") == "" {
+	if string(first)+string(rest) != "abxdef" || err != nil || end != nil || a.StreamLength != 6 || valueOf(a.Header, "Content-Disposition") == "" {
 		t.Errorf("got %q, %q, %v, %v and %d bytes, want abxdef", first, rest, err, end, a.StreamLength)
 	}
 }
@@ -159,7 +159,7 @@ func TestAStreamComesAsWeChatEncodedIt(t *testing.T) {
 			continue
 		}
 		got, err := io.ReadAll(a.Stream)
-		if err != nil || !bytes.Equal(got, zipped.Bytes()) || a.Header.Get("Content-Encoding") != map[string]string{"gzip": "gzip"}[name] {
+		if err != nil || !bytes.Equal(got, zipped.Bytes()) || valueOf(a.Header, "Content-Encoding") != map[string]string{"gzip": "gzip"}[name] {
 			t.Errorf("%s: got %d bytes and %v, want %d", name, len(got), err, zipped.Len())
 		}
 		if again, err := a.Stream.Read(make([]byte, 1)); again != 0 || err != io.EOF {
