@@ -158,9 +158,9 @@ func (r routes) admit(c echo.Context) (authorizer.Admitted, error) {
 
 // readPair reads a body that has to be right.
 func readPair(c echo.Context, _ relay.API) (Pair, error) {
-	var body Pair
-	var err error
-	if body.sent.Body, err = strict.Body(c.Request(), &body); err != nil {
+	var body members
+	sent, err := strict.Body(c.Request(), &body)
+	if err != nil {
 		return Pair{}, err
 	}
 	if _, err := strict.Query(c.Request()); err != nil {
@@ -172,7 +172,7 @@ func readPair(c echo.Context, _ relay.API) (Pair, error) {
 	if fault := checked("openid", string(body.OpenID)); fault != nil {
 		return Pair{}, fault
 	}
-	return body, nil
+	return Pair{body.KFAccount, body.OpenID, wechat.Call{Body: sent}}, nil
 }
 
 // readAsSent reads a call that WeChat checks: SDKs send members that the platform does not know.
@@ -186,10 +186,9 @@ func (h Handler) readAsSent(c echo.Context, api relay.API) (Pair, error) {
 	case request.Upload != nil:
 		return Pair{}, strict.ErrTooLarge
 	}
-	var body Pair
+	var body members
 	_ = json.Unmarshal(request.Body, &body)
-	body.sent = request.Sent()
-	return body, nil
+	return Pair{body.KFAccount, body.OpenID, request.Sent()}, nil
 }
 
 // checked returns what is wrong with a field, or nil. The part of a kf account behind the @ is for

@@ -14,9 +14,15 @@ import (
 
 // Pair is a kf account and the customer that it serves: the body of close and create.
 type Pair struct {
+	KFAccount wechat.KFAccount
+	OpenID    wechat.OpenID
+	sent      wechat.Call // as the caller sent it, which is what WeChat gets
+}
+
+// members are what the platform reads of a Pair's body.
+type members struct {
 	KFAccount wechat.KFAccount `json:"kf_account"`
 	OpenID    wechat.OpenID    `json:"openid"`
-	sent      wechat.Call      // as the caller sent it, which is what WeChat gets
 }
 
 func closeSession(p Pair) wechat.Call { return p.call("/customservice/kfsession/close") }

@@ -119,7 +119,7 @@ func plainPath(u *url.URL) error {
 // all of them.
 func isPlain(path string) bool {
 	for i := range len(path) {
-		if c := path[i]; (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.Contains("/-._~$", path[i:i+1]) {
+		if c := path[i]; (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte("/-._~$", c) < 0 {
 			return false
 		}
 	}

@@ -46,7 +46,13 @@ func setText(into reflect.Value, name, value string) bool {
 	return false
 }
 
-func blank(text string) string { return strings.TrimLeft(text, " \t\r\n") }
+// blank returns text without the blanks at its beginning, which there usually are none of.
+func blank(text string) string {
+	if text != "" && text[0] > ' ' {
+		return text
+	}
+	return strings.TrimLeft(text, " \t\r\n")
+}
 
 // plainString cuts a string that is plain and not empty off the beginning of text, and the blanks
 // before it.
