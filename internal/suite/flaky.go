@@ -22,7 +22,7 @@ import (
 
 const (
 	busyLoops = 4
-	atOnce    = 4    // packages, besides the busy loops
+	atOnce    = 2    // packages, besides the busy loops
 	patience  = "1h" // for one run of a package. Beside others, cmd/platform takes more than 15 minutes
 	rounds    = 20
 	histories = "^(TestSimulation|TestASeedReplaysTheSameHistory|TestMutants)$" // these have their own command and no randomness: a seed decides everything
