@@ -179,6 +179,65 @@ func TestASurplusAnswerIsNotAnAnswer(t *testing.T) {
 	}
 }
 
+// While no connection can be dialled, the last one is used before it has settled, but not if
+// something has arrived on it.
+func TestTheLastConnectionIsInspectedToo(t *testing.T) {
+	for _, scheme := range []string{"http", "https"} {
+		client, surplus, _ := hostile(t, scheme, func(p *peer, own, stray string) bool {
+			p.say(own)
+			time.Sleep(5 * time.Millisecond)
+			p.say(stray)
+			return true
+		})
+		if _, err := client.Do(t.Context(), call()); err != nil {
+			t.Fatal(err)
+		}
+		heardOf(t, client)
+		client.host.address = "127.0.0.1:1" // where nobody listens
+		if a, err := client.Do(t.Context(), call()); err == nil || surplus.Load() != 1 {
+			t.Errorf("%s: got %q, and surplus bytes reported %d times, want an error", scheme, a.Body, surplus.Load())
+		}
+	}
+}
+
+// A front end that reads until our end of the connection should see that end, and no reset.
+func TestAConnectionThatEndedIsClosedInOrder(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	ends := make(chan error, 2)
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			if request, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				_, _ = io.Copy(io.Discard, request.Body)
+			}
+			_, _ = io.WriteString(c, plainAnswer)
+			_ = c.(*net.TCPConn).CloseWrite()
+			_, err = c.Read(make([]byte, 1))
+			ends <- err
+			_ = c.Close()
+		}
+	}()
+	client := NewClient("http://"+listener.Addr().String(), Observer{})
+	for range 2 {
+		if _, err := client.Do(t.Context(), call()); err != nil {
+			t.Fatal(err)
+		}
+		heardOf(t, client)
+		rested(client)
+	}
+	if err := <-ends; err != io.EOF {
+		t.Errorf("got %v, want the end of the connection", err)
+	}
+	client.CloseIdle()
+}
+
 // heardOf waits until something has arrived on the one idle connection of c, or its end has. Where
 // that came with the answer, there is no idle connection.
 func heardOf(t *testing.T, c *Client) {

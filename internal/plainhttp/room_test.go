@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"wxplatform/internal/socket"
 )
 
 // counted waits until the server's connections are as wanted.
@@ -156,7 +158,6 @@ func TestAnEvictedConnectionServesNothing(t *testing.T) {
 	if p.busy() {
 		t.Error("got a request begun on a connection that is being closed")
 	}
-	servesNothing(t, p)
 	p.idle()
 	p.leave()
 	if n := p.room.count().Open; n != 0 {
@@ -164,10 +165,18 @@ func TestAnEvictedConnectionServesNothing(t *testing.T) {
 	}
 }
 
-// servesNothing fails if a request is served, here or by net/http, on a connection that was given
-// up just before it is received.
-func servesNothing(t *testing.T, p *place) {
-	t.Helper()
+func TestAConnectionThatWasGivenUpServesNothing(t *testing.T) {
+	for name, giveUp := range map[string]func(c *conn){
+		"evicted": func(c *conn) { c.place.room.evict() },
+		"cut":     (*conn).cut,
+	} {
+		t.Run(name, func(t *testing.T) { servesNothing(t, giveUp) })
+	}
+}
+
+// servesNothing fails if a request is served, here or by net/http, on a connection that is given up
+// just before it is received.
+func servesNothing(t *testing.T, giveUp func(*conn)) {
 	var served atomic.Int32
 	s := New(&http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served.Add(1) })}, all, 0)
 	near, far := connected(t)
@@ -175,20 +184,36 @@ func servesNothing(t *testing.T, p *place) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &conn{TCPConn: far, server: s, handed: newHandover(nil), place: p, raw: raw}
+	c := &conn{TCPConn: far, server: s, handed: newHandover(nil), place: s.room.enter(far), raw: raw}
 	c.turn = c.serveArrived
 	say(t, near, closing)
-	go c.serve()
-	ended := make(chan error, 1)
-	go func() { _, err := near.Read(make([]byte, 1)); ended <- err }()
+	arrives(t, far)
+	giveUp(c)
+	ended := make(chan struct{})
+	go func() { c.serve(); close(ended) }()
 	select {
 	case <-c.handed.given:
 		t.Error("got the request handed to net/http")
-	case err := <-ended:
-		if err == nil || served.Load() > 0 {
-			t.Errorf("got %v, and %d requests served, want the connection closed", err, served.Load())
+	case <-ended:
+	}
+	if _, err := near.Read(make([]byte, 1)); err == nil || served.Load() > 0 {
+		t.Errorf("got %v, and %d requests served, want the connection closed", err, served.Load())
+	}
+}
+
+// arrives waits until something has arrived.
+func arrives(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	r, err := socket.NewReader(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); time.Since(began) < patience; time.Sleep(time.Millisecond) {
+		if n, _ := r.Peek(make([]byte, 1)); n > 0 {
+			return
 		}
 	}
+	t.Fatal("nothing arrives")
 }
 
 // connected returns both ends of a connection.
