@@ -15,11 +15,11 @@ import (
 // keeps the part of a record that it has read.
 type stream struct {
 	*net.TCPConn
-	arrived *socket.Reader
-	read    reading
-	records *records  // nil without TLS
-	limit   patience  // of the call in flight, if there is one
-	next    time.Time // when it must look; the deadline that was set last
+	arrived  *socket.Reader
+	read     reading
+	records  *records  // nil without TLS
+	limit    patience  // of the call in flight, if there is one
+	deadline time.Time // that was set last
 }
 
 // lookTime is how often a call that waits looks whether its context has ended.
@@ -48,8 +48,8 @@ func (p patience) next(now time.Time) time.Time {
 	return next
 }
 
-// because returns why the call ended if it did, since that is why its connection failed, or else
-// err.
+// because returns why the call is over, since that is why its connection failed, or err if it is
+// not over.
 func (p patience) because(err error) error {
 	if p.ctx.Err() == nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		return context.DeadlineExceeded
@@ -125,21 +125,28 @@ func (s *stream) begin(limit patience) bool {
 }
 
 // end removes the limit. The deadline stays, because nothing waits for an idle connection, and the
-// next call may begin soon.
-func (s *stream) end() { s.limit = patience{} }
+// next call may begin soon. With TLS it is removed: an inspection may have to write, and a write
+// that fails once fails for good.
+func (s *stream) end() {
+	s.limit = patience{}
+	if s.records != nil {
+		s.deadline = time.Time{}
+		_ = s.SetDeadline(s.deadline)
+	}
+}
 
 // look sets the next deadline, unless the call's time is over. Setting one costs as much as parsing
-// an answer's header, so one that was set a moment ago is kept: it is a little early.
+// an answer's header, so one that is a little early is kept.
 func (s *stream) look() bool {
 	now := time.Now()
 	if s.limit.over(now) {
 		return false
 	}
 	next := s.limit.next(now)
-	if early := next.Sub(s.next); early >= 0 && early < lookTime/2 {
+	if s.deadline.After(now) && !s.deadline.After(next) && next.Sub(s.deadline) < lookTime/2 {
 		return true
 	}
-	s.next = next
+	s.deadline = next
 	return s.SetDeadline(next) == nil
 }
 
