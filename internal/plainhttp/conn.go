@@ -25,7 +25,7 @@ type conn struct {
 	place  *place
 	remote string
 	used   atomic.Bool // it has carried a request
-	posted bool        // the last request was a POST
+	blanks int         // how many bytes of blank lines may still follow the last request
 	answer *response   // kept for the next response, unless settled
 
 	raw     syscall.RawConn
@@ -58,22 +58,20 @@ func (c *conn) serve() {
 
 // serveArrived receives what has arrived, and serves it if it is a request. It reports false if
 // more is to be waited for, and true if the connection is over or net/http must serve what arrived.
-//
-// What arrives after a receive ends the wait, so usually no receive is needed that would find
-// nothing. But the end of the connection, if it arrived together with what was received, does not
-// end the wait, nor does what a full buffer left. So there is another receive after a part of a
-// request, after a full buffer, and after a connection's first request, which is often its only
-// one. Otherwise the end is noticed after settleTime.
+// After a part of a request it receives again, because the end of the connection may be behind it.
 func (c *conn) serveArrived(fd uintptr) (done bool) {
 	for {
 		first := c.arrived == 0
 		if c.failed = c.receive(fd); c.failed != nil {
 			return c.failed != socket.ErrNothing
 		}
-		look := !c.used.Load() || c.arrived == requestLimit || c.patience() <= 0
+		hidden := c.mayHideMore()
+		if c.skipBlanks(); c.arrived == 0 {
+			continue
+		}
 		switch r, bad := c.request(); {
 		case r != nil:
-			if c.over = !c.reply(r); c.over || !look {
+			if c.over = !c.reply(r); c.over || !hidden {
 				return c.over
 			}
 		case bad != errMore || c.arrived == requestLimit:
@@ -84,8 +82,28 @@ func (c *conn) serveArrived(fd uintptr) (done bool) {
 	}
 }
 
-// request returns the request that has arrived. It fails like parse, and with errNotPlain if
-// net/http must serve the request. Nothing is served if the connection is being closed.
+// mayHideMore reports whether what was just received may hide something that does not end the next
+// wait, so that another receive is needed first, which usually finds nothing. What arrives later
+// ends the wait. But what a full buffer left does not, nor does the end of the connection if it
+// arrived together with a request. That is usual behind a connection's first request, which is
+// often its only one. Behind a later one it is noticed after settleTime, if there are time-outs.
+func (c *conn) mayHideMore() bool {
+	return !c.used.Load() || c.arrived == requestLimit || c.patience() <= 0
+}
+
+// skipBlanks drops a blank line behind the body of a POST, as net/http does. Old clients send one.
+func (c *conn) skipBlanks() {
+	n := 0
+	for n < min(c.arrived, c.blanks) && (c.in[n] == '\r' || c.in[n] == '\n') {
+		n++
+	}
+	c.blanks -= n
+	c.arrived = copy(c.in[:], c.in[n:c.arrived])
+}
+
+// request returns the request that has arrived; then the connection's place is busy, and finish
+// must be called. It fails like parse, and with errNotPlain if net/http must serve the request or
+// the connection is being closed.
 func (c *conn) request() (*http.Request, error) {
 	if c.over = !c.place.busy(); c.over {
 		return nil, errNotPlain
@@ -99,7 +117,10 @@ func (c *conn) request() (*http.Request, error) {
 		c.finish()
 		return nil, err
 	}
-	r.RemoteAddr, c.posted = c.remote, r.Method == http.MethodPost
+	r.RemoteAddr, c.blanks = c.remote, 0
+	if r.Method == http.MethodPost {
+		c.blanks = mostBlanks
+	}
 	return r, nil
 }
 
@@ -118,6 +139,7 @@ func (c *conn) reply(r *http.Request) bool {
 func (c *conn) end(unserved []byte) {
 	c.release()
 	if unserved != nil {
+		_ = c.SetReadDeadline(time.Time{}) // net/http does not remove it if it has no time-out of its own
 		c.handed.give(&replayed{c.TCPConn, c.TCPConn, c.place, unserved, c.server.handOver(c)})
 		return
 	}
@@ -127,22 +149,18 @@ func (c *conn) end(unserved []byte) {
 }
 
 // unserved returns what net/http gets of what arrived, after err: nothing if the connection is over
-// or so few bytes arrived that net/http would close a used connection without a response. It gets
-// no blank line behind the body of a POST, which old clients send: it skips one only if it has
-// served the POST itself.
+// or so few bytes arrived that net/http would close a used connection without a response.
 func (c *conn) unserved(err error) []byte {
 	if c.over || c.arrived == 0 || c.arrived < leastRead && c.used.Load() && errors.Is(err, io.EOF) {
 		return nil
 	}
-	blank := 0
-	for c.posted && blank < min(c.arrived, leastRead) && (c.in[blank] == '\r' || c.in[blank] == '\n') {
-		blank++
-	}
-	return bytes.Clone(c.in[blank:c.arrived])
+	return bytes.Clone(c.in[:c.arrived])
 }
 
-// leastRead is how many bytes net/http peeks at before it reads another request.
-const leastRead = 4
+const (
+	leastRead  = 4 // bytes that net/http peeks at before it reads another request
+	mostBlanks = 4 // bytes of blank lines that net/http skips before it
+)
 
 // exchange serves r and reports whether the connection can carry another request.
 func (c *conn) exchange(r *http.Request) (reusable bool) {

@@ -123,4 +123,10 @@ func TestBothServersSeeTheSameRequestsInPieces(t *testing.T) {
 		p.same(t, closing, second)
 		p.same(t, closing+second)
 	}
+	for _, blanks := range []string{"\r\n", "\n\n\n\n", "\n\n\n\n\n", "\r\n\r\n\r\n"} {
+		p.same(t, closing, blanks, closing)
+		p.same(t, closing, blanks+closing)
+		p.same(t, closing, blanks[:1], blanks[1:]+closing)
+		p.same(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", blanks+closing)
+	}
 }

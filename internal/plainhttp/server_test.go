@@ -100,6 +100,58 @@ func TestAPlainRequestMayComeInTwoPieces(t *testing.T) {
 	t.Error("got every connection handed over, want none")
 }
 
+// without returns a server without time-outs, which counts the connections that net/http gets.
+func without(count *atomic.Int32) func(*http.Server) server {
+	return func(s *http.Server) server {
+		s.ReadHeaderTimeout, s.ReadTimeout, s.WriteTimeout, s.IdleTimeout = 0, 0, 0, 0
+		return left(count)(s)
+	}
+}
+
+// The time in which the rest of a request must arrive limits neither the next request nor net/http.
+func TestWithoutTimeoutsNothingIsCutOff(t *testing.T) {
+	t.Parallel()
+	for name, rest := range map[string]time.Duration{"in time": arrivalTime / 10, "late": arrivalTime * 3 / 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var theirs atomic.Int32
+			c := dial(t, serving(t, &witness{}, without(&theirs)))
+			say(t, c, closing[:20])
+			time.Sleep(rest)
+			say(t, c, closing[20:])
+			hear(t, c)
+			time.Sleep(arrivalTime * 3 / 2)
+			say(t, c, closing)
+			if status, _ := hear(t, c); status != http.StatusOK {
+				t.Errorf("got %d", status)
+			}
+			if name == "late" && theirs.Load() == 0 {
+				t.Error("got it served here, want it left to net/http")
+			}
+		})
+	}
+}
+
+// Old clients send a blank line behind the body of a POST. It begins no request.
+func TestABlankLineBehindAPostKeepsTheConnectionIdle(t *testing.T) {
+	t.Parallel()
+	var theirs atomic.Int32
+	address, s := started(t, &witness{}, left(&theirs))
+	c := dial(t, address)
+	for range 2 {
+		say(t, c, closing)
+		hear(t, c)
+		for _, blank := range []string{"\r", "\n"} {
+			say(t, c, blank)
+			time.Sleep(arrivalTime * 3 / 2)
+			rests(t, s)
+		}
+	}
+	if n := theirs.Load(); n != 0 {
+		t.Errorf("got %d connections left to net/http, want none", n)
+	}
+}
+
 func TestAConnectionThatIsHandedOverGoesOn(t *testing.T) {
 	var handed atomic.Int32
 	c := dial(t, serving(t, &witness{}, left(&handed)))

@@ -93,10 +93,7 @@ func (c *conn) patience() time.Duration {
 }
 
 func (c *conn) readUntil(patience time.Duration) {
-	if patience <= 0 {
-		return
-	}
-	if until := time.Now().Add(patience); moves(c.readBy, until) {
+	if until, moves := next(c.readBy, patience); moves {
 		c.readBy = until
 		_ = c.SetReadDeadline(until)
 	}
@@ -104,21 +101,22 @@ func (c *conn) readUntil(patience time.Duration) {
 
 // limitWriting gives the next response the time that net/http would give it.
 func (c *conn) limitWriting() {
-	patience := c.server.fallback.WriteTimeout
-	if patience <= 0 {
-		return
-	}
-	if until := time.Now().Add(patience); moves(c.writeBy, until) {
+	if until, moves := next(c.writeBy, c.server.fallback.WriteTimeout); moves {
 		c.writeBy = until
 		_ = c.SetWriteDeadline(until)
 	}
 }
 
-// moves reports whether a deadline must be set anew. Setting it takes as long as parsing a request,
-// so it may be a little early.
-func moves(set, wanted time.Time) bool {
-	early := wanted.Sub(set)
-	return early < 0 || early > mostEarly
+// next returns the deadline after a wait of patience, or none if that is not above 0, and whether
+// it must be set in place of the one that is set. Setting it takes as long as parsing a request, so
+// the one that is set may be a little early.
+func next(set time.Time, patience time.Duration) (until time.Time, moves bool) {
+	if patience <= 0 {
+		return time.Time{}, !set.IsZero()
+	}
+	until = time.Now().Add(patience)
+	early := until.Sub(set)
+	return until, early < 0 || early > min(mostEarly, patience/2)
 }
 
 const mostEarly = 50 * time.Millisecond

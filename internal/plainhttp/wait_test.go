@@ -9,6 +9,14 @@ import (
 	"time"
 )
 
+func TestADeadlineThatIsOverIsNotKept(t *testing.T) {
+	for _, patience := range []time.Duration{time.Millisecond, mostEarly / 2, mostEarly, 2 * mostEarly, time.Minute} {
+		if _, moves := next(time.Now().Add(-time.Microsecond), patience); !moves {
+			t.Errorf("got one kept for a wait of %v", patience)
+		}
+	}
+}
+
 func TestAConnectionGoesOnAfterItSettled(t *testing.T) {
 	t.Parallel()
 	c := dial(t, serving(t, &witness{}, ours))
