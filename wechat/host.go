@@ -31,9 +31,10 @@ const (
 //   - Calls with the component's credentials use connections that carry one request and are never
 //     kept. No answer with a token reaches a tenant's call, and no tenant's answer is taken for one
 //     with a token, however late it arrives.
-//   - A kept connection is left alone for a while after an answer (settleTime), and inspected right
-//     before the next request. Bytes that arrived by then are never taken for an answer: they end
-//     the connection, are reported, and for ten minutes every connection is used once.
+//   - A kept connection is left alone for a while after an answer (settleTime, or less if there are
+//     many calls or none can be dialled), and inspected right before the next request. Bytes that
+//     arrived by then are never taken for an answer: they end the connection, are reported, and for
+//     ten minutes every connection is used once.
 //   - If two answers to one request arrive on a kept connection, neither is accepted.
 //
 // A wrong answer that arrives after the request was written, and before the right one, cannot be
