@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -77,9 +78,25 @@ func (w *world) replicaThat(settings map[string]string, run func(*platform, cont
 	return other
 }
 
+// exec changes the database. On a busy machine a statement may take longer than the product allows,
+// so it is tried again.
 func (w *world) exec(statement string, args ...any) {
 	w.t.Helper()
-	if _, err := db.Exec(anyContext, w.platform.db, statement, args...); err != nil {
+	w.patiently("a change of the database", func() error {
+		_, err := db.Exec(anyContext, w.platform.db, statement, args...)
+		return err
+	})
+}
+
+// patiently does what asks the database until that is available.
+func (w *world) patiently(what string, do func() error) {
+	w.t.Helper()
+	var err error
+	w.eventually(what, func() bool {
+		err = do()
+		return !errors.Is(err, db.ErrUnavailable)
+	})
+	if err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -371,8 +388,9 @@ func TestFiveOutOfQuotaStopAllReplicasUntilAProbeSucceeds(t *testing.T) {
 		w.importsComeDue()
 		paused := func(w *world) bool { _, is := w.platform.quota.Paused(anyContext); return is }
 		w.eventually("the pause", func() bool { return paused(w) && paused(other) })
-		asked := w.calm(func() int { return w.sim.Calls(refreshPath) }) // what was under way has ended
-		if n := asked - before; n < 5 || n > 2*(4+8) {                  // each replica has eight under way
+		w.eventually("what was under way to end", func() bool { return w.number(`SELECT COUNT(*) FROM tokens WHERE lease_until > 0`) == 0 })
+		asked := w.calm(func() int { return w.sim.Calls(refreshPath) })
+		if n := asked - before; n < 5 || n > 2*(4+8) { // each replica has eight under way
 			w.t.Errorf("got %d asks before all stopped, want few", n)
 		}
 		if err := w.sim.Reject(service); err != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"wxplatform/component"
 	"wxplatform/inbox"
 	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
@@ -249,6 +250,17 @@ func (w *world) pushedWith(token, aesKey string, at time.Time) {
 	w.pushed("/wechat/events", envelope.Seal([]byte("<xml/>"), fmt.Sprint(at.Unix()), "nonce1"))
 }
 
+// pushesNoTicket waits for the tickets that are on the way, and has WeChat push none when it is
+// asked to, as doctor does: an authentic push ends what a refused one began.
+func (w *world) pushesNoTicket() {
+	w.t.Helper()
+	w.sim.Fault(wechatsim.Fault{Path: component.GreetPath, Body: `{"errcode":0,"errmsg":"ok"}`, Count: wechatsim.Always})
+	w.eventually("the authentic push to be counted", func() bool { return !w.platform.inbox.Counts.LastAuthentic().IsZero() })
+	if err := w.sim.Settle(anyContext); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func TestPushesThatAreRefusedAreTheReason(t *testing.T) {
 	t.Parallel()
 	otherKey := strings.Repeat("b", 43)
@@ -268,6 +280,7 @@ func TestPushesThatAreRefusedAreTheReason(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := sqliteWorld(t)
+			w.pushesNoTicket()
 			c.push(w, w.sim.Config())
 			if name == "wrong Token" { // the ticket's age is read at a start
 				aged := fresh(t, w)

@@ -485,8 +485,10 @@ func TestABusyLinkDelaysNoOtherMerchantsEvent(t *testing.T) {
 		if n := w.number(`SELECT COUNT(*) FROM events WHERE done_at = 0 AND account <> $1`, string(service)); n != 16 {
 			w.t.Errorf("got %d events that wait, want those of the busy link", n)
 		}
-		if log := w.log.String(); strings.Contains(log, `"keeper":"inbox"`) {
-			w.t.Error("got it reported that an event waits, which is no fault")
+		for line := range strings.Lines(w.log.String()) {
+			if strings.Contains(line, `"keeper":"inbox"`) && !strings.Contains(line, db.ErrUnavailable.Error()) {
+				w.t.Errorf("got %s, and that an event waits is no fault", line)
+			}
 		}
 	})
 }

@@ -170,17 +170,19 @@ func TestManyRowsThatDoNotOpenDelayNoOther(t *testing.T) {
 		w.grant(service, "1")
 		w.settles()
 		const rows = 300
-		w.must("", w.platform.db.Tx(anyContext, func(tx *db.Tx) (err error) {
-			for i := range rows {
-				id := fmt.Sprintf("wx%016x", i+1)
-				_, adding := db.Exec(anyContext, tx, `INSERT INTO authorizers (appid, created_at, profile_at) VALUES ($1, 1, 1)`, id)
-				_, storing := db.Exec(anyContext, tx, `
-					INSERT INTO tokens (kind, id, access, refresh, spare, fence, version, expires_at, unsettled_until, due, used_at)
-					VALUES ('authorizer', $1, $2, $2, $3, 1, 1, 1, 1, 1, 1)`, id, []byte("does not open"), []byte{})
-				err = errors.Join(err, adding, storing)
-			}
-			return err
-		}))
+		for i := range rows {
+			w.patiently("a row", func() error {
+				return w.platform.db.Tx(anyContext, func(tx *db.Tx) error {
+					id := fmt.Sprintf("wx%016x", i+1)
+					_, adding := db.Exec(anyContext, tx, `INSERT INTO authorizers (appid, created_at, profile_at) VALUES ($1, 1, 1)`, id)
+					_, storing := db.Exec(anyContext, tx, `
+						INSERT INTO tokens (kind, id, access, refresh, spare, fence, version, expires_at, unsettled_until, due, used_at)
+						VALUES ('authorizer', $1, $2, $2, $3, 1, 1, 1, 1, 0, 1)`, id, []byte("does not open"), []byte{})
+					return errors.Join(adding, storing)
+				})
+			})
+		}
+		w.exec(`UPDATE tokens SET due = 1 WHERE version = 1 AND due = 0 AND id LIKE 'wx00000000%'`)
 		w.renewal(service)
 		w.eventually("the account behind them to be renewed", func() bool {
 			return w.number(`SELECT COUNT(*) FROM tokens WHERE unsettled_until = 0 AND id = $1`, service) == 1
