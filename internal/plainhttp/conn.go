@@ -139,8 +139,9 @@ func (c *conn) reply(r *http.Request) bool {
 func (c *conn) end(unserved []byte) {
 	c.release()
 	if unserved != nil {
+		begun := c.server.handOver(c)      // from here on nobody else sets a deadline
 		_ = c.SetReadDeadline(time.Time{}) // net/http does not remove it if it has no time-out of its own
-		c.handed.give(&replayed{c.TCPConn, c.TCPConn, c.place, unserved, c.server.handOver(c)})
+		c.handed.give(&replayed{c.TCPConn, c.TCPConn, c.place, unserved, begun})
 		return
 	}
 	defer c.server.forget(c)
@@ -149,9 +150,11 @@ func (c *conn) end(unserved []byte) {
 }
 
 // unserved returns what net/http gets of what arrived, after err: nothing if the connection is over
-// or so few bytes arrived that net/http would close a used connection without a response.
+// or being closed, or if so few bytes arrived that net/http would close a used connection without a
+// response.
 func (c *conn) unserved(err error) []byte {
-	if c.over || c.arrived == 0 || c.arrived < leastRead && c.used.Load() && errors.Is(err, io.EOF) {
+	tooFew := c.arrived < leastRead && c.used.Load() && errors.Is(err, io.EOF)
+	if c.over || c.arrived == 0 || tooFew || !c.place.busy() {
 		return nil
 	}
 	return bytes.Clone(c.in[:c.arrived])
