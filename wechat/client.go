@@ -114,7 +114,9 @@ type Call struct {
 	// answer that was lost. Only traces show it.
 	Repeats int
 	// Once says that WeChat returns what the answer holds only once. If Read finds all that is
-	// required, the call succeeded, whatever status or errcode the answer has.
+	// required, the call succeeded, whatever status or errcode the answer has. If it does not, and the
+	// call is not a tenant's, Read is tried once more with an Object that has the members of all
+	// objects in the answer, also of one that is cut or no JSON.
 	Once bool
 }
 
@@ -248,6 +250,8 @@ func (c *Client) do(ctx context.Context, call Call, began time.Time) (Answer, er
 	case err == nil:
 		a := Answer{Status: got.status, Header: got.header, Body: got.body}
 		return a, c.read(call, a)
+	case c.salvages(call, got.body): // what arrived before the connection was cut
+		return Answer{Status: got.status, Header: got.header, Body: got.body}, nil
 	case left:
 		return Answer{}, &Error{path: call.name(), result: unknown, cause: err}
 	default:
@@ -327,7 +331,7 @@ func (c *Client) read(call Call, a Answer) error {
 		return unknownOutcome(call, "answer too large")
 	}
 	o, isObject := parseObject(a.Body, "", c.observer.oddIn(call.name()))
-	if isObject && call.Once && call.Read(o) == "" {
+	if isObject && call.Once && call.Read(o) == "" || c.salvages(call, a.Body) {
 		return nil
 	}
 	if a.Status != http.StatusOK {
@@ -335,10 +339,41 @@ func (c *Client) read(call Call, a Answer) error {
 	}
 	code, stated := o.Int("errcode")
 	if code != 0 {
-		msg, _ := o.Text("errmsg")
-		return answered(call.name(), Code(code), msg)
+		return answered(call.name(), Code(code), call.message(o))
 	}
 	return lacking(call, o, isObject, stated)
+}
+
+// salvages reports whether Read finds all that is required somewhere in an answer to a call of ours
+// that WeChat answers only once.
+func (c *Client) salvages(call Call, body []byte) bool {
+	if !call.Once || call.isTenants() || len(body) == 0 {
+		return false
+	}
+	o := looseObject(body, c.observer.oddIn(call.name()))
+	found := call.Read(o) == ""
+	if found {
+		o.Odd("answer", OddUnreadable)
+	}
+	return found
+}
+
+// isTenants reports whether a tenant asked for the call.
+func (c Call) isTenants() bool { return c.As == AccessToken || c.As == ComponentTokenForTenant }
+
+// message returns the errmsg of a refusal. A message that repeats a value of a body of ours is left
+// out, because the value may be a secret.
+func (c Call) message(o Object) string {
+	msg, _ := o.Name("errmsg")
+	if c.isTenants() {
+		return msg
+	}
+	for _, sent := range scanAnywhere(c.Body) {
+		if text, _, ok := sent.text(); ok && len(text) >= shortestToken && strings.Contains(msg, text) {
+			return "(a message that repeats the request)"
+		}
+	}
+	return msg
 }
 
 // lacking returns an error if something required is missing in an answer that is not a refusal.
@@ -351,6 +386,8 @@ func lacking(call Call, o Object, isObject, stated bool) error {
 		return nil
 	case !isObject:
 		return unknownOutcome(call, "the answer is not a JSON object")
+	case !stated && o.hasValue("errcode"):
+		return unknownOutcome(call, "the answer's errcode cannot be read")
 	}
 	if lacks := call.Read(o); lacks != "" {
 		o.Odd(lacks, OddMissing)

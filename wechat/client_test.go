@@ -3,6 +3,7 @@ package wechat
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -249,6 +250,170 @@ func TestARequestHasNothingOfTheOneBefore(t *testing.T) {
 				t.Errorf("got %q, want %q", got, want)
 			}
 			rested(client)
+		}
+	}
+}
+
+// exchange is a call whose answer WeChat gives only once. It reads into got.
+func exchange(got *[2]string) Call {
+	c := call()
+	c.As, c.Explicit, c.Once = ComponentToken, false, true
+	c.Read = func(o Object) (lacks string) {
+		info, _ := o.Object("authorization_info")
+		id, _ := info.AppID("authorizer_appid")
+		access, _ := info.Secret("authorizer_access_token")
+		if *got = [2]string{string(id), access.Reveal()}; id == "" || access.IsZero() {
+			return "authorization_info"
+		}
+		return ""
+	}
+	return c
+}
+
+const (
+	merchant = "wx5a3e1c0b7d2f4801"
+	single   = "single-use-token"
+	members  = `"authorizer_appid":"` + merchant + `","authorizer_access_token":"` + single + `"`
+	given    = `{"authorization_info":{` + members + `,"func_info":[{"funcscope_category":{"id":1}}]}}`
+)
+
+// What WeChat gives only once is found whatever surrounds it.
+func TestAnAnswerThatComesOnceIsFoundInAnyText(t *testing.T) {
+	texts := map[string]string{
+		"plain":                      given,
+		"with an errcode":            `{"errcode":0,"errmsg":"ok"}` + "\n" + given,
+		"twice":                      given + given,
+		"another one behind, empty":  `{"authorization_info":{` + members + `},"authorization_info":{}}`,
+		"in a list":                  `[` + given + `]`,
+		"as a callback":              `callback(` + given + `)`,
+		"behind a guard":             ")]}',\n" + given,
+		"behind a notice":            "<br />\nNotice: Undefined index: \"a\" in /x.php\n" + given,
+		"behind byte order marks":    "\n\ufeff\ufeff\u00a0\u200b" + given,
+		"in UTF-16":                  "\xff\xfe" + strings.Join(strings.Split(given, ""), "\x00") + "\x00",
+		"behind a bad byte":          "\xff\n" + given,
+		"an info that is a list":     `{"authorization_info":[{` + members + `}]}`,
+		"a broken list in front":     `{"authorization_info":{"func_info":[{"funcscope_category":{"id":1}},` + members + `}}`,
+		"a bracket too many":         `{"authorization_info":{"func_info":[]]},` + members + `}}`,
+		"a quote in a name in front": `{"authorization_info":{"name":"a"b",` + members + `}}`,
+		"a backslash in front":       `{"authorization_info":{"name":"a\` + `",` + members + `}}`,
+		"GBK in front":               "{\"authorization_info\":{\"name\":\"\xb3\x5c\"," + members + `}}`,
+		"empty, then the value":      `{"authorization_info":{"authorizer_access_token":"",` + members + `}}`,
+		"cut":                        given[:len(given)-20],
+	}
+	for name, text := range texts {
+		var got [2]string
+		err := (&Client{}).read(exchange(&got), Answer{Status: 200, Body: []byte(text)})
+		if err != nil || got != [2]string{merchant, single} {
+			t.Errorf("%s: got %q, %v, want it found in %s", name, got, err, text)
+		}
+	}
+}
+
+func TestNothingIsFoundThatIsNotThereOnce(t *testing.T) {
+	for name, text := range map[string]string{
+		"two accounts":           `[` + given + strings.ReplaceAll(given, merchant, "wx00000000000000ff") + `]`,
+		"two tokens":             `[` + given + strings.ReplaceAll(given, single, "another-token") + `]`,
+		"no token":               `{"errcode":61010,"authorization_info":{"authorizer_appid":"` + merchant + `"}}`,
+		"a text that quotes it":  `{"errcode":-1,"errmsg":"` + strings.ReplaceAll(given, `"`, `\"`) + `"}`,
+		"a token that is blank":  strings.ReplaceAll(given, single, " \u200b"),
+		"a token that is cut":    given[:strings.Index(given, single)+5],
+		"a token that is a list": strings.ReplaceAll(given, `"`+single+`"`, `["`+single+`"]`),
+	} {
+		var got [2]string
+		if err := (&Client{}).read(exchange(&got), Answer{Status: 200, Body: []byte(text)}); err == nil {
+			t.Errorf("%s: got %q in %s, want an error", name, got, text)
+		}
+	}
+}
+
+// Only calls of ours are searched: a tenant gets its answer as it came.
+func TestATenantsAnswerIsNotSearched(t *testing.T) {
+	var got [2]string
+	c := exchange(&got)
+	c.As = ComponentTokenForTenant
+	if err := (&Client{}).read(c, Answer{Status: 200, Body: []byte("[" + given + "]")}); err == nil {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestWhatArrivedOfAnAnswerThatComesOnceCounts(t *testing.T) {
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	_, _ = io.WriteString(z, given)
+	_ = z.Close()
+	head := "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+	for name, answer := range map[string]string{
+		"a length that is too large": fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", head, len(given)+2, given),
+		"chunks without an end":      fmt.Sprintf("%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", head, len(given), given),
+		"gzip":                       fmt.Sprintf("%sContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", head, zipped.Len(), zipped.String()),
+		"gzip that is cut":           fmt.Sprintf("%sContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", head, zipped.Len(), zipped.String()[:zipped.Len()-8]),
+	} {
+		for reader, netHTTP := range readers {
+			client := NewClient("http://"+answering(t, answer), Observer{})
+			client.NetHTTP = netHTTP
+			var got [2]string
+			if _, err := client.Do(context.Background(), exchange(&got)); err != nil || got != [2]string{merchant, single} {
+				t.Errorf("%s, %s: got %q, %v", name, reader, got, err)
+			}
+			writes := call()
+			if _, err := client.Do(context.Background(), writes); !MayHaveActed(err) {
+				t.Errorf("%s, %s: got %v for a call that writes, want an unknown outcome", name, reader, err)
+			}
+		}
+	}
+}
+
+// answering serves connections that each get answer and are closed then.
+func answering(t *testing.T, answer string) (address string) {
+	on, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = on.Close() })
+	go func() {
+		for {
+			c, err := on.Accept()
+			if err != nil {
+				return
+			}
+			if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				_, _ = io.Copy(io.Discard, r.Body)
+				_, _ = io.WriteString(c, answer)
+			}
+			_ = c.Close()
+		}
+	}()
+	return on.Addr().String()
+}
+
+func TestAnErrcodeThatCannotBeReadIsNoSuccess(t *testing.T) {
+	reads := call()
+	reads.Explicit, reads.Read = false, func(o Object) string { return "" }
+	for code, unsure := range map[string]bool{
+		`"E500"`: true, `1e400`: true, `[40001]`: true, `true`: true, `40001.5`: true, `"40001 invalid credential"`: true, `{}`: true, `""`: true,
+		`null`: false, `0`: false, `"0"`: false, `-0.0`: false,
+	} {
+		err := (&Client{}).read(reads, Answer{Status: 200, Body: []byte(`{"errcode":` + code + `,"kf_account":""}`)})
+		if MayHaveActed(err) != unsure {
+			t.Errorf("errcode %s: got %v, want the outcome unknown %v", code, err, unsure)
+		}
+	}
+}
+
+func TestAMessageIsShortAndRepeatsNoSecretOfOurs(t *testing.T) {
+	ours := call()
+	ours.As, ours.Body = ComponentToken, JSON(map[string]string{"authorizer_refresh_token": "refreshtoken@@@secret"})
+	for _, c := range []struct {
+		call      Call
+		msg, want string
+	}{
+		{ours, "data format error: " + `{\"authorizer_refresh_token\":\"refreshtoken@@@secret\"}`, "(a message that repeats the request)"},
+		{ours, "invalid authorizer_refresh_token", "invalid authorizer_refresh_token"},
+		{call(), strings.Repeat("x", 3<<20), strings.Repeat("x", nameLimit)},
+	} {
+		err := (&Client{}).read(c.call, Answer{Status: 200, Body: []byte(`{"errcode":47001,"errmsg":"` + c.msg + `"}`)})
+		if got := Refusal(err); got == nil || got.Msg != c.want {
+			t.Errorf("got %v, want %.80s", err, c.want)
 		}
 	}
 }

@@ -3,6 +3,8 @@ package wechat
 import (
 	"bufio"
 	"bytes"
+	"cmp"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"wxplatform/internal/socket"
@@ -170,7 +173,7 @@ func (c *connection) useless(err error) bool {
 }
 
 // converse writes the request and reads the answer, within limit. If it fails, left says whether a
-// byte of the request may have left this machine.
+// byte of the request may have left this machine, and a is what arrived of an answer that was cut.
 func (c *connection) converse(limit patience, request []byte, netHTTP bool) (a answer, left bool, err error) {
 	if !c.stream.begin(limit) {
 		return answer{}, false, limit.because(os.ErrDeadlineExceeded)
@@ -182,7 +185,7 @@ func (c *connection) converse(limit patience, request []byte, netHTTP bool) (a a
 		return answer{}, sent > 0 || isTLS(c.Conn), limit.because(err)
 	}
 	if a, err = c.answer(netHTTP); err != nil {
-		return answer{}, true, limit.because(err)
+		return a, true, limit.because(err)
 	}
 	return a, true, nil
 }
@@ -229,7 +232,7 @@ func because(ctx context.Context, err error) error {
 func (c *connection) answer(netHTTP bool) (answer, error) {
 	a, err := c.receive(netHTTP)
 	if err != nil {
-		return answer{}, err
+		return a, err
 	}
 	behind := c.trailing()
 	if behind == written && c.kept {
@@ -258,12 +261,28 @@ func (c *connection) receive(netHTTP bool) (answer, error) {
 		return answer{}, err
 	}
 	c.room += answerLimit
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return answer{}, fmt.Errorf("answer cut: %w", err)
+	body, cut := io.ReadAll(response.Body)
+	body, broken := unzipped(body, response.Header)
+	if cut := cmp.Or(cut, broken); cut != nil {
+		err = fmt.Errorf("answer cut: %w", cut)
 	}
 	last := response.Close || response.StatusCode == http.StatusSwitchingProtocols
-	return answer{status: response.StatusCode, header: headerFields(response.Header), body: body, last: last}, nil
+	return answer{status: response.StatusCode, header: headerFields(response.Header), body: body, last: last}, err
+}
+
+// unzipped decodes a body that came in gzip, although no call asks for that, and takes that field
+// out of the header. It fails if the body cannot be decoded to its end, and returns what was
+// decoded.
+func unzipped(body []byte, header http.Header) ([]byte, error) {
+	if !strings.EqualFold(header.Get("Content-Encoding"), "gzip") {
+		return body, nil
+	}
+	header.Del("Content-Encoding")
+	reader, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(reader, answerLimit+1))
 }
 
 // header reads a header within c.room.

@@ -106,8 +106,7 @@ func newHost(base *url.URL, surplus func(found SurplusBytes)) (*host, error) {
 // delivery returns how call is sent. Tenants' calls share connections, unless surplus bytes were
 // found a short time ago, or their answers may hold tokens.
 func (h *host) delivery(call Call) delivery {
-	tenants := call.As == AccessToken || call.As == ComponentTokenForTenant
-	return delivery{component: !tenants, once: call.As != AccessToken || h.usesOnce(), repeatable: call.Repeatable}
+	return delivery{component: !call.isTenants(), once: call.As != AccessToken || h.usesOnce(), repeatable: call.Repeatable}
 }
 
 // send sends a request and reads the answer, until how.until or the end of ctx. It sends it a

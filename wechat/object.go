@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type Object struct {
 	text    []byte
 	members []member
 	within  string // the names of the enclosing objects, each followed by a dot
+	loose   bool   // members holds those of all objects in the text (see looseObject)
 	odd     func(field, what string)
 }
 
@@ -54,6 +56,14 @@ func parseObject(text []byte, within string, odd func(field, what string)) (Obje
 		return Object{}, false
 	}
 	return Object{text: clean, members: scanMembers(clean), within: within, odd: odd}, true
+}
+
+// looseObject returns an object with the members of all objects in text, however broken the text
+// is: each object inside it is the same object again. It is for values that WeChat sends only once,
+// which must not be lost because what surrounds them is not JSON.
+func looseObject(text []byte, odd func(field, what string)) Object {
+	clean := scrub(text)
+	return Object{text: clean, members: scanAnywhere(clean), loose: true, odd: odd}
 }
 
 // Whole reports whether the text is valid JSON, with nothing after the object.
@@ -86,6 +96,11 @@ func (o Object) Has(name string) bool {
 	return false
 }
 
+// hasValue reports whether there is a member with that name that is not null.
+func (o Object) hasValue(name string) bool {
+	return slices.ContainsFunc(o.members, func(m member) bool { return m.name == name && string(m.raw) != "null" })
+}
+
 // Odd reports something about the member with that name to Observer.Odd.
 func (o Object) Odd(name, what string) {
 	if o.odd != nil {
@@ -113,11 +128,12 @@ func (o Object) Name(name string) (string, bool) {
 	return text, ok
 }
 
-// Secret returns a text that is not empty.
+// Secret returns a text without surrounding blanks, if it is not empty then.
 func (o Object) Secret(name string) (seal.Secret, bool) {
 	return find(o, name, func(v value) (seal.Secret, string, bool) {
 		text, scrubbed, ok := v.text()
-		return seal.NewSecret(text), oddIf(scrubbed, OddControl), ok && text != ""
+		secret := strings.TrimFunc(text, isBlank)
+		return seal.NewSecret(secret), oddIf(scrubbed || secret != text, OddControl), ok && secret != ""
 	})
 }
 
@@ -166,6 +182,9 @@ func (o Object) Life(name string) time.Duration {
 
 // Object returns an object.
 func (o Object) Object(name string) (Object, bool) {
+	if o.loose {
+		return o, true
+	}
 	return find(o, name, func(v value) (Object, string, bool) {
 		inner, ok := parseObject(v.raw, o.within+name+".", o.odd)
 		return inner, "", ok
@@ -178,13 +197,17 @@ type List struct {
 	Len     int // of the list as it came, with the entries that are not objects
 }
 
-// List returns a list of objects, without the entries that are not objects.
+// List returns a list of objects, without the entries that are not objects. A list with more than
+// ten thousand entries is not readable.
 func (o Object) List(name string) (List, bool) {
 	return find(o, name, func(v value) (List, string, bool) {
 		if len(v.raw) == 0 || v.raw[0] != '[' {
 			return List{}, "", false
 		}
-		entries := scanEntries(v.raw)
+		entries, ok := scanEntries(v.raw)
+		if !ok {
+			return List{}, "", false
+		}
 		list := List{make([]Object, 0, len(entries)), len(entries)}
 		for _, entry := range entries {
 			if one, ok := parseObject(entry.raw, o.within+name+".", o.odd); ok {
@@ -259,10 +282,12 @@ func wholeNumber(text string) (int64, bool) {
 	return int64(f), true
 }
 
-// scrub removes what no JSON text holds: a byte order mark, raw control bytes and invalid UTF-8.
-// Control bytes between members are only layout.
+// scrub removes what no JSON text holds: invalid UTF-8, raw control bytes, and blanks and byte
+// order marks in front. Control bytes between members are only layout.
 func scrub(text []byte) []byte {
-	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	if !utf8.Valid(text) {
+		text = bytes.ToValidUTF8(text, nil)
+	}
 	if bytes.ContainsFunc(text, isRawControl) {
 		text = bytes.Map(func(r rune) rune {
 			if isRawControl(r) {
@@ -271,13 +296,13 @@ func scrub(text []byte) []byte {
 			return r
 		}, text)
 	}
-	if !utf8.Valid(text) {
-		text = bytes.ToValidUTF8(text, nil)
-	}
-	return bytes.TrimLeft(text, " ")
+	return bytes.TrimLeftFunc(text, isBlank)
 }
 
 func isRawControl(r rune) bool { return r < ' ' || r == 0x7f }
+
+// isBlank reports whether r is a space, or invisible.
+func isBlank(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) }
 
 // scrubText removes the control characters that a text has as escapes.
 func scrubText(text string) (clean string, scrubbed bool) {

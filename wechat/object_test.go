@@ -165,6 +165,34 @@ func TestAListCountsTheEntriesThatItPassesOver(t *testing.T) {
 	}
 }
 
+// A faulty answer must not take many times its size in memory.
+func TestAnEndlessListIsNotRead(t *testing.T) {
+	for _, entry := range []string{"{}", "0"} {
+		text := `{"list":[` + strings.Repeat(entry+",", mostEntries-1) + entry + `]}`
+		o, _ := object(t, text)
+		if list, ok := o.List("list"); !ok || list.Len != mostEntries {
+			t.Errorf("got %d, %v, want %d entries", list.Len, ok, mostEntries)
+		}
+		o, _ = object(t, strings.Replace(text, "]", ","+entry+"]", 1))
+		if list, ok := o.List("list"); ok {
+			t.Errorf("got %d entries read", list.Len)
+		}
+	}
+}
+
+func TestASecretHasNoBlanksAround(t *testing.T) {
+	o, odd := object(t, `{"a":" \u200bsecret\ufeff ","b":" \u200b","c":"in side"}`)
+	for name, want := range map[string]string{"a": "secret", "b": "", "c": "in side"} {
+		if got, ok := o.Secret(name); got.Reveal() != want || ok != (want != "") {
+			t.Errorf("%s: got %q, %v, want %q", name, got.Reveal(), ok, want)
+		}
+	}
+	slices.Sort(*odd)
+	if !slices.Equal(*odd, []string{"a control", "b unreadable"}) {
+		t.Errorf("got odd %q", *odd)
+	}
+}
+
 // A single-use value must not be lost because something else in the answer is broken.
 func TestMembersOfABrokenObjectAreFound(t *testing.T) {
 	for name, text := range map[string]string{

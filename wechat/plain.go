@@ -62,7 +62,7 @@ func plainField(line string) (f Field, ok bool) {
 	}
 	f = Field{http.CanonicalHeaderKey(name), strings.Trim(value, " ")}
 	switch f.Name {
-	case "Transfer-Encoding", "Trailer", "Pragma":
+	case "Transfer-Encoding", "Trailer", "Pragma", "Content-Encoding":
 		return Field{}, false
 	case "Connection":
 		return f, strings.EqualFold(f.Value, "keep-alive")

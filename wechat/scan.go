@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"slices"
 )
 
 // member is a name and its value in an object.
@@ -33,10 +34,11 @@ func (v value) isNumber() bool {
 
 // scanner walks through JSON text that may be broken. In strings it looks only for their end.
 type scanner struct {
-	text  []byte
-	at    int
-	names int // strings that toMember came across
-	most  int // of them, after which it finds no more
+	text     []byte
+	at       int
+	names    int  // strings that toMember came across
+	most     int  // of them, after which it finds no more
+	anywhere bool // members of all objects are wanted, whatever brackets say
 }
 
 // scanMembers returns the members of the object that text begins with. After a malformed member it
@@ -50,32 +52,74 @@ func scanMembers(text []byte) []member {
 // most that may be names.
 func scanSomeMembers(text []byte, most int) (_ []member, all bool) {
 	s := scanner{text: text, at: 1, most: most}
-	members := make([]member, 0, 8)
+	var members []member
 	for s.toMember() {
-		name := s.string()
-		s.space()
-		s.at++ // the colon
-		s.space()
-		members = append(members, member{unquoted(name), s.value()})
+		members = append(members, s.member())
 	}
 	return members, s.names <= s.most
 }
 
-// scanEntries returns the entries of the list that text begins with.
-func scanEntries(text []byte) []value {
+// A text in which members are looked for anywhere, and the strings in it, are limited, because a
+// member's value is scanned once for each object around it.
+const (
+	looseLimit = 64 << 10
+	mostLoose  = 4096
+)
+
+// scanAnywhere returns the members of all objects in text, which need not begin with one. A name
+// that occurs with different values is left out, because it is not known which one counts; null and
+// "" are no values.
+func scanAnywhere(text []byte) []member {
+	s := scanner{text: text[:min(len(text), looseLimit)], most: mostLoose, anywhere: true}
+	var members []member
+	disputed := map[string]bool{}
+	for s.toMember() {
+		found := s.member()
+		if began := s.at - len(found.raw); found.isNested() {
+			s.at = began + 1
+		} else if found.isString() {
+			s.at-- // its last quote may open the next name, if a stray backslash hid the real one
+		}
+		at := slices.IndexFunc(members, func(other member) bool { return other.name == found.name })
+		switch {
+		case found.isNothing():
+		case at < 0:
+			members = append(members, found)
+		case !bytes.Equal(members[at].raw, found.raw):
+			disputed[found.name] = true
+		}
+	}
+	return slices.DeleteFunc(members, func(m member) bool { return disputed[m.name] })
+}
+
+func (v value) isNested() bool { return len(v.raw) > 0 && (v.raw[0] == '{' || v.raw[0] == '[') }
+
+func (v value) isString() bool { return len(v.raw) > 0 && v.raw[0] == '"' }
+
+func (v value) isNothing() bool {
+	return v.cut || len(v.raw) == 0 || string(v.raw) == "null" || string(v.raw) == `""`
+}
+
+// mostEntries is far more than WeChat ever lists at once. A longer list would take a hundred times
+// its own size.
+const mostEntries = 10_000
+
+// scanEntries returns the entries of the list that text begins with, or false if there are more
+// than mostEntries.
+func scanEntries(text []byte) (entries []value, ok bool) {
 	s := scanner{text: text, at: 1}
-	var entries []value
-	for {
+	for len(entries) <= mostEntries {
 		s.space()
 		switch {
 		case s.done(), s.text[s.at] == ']':
-			return entries
+			return entries, true
 		case s.text[s.at] == ',', s.text[s.at] == '}':
 			s.at++
 		default:
 			entries = append(entries, s.value())
 		}
 	}
+	return nil, false
 }
 
 func (s *scanner) done() bool { return s.at >= len(s.text) }
@@ -89,7 +133,7 @@ func (s *scanner) space() {
 // toMember moves to the next name that is followed by a colon. It returns false if the object ends
 // first.
 func (s *scanner) toMember() bool {
-	for ; !s.done() && s.text[s.at] != '}'; s.at++ {
+	for ; !s.done() && (s.anywhere || s.text[s.at] != '}'); s.at++ {
 		if s.text[s.at] != '"' {
 			continue
 		}
@@ -110,6 +154,15 @@ func (s *scanner) toMember() bool {
 		s.at = before
 	}
 	return false
+}
+
+// member moves past the member that begins here.
+func (s *scanner) member() member {
+	name := s.string()
+	s.space()
+	s.at++ // the colon
+	s.space()
+	return member{unquoted(name), s.value()}
 }
 
 // string moves past the string that begins here and returns it with its quotes.
