@@ -40,11 +40,17 @@ func run(ctx context.Context, args []string) (ok bool, err error) {
 	return false, errors.New(usage)
 }
 
-// raceFlags build with the race detector, except for SQLite's own library. That is C translated to
-// Go, whose races are not ours to find, and with the detector it takes longer to compile and to run
-// than everything else. No other package may be excluded with it: shared generic code would lose
-// the detector, too.
-var raceFlags = []string{"-race", "-gcflags=modernc.org/sqlite/lib=-race=false -d=checkptr=0", "-vet=off"}
+// raceFlags build with the race detector, except for SQLite's own library and the C library below
+// it. Both are C translated to Go, whose races are not ours to find, and with the detector they
+// take longer to compile and to run than everything else. No package may be excluded that makes
+// instances of generic code with types of ours: the linker keeps one instance, perhaps the one
+// without the detector.
+var raceFlags = []string{
+	"-race", "-vet=off",
+	"-gcflags=modernc.org/sqlite/lib=-race=false -d=checkptr=0",
+	"-gcflags=modernc.org/libc=-race=false -d=checkptr=0",
+	"-gcflags=modernc.org/memory=-race=false -d=checkptr=0",
+}
 
 // parallel is how many tests of a package run at once. Most tests of cmd/platform wait, so more of
 // them than processors shorten its run by a quarter; and more at once find more races.
