@@ -187,13 +187,11 @@ func isZero(status string) bool {
 // customer wrote into it: WeChat puts the type of a message before its text.
 func (n notice) of(component wechat.AppID) bool { return n.AppID == component && n.Type == "" }
 
-// created is when WeChat made the push, or zero if it does not say so in a number.
-func (n notice) created() time.Time {
-	seconds, err := strconv.ParseInt(n.CreateTime, 10, 64)
-	if err != nil {
-		return time.Time{}
-	}
-	return time.Unix(seconds, 0)
+// created is when WeChat made the push, or zero if its CreateTime is no plausible number of seconds
+// for a push received at that time. One in milliseconds would be after all that it is compared to.
+func (n notice) created(received time.Time) time.Time {
+	seconds, _ := strconv.ParseInt(n.CreateTime, 10, 64) // what is no number is not plausible either
+	return wechat.PlausibleTime(seconds, received.Add(timestampSlack))
 }
 
 // Component receives a push to the authorization-event URL. It keeps a ticket at once, and stores
@@ -237,7 +235,8 @@ func (b *Inbox) ticket(ctx context.Context, n notice) error {
 		return nil
 	}
 	b.Counts.Tickets.Add(1)
-	ticket := component.Ticket{Value: seal.NewSecret(n.Ticket), Created: n.created(), Received: time.Now()}
+	now := time.Now()
+	ticket := component.Ticket{Value: seal.NewSecret(n.Ticket), Created: n.created(now), Received: now}
 	err := b.component.Keep(ctx, ticket)
 	if errors.Is(err, db.ErrUnavailable) {
 		return nil
@@ -276,8 +275,9 @@ func (b *Inbox) Message(ctx context.Context, path wechat.AppID, p wechat.Push) (
 // and raises an alarm for an event (docs/wechat.md, "Component verify ticket").
 var success = []byte("success")
 
-// handle does what a stored push asks for. If it fails, it is tried again.
-func (b *Inbox) handle(ctx context.Context, n notice) error {
+// handle does what a stored push asks for, which was received at that time. If it fails, it is
+// tried again.
+func (b *Inbox) handle(ctx context.Context, n notice, received time.Time) error {
 	what := n.action()
 	if what == answerTester {
 		return b.answerQuery(ctx, n.message)
@@ -287,16 +287,16 @@ func (b *Inbox) handle(ctx context.Context, n notice) error {
 	}
 	switch what {
 	case exchangeCode:
-		return b.invitations.Authorized(ctx, n.authorization())
+		return b.invitations.Authorized(ctx, n.authorization(received))
 	case endAuthorization:
 		return b.authorizers.Withdrawn(ctx, n.AuthorizerAppID)
 	}
 	return nil
 }
 
-func (n notice) authorization() invitation.Event {
+func (n notice) authorization(received time.Time) invitation.Event {
 	return invitation.Event{
 		AppID: n.AuthorizerAppID, Code: seal.NewSecret(n.Code), PreAuthCode: seal.NewSecret(n.PreAuthCode),
-		Created: n.created(),
+		Created: n.created(received),
 	}
 }

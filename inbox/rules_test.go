@@ -34,7 +34,7 @@ func TestWhatAPushAsksFor(t *testing.T) {
 func TestAnAuthorizationHasTheCodesOfItsEvent(t *testing.T) {
 	n := read([]byte("<xml><InfoType>authorized</InfoType><AuthorizerAppid>wx00000000000000aa</AuthorizerAppid>" +
 		"<AuthorizationCode>code</AuthorizationCode><PreAuthCode>pre</PreAuthCode></xml>"))
-	got := n.authorization()
+	got := n.authorization(time.Now())
 	if got.AppID != "wx00000000000000aa" || got.Code.Reveal() != "code" || got.PreAuthCode.Reveal() != "pre" {
 		t.Errorf("got %q %q %q, want each of the event's fields", got.AppID, got.Code.Reveal(), got.PreAuthCode.Reveal())
 	}
@@ -102,11 +102,20 @@ func TestOnlyARecentTimestampIsBelieved(t *testing.T) {
 	}
 }
 
-func TestAPushWithoutAReadableTimeHasNone(t *testing.T) {
-	for text, want := range map[string]int64{"1800000000": 1_800_000_000, "": 0, "today": 0, "1.5": 0} {
-		got := notice{CreateTime: text}.created()
-		if got.IsZero() != (want == 0) || want != 0 && got.Unix() != want {
-			t.Errorf("%q: got %v, want %d", text, got, want)
+// A wrong time would switch off the search for codes that were brought through another invitation.
+func TestAPushWithoutAPlausibleTimeHasNone(t *testing.T) {
+	received := time.Unix(1_800_000_000, 0)
+	for text, want := range map[string]int64{
+		"1800000000": 1_800_000_000, "1800000600": 1_800_000_600, "1800000601": 0, // ten minutes ahead, and more
+		"1293840000": 1_293_840_000, "1293839999": 0, // the first second of 2011, and the one before
+		"": 0, "today": 0, "1.5": 0, "0": 0, "-1800000000": 0,
+		"1800000000000": 0, "4611686018427387904": 0, "9223372036854775807": 0, "99999999999999999999": 0,
+	} {
+		n := notice{CreateTime: text}
+		for _, got := range []time.Time{n.created(received), n.authorization(received).Created} {
+			if got.IsZero() != (want == 0) || want != 0 && got.Unix() != want {
+				t.Errorf("%q: got %v, want %d", text, got, want)
+			}
 		}
 	}
 }

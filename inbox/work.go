@@ -112,7 +112,7 @@ func (b *Inbox) act(ctx context.Context, e event) error {
 		return fmt.Errorf("stored event of account %q: %w", e.account, err)
 	}
 	n := read([]byte(body.Reveal()))
-	if err := b.handle(ctx, n); err != nil {
+	if err := b.handle(ctx, n, e.received); err != nil {
 		return fmt.Errorf("event %s of %s: %w", n.InfoType, n.AuthorizerAppID, err)
 	}
 	return nil

@@ -40,10 +40,6 @@ func getSession(customer wechat.OpenID) wechat.Call {
 	return wechat.Call{Method: http.MethodGet, Path: "/customservice/kfsession/getsession", Query: query.Encode(), Repeatable: true}
 }
 
-// firstSession is before WeChat had customer service. A createtime before it, or more than a day
-// ahead, is an error of WeChat's and is not used.
-var firstSession = time.Date(2011, 1, 1, 0, 0, 0, 0, time.UTC)
-
 // current reads the session of a customer, and WeChat's clock when it answered. If nobody serves
 // the customer, the answer's kf_account is "" and its createtime is 0 or absent (docs/wechat.md,
 // "Customer-service sessions"). An answer without a kf_account says nothing, so it is an error.
@@ -65,16 +61,13 @@ func current(ctx context.Context, t authorizer.Turn, customer wechat.OpenID) (Se
 	return now, answer.Date(), nil
 }
 
-// created reads when the session of an answer began; zero if that is not known.
+// created reads when the session of an answer began; zero if that is not known. A createtime before
+// 2011, or more than a day ahead, is an error of WeChat's and is not used.
 func created(o wechat.Object) time.Time {
 	seconds, ok := o.Int("createtime")
-	at := time.Unix(seconds, 0)
-	if ok && seconds != 0 && (at.Before(firstSession) || at.After(time.Now().Add(24*time.Hour))) {
+	at := wechat.PlausibleTime(seconds, time.Now().Add(24*time.Hour))
+	if ok && seconds != 0 && at.IsZero() {
 		o.Odd("createtime", wechat.OddClamped)
-		return time.Time{}
-	}
-	if seconds == 0 {
-		return time.Time{}
 	}
 	return at
 }
