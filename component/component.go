@@ -41,9 +41,6 @@ const TicketLife = 12 * time.Hour
 // ticketAhead is the largest clock skew that is accepted, with WeChat's clock ahead of ours.
 const ticketAhead = 10 * time.Minute
 
-// ticketEpoch is a time before WeChat had components.
-var ticketEpoch = time.Date(2011, 1, 1, 0, 0, 0, 0, time.UTC)
-
 // Component is the third-party platform that this program runs. It is safe for concurrent use.
 type Component struct {
 	AppID wechat.AppID
@@ -74,10 +71,11 @@ type Ticket struct {
 }
 
 // plausible returns t, with Created replaced by the time of receipt if it cannot be true: there is
-// none, it is before WeChat had components, or it is ahead of our clock by more than ticketAhead.
-// Otherwise a time in milliseconds instead of seconds would be newer than every ticket to come.
+// none, the ticket would have been dead when it came, or it is ahead of our clock by more than
+// ticketAhead. Otherwise a time in milliseconds would be newer than every ticket to come, and
+// tickets whose time stands still would all be older than the last good one, which dies.
 func (t Ticket) plausible(now time.Time) Ticket {
-	if t.Created.Before(ticketEpoch) || t.Created.After(now.Add(ticketAhead)) {
+	if t.Created.Before(t.Received.Add(-TicketLife)) || t.Created.After(now.Add(ticketAhead)) {
 		t.Created = t.Received.Truncate(time.Second) // WeChat's times are whole seconds, and the next ticket may come in this one
 	}
 	return t

@@ -2,6 +2,7 @@ package component
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -65,10 +66,13 @@ func TestAnImpossibleTicketTimeCountsAsNow(t *testing.T) {
 	for name, c := range map[string]struct{ created, want time.Time }{
 		"now":                   {now, now},
 		"ten minutes ahead":     {received.Add(10 * time.Minute), received.Add(10 * time.Minute)},
-		"more than that":        {received.Add(10*time.Minute + time.Second), now},
+		"further ahead":         {received.Add(10*time.Minute + time.Second), now},
 		"milliseconds (B21)":    {time.Unix(received.UnixMilli(), 0), now},
 		"the end of time":       {time.Unix(1<<62, 0), now},
 		"eleven hours ago":      {received.Add(-11 * time.Hour), received.Add(-11 * time.Hour)},
+		"twelve hours ago":      {received.Add(-12 * time.Hour), received.Add(-12 * time.Hour)},
+		"longer ago":            {received.Add(-12*time.Hour - time.Second), now},
+		"years ago":             {time.Unix(1413192605, 0), now},
 		"none":                  {time.Time{}, now},
 		"zero":                  {time.Unix(0, 0), now},
 		"before 1970":           {time.Unix(-1413192605, 0), now},
@@ -76,6 +80,25 @@ func TestAnImpossibleTicketTimeCountsAsNow(t *testing.T) {
 	} {
 		if got := (Ticket{Created: c.created, Received: received}).plausible(received).Created; !got.Equal(c.want) {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestATicketWithAnImpossibleTimeReplacesTheOneBefore(t *testing.T) {
+	d := dbtest.SQLite(t)
+	c, start := replica(t, d, dbtest.Ring(t), ""), time.Now().Add(-time.Hour)
+	first := Ticket{Value: seal.NewSecret("first"), Created: start, Received: start}
+	if err := c.Keep(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	for n, seconds := range []int64{1413192605, 1413192605, time.Now().Add(-TicketLife - time.Minute).Unix(), 0, time.Now().UnixMilli(), 1413192605} {
+		pushed := Ticket{Value: seal.NewSecret(fmt.Sprint("ticket ", n)), Created: time.Unix(seconds, 0), Received: time.Now()}
+		if err := c.Keep(t.Context(), pushed); err != nil {
+			t.Fatal(err)
+		}
+		stored, err := c.loadTicket(t.Context())
+		if err != nil || !stored.Value.Equal(pushed.Value) || !c.Newest().Value.Equal(pushed.Value) {
+			t.Errorf("CreateTime %d: got the ticket of %v stored, %v, want the one that was pushed", seconds, stored.Created, err)
 		}
 	}
 }
