@@ -117,25 +117,30 @@ func isAlphanumeric(r rune) bool {
 // checking that the timestamp is recent makes a replay unlikely, but not impossible: handling a
 // push must be idempotent.
 func (e *Envelope) Open(p Push) ([]byte, error) {
-	if !e.signed(p.Signature, p.Timestamp, p.Nonce, p.Encrypt) {
+	compact := withoutBlanks(p.Encrypt)
+	if !e.signed(p.Signature, p.Timestamp, p.Nonce, p.Encrypt) && !e.signed(p.Signature, p.Timestamp, p.Nonce, compact) {
 		return nil, ErrSignature
 	}
-	sealed, err := base64.StdEncoding.DecodeString(p.Encrypt)
-	if err != nil || len(sealed) == 0 || len(sealed)%envelopeBlock != 0 {
+	sealed, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(compact, "="))
+	if err != nil || len(sealed) == 0 || len(sealed)%aes.BlockSize != 0 {
 		return nil, ErrEnvelope
 	}
 	failure := ErrEnvelope
 	for _, key := range e.keys {
-		msg, component, ok := key.open(sealed)
-		if ok && component == e.component {
+		msg, err := e.unpack(key.open(sealed))
+		if err == nil {
 			return msg, nil
 		}
-		if ok {
-			failure = ErrComponent
+		if errors.Is(err, ErrComponent) {
+			failure = err
 		}
 	}
 	return nil, failure
 }
+
+// withoutBlanks removes what a formatter may have put into base64. The signature may cover the text
+// with it or without it.
+func withoutBlanks(text string) string { return strings.Join(strings.Fields(text), "") }
 
 // Seal encrypts and signs msg with the newest key and token.
 func (e *Envelope) Seal(msg []byte, timestamp, nonce string) Push {
@@ -174,8 +179,9 @@ func (e *Envelope) CheckEcho(timestamp, nonce, signature string) error {
 	return nil
 }
 
-// signed tries every token, in constant time.
+// signed tries every token, in constant time. The signature may be in capitals.
 func (e *Envelope) signed(signature string, fields ...string) bool {
+	signature = strings.ToLower(signature)
 	matches := 0
 	for _, token := range e.tokens {
 		want := sign(append([]string{token}, fields...)...)
@@ -197,29 +203,52 @@ func (k envelopeKey) seal(plain []byte) []byte {
 	return padded
 }
 
-// open decrypts and unpacks a message. ok is false if the result is malformed, as with a wrong key.
-func (k envelopeKey) open(sealed []byte) (msg []byte, component AppID, ok bool) {
+func (k envelopeKey) open(sealed []byte) []byte {
 	plain := make([]byte, len(sealed))
 	cipher.NewCBCDecrypter(k.block, k.iv).CryptBlocks(plain, sealed)
-	plain, ok = unpad(plain)
-	if !ok || len(plain) < envelopeRandom+envelopeLength {
-		return nil, "", false
+	return plain
+}
+
+// unpack returns the message in what was decrypted, or ErrEnvelope or ErrComponent. What follows our
+// appid is padding, whatever its value: the signature covers it, and all appids are equally long.
+func (e *Envelope) unpack(plain []byte) ([]byte, error) {
+	if len(plain) < envelopeRandom+envelopeLength {
+		return nil, ErrEnvelope
 	}
 	rest := plain[envelopeRandom+envelopeLength:]
 	length := binary.BigEndian.Uint32(plain[envelopeRandom:])
 	if uint64(length) > uint64(len(rest)) {
-		return nil, "", false
+		return nil, ErrEnvelope
 	}
-	return rest[:length:length], AppID(rest[length:]), true
+	msg, behind := rest[:length:length], rest[length:]
+	named, padded := unpad(behind)
+	padding, ours := bytes.CutPrefix(behind, []byte(e.component))
+	switch {
+	case named != e.component && named.Plausible():
+		return nil, ErrComponent
+	case ours && len(padding) <= envelopeBlock:
+		return msg, nil
+	case padded:
+		return nil, ErrComponent
+	}
+	return nil, ErrEnvelope
 }
 
-func unpad(plain []byte) ([]byte, bool) {
-	pad := int(plain[len(plain)-1])
-	if pad < 1 || pad > envelopeBlock || pad > len(plain) {
-		return nil, false
+// unpad returns the component before a padding as WeChat writes it. After decryption with a wrong
+// key there is none.
+func unpad(text []byte) (component AppID, ok bool) {
+	if len(text) == 0 {
+		return "", false
 	}
-	body, padding := plain[:len(plain)-pad], plain[len(plain)-pad:]
-	return body, bytes.Count(padding, []byte{byte(pad)}) == pad
+	pad := int(text[len(text)-1])
+	if pad < 1 || pad > envelopeBlock || pad > len(text) {
+		return "", false
+	}
+	body, padding := text[:len(text)-pad], text[len(text)-pad:]
+	if bytes.Count(padding, []byte{byte(pad)}) != pad {
+		return "", false
+	}
+	return AppID(body), true
 }
 
 // ReadEncrypt returns the encrypted message in the body of a push, XML or JSON, or ErrNoEncrypt. It

@@ -2,13 +2,17 @@ package wechat
 
 import (
 	"bytes"
+	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/xml"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 func (v vector) envelope(t testing.TB) *Envelope {
@@ -106,6 +110,10 @@ func TestOpenRefusesASignedButForeignPush(t *testing.T) {
 	if _, err := e.Open(foreign.Seal([]byte("hello"), "1", "2")); !errors.Is(err, ErrComponent) {
 		t.Errorf("got %v, want ErrComponent", err)
 	}
+	short := &Envelope{component: "wx0", tokens: e.tokens, keys: e.keys}
+	if _, err := short.Open(foreign.Seal([]byte("hello"), "1", "2")); !errors.Is(err, ErrComponent) {
+		t.Errorf("a component whose appid begins another's: got %v, want ErrComponent", err)
+	}
 	otherKey, err := NewEnvelope(vectors[0].component, []string{"pamtest"}, []string{keyB})
 	if err != nil {
 		t.Fatal(err)
@@ -134,21 +142,56 @@ func TestOpenRefusesMalformedContent(t *testing.T) {
 		return append(plain, bytes.Repeat([]byte{with}, total-len(plain))...)
 	}
 	for name, plain := range map[string][]byte{
-		"pad of 0":                 fill(body(5, "hello"+component), 0, 64),
-		"pad of 33":                fill(make([]byte, 31), 33, 64),
-		"unequal padding":          append(fill(body(5, "hello"+component), 20, 63), 21),
+		"no appid":                 fill(body(5, "hello"), 33, 64),
+		"an appid cut short":       fill(body(5, "hello"+component[:17]), 0, 64),
+		"33 bytes of padding":      fill(body(10, strings.Repeat("x", 10)+component), 0, 96)[:96:96],
 		"length beyond the end":    fill(body(24, "hello"+component), 21, 64),
 		"length of four gigabytes": fill(body(0xffffffff, "hello"+component), 21, 64),
 		"nothing but padding":      bytes.Repeat([]byte{32}, 32),
 		"too short for a length":   fill(make([]byte, 19), 13, 32),
-		"half a block of WeChat's": fill(body(5, "hello"+component), 5, 48),
 	} {
 		if _, err := e.Open(signed(e, plain)); !errors.Is(err, ErrEnvelope) {
 			t.Errorf("%s: got %v, want ErrEnvelope", name, err)
 		}
 	}
-	if got, err := e.Open(signed(e, fill(body(5, "hello"+component), 21, 64))); err != nil || string(got) != "hello" {
-		t.Errorf("well formed: got %q, %v, want hello", got, err)
+}
+
+func TestOpenTakesAnyPaddingBehindTheAppID(t *testing.T) {
+	e := vectors[0].envelope(t)
+	component := string(vectors[0].component)
+	rapid.Check(t, func(t *rapid.T) {
+		msg := rapid.SliceOfN(rapid.Byte(), 0, 100).Draw(t, "message")
+		plain := binary.BigEndian.AppendUint32(make([]byte, 16), uint32(len(msg)))
+		plain = append(append(plain, msg...), component...)
+		least := (aes.BlockSize - len(plain)%aes.BlockSize) % aes.BlockSize
+		pad := rapid.SampledFrom([]int{least, least + aes.BlockSize}).Draw(t, "pad")
+		padding := rapid.OneOf(
+			rapid.SliceOfN(rapid.Byte(), pad, pad),                                               // ISO 10126, or none
+			rapid.Map(rapid.Byte(), func(b byte) []byte { return bytes.Repeat([]byte{b}, pad) }), // PKCS#7, zeros
+			rapid.Just(append(make([]byte, max(pad-1, 0)), byte(pad))[:pad]),                     // X9.23
+		).Draw(t, "padding")
+		if got, err := e.Open(signed(e, append(plain, padding...))); err != nil || !bytes.Equal(got, msg) {
+			t.Errorf("got %q, %v, want %q", got, err, msg)
+		}
+	})
+}
+
+func TestOpenTakesWhateverFormTheSignedTextHas(t *testing.T) {
+	for _, v := range vectors {
+		e, bare := v.envelope(t), strings.TrimRight(v.push.Encrypt, "=")
+		for name, encrypt := range map[string]string{
+			"no =":      bare,
+			"blanks":    " " + bare[:7] + " \t" + bare[7:] + "= =\n",
+			"76 a line": string(regexp.MustCompile(".{1,76}").ReplaceAll([]byte(v.push.Encrypt), []byte("$0\r\n"))),
+		} {
+			for _, covered := range []string{encrypt, withoutBlanks(encrypt)} {
+				p := v.push
+				p.Encrypt, p.Signature = encrypt, strings.ToUpper(sign(v.token, p.Timestamp, p.Nonce, covered))
+				if got, err := e.Open(p); err != nil || string(got) != v.msg {
+					t.Errorf("%s, %s: got %q, %v, want %q", v.name, name, got, err, v.msg)
+				}
+			}
+		}
 	}
 }
 
@@ -261,7 +304,7 @@ func FuzzOpen(f *testing.F) {
 	for _, v := range vectors {
 		f.Add(v.push.Encrypt, v.push.Timestamp, v.push.Nonce, []byte(v.msg))
 	}
-	e, err := NewEnvelope("wx1", []string{"token"}, []string{keyA, keyE})
+	e, err := NewEnvelope("wx0000000000000001", []string{"token"}, []string{keyA, keyE})
 	if err != nil {
 		f.Fatal(err)
 	}
