@@ -254,6 +254,10 @@ func TestReadEncryptFindsIt(t *testing.T) {
 		"<xml><ToUserName>\x00\xff & <3</ToUserName><Encrypt>abc=</Encrypt><xml>",
 		"<xml><Encrypt>abc=</Encrypt><Encrypt><![CDATA[abc=]]></Encrypt></xml>",
 		`<!DOCTYPE xml SYSTEM "file:///etc/passwd"><xml><Encrypt>abc=</Encrypt></xml>trailing`,
+		"<br><xml><Encrypt>abc=</Encrypt></xml>",
+		"<br/>\n<br /><xml><Encrypt>abc=</Encrypt></xml>",
+		"<x:xml xmlns:x='y'><x:AppId>wx1</x:AppId><x:Encrypt>abc=</x:Encrypt></x:xml>",
+		"<xml>" + strings.Repeat("<br>", 200) + "<Encrypt></Encrypt><Encrypt>abc=</Encrypt></xml>",
 		`{"ToUserName":"gh_1","Encrypt":"abc="}`,
 		"\r\n{ \"Encrypt\" : \"abc\\u003d\", \"n\": {\"Encrypt\": \"no\"} }",
 		string(WriteEvent("wx1", Push{Encrypt: "abc="})),
@@ -270,7 +274,7 @@ func TestReadEncryptRefusesEverythingElse(t *testing.T) {
 	for name, body := range map[string]string{
 		"nothing":         "",
 		"text":            "Encrypt",
-		"depth":           "<xml>" + strings.Repeat("<a>", 100) + "<Encrypt>abc=</Encrypt></xml>",
+		"too many parts":  "<xml>" + strings.Repeat("<a>", 300) + "<Encrypt>abc=</Encrypt></xml>",
 		"two of them":     "<xml><Encrypt>abc=</Encrypt><Encrypt>def=</Encrypt></xml>",
 		"two in JSON":     `{"Encrypt":"abc=","Encrypt":"def="}`,
 		"empty":           "<xml><Encrypt></Encrypt></xml>",
@@ -281,6 +285,8 @@ func TestReadEncryptRefusesEverythingElse(t *testing.T) {
 		"inside a text":   `{"A":"\",\"Encrypt\":\"abc="}`,
 		"inside a list":   `[{"Encrypt":"abc="}]`,
 		"Encrypt as root": "<Encrypt>abc=</Encrypt>",
+		"of two prefixes": "<xml><x:Encrypt>abc=</x:Encrypt><y:Encrypt>def=</y:Encrypt></xml>",
+		"in another root": "<A><xml><Encrypt>abc=</Encrypt></xml></A>",
 		"behind the root": "<xml></xml><xml><Encrypt>abc=</Encrypt></xml>",
 	} {
 		if got, err := ReadEncrypt([]byte(body)); !errors.Is(err, ErrEnvelope) {
@@ -373,7 +379,7 @@ func TestABodyOfManyPartsIsRefusedAfterTheFirst(t *testing.T) {
 		}
 		s := newXMLScanner(string(body))
 		s.only, s.most = "Encrypt", maxEnvelopeParts
-		if s.scan(); len(body)-len(s.rest) > 16<<10 && len(s.open) < maxPushDepth {
+		if s.scan(); len(body)-len(s.rest) > 16<<10 {
 			t.Errorf("%s: got %d bytes read, want it refused after the first parts", name, len(body)-len(s.rest))
 		}
 	}

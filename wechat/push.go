@@ -10,10 +10,6 @@ import (
 	"unicode/utf8"
 )
 
-// maxPushDepth is far deeper than any push of WeChat's. It limits the work that an attacker's body
-// can cause.
-const maxPushDepth = 64
-
 // Fields are the elements directly below the root of a pushed message, or the members of its JSON
 // object, in order.
 type Fields []field
@@ -65,14 +61,18 @@ func trimStart(text string) string {
 }
 
 // Text returns the field with exactly this name, without control characters, invalid UTF-8 and
-// surrounding blanks, or "" if there is none. If there are several, the first counts: WeChat writes
-// its own fields before what a customer wrote.
+// surrounding blanks, or "" if there is none. If there are several, the first that is not empty
+// counts: WeChat writes its own fields before what a customer wrote.
 func (f Fields) Text(name string) string {
-	i := slices.IndexFunc(f, func(one field) bool { return one.name == name })
-	if i < 0 {
-		return ""
+	for _, one := range f {
+		if one.name != name {
+			continue
+		}
+		if text := strings.TrimSpace(strings.Map(printable, strings.ToValidUTF8(one.value, ""))); text != "" {
+			return text
+		}
 	}
-	return strings.TrimSpace(strings.Map(printable, strings.ToValidUTF8(f[i].value, "")))
+	return ""
 }
 
 func printable(r rune) rune {
@@ -86,7 +86,9 @@ func printable(r rune) rune {
 // length of the text.
 type xmlScanner struct {
 	rest   string
-	open   []element       // from the root inwards
+	open   []element       // from the outermost inwards
+	last   map[string]int  // by name, the place in open of the innermost, counted from 1
+	root   int             // the index in open of the root
 	fields Fields          // the closed elements, except those inside another closed one
 	absent map[string]bool // delimiters that do not occur in rest
 	only   string          // the elements whose text is wanted; "" is all
@@ -98,10 +100,11 @@ type element struct {
 	name  string
 	text  []byte
 	first int // the number of fields before it: the later ones are inside it
+	outer int // the place in open of the one with its name around it, counted from 1
 }
 
 func newXMLScanner(text string) xmlScanner {
-	return xmlScanner{rest: text, absent: map[string]bool{}, most: math.MaxInt}
+	return xmlScanner{rest: text, last: map[string]int{}, absent: map[string]bool{}, most: math.MaxInt}
 }
 
 // scan returns the fields of rest. If there are more parts than most, it stops and rest is not
@@ -119,7 +122,7 @@ func (s *xmlScanner) scan() Fields {
 		s.parts++
 		s.markup()
 	}
-	for _, unclosed := range s.open[min(1, len(s.open)):] {
+	for _, unclosed := range s.open[min(s.root+1, len(s.open)):] {
 		s.fields = append(s.fields, field{unclosed.name, string(unclosed.text)})
 	}
 	return s.fields
@@ -201,6 +204,9 @@ func (s *xmlScanner) tag() bool {
 	if name == "" {
 		return false
 	}
+	if s.only != "" { // an envelope, of which the signature is checked
+		name = name[strings.IndexByte(name, ':')+1:]
+	}
 	s.rest = s.rest[end+1:]
 	if closes {
 		s.leave(name)
@@ -224,26 +230,36 @@ func tagName(inside string) string {
 	return inside
 }
 
+// enter opens an element. The outermost one is the root, except before one named xml: WeChat's root
+// has that name, so the others are strays.
 func (s *xmlScanner) enter(name string) {
-	if len(s.open) == maxPushDepth {
-		s.rest = "" // not a push of WeChat's
-		return
+	if len(s.open) > 0 && isRoot(name) && !isRoot(s.open[s.root].name) {
+		s.root = len(s.open)
 	}
-	s.open = append(s.open, element{name: name, first: len(s.fields)})
+	s.open = append(s.open, element{name: name, first: len(s.fields), outer: s.last[name]})
+	s.last[name] = len(s.open)
 }
+
+func isRoot(name string) bool { return strings.EqualFold(name, "xml") }
 
 // leave closes the innermost open element with this name and everything inside it, closed or not.
 // The root stays open, because its end tag may come too early, or twice.
 func (s *xmlScanner) leave(name string) {
-	i := len(s.open) - 1
-	for i >= 0 && s.open[i].name != name {
-		i--
-	}
-	if i < 1 {
+	i := s.last[name] - 1
+	if i < 0 || i == s.root {
 		return
 	}
+	if i < s.root {
+		s.root = 0 // it is no stray, for it has an end, and what seemed the root is inside it
+	}
 	closed := s.open[i]
-	s.fields = append(s.fields[:closed.first], field{name, string(closed.text)})
+	s.fields = s.fields[:closed.first]
+	if i > s.root {
+		s.fields = append(s.fields, field{name, string(closed.text)})
+	}
+	for _, inside := range slices.Backward(s.open[i:]) {
+		s.last[inside.name] = inside.outer
+	}
 	s.open = s.open[:i]
 }
 

@@ -33,8 +33,11 @@ func TestAFieldIsReadHoweverItIsWritten(t *testing.T) {
 		"never closed":        "<xml><InfoType>authorized<InfoType><A>1</A></xml>",
 		"no end of its CDATA": "<xml><InfoType><A></A>authorized</InfoType><B><![CDATA[x</B></xml>",
 		"a mark in front":     "\ufeff\x00<?xml version='1.0' encoding='GBK'?><!DOCTYPE x [<!ENTITY a \"b\">]><xml><InfoType>authorized</InfoType></xml>",
+		"closed all at once":  "<xml><A><B><B><B></A></B></B><InfoType>authorized</InfoType></xml>",
 		"the first counts":    "<xml><InfoType>authorized</InfoType><InfoType>unauthorized</InfoType></xml>",
+		"the first not empty": "<xml><InfoType></InfoType><InfoType/><InfoType><![CDATA[ \x00 ]]></InfoType><InfoType>authorized</InfoType><InfoType>unauthorized</InfoType></xml>",
 		"JSON":                `{"InfoType":"authorized"}`,
+		"empty ones in JSON":  `{"InfoType":"","InfoType":null,"InfoType":"authorized","InfoType":"unauthorized"}`,
 		"spacious JSON":       "\r\n{ \"A\" : [1, {\"InfoType\": \"no\"}] ,\n\t\"InfoType\" :\t\" auth\\u006frized\\u0000 \" }",
 		"JSON that is cut":    `{"InfoType":"authorized","A":"`,
 		"broken JSON":         "{\"A\":tr\x01ue,,:\"B\":\"\x14\\q\",\"C\":,\"InfoType\":\"authorized\",",
@@ -56,6 +59,10 @@ func TestAFieldIsNotMadeOfAnothersContent(t *testing.T) {
 		"entities of entities":   "<xml><Content>&amp;lt;InfoType&gt;forged</Content></xml>",
 		"a comment":              "<xml><!-- <InfoType>forged</InfoType> --></xml>",
 		"the root":               "<InfoType>forged</InfoType>",
+		"a root inside another":  "<A><xml><InfoType>forged</InfoType></xml></A>",
+		"a root around another":  "<InfoType>forged<xml></xml></InfoType>",
+		"beside its namesake":    "<xml><A><A>1</A><InfoType>forged</InfoType></A></xml>",
+		"and deeper":             "<A><br><xml><InfoType>forged</InfoType></A>",
 		"behind the root":        "<xml></xml><xml><InfoType>forged</InfoType></xml>",
 		"another case":           "<xml><infotype>forged</infotype></xml>",
 		"a prefix":               "<xml><x:InfoType>forged</x:InfoType></xml>",
@@ -95,6 +102,10 @@ var oddities = map[string]string{
 	"a declaration":         "<!DOCTYPE x [<!ENTITY a \"<InfoType>forged</InfoType>\">]><?pi?>",
 	"elements inside":       "<Odd><InfoType>forged</InfoType><AppId>forged</AppId></Odd>",
 	"a text like a field":   "<Odd><![CDATA[<InfoType>forged</InfoType></xml>]]></Odd>",
+	"nested":                strings.Repeat("<Odd>", 63) + "a" + strings.Repeat("</Odd>", 63),
+	"nested deep":           strings.Repeat("<Odd>", 1000) + "a" + strings.Repeat("</Odd>", 1000),
+	"unclosed inside one":   "<Odd>" + strings.Repeat("a<br>", 63) + "</Odd>",
+	"unclosed":              strings.Repeat("<br>", 1000),
 	"many":                  strings.Repeat("<Odd>\xff</Odd>", 1000),
 	"a large one":           "<Odd>" + strings.Repeat("x", 100_000) + "</Odd>",
 }
@@ -106,7 +117,7 @@ var needed = []string{"AppId", "CreateTime", "InfoType", "ComponentVerifyTicket"
 func TestAnOddityCostsNoOtherField(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var message strings.Builder
-		message.WriteString(rapid.SampledFrom([]string{"<xml>", "<?xml version='1.0'?>\n<xml>", "\ufeff<xml>\r\n"}).Draw(t, "start"))
+		message.WriteString(rapid.SampledFrom([]string{"<xml>", "<?xml version='1.0'?>\n<xml>", "\ufeff<xml>\r\n", "<br><xml>", "<br/>\n<XML>", "<p>a<br></p><br><xml>"}).Draw(t, "start"))
 		odd := func(n int) string { // each has names of its own: the end of one could close another
 			text := oddities[rapid.SampledFrom(slices.Sorted(maps.Keys(oddities))).Draw(t, "oddity")]
 			return strings.ReplaceAll(text, "Odd", fmt.Sprintf("Odd%d", n))
@@ -214,7 +225,7 @@ func TestReadingTakesLinearTime(t *testing.T) {
 	}
 	for _, c := range [][2]string{
 		{"<xml>", "<![CDATA["}, {"<xml>", "<!--"}, {"<xml>", "<!x"}, {"<xml>", "<a"}, {"<xml>", "a&"}, {"<xml>", "a<"}, {"<xml>", "<a/>"},
-		{strings.Repeat("<a>", maxPushDepth), "</b>"}, {`{"a":`, `"`}, {`{"a":`, `\`}, {`{"a":"b"`, `\"`}, {`{"a":"b" "`, `\"`}, {`{"a":`, "{"}, {`{"a":`, "x "},
+		{strings.Repeat("<a>", 10_000), "</b>"}, {"<xml>", "<a>"}, {"<xml>", "<a></b><b>"}, {strings.Repeat("<br>", 10_000) + "<xml>", "</br><xml>"}, {`{"a":`, `"`}, {`{"a":`, `\`}, {`{"a":"b"`, `\"`}, {`{"a":"b" "`, `\"`}, {`{"a":`, "{"}, {`{"a":`, "x "},
 	} {
 		short, long := fastest(c[0], c[1], 32<<10), fastest(c[0], c[1], 256<<10)
 		if long > 32*short+20*time.Millisecond {
