@@ -209,8 +209,8 @@ func (k envelopeKey) open(sealed []byte) []byte {
 	return plain
 }
 
-// unpack returns the message in what was decrypted, or ErrEnvelope or ErrComponent. What follows our
-// appid is padding, whatever its value: the signature covers it, and all appids are equally long.
+// unpack returns the message in what was decrypted, or ErrEnvelope or ErrComponent. What follows
+// our appid is padding of any value: the signature covers it, and all appids are equally long.
 func (e *Envelope) unpack(plain []byte) ([]byte, error) {
 	if len(plain) < envelopeRandom+envelopeLength {
 		return nil, ErrEnvelope
