@@ -187,11 +187,19 @@ func isZero(status string) bool {
 // customer wrote into it: WeChat puts the type of a message before its text.
 func (n notice) of(component wechat.AppID) bool { return n.AppID == component && n.Type == "" }
 
+// pushAge is far more than the time for which WeChat repeats a push.
+const pushAge = 24 * time.Hour
+
 // created is when WeChat made the push, or zero if its CreateTime is no plausible number of seconds
-// for a push received at that time. One in milliseconds would be after all that it is compared to.
+// for a push received at that time. One in milliseconds would be after all that it is compared to,
+// and one of years ago before it.
 func (n notice) created(received time.Time) time.Time {
 	seconds, _ := strconv.ParseInt(n.CreateTime, 10, 64) // what is no number is not plausible either
-	return wechat.PlausibleTime(seconds, received.Add(timestampSlack))
+	at := wechat.PlausibleTime(seconds, received.Add(timestampSlack))
+	if received.Sub(at) > pushAge {
+		return time.Time{}
+	}
+	return at
 }
 
 // Component receives a push to the authorization-event URL. It keeps a ticket at once, and stores

@@ -107,7 +107,8 @@ func TestAPushWithoutAPlausibleTimeHasNone(t *testing.T) {
 	received := time.Unix(1_800_000_000, 0)
 	for text, want := range map[string]int64{
 		"1800000000": 1_800_000_000, "1800000600": 1_800_000_600, "1800000601": 0, // ten minutes ahead, and more
-		"1293840000": 1_293_840_000, "1293839999": 0, // the first second of 2011, and the one before
+		"1799913600": 1_799_913_600, "1799913599": 0, // a day ago, and more
+		"1413192605": 0, "1293840000": 0,
 		"": 0, "today": 0, "1.5": 0, "0": 0, "-1800000000": 0,
 		"1800000000000": 0, "4611686018427387904": 0, "9223372036854775807": 0, "99999999999999999999": 0,
 	} {
