@@ -23,7 +23,7 @@ const RefreshPath = "/cgi-bin/component/api_authorizer_token"
 
 // tokenRequest returns the call that asks for an access token of id with the component token with
 // (docs/wechat.md, "Refresh of an access token"). It reads the refresh token into answer even if
-// the access token is missing.
+// the access token is missing, but nothing of an answer that names another account.
 func (a api) tokenRequest(id wechat.AppID, with token.Token, refresh seal.Secret, answer *token.Answer) wechat.Call {
 	return wechat.Call{
 		Method: http.MethodPost,
@@ -37,6 +37,9 @@ func (a api) tokenRequest(id wechat.AppID, with token.Token, refresh seal.Secret
 		}),
 		Once: true,
 		Read: func(o wechat.Object) (lacks string) {
+			if other, ok := o.AppID("authorizer_appid"); ok && other != id {
+				return "authorizer_appid" // WeChat need not name it
+			}
 			answer.Refresh, _ = o.Secret("authorizer_refresh_token")
 			answer.ExpiresIn = o.Life("expires_in")
 			var ok bool

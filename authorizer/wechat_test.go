@@ -1,0 +1,109 @@
+package authorizer
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"sync"
+	"testing"
+	"time"
+
+	"wxplatform/component"
+	"wxplatform/internal/db"
+	"wxplatform/internal/dbtest"
+	"wxplatform/internal/seal"
+	"wxplatform/wechat"
+)
+
+const stranger = "wx00000000000000ff"
+
+// canned is a WeChat that gives one answer for each API, by the last part of its path.
+type canned struct {
+	mu      sync.Mutex
+	answers map[string]string
+	calls   map[string]int
+}
+
+// cannedWeChat returns a registry with one authorizer, and its WeChat.
+func cannedWeChat(t *testing.T, d *db.DB) (*Registry, *canned) {
+	t.Helper()
+	c := &canned{answers: map[string]string{"api_component_token": `{"component_access_token":"c","expires_in":7200}`}, calls: map[string]int{}}
+	server := httptest.NewServer(c)
+	t.Cleanup(server.Close)
+	r := replica(t, d, dbtest.Ring(t), server.URL)
+	if err := r.component.Keep(ctx, component.Ticket{Value: seal.NewSecret("ticket"), Created: time.Now(), Received: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	authorize(t, r)
+	return r, c
+}
+
+func (c *canned) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	api := path.Base(r.URL.Path)
+	c.calls[api]++
+	fmt.Fprint(w, c.answers[api])
+}
+
+func (c *canned) says(api, answer string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answers[api] = answer
+}
+
+func (c *canned) called(api string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.calls[api]
+}
+
+// fresh gets a new access token whatever failed before.
+func fresh(t *testing.T, r *Registry) (string, error) {
+	t.Helper()
+	if _, err := db.Exec(ctx, r.db, `UPDATE tokens SET forced_at = 0, retry_at = 0, failures = 0, barred_until = 0, lease_until = 0, unsettled_until = 0 WHERE kind = 'authorizer'`); err != nil {
+		t.Fatal(err)
+	}
+	version, err := r.tokens.Version(ctx, r.db, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.replace(ctx, id, version)
+	return got.Access.Reveal(), err
+}
+
+func TestARefreshThatNamesAnotherAccountIsNotStored(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r, wx := cannedWeChat(t, d)
+		stored, err := r.tokens.Version(ctx, d, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, rest := range []string{
+			`,"authorizer_access_token":"theirs","authorizer_refresh_token":"theirs","expires_in":7200}`, `,"authorizer_access_token":"theirs"}`, `,"authorizer_refresh_token":"theirs"}`,
+		} {
+			wx.says("api_authorizer_token", `{"authorizer_appid":"`+stranger+`"`+rest)
+			got, err := fresh(t, r)
+			if got != "" || wechat.Refused(err) != 0 || !errors.Is(err, ErrNoToken) {
+				t.Errorf("%s: got the token %q, %v, want none", rest, got, err)
+			}
+			r.is(t, Degraded)
+			if now, err := r.tokens.Version(ctx, d, id); err != nil || now != stored {
+				t.Errorf("%s: got version %d, %v, want %d as before", rest, now, err, stored)
+			}
+		}
+		if lacks, err := r.tokens.NotStored(ctx, map[wechat.AppID]seal.Secret{id: seal.NewSecret("theirs")}); err != nil || !lacks[id] {
+			t.Errorf("got the other account's refresh token stored, %v", err)
+		}
+		for _, appid := range []string{"", `"authorizer_appid":"` + string(id) + `",`, `"authorizer_appid":null,`, `"authorizer_appid":"?",`} {
+			wx.says("api_authorizer_token", `{`+appid+`"authorizer_access_token":"ours","expires_in":7200}`)
+			if got, err := fresh(t, r); got != "ours" || err != nil {
+				t.Errorf("%s: got the token %q, %v, want the account's own", appid, got, err)
+			}
+		}
+		r.is(t, Healthy)
+	})
+}
+
