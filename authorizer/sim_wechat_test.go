@@ -245,7 +245,7 @@ func (x *weChat) answer(q *request) string {
 		}
 		return answerOf(map[string]any{"total_count": 1, "list": []any{map[string]any{"authorizer_appid": id, "refresh_token": x.refresh}}})
 	}
-	return `{"errcode":0,"errmsg":"ok"}` // api_start_push_ticket, quota/get
+	return `{"errcode":0,"errmsg":"ok","quota":{}}` // api_start_push_ticket, quota/get
 }
 
 func (x *weChat) renew(q *request) string {

@@ -196,6 +196,8 @@ func (a api) readQuota(ctx context.Context) (limit, used int64, err error) {
 	return a.readQuotaWith(ctx, with)
 }
 
+// readQuotaWith is readQuota with the component token with. An answer without a quota is no answer
+// of WeChat's.
 func (a api) readQuotaWith(ctx context.Context, with token.Token) (limit, used int64, err error) {
 	_, err = a.wechat.Do(ctx, wechat.Call{
 		Method: http.MethodPost,
@@ -204,7 +206,10 @@ func (a api) readQuotaWith(ctx context.Context, with token.Token) (limit, used i
 		Token:  with.Access,
 		Body:   wechat.JSON(map[string]string{"cgi_path": RefreshPath}),
 		Read: func(o wechat.Object) (lacks string) {
-			told, _ := o.Object("quota")
+			told, ok := o.Object("quota")
+			if !ok {
+				return "quota"
+			}
 			limit, _ = told.Int("daily_limit")
 			used, _ = told.Int("used")
 			return ""

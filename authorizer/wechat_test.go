@@ -14,6 +14,7 @@ import (
 	"wxplatform/internal/db"
 	"wxplatform/internal/dbtest"
 	"wxplatform/internal/seal"
+	"wxplatform/token"
 	"wxplatform/wechat"
 )
 
@@ -107,3 +108,31 @@ func TestARefreshThatNamesAnotherAccountIsNotStored(t *testing.T) {
 	})
 }
 
+// Only an answer of WeChat's own decides whose fault a refusal is. What a proxy says degrades no
+// merchant, and ends no pause.
+func TestAnAnswerThatSaysNothingDoesNotDecideWhoseFaultItIs(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r, wx := cannedWeChat(t, d)
+		for code, probe := range map[wechat.Code]string{wechat.UnknownAddress: "get", wechat.InvalidCredential: "get", wechat.InvalidSecret: "api_start_push_ticket"} {
+			wx.says("api_authorizer_token", fmt.Sprintf(`{"errcode":%d,"errmsg":"no"}`, code))
+			for _, body := range []string{"", " ", "<html>", "null", "[]", "{}", `{"errmsg":"ok"}`, `{"errcode":null}`, `{"errcode":""}`, `{"errcode":0`, `{"quota":null}`, `{"quota":7}`} {
+				wx.says(probe, body)
+				_, err := fresh(t, r)
+				if !errors.Is(err, token.ErrInconclusive) || errors.Is(err, ErrAlone) || errors.Is(err, errForAll) {
+					t.Errorf("%d, then %s: got %v, want nothing decided", code, body, err)
+				}
+				r.is(t, Healthy)
+			}
+			wx.says(probe, `{"errcode":0,"errmsg":"ok","quota":{"daily_limit":1}}`)
+			if _, err := fresh(t, r); !errors.Is(err, ErrAlone) {
+				t.Errorf("%d: got %v, want ErrAlone", code, err)
+			}
+			r.is(t, Degraded)
+			wx.says("api_authorizer_token", `{"authorizer_access_token":"a1","expires_in":7200}`)
+			if _, err := fresh(t, r); err != nil {
+				t.Fatal(err)
+			}
+			r.is(t, Healthy)
+		}
+	})
+}

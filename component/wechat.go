@@ -64,13 +64,15 @@ func (c *Component) StartPush(ctx context.Context) error {
 const GreetPath = "/cgi-bin/component/api_start_push_ticket"
 
 // Greet is StartPush for a caller that checks whether WeChat is reachable, accepts the secret and
-// accepts calls from this address. It changes nothing while tickets are pushed. It returns WeChat's
-// clock. The field is component_secret here, and component_appsecret in a token request.
+// accepts calls from this address: only errcode 0 says so, because a proxy may answer 200 as well.
+// It changes nothing while tickets are pushed. It returns WeChat's clock. The field is
+// component_secret here, and component_appsecret in a token request.
 func (c *Component) Greet(ctx context.Context) (time.Time, error) {
 	answer, err := c.wechat.Do(ctx, wechat.Call{
-		Method: http.MethodPost,
-		Path:   GreetPath,
-		Body:   wechat.JSON(map[string]string{"component_appid": string(c.AppID), "component_secret": c.secret.Reveal()}),
+		Method:   http.MethodPost,
+		Path:     GreetPath,
+		Body:     wechat.JSON(map[string]string{"component_appid": string(c.AppID), "component_secret": c.secret.Reveal()}),
+		Explicit: true,
 	})
 	return answer.DateAsSaid(), err
 }

@@ -79,6 +79,8 @@ func TestDoctorSaysWhatToDo(t *testing.T) {
 	w.exec(`INSERT INTO refresh_days (day, sent) VALUES ($1, 2) ON CONFLICT (day) DO UPDATE SET sent = 2`, wechat.Day(time.Now()).UnixMilli())
 	other := httptest.NewServer(http.NotFoundHandler())
 	defer other.Close()
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }))
+	defer page.Close()
 	const gone = nobody
 	for name, c := range map[string]struct {
 		settings           map[string]string
@@ -89,6 +91,7 @@ func TestDoctorSaysWhatToDo(t *testing.T) {
 		"no WeChat":         {map[string]string{"PLATFORM_WECHAT_URL": "http://" + gone}, "wechat", "failure", "DNS"},
 		"no such host":      {map[string]string{"PLATFORM_WECHAT_URL": "http://nowhere.invalid"}, "wechat", "failure", "check DNS"},
 		"not WeChat":        {map[string]string{"PLATFORM_WECHAT_URL": other.URL}, "wechat", "failure", "a proxy between us"},
+		"a page of a proxy": {map[string]string{"PLATFORM_WECHAT_URL": page.URL}, "wechat", "failure", "a proxy between us"},
 		"no platform":       {map[string]string{"PLATFORM_PRIVATE_LISTEN": gone}, "serve", "warning", "start `platform serve`"},
 		"URL leads nowhere": {map[string]string{"PLATFORM_PUBLIC_URL": "http://" + gone}, "callback", "failure", "from here only"},
 		"URL leads astray":  {map[string]string{"PLATFORM_PUBLIC_URL": other.URL}, "callback", "failure", "something else answers there"},
