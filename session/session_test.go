@@ -80,3 +80,36 @@ func TestAnImpossibleCreatetimeIsNotUsed(t *testing.T) {
 		}
 	}
 }
+
+// getsession settles a lost close, so a cut or contradictory answer must not pass as the end of a
+// session.
+func TestOnlyAWholeAnswerThatAgreesWithItselfIsASession(t *testing.T) {
+	for text, want := range map[string]wechat.KFAccount{
+		`{"kf_account":"a@b","createtime":1500000000}`:                         "a@b",
+		`{"errcode":0,"errmsg":"ok","createtime":"0","kf_account":""}`:         "",
+		"\xef\xbb\xbf{\"kf_account\":\"a\x14@b\"}\n":                           "a@b",
+		`{"kf_account":"a@b","createtime":1500000000,"kf_account":"a@b"}`:      "a@b",
+		`{"kf_account":"","x":{"kf_account":"a@b"}}`:                           "",
+		`{"kf_account":"","crea`:                                               unread,
+		`{"kf_account":""`:                                                     unread,
+		`{"kf_account":"","createtime":}`:                                      unread,
+		`{"kf_account":""}{"kf_account":"a@b"}`:                                unread,
+		`{"kf_account":""} <html>`:                                             unread,
+		`{"kf_account":"a@b","createtime":1500000000,"kf_account":""}`:         unread,
+		`{"kf_account":"","createtime":1500000000,"kf_account":"a@b"}`:         unread,
+		`{"kf_account":"a@b","kf\u005faccount":""}`:                            unread,
+		`{"kf_account":null,"kf_account":""}`:                                  unread,
+		`{"kf_account":"a@b","createtime":1500000000,"createtime":1600000000}`: unread,
+		`{"kf_account":"","authorizer_access_token":"t"}`:                      unread,
+		`{"kf_account":null}`:                                                  unread,
+		`{}`:                                                                   unread,
+	} {
+		o, _ := wechat.ParseObject([]byte(text))
+		got := Session{KFAccount: unread}
+		if lacks := got.read(o); got.KFAccount != want || (lacks == "") != (want != unread) {
+			t.Errorf("%s: got %+v, lacks %q, want %q", text, got, lacks, want)
+		}
+	}
+}
+
+const unread = "unread"

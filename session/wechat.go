@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"wxplatform/authorizer"
@@ -42,23 +43,48 @@ func getSession(customer wechat.OpenID) wechat.Call {
 
 // current reads the session of a customer, and WeChat's clock when it answered. If nobody serves
 // the customer, the answer's kf_account is "" and its createtime is 0 or absent (docs/wechat.md,
-// "Customer-service sessions"). An answer without a kf_account says nothing, so it is an error.
+// "Customer-service sessions"). An answer that is not whole, or without one kf_account, says nothing,
+// so it is an error.
 func current(ctx context.Context, t authorizer.Turn, customer wechat.OpenID) (Session, time.Time, error) {
 	var now Session
 	call := getSession(customer)
-	call.Read = func(o wechat.Object) (lacks string) {
-		kf, ok := o.Text("kf_account")
-		if !ok || o.Mentions(tokenMembers...) {
-			return "kf_account"
-		}
-		now = Session{wechat.KFAccount(kf), created(o)}
-		return ""
-	}
+	call.Read = now.read
 	answer, err := t.Call(ctx, call)
 	if err != nil {
 		return Session{}, time.Time{}, fmt.Errorf("session of a customer of %s: %w", t.AppID, err)
 	}
 	return now, answer.Date(), nil
+}
+
+// read reads an answer of getsession.
+func (s *Session) read(o wechat.Object) (lacks string) {
+	kf, ok := o.Text("kf_account")
+	if !ok || o.Mentions(tokenMembers...) || !unambiguous(o) {
+		return "kf_account"
+	}
+	*s = Session{wechat.KFAccount(kf), created(o)}
+	return ""
+}
+
+// unambiguous reports whether a session's answer is one whole object that says nothing twice in
+// different ways.
+func unambiguous(o wechat.Object) bool {
+	var told struct {
+		KFAccount values `json:"kf_account"`
+		Created   values `json:"createtime"`
+	}
+	return json.Unmarshal(o.JSON(), &told) == nil && len(told.KFAccount) <= 1 && len(told.Created) <= 1
+}
+
+// values are the different values that an object has for one member, as JSON.
+type values []string
+
+// UnmarshalJSON is called for each occurrence of the member.
+func (v *values) UnmarshalJSON(one []byte) error {
+	if !slices.Contains(*v, string(one)) {
+		*v = append(*v, string(one))
+	}
+	return nil
 }
 
 // created reads when the session of an answer began; zero if that is not known. A createtime before

@@ -264,7 +264,8 @@ func TestGetSessionThatSaysNothingSettlesNothing(t *testing.T) {
 	w.grant(service, "1")
 	w.settles()
 	for _, body := range []string{`{}`, `null`, `{"createtime":0}`, `{"kf_account":null}`, `{"errcode":0,"errmsg":"ok"}`, `{"KF_ACCOUNT":""}`,
-		`{"kf_account":"","authorizer_access_token":"canary"}`, `{"kf_account":{}}`} {
+		`{"kf_account":"","authorizer_access_token":"canary"}`, `{"kf_account":{}}`, `{"kf_account":"","crea`, `{"kf_account":""}{"kf_account":"test1@test"}`,
+		`{"kf_account":"test1@test","createtime":1500000000,"kf_account":""}`} {
 		w.open(kfAccount)
 		w.sim.Fault(wechatsim.Fault{Path: closePath, Code: -1})
 		w.answers(getSessionPath, body, 1)
