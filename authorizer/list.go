@@ -24,8 +24,8 @@ type List struct{ registry *Registry }
 // WeChatList returns WeChat's list of r's accounts.
 func (r *Registry) WeChatList() List { return List{r} }
 
-// Listing is one entry of WeChat's list of the accounts that authorized the component. Its refresh
-// token is empty until an auth code was exchanged.
+// Listing is one readable entry of WeChat's list of the accounts that authorized the component. Its
+// refresh token is empty until an auth code was exchanged.
 type Listing struct {
 	AppID   wechat.AppID
 	Refresh seal.Secret
@@ -214,9 +214,9 @@ func (l List) NotListed(ctx context.Context, begun time.Time, after wechat.AppID
 	return missing, next, nil
 }
 
-// Mark notes that a walk that began at begun saw the entries.
-func (l List) Mark(ctx context.Context, listed []Listing, begun time.Time) error {
-	return l.registry.table.markListed(ctx, listed, begun)
+// Mark notes that a walk that began at begun saw the accounts.
+func (l List) Mark(ctx context.Context, named []wechat.AppID, begun time.Time) error {
+	return l.registry.table.markListed(ctx, named, begun)
 }
 
 // Sought returns some accounts that need another refresh token, if it is time to search for one of

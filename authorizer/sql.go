@@ -397,11 +397,7 @@ var markListed = db.Text{
 		WHERE appid IN (SELECT json_array_elements_text(CAST($2 AS json)))`,
 }
 
-func (t table) markListed(ctx context.Context, listed []Listing, begun time.Time) error {
-	ids := make([]wechat.AppID, len(listed))
-	for i, one := range listed {
-		ids[i] = one.AppID
-	}
+func (t table) markListed(ctx context.Context, ids []wechat.AppID, begun time.Time) error {
 	list, err := json.Marshal(ids)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package authorizer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -132,8 +133,9 @@ const listedAtOnce = 500
 // ListPage is one page of WeChat's list of the accounts that authorized the component.
 type ListPage struct {
 	Entries []Listing
-	Len     int   // of the page as it came, with the entries that say nothing
-	Total   int64 // of all pages, by WeChat's count; negative if it did not say
+	Named   []wechat.AppID // every account on the page, with those whose refresh token is unreadable
+	Len     int            // of the page as it came, with the entries that say nothing
+	Total   int64          // of all pages, by WeChat's count; negative if it did not say
 }
 
 // Last reports whether this page, which ends behind seen entries, is the last one. WeChat's count
@@ -162,7 +164,8 @@ func (a api) listPage(ctx context.Context, offset int) (ListPage, error) {
 			if !ok {
 				return "list"
 			}
-			page = ListPage{listings(list), list.Len, -1}
+			page = ListPage{Len: list.Len, Total: -1}
+			page.Entries, page.Named = listings(list)
 			if total, ok := o.Int("total_count"); ok {
 				page.Total = total
 			}
@@ -172,15 +175,43 @@ func (a api) listPage(ctx context.Context, offset int) (ListPage, error) {
 	return page, err
 }
 
-func listings(list wechat.List) []Listing {
-	entries := make([]Listing, 0, len(list.Objects))
+// listings returns the entries of a list that say which refresh token an account has, or that it
+// has none, and the accounts of all entries. An entry without a token does not hide another one of
+// the same account.
+func listings(list wechat.List) (entries []Listing, named []wechat.AppID) {
+	at := make(map[wechat.AppID]int, len(list.Objects))
 	for _, entry := range list.Objects {
-		if id, ok := entry.AppID("authorizer_appid"); ok {
-			refresh, _ := entry.Secret("refresh_token")
+		id, ok := entry.AppID("authorizer_appid")
+		if !ok {
+			continue
+		}
+		named = append(named, id)
+		refresh, known := listedToken(entry)
+		if !known {
+			continue
+		}
+		switch i, again := at[id]; {
+		case again && entries[i].Refresh.IsZero():
+			entries[i].Refresh = refresh
+		case !again || !refresh.IsZero():
+			at[id] = len(entries)
 			entries = append(entries, Listing{id, refresh})
 		}
 	}
-	return entries
+	return entries, named
+}
+
+// listedToken returns the refresh token of an entry, which is empty if the entry is whole and has
+// none. What cannot be read is not known: it may be a token.
+func listedToken(entry wechat.Object) (refresh seal.Secret, known bool) {
+	if refresh, ok := entry.Secret("refresh_token"); ok {
+		return refresh, true
+	}
+	var told struct {
+		RefreshToken string `json:"refresh_token"` // null and absent are "" too
+	}
+	err := json.Unmarshal(entry.JSON(), &told)
+	return seal.Secret{}, err == nil && told.RefreshToken == ""
 }
 
 // QuotaPath is the API that tells how much of a quota is used.

@@ -136,3 +136,68 @@ func TestAnAnswerThatSaysNothingDoesNotDecideWhoseFaultItIs(t *testing.T) {
 		}
 	})
 }
+
+// page reads a page of WeChat's list, and says which account it names and with which token: "?" if
+// that is not known.
+func (r *Registry) page(t *testing.T, wx *canned, list string) (ListPage, string) {
+	t.Helper()
+	wx.says("api_get_authorizer_list", list)
+	page, err := r.api.listPage(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range page.Entries {
+		if one.AppID == id {
+			return page, one.Refresh.Reveal()
+		}
+	}
+	return page, "?"
+}
+
+// A token that cannot be read is not a token that does not exist: the entry proves nothing.
+func TestAListedTokenThatIsUnreadableIsNotAbsent(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r, wx := cannedWeChat(t, d)
+		version, err := r.tokens.Version(ctx, d, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.states.note(ctx, id, dead, version); err != nil { // so that another one is sought
+			t.Fatal(err)
+		}
+		begun := time.Now().Add(time.Minute)
+		ours, theirs := `{"authorizer_appid":"`+string(id)+`"`, `{"authorizer_appid":"`+stranger+`"`
+		for rest, want := range map[string]string{
+			`}`: "", `,"refresh_token":null}`: "", `,"refresh_token":""}`: "", `,"Refresh":"x"}`: "",
+			`,"refresh_token":"r1"}`: "r1", `,"refresh_token":"r1"`: "r1", `,"refresh_token":7,"refresh_token":"r1"}`: "r1", `,"refresh_token":"r1","auth_time":nul}`: "r1",
+			`,"refresh_token":12345}`: "?", `,"refresh_token":0}`: "?", `,"refresh_token":1.5}`: "?", `,"refresh_token":1e30}`: "?", `,"refresh_token":true}`: "?", `,"refresh_token":false}`: "?",
+			`,"refresh_token":{"value":"NEW"}}`: "?", `,"refresh_token":{}}`: "?", `,"refresh_token":["NEW"]}`: "?", `,"refresh_token":[]}`: "?", `,"refresh_token":[null]}`: "?",
+			`,"refresh_token":nul}`: "?", `,"refresh_token":"\u0000\u0014"}`: "?", `,"refresh_token":"NE`: "?", `,"refresh_tok`: "?", `,`: "?", ``: "?",
+			`,"refresh_token":12345,"refresh_token":""}`: "?", `,"refresh_token":"","refresh_token":12345}`: "?",
+		} {
+			page, got := r.page(t, wx, `{"total_count":2,"list":[`+theirs+`,"refresh_token":"r9"},`+ours+rest)
+			if got != want || len(page.Named) != 2 || len(page.Entries) == 0 || page.Entries[0].AppID != stranger {
+				t.Errorf("%s: got the token %q of %+v, want %q, and the other entry", rest, got, page, want)
+			}
+			differences, err := r.WeChatList().Compare(ctx, begun, page.Entries)
+			is, listed := differences[id]
+			if difference := map[string]Difference{"": SameToken, "r1": OtherToken}[want]; err != nil || is != difference || listed != (want != "?") || differences[stranger] != Unknown {
+				t.Errorf("%s: got %v, %v, want %v", rest, differences, err, difference)
+			}
+		}
+	})
+}
+
+func TestAnEntryWithoutATokenHidesNoOtherOfTheAccount(t *testing.T) {
+	r, wx := cannedWeChat(t, dbtest.SQLite(t))
+	none, some, odd := `{"authorizer_appid":"`+stranger+`"}`, `{"authorizer_appid":"`+stranger+`","refresh_token":"r1"}`, `{"authorizer_appid":"`+stranger+`","refresh_token":7}`
+	for _, list := range []string{some, none + "," + some, some + "," + none, odd + "," + some, some + "," + odd, none + "," + odd + "," + some + "," + none} {
+		page, _ := r.page(t, wx, `{"total_count":2,"list":[`+list+`]}`)
+		if len(page.Entries) != 1 || page.Entries[0].Refresh.Reveal() != "r1" {
+			t.Errorf("%s: got %+v, want the one token", list, page.Entries)
+		}
+		if differences, err := r.WeChatList().Compare(ctx, time.Now(), page.Entries); err != nil || differences[stranger] != Unknown {
+			t.Errorf("%s: got %v, %v, want Unknown", list, differences, err)
+		}
+	}
+}

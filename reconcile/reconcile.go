@@ -118,7 +118,7 @@ func (w *walking) compareAll(ctx context.Context, page authorizer.ListPage) erro
 		return err
 	}
 	w.report.Listed, w.report.Total = w.report.Listed+page.Len, int(max(0, page.Total))
-	return db.Persist(ctx, func() error { return w.list.Mark(ctx, page.Entries, w.begun) })
+	return db.Persist(ctx, func() error { return w.list.Mark(ctx, page.Named, w.begun) })
 }
 
 // missing has WeChat asked about accounts that its list did not have. That alone changes nothing

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"wxplatform/authorizer"
+	"wxplatform/reconcile"
 	"wxplatform/tenant"
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
@@ -315,6 +316,26 @@ func TestListWithABadEntryIsReadWithoutIt(t *testing.T) {
 	w.command(&found, "reconcile")
 	if found.Counts["adopted"] != 5 || w.number(`SELECT COUNT(*) FROM authorizers WHERE appid = ''`) != 0 {
 		t.Errorf("got %+v, want the five accounts adopted", found)
+	}
+}
+
+func TestListWithAnUnreadableTokenProvesNothing(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{`12345`, `{"value":"NEW"}`, `"\u0014"`, `nul`} {
+		t.Run(value, func(t *testing.T) {
+			w := sqliteWorld(t)
+			w.grant(service, "1")
+			w.settles()
+			w.sim.AddSynthetic(1)
+			w.edits(listPath, map[string]string{"list.0.refresh_token": value, "list.1.refresh_token": value})
+			w.fails(61023, wechatsim.Always, service)
+			w.renewal(service)
+			w.becomes(service, "degraded")
+			w.counts(map[reconcile.Finding]int{}) // nothing adopted, ended or missing
+			if got := w.authorizer(service).field("state"); got != "degraded" {
+				t.Errorf("got %s, want another token still sought", got)
+			}
+		})
 	}
 }
 
