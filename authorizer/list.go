@@ -244,8 +244,8 @@ var ErrNotListed = errors.New("WeChat lists no refresh token for the account")
 // Token returns the refresh token that WeChat lists for id. It fails with ErrNotListed or like
 // Page.
 func (l List) Token(ctx context.Context, id wechat.AppID) (seal.Secret, error) {
-	for seen := 0; ; {
-		page, err := l.registry.api.listPage(ctx, seen)
+	for walk := (Walk{}); ; {
+		page, err := l.registry.api.listPage(ctx, walk.Seen)
 		if err != nil {
 			return seal.Secret{}, fmt.Errorf("list of authorizers: %w", err)
 		}
@@ -254,8 +254,7 @@ func (l List) Token(ctx context.Context, id wechat.AppID) (seal.Secret, error) {
 				return entry.Refresh, nil
 			}
 		}
-		seen += page.Len
-		if last, err := page.Last(seen); last || err != nil {
+		if last, err := walk.Ends(page); last || err != nil {
 			return seal.Secret{}, cmp.Or(err, ErrNotListed)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net/http"
 
 	"wxplatform/component"
@@ -138,18 +139,43 @@ type ListPage struct {
 	Total   int64          // of all pages, by WeChat's count; negative if it did not say
 }
 
-// Last reports whether this page, which ends behind seen entries, is the last one. WeChat's count
-// decides, or an empty page if more entries were seen than it counts. An empty page before the
-// count is reached fails with an error: an account that was not seen may still be listed.
-func (p ListPage) Last(seen int) (bool, error) {
-	if p.Len == 0 && (p.Total < 0 || int64(seen) < p.Total) {
-		return true, fmt.Errorf("%w: %d entries, of %d by its own count", errListCut, seen, p.Total)
-	}
-	return p.Len == 0 || int64(seen) == p.Total, nil
+// Walk is how far a reading of the list is. Its zero value is the beginning.
+type Walk struct {
+	Seen     int                 // entries; the next page begins behind them
+	accounts map[uint64]struct{} // hashes of the appids seen, because a million of them would take much memory
+	seed     maphash.Seed
 }
 
-// errListCut means that WeChat's list ended early.
-var errListCut = errors.New("WeChat's list ended early")
+// Ends adds a page, and reports whether it is the last one. WeChat's count decides, or an empty
+// page if more entries were seen than it counts. An empty page before the count is reached fails
+// with an error: an account that was not seen may still be listed. So does a page without a new
+// account, because a list that ignores the offset would never end; only the last page may consist
+// of entries that say nothing.
+func (w *Walk) Ends(p ListPage) (last bool, err error) {
+	w.Seen += p.Len
+	isNew, counted := w.add(p.Named), int64(w.Seen) == p.Total
+	early := p.Len == 0 && (p.Total < 0 || int64(w.Seen) < p.Total)
+	lastSaysNothing := counted && len(p.Named) == 0
+	if early || p.Len > 0 && !isNew && !lastSaysNothing {
+		return true, fmt.Errorf("%w: %d entries, of %d by its own count", errListCut, w.Seen, p.Total)
+	}
+	return p.Len == 0 || counted, nil
+}
+
+// add reports whether one of the accounts was not seen before.
+func (w *Walk) add(named []wechat.AppID) (isNew bool) {
+	if w.accounts == nil {
+		w.accounts, w.seed = map[uint64]struct{}{}, maphash.MakeSeed()
+	}
+	before := len(w.accounts)
+	for _, id := range named {
+		w.accounts[maphash.String(w.seed, string(id))] = struct{}{}
+	}
+	return len(w.accounts) > before
+}
+
+// errListCut means that WeChat's list ended early, or would not end.
+var errListCut = errors.New("WeChat's list ended early or repeats itself")
 
 // listPage reads the page that begins behind offset entries. WeChat may return fewer entries than
 // requested.

@@ -201,3 +201,51 @@ func TestAnEntryWithoutATokenHidesNoOtherOfTheAccount(t *testing.T) {
 		}
 	}
 }
+
+func TestWhereAWalkEnds(t *testing.T) {
+	const more, last, cut = "more", "last", "cut"
+	a, b, c := wechat.AppID("wx000000000000000a"), wechat.AppID("wx000000000000000b"), wechat.AppID("wx000000000000000c")
+	page := func(total int64, odd int, named ...wechat.AppID) ListPage {
+		return ListPage{Named: named, Len: odd + len(named), Total: total}
+	}
+	for name, pages := range map[string][]struct {
+		page ListPage
+		want string
+	}{
+		"one page":                      {{page(2, 0, a, b), last}},
+		"two pages":                     {{page(3, 0, a, b), more}, {page(3, 0, c), last}},
+		"nothing":                       {{page(0, 0), last}},
+		"no count":                      {{page(-1, 0, a), more}, {page(-1, 0), cut}},
+		"it ends early":                 {{page(3, 0, a), more}, {page(3, 0), cut}},
+		"more than it counts":           {{page(1, 0, a, b), more}, {page(1, 0), last}},
+		"a repetition within a page":    {{page(4, 0, a, a, b), more}, {page(4, 0, c), last}},
+		"the offset is ignored":         {{page(3, 0, a, b), more}, {page(3, 0, a, b), cut}},
+		"it is, and the sum fits":       {{page(4, 0, a, b), more}, {page(4, 0, a, b), cut}},
+		"it is, after more than counts": {{page(1, 0, a, b), more}, {page(1, 0, a, b), cut}},
+		"the pages go round":            {{page(9, 0, a), more}, {page(9, 0, b), more}, {page(9, 0, a), cut}},
+		"one is new":                    {{page(4, 0, a, b), more}, {page(4, 0, b, c), last}},
+		"bad entries among good ones":   {{page(4, 1, a), more}, {page(4, 1, b), last}},
+		"a bad entry is the last":       {{page(2, 0, a), more}, {page(2, 1), last}},
+		"bad entries without an end":    {{page(3, 2), cut}},
+	} {
+		walk := Walk{}
+		for i, one := range pages {
+			ends, err := walk.Ends(one.page)
+			got := map[bool]string{false: more, true: last}[ends]
+			if errors.Is(err, errListCut) {
+				got = cut
+			}
+			if got != one.want {
+				t.Errorf("%s, page %d: got %s, %v, want %s", name, i+1, got, err, one.want)
+			}
+		}
+	}
+}
+
+func TestAListThatIgnoresTheOffsetIsNotReadForever(t *testing.T) {
+	r, wx := cannedWeChat(t, dbtest.SQLite(t))
+	wx.says("api_get_authorizer_list", `{"total_count":3,"list":[{"authorizer_appid":"wx000000000000000a","refresh_token":"r1"},{"authorizer_appid":"wx000000000000000b","refresh_token":"r2"}]}`)
+	if _, err := r.WeChatList().Token(ctx, id); !errors.Is(err, errListCut) || wx.called("api_get_authorizer_list") != 2 {
+		t.Errorf("got %v after %d calls, want it given up after two", err, wx.called("api_get_authorizer_list"))
+	}
+}

@@ -37,10 +37,10 @@ func (s *Service) begin(ctx context.Context, by audit.Actor, why walk.Purpose) (
 
 // pages hands each page to visit until visit wants no more. The lease is renewed with each page.
 func (w *walking) pages(ctx context.Context, visit func(authorizer.ListPage) (more bool, err error)) error {
-	for seen := 0; ; {
-		page, err := w.readPage(ctx, seen)
+	for walk := (authorizer.Walk{}); ; {
+		page, err := w.readPage(ctx, walk.Seen)
 		if err != nil {
-			return fmt.Errorf("list of authorizers from %d: %w", seen, err)
+			return fmt.Errorf("list of authorizers from %d: %w", walk.Seen, err)
 		}
 		failpoint.Hit("walk", "answered")
 		if err := db.Persist(ctx, func() error { return w.schedule.Hold(ctx, w.begun) }); err != nil {
@@ -51,8 +51,7 @@ func (w *walking) pages(ctx context.Context, visit func(authorizer.ListPage) (mo
 		if err != nil || !more {
 			return err
 		}
-		seen += page.Len
-		if last, err := page.Last(seen); last || err != nil {
+		if last, err := walk.Ends(page); last || err != nil {
 			return err
 		}
 	}

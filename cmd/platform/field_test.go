@@ -358,7 +358,8 @@ func TestListOfShortPagesIsReadToItsEnd(t *testing.T) {
 
 func TestListThatIsCutMakesNoAccountMissing(t *testing.T) {
 	t.Parallel()
-	for _, body := range []string{`{"total_count":7}`, `{"total_count":7,"list":[]}`, `{"total_count":7,"list":null}`, `{"list":[]}`, `{}`, `null`} {
+	for _, body := range []string{`{"total_count":7}`, `{"total_count":7,"list":[]}`, `{"total_count":7,"list":null}`, `{"list":[]}`, `{}`, `null`,
+		`{"total_count":4,"list":[{"authorizer_appid":"wx000000000000000a"},{"authorizer_appid":"wx000000000000000b"}]}`} { // whatever the offset is
 		t.Run(body, func(t *testing.T) {
 			w := sqliteWorld(t)
 			w.grant(service, "1")
