@@ -34,7 +34,7 @@ func (g *Grant) Read(answer wechat.Object) (lacks string) {
 	g.Answer.Access, _ = info.Secret("authorizer_access_token")
 	g.Answer.Refresh, _ = info.Secret("authorizer_refresh_token")
 	g.Answer.ExpiresIn = info.Life("expires_in")
-	g.PermissionSets, g.AllSets = info.PermissionSets("func_info")
+	g.PermissionSets, g.AllSets = permissionSets(answer)
 	return ""
 }
 

@@ -154,7 +154,7 @@ func (l List) Return(ctx context.Context, by audit.Actor, one Listing, begun tim
 	if err != nil || before.State != Revoked || !before.Since.Before(begun) {
 		return false, err
 	}
-	profile, err := l.registry.Profile(ctx, one.AppID)
+	sets, all, err := l.registry.PermissionSets(ctx, one.AppID)
 	if wechat.Refused(err) == wechat.NotAuthorized {
 		return false, nil
 	}
@@ -172,7 +172,7 @@ func (l List) Return(ctx context.Context, by audit.Actor, one Listing, begun tim
 			return err
 		}
 		audit.Record(ctx, tx, by, ownerChange(audit.AuthorizerReturn, owner.Tenant, one.AppID, owned(owner.Tenant), owned("")))
-		granted, err = l.registry.Grant(ctx, tx, Grant{AppID: one.AppID, Answer: token.Answer{Refresh: one.Refresh}, PermissionSets: profile.PermissionSets, AllSets: true, Sent: begun})
+		granted, err = l.registry.Grant(ctx, tx, Grant{AppID: one.AppID, Answer: token.Answer{Refresh: one.Refresh}, PermissionSets: sets, AllSets: all, Sent: begun})
 		return err
 	})
 	if err != nil || granted.Publish == nil {

@@ -180,8 +180,13 @@ func (r *Registry) orderRefresh(ctx context.Context, by audit.Actor, id wechat.A
 	})
 }
 
-// Profile returns what WeChat says about id now. Nothing is stored.
-func (r *Registry) Profile(ctx context.Context, id wechat.AppID) (Profile, error) {
+// PermissionSets returns the sets that WeChat's profile of id has now, and whether these are all.
+// Nothing is stored. It fails with an error of package wechat, or like component.Component.Token.
+func (r *Registry) PermissionSets(ctx context.Context, id wechat.AppID) (sets wechat.PermissionSets, all bool, err error) {
 	answer, err := r.api.readProfile(ctx, id)
-	return Profile{}.with(answer), err
+	if err != nil {
+		return nil, false, err
+	}
+	sets, all = permissionSets(answer)
+	return sets, all, nil
 }

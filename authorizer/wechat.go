@@ -92,9 +92,16 @@ func (p Profile) with(answer wechat.Object) Profile {
 		takeInt(verify, "id", &p.VerifyType)
 	}
 	takeInt(info, "account_status", &p.AccountStatus)
-	authorization, _ := answer.Object("authorization_info")
-	p.PermissionSets = p.PermissionSets.After(authorization.PermissionSets("func_info"))
+	p.PermissionSets = p.PermissionSets.After(permissionSets(answer))
 	return p
+}
+
+// permissionSets returns the sets in the authorization_info of an answer. all says that the merchant
+// granted no others. In a broken answer any part of the list may be missing.
+func permissionSets(answer wechat.Object) (sets wechat.PermissionSets, all bool) {
+	authorization, _ := answer.Object("authorization_info")
+	sets, all = authorization.PermissionSets("func_info")
+	return sets, all && answer.Whole()
 }
 
 func take[T ~string](o wechat.Object, name string, into *T) {

@@ -249,3 +249,49 @@ func TestAListThatIgnoresTheOffsetIsNotReadForever(t *testing.T) {
 		t.Errorf("got %v after %d calls, want it given up after two", err, wx.called("api_get_authorizer_list"))
 	}
 }
+
+// Every answer with permission sets is read by one rule: only a list that was read whole takes sets
+// away.
+func TestAnIncompleteListOfSetsTakesNoneAway(t *testing.T) {
+	const six = `{"funcscope_category":{"id":6}}`
+	for rest, want := range map[string]string{
+		six + `]}}`: "6", six + `],"expires_in":7200}}`: "6", `{"funcscope_category":{"id":"6"}}]}}`: "6",
+		six + `,{}]}}`: "1,6", `null,` + six + `]}}`: "1,6", six + `,{"funcscope_category":{"id":true}}]}}`: "1,6", `]}}`: "1,6", `{}]}}`: "1,6",
+		six + `]}`: "1,6", six + `]`: "1,6", six + `,`: "1,6", six: "1,6", six + `,{"func`: "1,6", six + `]}} {}`: "1,6", six + `],"x":nul}}`: "1,6",
+	} {
+		t.Run(rest, func(t *testing.T) {
+			r, wx := cannedWeChat(t, dbtest.SQLite(t))
+			begin := `"authorization_info":{"authorizer_appid":"` + string(id) + `","func_info":[` + rest
+			wx.says("api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n"},`+begin)
+			exchanged, _ := wechat.ParseObject([]byte(`{` + begin))
+			for name, read := range map[string]func() error{
+				"profile": func() error { return r.ReadProfile(ctx, id) },
+				"exchange": func() error {
+					var g Grant
+					if lacks := g.Read(exchanged); lacks != "" {
+						return errors.New("it lacks " + lacks)
+					}
+					return r.db.Tx(ctx, func(tx *db.Tx) error { _, err := r.Grant(ctx, tx, g); return err })
+				},
+				"returned": func() error {
+					if _, err := db.Exec(ctx, r.db, `UPDATE authorizers SET state = 'revoked'`); err != nil {
+						return err
+					}
+					returned, err := r.WeChatList().Return(ctx, tester, Listing{id, seal.NewSecret("r2")}, time.Now().Add(time.Minute))
+					if err == nil && !returned {
+						return errors.New("it did not return")
+					}
+					return err
+				},
+			} {
+				if _, err := db.Exec(ctx, r.db, `UPDATE authorizers SET permission_sets = '1,6'`); err != nil {
+					t.Fatal(err)
+				}
+				err := read()
+				if a, finding := r.Find(ctx, id); err != nil || finding != nil || a.PermissionSets.String() != want {
+					t.Errorf("%s: got the sets %s, %v, want %s", name, a.PermissionSets, errors.Join(err, finding), want)
+				}
+			}
+		})
+	}
+}

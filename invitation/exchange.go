@@ -79,7 +79,8 @@ func (s *Service) unbind(ctx context.Context, tx *db.Tx, invitation string, id w
 }
 
 // recover finds what a lost answer held: WeChat's list has the refresh token that it gave for the
-// code. If the account is not known, it fails with ErrAnswerLost.
+// code. If the profile cannot be read, the sets stay unknown, and the profile is read again later.
+// If the account is not known, it fails with ErrAnswerLost.
 func (s *Service) recover(ctx context.Context, id wechat.AppID) (authorizer.Grant, error) {
 	if id == "" {
 		return authorizer.Grant{}, ErrAnswerLost
@@ -88,10 +89,11 @@ func (s *Service) recover(ctx context.Context, id wechat.AppID) (authorizer.Gran
 	if err != nil {
 		return authorizer.Grant{}, fmt.Errorf("find the refresh token of a lost answer: %w", err)
 	}
-	profile, err := s.authorizers.Profile(ctx, id)
-	return authorizer.Grant{
-		AppID: id, Answer: token.Answer{Refresh: refresh}, PermissionSets: profile.PermissionSets, AllSets: true,
-	}, err
+	sets, all, err := s.authorizers.PermissionSets(ctx, id)
+	if wechat.Refused(err) == wechat.NotAuthorized {
+		return authorizer.Grant{}, err
+	}
+	return authorizer.Grant{AppID: id, Answer: token.Answer{Refresh: refresh}, PermissionSets: sets, AllSets: all}, nil
 }
 
 // keep stores what WeChat gave. The code cannot be sent again, so a database that is unavailable

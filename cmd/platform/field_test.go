@@ -186,6 +186,25 @@ func TestExchangeKeepsItsTokensWhateverTheRestLooksLike(t *testing.T) {
 	}
 }
 
+func TestExchangeThatIsLostIsRecoveredWithoutAProfile(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]string{"null": `null`, "empty": `{}`, "a number": `7`} {
+		t.Run(name, func(t *testing.T) {
+			w := sqliteWorld(t)
+			w.edits(infoPath, map[string]string{"authorizer_info": value})
+			w.sim.Fault(wechatsim.Fault{Path: exchangePath, When: wechatsim.After, Do: wechatsim.AnswerBody, Body: `{}`})
+			_, made := w.consents("1", "6")
+			w.eventually("the invitation to end", func() bool {
+				return w.ask("GET", "/v1/invitations/"+made.field("id"), "").field("status") == "authorized"
+			})
+			w.sim.ClearFaults()
+			// a call reads the profile; otherwise it is read again after ten minutes
+			w.open(kfAccount)
+			w.eventually("the session to be closed", func() bool { return w.shut(kfAccount).status == 200 })
+		})
+	}
+}
+
 func TestExchangeWithoutARefreshTokenHasItLookedForInTheList(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
