@@ -54,7 +54,7 @@ func (a api) tokenRequest(id wechat.AppID, with token.Token, refresh seal.Secret
 }
 
 // readProfile calls api_get_authorizer_info (docs/wechat.md, "Profile of an authorizer"). The
-// answer must have authorizer_info; Profile.with reads the rest.
+// answer must have an authorizer_info that tells something; Profile.with reads it.
 func (a api) readProfile(ctx context.Context, id wechat.AppID) (wechat.Object, error) {
 	var answer wechat.Object
 	_, err := a.component.Call(ctx, wechat.Call{
@@ -63,7 +63,7 @@ func (a api) readProfile(ctx context.Context, id wechat.AppID) (wechat.Object, e
 		Body:   wechat.JSON(map[string]string{"component_appid": string(a.component.AppID), "authorizer_appid": string(id)}),
 		Read: func(o wechat.Object) (lacks string) {
 			answer = o
-			if _, ok := o.Object("authorizer_info"); !ok {
+			if info, _ := o.Object("authorizer_info"); !tells(info) {
 				return "authorizer_info"
 			}
 			authorization, _ := o.Object("authorization_info")
@@ -77,6 +77,22 @@ func (a api) readProfile(ctx context.Context, id wechat.AppID) (wechat.Object, e
 		return wechat.Object{}, fmt.Errorf("profile of %s: %w", id, err)
 	}
 	return answer, nil
+}
+
+// tells reports whether an authorizer_info has a readable member.
+func tells(info wechat.Object) bool {
+	quiet, _ := wechat.ParseObject(info.JSON()) // what is odd counts when Profile.with reads it
+	for _, name := range []string{"user_name", "alias", "nick_name", "principal_name"} {
+		if _, ok := quiet.Text(name); ok {
+			return true
+		}
+	}
+	service, _ := quiet.Object("service_type_info")
+	verify, _ := quiet.Object("verify_type_info")
+	_, typed := service.Int("id")
+	_, verified := verify.Int("id")
+	_, status := quiet.Int("account_status")
+	return typed || verified || status || isMiniProgram(quiet)
 }
 
 // with returns p after an answer of api_get_authorizer_info. What the answer does not say stays as
@@ -116,16 +132,20 @@ func takeInt(o wechat.Object, name string, into *int) {
 	}
 }
 
-// kind returns the kind of account that info describes. The presence of MiniProgramInfo is WeChat's
-// own test for a mini program, because the numbers of service types overlap; an empty or broken one
-// says nothing. A mini program stays one if that member is missing, because accounts never
-// change their kind.
-func (p Profile) kind(info wechat.Object) Kind {
+// isMiniProgram reports whether info has a MiniProgramInfo, which is WeChat's own test for a mini
+// program, because the numbers of service types overlap. An empty or broken one says nothing.
+func isMiniProgram(info wechat.Object) bool {
 	program, ok := info.Object("MiniProgramInfo")
+	return ok && !program.Empty() && program.Whole()
+}
+
+// kind returns the kind of account that info describes. A mini program stays one if MiniProgramInfo
+// is missing, because accounts never change their kind.
+func (p Profile) kind(info wechat.Object) Kind {
 	service, _ := info.Object("service_type_info")
 	id, told := service.Int("id")
 	switch {
-	case ok && !program.Empty() && program.Whole(), p.Kind == MiniProgram:
+	case isMiniProgram(info), p.Kind == MiniProgram:
 		return MiniProgram
 	case id == 2:
 		return Service

@@ -295,3 +295,20 @@ func TestAnIncompleteListOfSetsTakesNoneAway(t *testing.T) {
 		})
 	}
 }
+
+func TestAProfileThatTellsNothingIsNotRead(t *testing.T) {
+	for info, read := range map[string]bool{
+		`{}`: false, `{"nick_name":null}`: false, `{"nick_name":{},"service_type_info":{},"verify_type_info":null}`: false, `{"NICK_NAME":"n"}`: false, `{"x":1}`: false,
+		`{"service_type_info":{"id":"x"}}`: false, `{"account_status":[]}`: false, `{"MiniProgramInfo":{}}`: false, `{"MiniProgramInfo":[]}`: false, `null`: false, `[]`: false,
+		`{"nick_name":"n"}`: true, `{"user_name":7}`: true, `{"alias":""}`: true, `{"principal_name":"p"}`: true, `{"service_type_info":{"id":"2"}}`: true,
+		`{"verify_type_info":{"id":-1}}`: true, `{"account_status":1.0}`: true, `{"MiniProgramInfo":{"network":{}}}`: true,
+	} {
+		r, wx := cannedWeChat(t, dbtest.SQLite(t))
+		wx.says("api_get_authorizer_info", `{"authorizer_info":`+info+`,"authorization_info":{"func_info":[]}}`)
+		err := r.ReadProfile(ctx, id)
+		a, finding := r.Find(ctx, id)
+		if (err == nil) != read || wechat.Refused(err) != 0 || finding != nil || (a.Kind != Unread) != read || a.ProfileAt.IsZero() == read {
+			t.Errorf("%s: got %+v, %v, want it read %v", info, a, errors.Join(err, finding), read)
+		}
+	}
+}
