@@ -112,8 +112,8 @@ func (p Profile) with(answer wechat.Object) Profile {
 	return p
 }
 
-// permissionSets returns the sets in the authorization_info of an answer. all says that the merchant
-// granted no others. In a broken answer any part of the list may be missing.
+// permissionSets returns the sets in the authorization_info of an answer. all says that the
+// merchant granted no others. In a broken answer any part of the list may be missing.
 func permissionSets(answer wechat.Object) (sets wechat.PermissionSets, all bool) {
 	authorization, _ := answer.Object("authorization_info")
 	sets, all = authorization.PermissionSets("func_info")

@@ -43,8 +43,8 @@ func getSession(customer wechat.OpenID) wechat.Call {
 
 // current reads the session of a customer, and WeChat's clock when it answered. If nobody serves
 // the customer, the answer's kf_account is "" and its createtime is 0 or absent (docs/wechat.md,
-// "Customer-service sessions"). An answer that is not whole, or without one kf_account, says nothing,
-// so it is an error.
+// "Customer-service sessions"). An answer that is not whole, or without one kf_account, says
+// nothing, so it is an error.
 func current(ctx context.Context, t authorizer.Turn, customer wechat.OpenID) (Session, time.Time, error) {
 	var now Session
 	call := getSession(customer)
