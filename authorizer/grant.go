@@ -22,8 +22,9 @@ type Grant struct {
 }
 
 // Read reads an answer of api_query_auth, which WeChat gives only once. The appid and the tokens
-// count whatever the rest looks like; an account without API permission has no tokens. It returns
-// the member whose absence makes the answer useless, or "".
+// count whatever the rest looks like. An account without API permission has no tokens, and then the
+// answer counts only if it is whole and no refusal. Read returns the member whose absence makes the
+// answer useless, or "".
 func (g *Grant) Read(answer wechat.Object) (lacks string) {
 	info, _ := answer.Object("authorization_info")
 	id, ok := info.AppID("authorizer_appid")
@@ -35,7 +36,16 @@ func (g *Grant) Read(answer wechat.Object) (lacks string) {
 	g.Answer.Refresh, _ = info.Secret("authorizer_refresh_token")
 	g.Answer.ExpiresIn = info.Life("expires_in")
 	g.PermissionSets, g.AllSets = permissionSets(answer)
+	if g.Answer.Access.IsZero() && g.Answer.Refresh.IsZero() && !isSuccess(answer) {
+		return "authorization_info.authorizer_refresh_token"
+	}
 	return ""
+}
+
+// isSuccess reports whether an answer is whole and states no errcode, or 0.
+func isSuccess(answer wechat.Object) bool {
+	code, stated := answer.Int("errcode")
+	return answer.Whole() && code == 0 && stated == answer.Has("errcode")
 }
 
 // Granted is the result of a grant.

@@ -263,7 +263,7 @@ func TestAnIncompleteListOfSetsTakesNoneAway(t *testing.T) {
 			r, wx := cannedWeChat(t, dbtest.SQLite(t))
 			begin := `"authorization_info":{"authorizer_appid":"` + string(id) + `","func_info":[` + rest
 			wx.says("api_get_authorizer_info", `{"authorizer_info":{"nick_name":"n"},`+begin)
-			exchanged, _ := wechat.ParseObject([]byte(`{` + begin))
+			exchanged, _ := wechat.ParseObject([]byte(`{"authorization_info":{"authorizer_refresh_token":"r1",` + begin[len(`"authorization_info":{`):]))
 			for name, read := range map[string]func() error{
 				"profile": func() error { return r.ReadProfile(ctx, id) },
 				"exchange": func() error {
@@ -309,6 +309,27 @@ func TestAProfileThatTellsNothingIsNotRead(t *testing.T) {
 		a, finding := r.Find(ctx, id)
 		if (err == nil) != read || wechat.Refused(err) != 0 || finding != nil || (a.Kind != Unread) != read || a.ProfileAt.IsZero() == read {
 			t.Errorf("%s: got %+v, %v, want it read %v", info, a, errors.Join(err, finding), read)
+		}
+	}
+}
+
+// A refusal may repeat the account, and then nothing was given.
+func TestAnAppidAloneIsNoGrantInARefusal(t *testing.T) {
+	const appid, token = `"authorizer_appid":"wx5a3e1c0b7d2f4801"`, `"authorizer_refresh_token":"refresh"`
+	for text, granted := range map[string]bool{
+		`{"authorization_info":{` + appid + `}}`:                                            true,
+		`{"errcode":0,"errmsg":"ok","authorization_info":{` + appid + `}}`:                  true,
+		`{"errcode":61010,"errmsg":"code is expired","authorization_info":{` + appid + `}}`: false,
+		`{"errcode":"E1","authorization_info":{` + appid + `}}`:                             false,
+		`{"authorization_info":{` + appid + `}`:                                             false,
+		`{"authorization_info":{` + appid + `}}{}`:                                          false,
+		`{"errcode":61010,"authorization_info":{` + appid + `,` + token + `}}`:              true,
+		`{"authorization_info":{` + appid + `,` + token:                                     true,
+	} {
+		o, _ := wechat.ParseObject([]byte(text))
+		var g Grant
+		if lacks := g.Read(o); (lacks == "") != granted {
+			t.Errorf("%s: got %q lacking, want granted %v", text, lacks, granted)
 		}
 	}
 }
