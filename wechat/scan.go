@@ -54,10 +54,15 @@ func scanSomeMembers(text []byte, most int) (_ []member, all bool) {
 	s := scanner{text: text, at: 1, most: most}
 	var members []member
 	for s.toMember() {
+		if members == nil {
+			members = make([]member, 0, usualMembers)
+		}
 		members = append(members, s.member())
 	}
 	return members, s.names <= s.most
 }
+
+const usualMembers = 8
 
 // A text in which members are looked for anywhere, and the strings in it, are limited, because a
 // member's value is scanned once for each object around it.
