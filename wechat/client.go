@@ -114,9 +114,9 @@ type Call struct {
 	// answer that was lost. Only traces show it.
 	Repeats int
 	// Once says that WeChat returns what the answer holds only once. If Read finds all that is
-	// required, the call succeeded, whatever status or errcode the answer has. If it does not, and the
-	// call is not a tenant's, Read is tried once more with an Object that has the members of all
-	// objects in the answer, also of one that is cut or no JSON.
+	// required, the call succeeded, whatever status or errcode the answer has. If it does not, the
+	// call is not a tenant's and the answer no refusal, Read is tried once more, with an Object that
+	// has the members of all objects in the answer, which may be cut or not JSON. Once needs a Read.
 	Once bool
 }
 
@@ -331,7 +331,11 @@ func (c *Client) read(call Call, a Answer) error {
 		return unknownOutcome(call, "answer too large")
 	}
 	o, isObject := parseObject(a.Body, "", c.observer.oddIn(call.name()))
-	if isObject && call.Once && call.Read(o) == "" || c.salvages(call, a.Body) {
+	once := call.Once && isObject
+	switch {
+	case once && (o.Whole() || call.isTenants()) && call.Read(o) == "",
+		c.salvages(call, a.Body),   // the text is broken, or lacks something where it should be
+		once && call.Read(o) == "": // last, because Read fills its caller's variables also if it fails
 		return nil
 	}
 	if a.Status != http.StatusOK {
@@ -344,33 +348,40 @@ func (c *Client) read(call Call, a Answer) error {
 	return lacking(call, o, isObject, stated)
 }
 
-// salvages reports whether Read finds all that is required somewhere in an answer to a call of ours
-// that WeChat answers only once.
+// salvages reports whether Read finds all that is required anywhere in the answer to a Once call of
+// ours. It does not look into a refusal, which may repeat what an earlier answer held.
 func (c *Client) salvages(call Call, body []byte) bool {
 	if !call.Once || call.isTenants() || len(body) == 0 {
 		return false
 	}
-	o := looseObject(body, c.observer.oddIn(call.name()))
-	found := call.Read(o) == ""
-	if found {
-		o.Odd("answer", OddUnreadable)
+	o := looseObject(body, nil)
+	code, stated := o.Int("errcode")
+	if code != 0 || o.Mentions("errcode") && !stated || call.Read(o) != "" {
+		return false
 	}
-	return found
+	o.odd = c.observer.oddIn(call.name())
+	o.Odd("answer", OddUnreadable)
+	return true
 }
 
-// isTenants reports whether a tenant asked for the call.
+// isTenants reports whether the call is for a tenant: with an account's or a user's token, or on
+// behalf of one.
 func (c Call) isTenants() bool { return c.As == AccessToken || c.As == ComponentTokenForTenant }
 
-// message returns the errmsg of a refusal. A message that repeats a value of a body of ours is left
-// out, because the value may be a secret.
+// message returns the errmsg of a refusal, without the values of a body of ours, which may be
+// secrets.
 func (c Call) message(o Object) string {
-	msg, _ := o.Name("errmsg")
+	msg, _ := o.Text("errmsg")
 	if c.isTenants() {
 		return msg
 	}
 	for _, sent := range scanAnywhere(c.Body) {
-		if text, _, ok := sent.text(); ok && len(text) >= shortestToken && strings.Contains(msg, text) {
-			return "(a message that repeats the request)"
+		text, _, _ := sent.text()
+		_, behind, _ := strings.Cut(text, "@@@") // WeChat's prefixes, such as refreshtoken@@@
+		for _, shown := range []string{text, url.QueryEscape(text), behind} {
+			if len(shown) >= shortestToken {
+				msg = strings.ReplaceAll(msg, shown, "…")
+			}
 		}
 	}
 	return msg

@@ -293,6 +293,7 @@ func TestAnAnswerThatComesOnceIsFoundInAnyText(t *testing.T) {
 		"behind a bad byte":          "\xff\n" + given,
 		"an info that is a list":     `{"authorization_info":[{` + members + `}]}`,
 		"a broken list in front":     `{"authorization_info":{"func_info":[{"funcscope_category":{"id":1}},` + members + `}}`,
+		"a bracket too many behind":  `{"authorization_info":{"authorizer_appid":"` + merchant + `","x":[]},"authorizer_access_token":"` + single + `"}}`,
 		"a bracket too many":         `{"authorization_info":{"func_info":[]]},` + members + `}}`,
 		"a quote in a name in front": `{"authorization_info":{"name":"a"b",` + members + `}}`,
 		"a backslash in front":       `{"authorization_info":{"name":"a\` + `",` + members + `}}`,
@@ -314,6 +315,8 @@ func TestNothingIsFoundThatIsNotThereOnce(t *testing.T) {
 		"two accounts":           `[` + given + strings.ReplaceAll(given, merchant, "wx00000000000000ff") + `]`,
 		"two tokens":             `[` + given + strings.ReplaceAll(given, single, "another-token") + `]`,
 		"no token":               `{"errcode":61010,"authorization_info":{"authorizer_appid":"` + merchant + `"}}`,
+		"a refusal":              `{"errcode":61023,"errmsg":"invalid","data":{` + members + `}}`,
+		"a refusal, then ok":     `{"errcode":61023}{"errcode":0,"data":{` + members + `}}`,
 		"a text that quotes it":  `{"errcode":-1,"errmsg":"` + strings.ReplaceAll(given, `"`, `\"`) + `"}`,
 		"a token that is blank":  strings.ReplaceAll(given, single, " \u200b"),
 		"a token that is cut":    given[:strings.Index(given, single)+5],
@@ -322,6 +325,22 @@ func TestNothingIsFoundThatIsNotThereOnce(t *testing.T) {
 		var got [2]string
 		if err := (&Client{}).read(exchange(&got), Answer{Status: 200, Body: []byte(text)}); err == nil {
 			t.Errorf("%s: got %q in %s, want an error", name, got, text)
+		}
+	}
+}
+
+// What Read found in its place stays, also if the answer is no success.
+func TestASearchTakesNothingAway(t *testing.T) {
+	var refresh seal.Secret
+	c := exchange(new([2]string))
+	c.Read = func(o Object) string {
+		refresh, _ = o.Secret("authorizer_refresh_token")
+		return "authorizer_access_token"
+	}
+	for _, code := range []string{"-1", "0"} {
+		text := `{"errcode":` + code + `,"authorizer_refresh_token":"R2","request":{"authorizer_refresh_token":"R1"}}`
+		if err := (&Client{}).read(c, Answer{Status: 200, Body: []byte(text)}); err == nil || refresh.Reveal() != "R2" {
+			t.Errorf("errcode %s: got %q, %v, want R2 kept", code, refresh.Reveal(), err)
 		}
 	}
 }
@@ -341,6 +360,8 @@ func TestWhatArrivedOfAnAnswerThatComesOnceCounts(t *testing.T) {
 	z := gzip.NewWriter(&zipped)
 	_, _ = io.WriteString(z, given)
 	_ = z.Close()
+	wrong := bytes.Clone(zipped.Bytes())
+	wrong[len(wrong)-8]++ // the checksum
 	head := "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 	for name, answer := range map[string]string{
 		"a length that is too large": fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", head, len(given)+2, given),
@@ -354,6 +375,10 @@ func TestWhatArrivedOfAnAnswerThatComesOnceCounts(t *testing.T) {
 			var got [2]string
 			if _, err := client.Do(context.Background(), exchange(&got)); err != nil || got != [2]string{merchant, single} {
 				t.Errorf("%s, %s: got %q, %v", name, reader, got, err)
+			}
+			spoilt := NewClient("http://"+answering(t, fmt.Sprintf("%sContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", head, len(wrong), wrong)), Observer{})
+			if _, err := spoilt.Do(context.Background(), exchange(new([2]string))); !MayHaveActed(err) {
+				t.Errorf("%s: got %v for a wrong checksum, want an unknown outcome", reader, err)
 			}
 			writes := call()
 			if _, err := client.Do(context.Background(), writes); !MayHaveActed(err) {
@@ -402,12 +427,14 @@ func TestAnErrcodeThatCannotBeReadIsNoSuccess(t *testing.T) {
 
 func TestAMessageIsShortAndRepeatsNoSecretOfOurs(t *testing.T) {
 	ours := call()
-	ours.As, ours.Body = ComponentToken, JSON(map[string]string{"authorizer_refresh_token": "refreshtoken@@@secret"})
+	ours.As, ours.Body = ComponentToken, JSON(map[string]string{"authorizer_refresh_token": "refreshtoken@@@secret-of-ours"})
 	for _, c := range []struct {
 		call      Call
 		msg, want string
 	}{
-		{ours, "data format error: " + `{\"authorizer_refresh_token\":\"refreshtoken@@@secret\"}`, "(a message that repeats the request)"},
+		{ours, "data format error: " + `{\"authorizer_refresh_token\":\"refreshtoken@@@secret-of-ours\"} rid: 666188b4-774b1b9f-5cbb8e23`, `data format error: {"authorizer_refresh_token":"…"}`},
+		{ours, strings.Repeat("x", 225) + "refreshtoken@@@secret-of-ours", strings.Repeat("x", 225) + "…"},
+		{ours, "a refreshtoken%40%40%40secret-of-ours and secret-of-ours", "a … and …"},
 		{ours, "invalid authorizer_refresh_token", "invalid authorizer_refresh_token"},
 		{call(), strings.Repeat("x", 3<<20), strings.Repeat("x", nameLimit)},
 	} {

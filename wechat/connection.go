@@ -263,18 +263,18 @@ func (c *connection) receive(netHTTP bool) (answer, error) {
 	c.room += answerLimit
 	body, cut := io.ReadAll(response.Body)
 	body, broken := unzipped(body, response.Header)
-	if cut := cmp.Or(cut, broken); cut != nil {
-		err = fmt.Errorf("answer cut: %w", cut)
+	if failed := cmp.Or(cut, broken); failed != nil {
+		err = fmt.Errorf("answer cut: %w", failed)
 	}
 	last := response.Close || response.StatusCode == http.StatusSwitchingProtocols
 	return answer{status: response.StatusCode, header: headerFields(response.Header), body: body, last: last}, err
 }
 
-// unzipped decodes a body that came in gzip, although no call asks for that, and takes that field
-// out of the header. It fails if the body cannot be decoded to its end, and returns what was
-// decoded.
+// unzipped decodes a body in gzip, which no call asks for, and removes Content-Encoding. If the
+// body is cut, it returns what could be decoded, and an error. If the checksum is wrong, any byte
+// may be.
 func unzipped(body []byte, header http.Header) ([]byte, error) {
-	if !strings.EqualFold(header.Get("Content-Encoding"), "gzip") {
+	if len(body) == 0 || !strings.EqualFold(strings.Join(header["Content-Encoding"], ","), "gzip") {
 		return body, nil
 	}
 	header.Del("Content-Encoding")
@@ -282,7 +282,11 @@ func unzipped(body []byte, header http.Header) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return io.ReadAll(io.LimitReader(reader, answerLimit+1))
+	plain, err := io.ReadAll(io.LimitReader(reader, answerLimit+1))
+	if errors.Is(err, gzip.ErrChecksum) {
+		return nil, err
+	}
+	return plain, err
 }
 
 // header reads a header within c.room.

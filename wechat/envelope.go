@@ -118,7 +118,8 @@ func isAlphanumeric(r rune) bool {
 // push must be idempotent.
 func (e *Envelope) Open(p Push) ([]byte, error) {
 	compact := withoutBlanks(p.Encrypt)
-	if !e.signed(p.Signature, p.Timestamp, p.Nonce, p.Encrypt) && !e.signed(p.Signature, p.Timestamp, p.Nonce, compact) {
+	if !e.signed(p.Signature, p.Timestamp, p.Nonce, p.Encrypt) &&
+		(len(compact) == len(p.Encrypt) || !e.signed(p.Signature, p.Timestamp, p.Nonce, compact)) {
 		return nil, ErrSignature
 	}
 	sealed, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(compact, "="))
@@ -138,9 +139,19 @@ func (e *Envelope) Open(p Push) ([]byte, error) {
 	return nil, failure
 }
 
-// withoutBlanks removes what a formatter may have put into base64. The signature may cover the text
-// with it or without it.
-func withoutBlanks(text string) string { return strings.Join(strings.Fields(text), "") }
+// withoutBlanks removes white space that a formatter may have added to base64. The signature may
+// cover the text with it or without it.
+func withoutBlanks(text string) string {
+	if !strings.ContainsAny(text, " \t\r\n") {
+		return text
+	}
+	return strings.Map(func(r rune) rune {
+		if r == ' ' || r == '\t' || r == '\r' || r == '\n' {
+			return -1
+		}
+		return r
+	}, text)
+}
 
 // Seal encrypts and signs msg with the newest key and token.
 func (e *Envelope) Seal(msg []byte, timestamp, nonce string) Push {
@@ -209,8 +220,9 @@ func (k envelopeKey) open(sealed []byte) []byte {
 	return plain
 }
 
-// unpack returns the message in what was decrypted, or ErrEnvelope or ErrComponent. What follows
-// our appid is padding of any value: the signature covers it, and all appids are equally long.
+// unpack returns the message in what was decrypted, or ErrEnvelope or ErrComponent. Up to 32 bytes
+// of any value may follow our appid as padding: the signature covers them, and all appids are
+// equally long.
 func (e *Envelope) unpack(plain []byte) ([]byte, error) {
 	if len(plain) < envelopeRandom+envelopeLength {
 		return nil, ErrEnvelope
@@ -234,8 +246,8 @@ func (e *Envelope) unpack(plain []byte) ([]byte, error) {
 	return nil, ErrEnvelope
 }
 
-// unpad returns the component before a padding as WeChat writes it. After decryption with a wrong
-// key there is none.
+// unpad returns what stands before a padding as WeChat writes it. ok is false if there is none, as
+// after decryption with a wrong key.
 func unpad(text []byte) (component AppID, ok bool) {
 	if len(text) == 0 {
 		return "", false

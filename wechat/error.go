@@ -48,7 +48,7 @@ const (
 // Error says why a call failed. It holds no URL, no header and no body, because those carry tokens.
 type Error struct {
 	Code   Code   // if refused
-	Msg    string // WeChat's errmsg without its request id, if refused
+	Msg    string // WeChat's errmsg without its request id, if refused; at most 256 characters
 	RID    string // WeChat's request id, if it sent one
 	path   string
 	result outcome
@@ -126,6 +126,7 @@ func answered(path string, code Code, msg string) *Error {
 	if m := rid.FindStringSubmatchIndex(msg); m != nil {
 		e.RID, e.Msg = msg[m[2]:m[3]], msg[:m[0]]
 	}
+	e.Msg, _ = cutName(e.Msg)
 	if code == Busy || code == KFSystemError || code == -1000 {
 		e.result, e.cause = unknown, fmt.Errorf("answered %d %s", code, e.Msg)
 	}

@@ -59,7 +59,7 @@ func parseObject(text []byte, within string, odd func(field, what string)) (Obje
 }
 
 // looseObject returns an object with the members of all objects in text, however broken the text
-// is: each object inside it is the same object again. It is for values that WeChat sends only once,
+// is. Object returns this same object for every name. It is for values that WeChat sends only once,
 // which must not be lost because what surrounds them is not JSON.
 func looseObject(text []byte, odd func(field, what string)) Object {
 	clean := scrub(text)
@@ -121,14 +121,21 @@ func (o Object) Text(name string) (string, bool) {
 // Name returns a Text of at most 256 characters; the rest is cut off.
 func (o Object) Name(name string) (string, bool) {
 	text, ok := o.Text(name)
-	if utf8.RuneCountInString(text) > nameLimit {
+	text, cut := cutName(text)
+	if cut {
 		o.Odd(name, OddClamped)
-		text = string([]rune(text)[:nameLimit])
 	}
 	return text, ok
 }
 
-// Secret returns a text without surrounding blanks, if it is not empty then.
+func cutName(text string) (short string, cut bool) {
+	if utf8.RuneCountInString(text) <= nameLimit {
+		return text, false
+	}
+	return string([]rune(text)[:nameLimit]), true
+}
+
+// Secret returns a text without blanks around it. An empty one is not readable.
 func (o Object) Secret(name string) (seal.Secret, bool) {
 	return find(o, name, func(v value) (seal.Secret, string, bool) {
 		text, scrubbed, ok := v.text()
@@ -282,8 +289,8 @@ func wholeNumber(text string) (int64, bool) {
 	return int64(f), true
 }
 
-// scrub removes what no JSON text holds: invalid UTF-8, raw control bytes, and blanks and byte
-// order marks in front. Control bytes between members are only layout.
+// scrub removes invalid UTF-8, raw control bytes, and white space and format characters in front.
+// Control bytes between members are only layout.
 func scrub(text []byte) []byte {
 	if !utf8.Valid(text) {
 		text = bytes.ToValidUTF8(text, nil)
@@ -301,7 +308,7 @@ func scrub(text []byte) []byte {
 
 func isRawControl(r rune) bool { return r < ' ' || r == 0x7f }
 
-// isBlank reports whether r is a space, or invisible.
+// isBlank reports whether r is white space or a format character, such as a byte order mark.
 func isBlank(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) }
 
 // scrubText removes the control characters that a text has as escapes.

@@ -91,7 +91,7 @@ type xmlScanner struct {
 	root   int             // the index in open of the root
 	fields Fields          // the closed elements, except those inside another closed one
 	absent map[string]bool // delimiters that do not occur in rest
-	only   string          // the elements whose text is wanted; "" is all
+	only   string          // the elements whose text is wanted, with any prefix; "" is all
 	parts  int             // how many were read: markup, and entities in wanted text
 	most   int             // parts after which scan stops
 }
@@ -204,7 +204,7 @@ func (s *xmlScanner) tag() bool {
 	if name == "" {
 		return false
 	}
-	if s.only != "" { // an envelope, of which the signature is checked
+	if s.only != "" { // a prefix does not matter in an envelope: the signature decides
 		name = name[strings.IndexByte(name, ':')+1:]
 	}
 	s.rest = s.rest[end+1:]
@@ -250,7 +250,7 @@ func (s *xmlScanner) leave(name string) {
 		return
 	}
 	if i < s.root {
-		s.root = 0 // it is no stray, for it has an end, and what seemed the root is inside it
+		s.root = 0 // it has an end tag and is around the supposed root, so it was no stray
 	}
 	closed := s.open[i]
 	s.fields = s.fields[:closed.first]

@@ -38,7 +38,7 @@ type scanner struct {
 	at       int
 	names    int  // strings that toMember came across
 	most     int  // of them, after which it finds no more
-	anywhere bool // members of all objects are wanted, whatever brackets say
+	anywhere bool // the members of all objects are wanted, and brackets are ignored
 }
 
 // scanMembers returns the members of the object that text begins with. After a malformed member it
@@ -64,27 +64,23 @@ func scanSomeMembers(text []byte, most int) (_ []member, all bool) {
 
 const usualMembers = 8
 
-// A text in which members are looked for anywhere, and the strings in it, are limited, because a
-// member's value is scanned once for each object around it.
+// looseLimit and mostLoose limit scanAnywhere: it scans a nested value again for each object around
+// it.
 const (
-	looseLimit = 64 << 10
-	mostLoose  = 4096
+	looseLimit = 64 << 10 // bytes of text
+	mostLoose  = 1024     // strings
 )
 
-// scanAnywhere returns the members of all objects in text, which need not begin with one. A name
-// that occurs with different values is left out, because it is not known which one counts; null and
-// "" are no values.
+// scanAnywhere returns the members of all objects in the first 64 KiB of text, which need not begin
+// with one. A name that occurs with different values is left out, because it is not known which one
+// counts; null and "" are no values.
 func scanAnywhere(text []byte) []member {
 	s := scanner{text: text[:min(len(text), looseLimit)], most: mostLoose, anywhere: true}
 	var members []member
 	disputed := map[string]bool{}
 	for s.toMember() {
 		found := s.member()
-		if began := s.at - len(found.raw); found.isNested() {
-			s.at = began + 1
-		} else if found.isString() {
-			s.at-- // its last quote may open the next name, if a stray backslash hid the real one
-		}
+		s.stepInto(found.value)
 		at := slices.IndexFunc(members, func(other member) bool { return other.name == found.name })
 		switch {
 		case found.isNothing():
@@ -97,6 +93,18 @@ func scanAnywhere(text []byte) []member {
 	return slices.DeleteFunc(members, func(m member) bool { return disputed[m.name] })
 }
 
+// stepInto moves back to where a member may begin inside the value that was just passed, or at its
+// end: a stray backslash may have hidden the real end of a string, and then its last quote opens
+// the next name.
+func (s *scanner) stepInto(passed value) {
+	switch {
+	case passed.isNested():
+		s.at -= len(passed.raw) - 1
+	case passed.isString():
+		s.at--
+	}
+}
+
 func (v value) isNested() bool { return len(v.raw) > 0 && (v.raw[0] == '{' || v.raw[0] == '[') }
 
 func (v value) isString() bool { return len(v.raw) > 0 && v.raw[0] == '"' }
@@ -105,8 +113,8 @@ func (v value) isNothing() bool {
 	return v.cut || len(v.raw) == 0 || string(v.raw) == "null" || string(v.raw) == `""`
 }
 
-// mostEntries is far more than WeChat ever lists at once. A longer list would take a hundred times
-// its own size.
+// mostEntries is far more than WeChat ever lists at once. A longer list is refused: its entries
+// would take a hundred times its size in memory.
 const mostEntries = 10_000
 
 // scanEntries returns the entries of the list that text begins with, or false if there are more
@@ -135,8 +143,8 @@ func (s *scanner) space() {
 	}
 }
 
-// toMember moves to the next name that is followed by a colon. It returns false if the object ends
-// first.
+// toMember moves to the next name that is followed by a colon. It returns false at the end of the
+// object (of the text, with anywhere), at a string without an end, and after most strings.
 func (s *scanner) toMember() bool {
 	for ; !s.done() && (s.anywhere || s.text[s.at] != '}'); s.at++ {
 		if s.text[s.at] != '"' {
