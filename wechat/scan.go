@@ -110,7 +110,7 @@ func (v value) isNested() bool { return len(v.raw) > 0 && (v.raw[0] == '{' || v.
 func (v value) isString() bool { return len(v.raw) > 0 && v.raw[0] == '"' }
 
 func (v value) isNothing() bool {
-	return v.cut || len(v.raw) == 0 || string(v.raw) == "null" || string(v.raw) == `""`
+	return v.cut && !v.isNested() || len(v.raw) == 0 || string(v.raw) == "null" || string(v.raw) == `""`
 }
 
 // mostEntries is far more than WeChat ever lists at once. A longer list is refused: its entries
