@@ -190,16 +190,15 @@ func (n notice) of(component wechat.AppID) bool { return n.AppID == component &&
 // pushAge is far more than the time for which WeChat repeats a push.
 const pushAge = 24 * time.Hour
 
-// created is when WeChat made the push, or zero if its CreateTime is no plausible number of seconds
-// for a push received at that time. One in milliseconds would be after all that it is compared to,
-// and one of years ago before it.
+// created is when WeChat made the push. It is zero if CreateTime is not a number, is more than ten
+// minutes after received, or more than a day before it. A time in milliseconds would be after
+// everything that it is compared with, and one of years ago before everything.
 func (n notice) created(received time.Time) time.Time {
-	seconds, _ := strconv.ParseInt(n.CreateTime, 10, 64) // what is no number is not plausible either
-	at := wechat.PlausibleTime(seconds, received.Add(timestampSlack))
-	if received.Sub(at) > pushAge {
+	seconds, err := strconv.ParseInt(n.CreateTime, 10, 64)
+	if err != nil {
 		return time.Time{}
 	}
-	return at
+	return wechat.PlausibleTime(seconds, received.Add(-pushAge), received.Add(timestampSlack))
 }
 
 // Component receives a push to the authorization-event URL. It keeps a ticket at once, and stores
@@ -283,8 +282,8 @@ func (b *Inbox) Message(ctx context.Context, path wechat.AppID, p wechat.Push) (
 // and raises an alarm for an event (docs/wechat.md, "Component verify ticket").
 var success = []byte("success")
 
-// handle does what a stored push asks for, which was received at that time. If it fails, it is
-// tried again.
+// handle does what a stored push asks for; received is when it came. If it fails, it is tried
+// again.
 func (b *Inbox) handle(ctx context.Context, n notice, received time.Time) error {
 	what := n.action()
 	if what == answerTester {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
 	"wxplatform/authorizer"
@@ -59,39 +58,21 @@ func current(ctx context.Context, t authorizer.Turn, customer wechat.OpenID) (Se
 // read reads an answer of getsession.
 func (s *Session) read(o wechat.Object) (lacks string) {
 	kf, ok := o.Text("kf_account")
-	if !ok || o.Mentions(tokenMembers...) || !unambiguous(o) {
+	if !ok || o.Mentions(tokenMembers...) || !o.Whole() || !o.Agrees("kf_account") || !o.Agrees("createtime") {
 		return "kf_account"
 	}
 	*s = Session{wechat.KFAccount(kf), created(o)}
 	return ""
 }
 
-// unambiguous reports whether a session's answer is one whole object that says nothing twice in
-// different ways.
-func unambiguous(o wechat.Object) bool {
-	var told struct {
-		KFAccount values `json:"kf_account"`
-		Created   values `json:"createtime"`
-	}
-	return json.Unmarshal(o.JSON(), &told) == nil && len(told.KFAccount) <= 1 && len(told.Created) <= 1
-}
-
-// values are the different values that an object has for one member, as JSON.
-type values []string
-
-// UnmarshalJSON is called for each occurrence of the member.
-func (v *values) UnmarshalJSON(one []byte) error {
-	if !slices.Contains(*v, string(one)) {
-		*v = append(*v, string(one))
-	}
-	return nil
-}
+// firstSession is before WeChat had customer service.
+var firstSession = time.Date(2011, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // created reads when the session of an answer began; zero if that is not known. A createtime before
 // 2011, or more than a day ahead, is an error of WeChat's and is not used.
 func created(o wechat.Object) time.Time {
 	seconds, ok := o.Int("createtime")
-	at := wechat.PlausibleTime(seconds, time.Now().Add(24*time.Hour))
+	at := wechat.PlausibleTime(seconds, firstSession, time.Now().Add(24*time.Hour))
 	if ok && seconds != 0 && at.IsZero() {
 		o.Odd("createtime", wechat.OddClamped)
 	}

@@ -271,8 +271,8 @@ func (c *connection) receive(netHTTP bool) (answer, error) {
 }
 
 // unzipped decodes a body in gzip, which no call asks for, and removes Content-Encoding. If the
-// body is cut, it returns what could be decoded, and an error. If the checksum is wrong, any byte
-// may be.
+// body is cut, it returns what could be decoded, and an error. If the checksum is wrong, it returns
+// only the error, because any byte may be wrong.
 func unzipped(body []byte, header http.Header) ([]byte, error) {
 	if len(body) == 0 || !strings.EqualFold(strings.Join(header["Content-Encoding"], ","), "gzip") {
 		return body, nil

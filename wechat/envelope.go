@@ -236,11 +236,11 @@ func (e *Envelope) unpack(plain []byte) ([]byte, error) {
 	named, padded := unpad(behind)
 	padding, ours := bytes.CutPrefix(behind, []byte(e.component))
 	switch {
-	case named != e.component && named.Plausible():
+	case named != e.component && named.Plausible(): // another component's appid
 		return nil, ErrComponent
 	case ours && len(padding) <= envelopeBlock:
 		return msg, nil
-	case padded:
+	case padded: // decrypted with the right key, but no appid of ours
 		return nil, ErrComponent
 	}
 	return nil, ErrEnvelope

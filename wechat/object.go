@@ -96,6 +96,21 @@ func (o Object) Has(name string) bool {
 	return false
 }
 
+// Agrees reports whether all members with that name have the same value, if there are several.
+func (o Object) Agrees(name string) bool {
+	var first *member
+	for i, m := range o.members {
+		switch {
+		case m.name != name:
+		case first == nil:
+			first = &o.members[i]
+		case !bytes.Equal(m.raw, first.raw):
+			return false
+		}
+	}
+	return true
+}
+
 // hasValue reports whether there is a member with that name that is not null.
 func (o Object) hasValue(name string) bool {
 	return slices.ContainsFunc(o.members, func(m member) bool { return m.name == name && string(m.raw) != "null" })

@@ -180,6 +180,15 @@ func TestAnEndlessListIsNotRead(t *testing.T) {
 	}
 }
 
+func TestMembersWithOneNameAgree(t *testing.T) {
+	o, _ := object(t, `{"a":1,"b":"x","a":1,"b":"y","c":null,"C":2}`)
+	for name, want := range map[string]bool{"a": true, "b": false, "c": true, "none": true} {
+		if got := o.Agrees(name); got != want {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+}
+
 func TestASecretHasNoBlanksAround(t *testing.T) {
 	o, odd := object(t, `{"a":" \u200bsecret\ufeff ","b":" \u200b","c":"in side"}`)
 	for name, want := range map[string]string{"a": "secret", "b": "", "c": "in side"} {

@@ -93,8 +93,8 @@ func scanAnywhere(text []byte) []member {
 	return slices.DeleteFunc(members, func(m member) bool { return disputed[m.name] })
 }
 
-// stepInto moves back to where a member may begin inside the value that was just passed, or at its
-// end: a stray backslash may have hidden the real end of a string, and then its last quote opens
+// stepInto moves back into the value that was just passed. An object or a list may hold members. A
+// string may have passed its real end, if a stray backslash hid that, and then its last quote opens
 // the next name.
 func (s *scanner) stepInto(passed value) {
 	switch {
