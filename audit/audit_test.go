@@ -19,17 +19,19 @@ var ctx = context.Background()
 
 const alice = Actor("operator:alice@host")
 
-// write commits the changes in one transaction.
+// write commits the changes, in transactions that are short on a busy machine too.
 func write(t *testing.T, d *db.DB, changes ...Change) {
 	t.Helper()
-	err := d.Tx(ctx, func(tx *db.Tx) error {
-		for _, c := range changes {
-			Record(ctx, tx, alice, c)
+	for some := range slices.Chunk(changes, 100) {
+		err := d.Tx(ctx, func(tx *db.Tx) error {
+			for _, c := range some {
+				Record(ctx, tx, alice, c)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
 		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
 	}
 }
 
