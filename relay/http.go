@@ -20,6 +20,8 @@ type Handler struct {
 	Catalogue *Catalogue
 	Native    Door
 	DropIn    Door
+	// Checks has the Request.Check of some APIs, by path.
+	Checks map[string]func(wechat.Object) (lacks string)
 }
 
 // transferTime limits a request that uploads or downloads, instead of the server's time-outs.
@@ -49,6 +51,7 @@ func (h Handler) relay(c echo.Context, d Door) error {
 	if err != nil {
 		return err
 	}
+	request.Check = h.Checks[api.Path]
 	if request.streams() {
 		extend(c)
 	}

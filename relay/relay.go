@@ -71,6 +71,8 @@ type Request struct {
 	Body        []byte    // nil if there is none, or if it is an upload
 	Upload      io.Reader // a body that is too large to be kept, or nil
 	Length      int64     // of Upload
+	// Check is wechat.Call.Read: whether an answer is one to this call. It may be nil.
+	Check func(wechat.Object) (lacks string)
 }
 
 // Service relays calls to WeChat. It is safe for concurrent use.
@@ -156,6 +158,7 @@ func (r Request) Sent() wechat.Call {
 		Method: r.API.Method, Path: r.API.Path, Query: r.Query, Header: r.Header,
 		ContentType: r.ContentType, Body: r.Body, Upload: r.Upload, UploadLength: r.Length,
 		Streamed: r.streams(), Repeatable: !r.API.Write && r.API.Safe && !r.API.SingleUse,
+		Read: r.Check,
 	}
 	if r.ContentType == "" {
 		call.ContentType = wechat.NoContentType

@@ -24,8 +24,8 @@ type Handler struct {
 }
 
 // Routes adds the session routes to e. Each has WeChat's path below /v1/authorizers/{appid}, and
-// WeChat's parameters without access_token. Close and create are at WeChat's own paths, too; of the
-// other session calls, package relay does there all that is needed.
+// WeChat's parameters without access_token. Close and create are at WeChat's own paths, too; the
+// other session calls are served there by package relay, with Checks.
 func (h Handler) Routes(e *echo.Echo) {
 	native, dropIn := routes{h.Service, h.Native, readPair, asItIs}, routes{h.Service, h.DropIn, h.readAsSent, withAnswer}
 	sessions := e.Group("/v1/authorizers/:appid/customservice/kfsession")

@@ -83,18 +83,18 @@ func created(o wechat.Object) time.Time {
 // serves.
 func (s *Service) List(ctx context.Context, a authorizer.Admitted, kf wechat.KFAccount) (json.RawMessage, error) {
 	query := url.Values{"kf_account": {string(kf)}}
-	return s.read(ctx, a, wechat.Call{Path: "/customservice/kfsession/getsessionlist", Query: query.Encode()}, "sessionlist")
+	return s.read(ctx, a, wechat.Call{Path: "/customservice/kfsession/getsessionlist", Query: query.Encode()})
 }
 
 // Waiting returns WeChat's answer to getwaitcase, unchanged: how many customers wait to be served,
 // and the first 100 of them.
 func (s *Service) Waiting(ctx context.Context, a authorizer.Admitted) (json.RawMessage, error) {
-	return s.read(ctx, a, wechat.Call{Path: "/customservice/kfsession/getwaitcase"}, "waitcaselist")
+	return s.read(ctx, a, wechat.Call{Path: "/customservice/kfsession/getwaitcase"})
 }
 
 // Get returns WeChat's answer to getsession, unchanged: the kf account that serves a customer.
 func (s *Service) Get(ctx context.Context, a authorizer.Admitted, customer wechat.OpenID) (json.RawMessage, error) {
-	return s.read(ctx, a, getSession(customer), "kf_account")
+	return s.read(ctx, a, getSession(customer))
 }
 
 // tokenMembers are members that no answer about sessions has. An answer that has one answers
@@ -104,9 +104,27 @@ var tokenMembers = []string{
 	"refresh_token", "pre_auth_code", "authorization_info", "authorizer_info", "component_verify_ticket",
 }
 
-// read sends a call that only reads, and returns the answer as it came. If the answer lacks the
-// given member, or has one that belongs to another call, the outcome is unknown.
-func (s *Service) read(ctx context.Context, a authorizer.Admitted, call wechat.Call, member string) (json.RawMessage, error) {
+// Checks are for the calls that read sessions, by path: whether an answer is one to that call, as in
+// wechat.Call.Read. An answer lacks what it needs also if it has a member that belongs to another
+// call.
+var Checks = map[string]func(wechat.Object) (lacks string){
+	"/customservice/kfsession/getsession":     has("kf_account"),
+	"/customservice/kfsession/getsessionlist": has("sessionlist"),
+	"/customservice/kfsession/getwaitcase":    has("waitcaselist"),
+}
+
+func has(member string) func(wechat.Object) (lacks string) {
+	return func(o wechat.Object) string {
+		if !o.Has(member) || o.Mentions(tokenMembers...) || !o.Whole() {
+			return member
+		}
+		return ""
+	}
+}
+
+// read sends a call that only reads, and returns the answer as it came. If Checks finds that it
+// answers another call, the outcome is unknown.
+func (s *Service) read(ctx context.Context, a authorizer.Admitted, call wechat.Call) (json.RawMessage, error) {
 	t, err := s.authorizers.Begin(ctx, a)
 	if err != nil {
 		return nil, err
@@ -115,11 +133,8 @@ func (s *Service) read(ctx context.Context, a authorizer.Admitted, call wechat.C
 	call.Method, call.Repeatable = http.MethodGet, true
 	var clean json.RawMessage
 	call.Read = func(o wechat.Object) (lacks string) {
-		if !o.Has(member) || o.Mentions(tokenMembers...) || !o.Whole() {
-			return member
-		}
 		clean = o.JSON()
-		return ""
+		return Checks[call.Path](o)
 	}
 	answer, err := t.Call(ctx, call)
 	if err != nil {

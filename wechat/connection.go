@@ -30,6 +30,7 @@ type connection struct {
 	net.Conn // the stream, or TLS on top of it
 	stream   *stream
 	in       *bufio.Reader
+	read     int       // bytes of the answer that were read
 	room     int       // bytes of the answer that may still be read
 	dialled  bool      // for the call that uses it
 	kept     bool      // it has carried a request before
@@ -42,6 +43,7 @@ type connection struct {
 }
 
 func newConnection(c net.Conn, s *stream) *connection {
+	s.wrote = 0 // bytes of a handshake are no call's
 	made := &connection{Conn: c, stream: s, dialled: true}
 	made.in = bufio.NewReader(made)
 	return made
@@ -72,19 +74,24 @@ func (c *connection) abort() {
 	_ = c.stream.Close()
 }
 
-// Read reads at most what an answer may still have. It fails if the first bytes arrive too early to
-// be an answer to the request that was just written.
+// Read reads at most what an answer may still have. If the first bytes arrive too early to be an
+// answer to the request that was just written, it fails with errSurplus, or with io.EOF if they only
+// say that the connection ends.
 func (c *connection) Read(p []byte) (int, error) {
 	if c.room <= 0 {
 		return 0, errTooLarge
 	}
 	n, err := c.Conn.Read(p[:min(len(p), c.room)])
 	c.room -= n
-	if n > 0 && !c.heard {
+	c.read += n
+	switch {
+	case n == 0 || c.heard:
+	case c.early == 0 || time.Since(c.wrote) >= c.early:
 		c.heard = true
-		if c.early > 0 && time.Since(c.wrote) < c.early {
-			return 0, errSurplus
-		}
+	case judge(p[:n]) == ended:
+		return 0, io.EOF
+	default:
+		return 0, errSurplus
 	}
 	return n, err
 }
@@ -128,32 +135,47 @@ func (c *connection) preselect() finding {
 
 // trailing inspects what was received together with an answer.
 func (c *connection) trailing() finding {
-	if n := c.in.Buffered(); n > 0 {
+	switch n := c.in.Buffered(); {
+	case n > 0:
 		text, _ := c.in.Peek(min(n, len(c.some)))
 		return judge(text)
-	}
-	if c.stream.records == nil {
+	case c.read >= c.in.Size(): // in was full, or passed over, so the rest may still be in the socket
+		return c.find(arrives)
+	case c.stream.records == nil:
 		return silent
 	}
 	return c.find(received)
 }
 
 func (c *connection) find(how reading) finding {
-	c.stream.read = how
-	n, err := c.Conn.Read(c.some[:])
-	c.stream.read = waits
+	n, err := c.arrived(how)
+	if errors.Is(err, socket.ErrNothing) && how == received && c.stream.records.inside() {
+		n, err = c.arrived(arrives) // crypto/tls may have received a part of what has arrived
+	}
+	partly := c.stream.records.inside()
 	switch {
 	case n > 0:
 		return judge(c.some[:n])
+	case partly && c.stream.records.onlyAlert():
+		return ended
+	case partly && how == received:
+		return written
 	case !errors.Is(err, socket.ErrNothing):
 		return ended
-	case !c.stream.records.inside():
+	case !partly:
 		return silent
-	case how == received || c.kept:
+	case c.kept:
 		return written
 	default:
 		return ended // most likely a part of a TLS session ticket
 	}
+}
+
+// arrived reads into c.some what is there, without waiting.
+func (c *connection) arrived(how reading) (int, error) {
+	c.stream.read = how
+	defer func() { c.stream.read = waits }()
+	return c.Conn.Read(c.some[:])
 }
 
 // judge classifies bytes that no request asked for. Some hosts send a 408 before they close, and
@@ -179,10 +201,9 @@ func (c *connection) converse(limit patience, request []byte, netHTTP bool) (a a
 		return answer{}, false, limit.because(os.ErrDeadlineExceeded)
 	}
 	defer c.stream.end()
-	c.heard, c.wrote = false, time.Now()
-	sent, err := c.ask(request)
-	if err != nil {
-		return answer{}, sent > 0 || isTLS(c.Conn), limit.because(err)
+	c.heard, c.read, c.wrote = false, 0, time.Now()
+	if err := c.ask(request); err != nil {
+		return answer{}, c.stream.wrote > 0, limit.because(err)
 	}
 	if a, err = c.answer(netHTTP); err != nil {
 		return a, true, limit.because(err)
@@ -190,34 +211,28 @@ func (c *connection) converse(limit patience, request []byte, netHTTP bool) (a a
 	return a, true, nil
 }
 
-// ask writes a request. On a kept connection without TLS it looks itself whether anything has
-// arrived, and then fails with errUnasked or errEnded; otherwise it waits for the answer, too,
-// which saves a read that would find nothing.
-func (c *connection) ask(request []byte) (sent int, err error) {
+// ask writes a request. Without TLS it looks itself whether anything has arrived, and then fails
+// with errUnasked or errEnded; otherwise it waits for the answer, too, which saves a read that would
+// find nothing.
+func (c *connection) ask(request []byte) error {
 	if !c.looksItself() {
-		return c.Write(request)
+		_, err := c.Write(request)
+		return err
 	}
 	sent, n, err := c.stream.ask(request, c.some[:])
 	switch {
 	case n > 0 && judge(c.some[:n]) == written:
-		return 0, errUnasked
+		return errUnasked
 	case n > 0, err == io.EOF:
-		return 0, errEnded
+		return errEnded
 	case err == nil && sent < len(request):
-		more, err := c.Write(request[sent:])
-		return sent + more, err
+		_, err = c.Write(request[sent:])
 	}
-	return sent, err
+	return err
 }
 
 // looksItself reports whether ask looks at what has arrived, so that nobody has to do it before.
-func (c *connection) looksItself() bool { return c.kept && !isTLS(c.Conn) }
-
-// isTLS reports whether c is a TLS connection. If a Write fails on one, nobody knows what was sent.
-func isTLS(c net.Conn) bool {
-	_, is := c.(*stream)
-	return !is
-}
+func (c *connection) looksItself() bool { return socket.Able && c.stream.records == nil }
 
 // because returns why ctx ended if it has, since that is why the connection failed, or else err.
 func because(ctx context.Context, err error) error {
@@ -246,10 +261,10 @@ func (c *connection) answer(netHTTP bool) (answer, error) {
 // other to net/http.
 func (c *connection) receive(netHTTP bool) (answer, error) {
 	c.room = headerLimit
+	if err := c.begins(); err != nil {
+		return answer{}, err
+	}
 	if !netHTTP {
-		if _, err := c.in.Peek(1); err != nil {
-			return answer{}, noAnswer(err)
-		}
 		text, _ := c.in.Peek(c.in.Buffered())
 		if a, n := parsePlain(text); n > 0 {
 			_, _ = c.in.Discard(n)
@@ -270,11 +285,28 @@ func (c *connection) receive(netHTTP bool) (answer, error) {
 	return answer{status: response.StatusCode, header: headerFields(response.Header), body: body, last: last}, err
 }
 
+// begins waits for the first bytes of an answer. On a kept connection they may be the rest of an
+// earlier answer, or crossed the request and only say that the connection ends.
+func (c *connection) begins() error {
+	text, err := c.in.Peek(len("HTTP/1.1 408"))
+	switch {
+	case len(text) == 0:
+		return noAnswer(err)
+	case !c.kept:
+	case judge(text) == ended:
+		c.heard = false
+		return errClosed
+	case !strings.HasPrefix("HTTP/", string(text[:min(len(text), len("HTTP/"))])):
+		return errSurplus
+	}
+	return nil
+}
+
 // unzipped decodes a body in gzip, which no call asks for, and removes Content-Encoding. If the
 // body is cut, it returns what could be decoded, and an error. If the checksum is wrong, it returns
 // only the error, because any byte may be wrong.
 func unzipped(body []byte, header http.Header) ([]byte, error) {
-	if len(body) == 0 || !strings.EqualFold(strings.Join(header["Content-Encoding"], ","), "gzip") {
+	if len(body) == 0 || !isGzip(header) {
 		return body, nil
 	}
 	header.Del("Content-Encoding")
@@ -287,6 +319,11 @@ func unzipped(body []byte, header http.Header) ([]byte, error) {
 		return nil, err
 	}
 	return plain, err
+}
+
+func isGzip(header http.Header) bool {
+	is := strings.ToLower(strings.Join(header["Content-Encoding"], ","))
+	return is == "gzip" || is == "x-gzip"
 }
 
 // header reads a header within c.room.

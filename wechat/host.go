@@ -230,7 +230,8 @@ func (h *host) dial(ctx context.Context) (*connection, error) {
 }
 
 // dialBound returns a new connection that the kernel drops if the host acknowledges nothing for as
-// long as patience.
+// long as patience. It fails with errUnasked if an answer came with the host's last words of the TLS
+// handshake; without TLS, ask looks.
 func (h *host) dialBound(ctx context.Context, patience time.Duration) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialPatience)
 	defer cancel()
@@ -250,5 +251,10 @@ func (h *host) dialBound(ctx context.Context, patience time.Duration) (*connecti
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("TLS: %w", err), raw.Close())
 	}
-	return newConnection(secured, s), nil
+	c := newConnection(secured, s)
+	if c.find(arrives) == written {
+		h.found(SurplusIdle)
+		return nil, errors.Join(errUnasked, c.Close())
+	}
+	return c, nil
 }

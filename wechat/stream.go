@@ -2,6 +2,7 @@ package wechat
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net"
 	"os"
@@ -18,6 +19,7 @@ type stream struct {
 	arrived  *socket.Reader
 	read     reading
 	records  *records  // nil without TLS
+	wrote    int       // bytes that the system took for the call
 	limit    patience  // of the call in flight, if there is one
 	deadline time.Time // that was set last
 }
@@ -105,6 +107,7 @@ func (s *stream) Write(p []byte) (int, error) {
 		more, err = s.TCPConn.Write(p[n:])
 		n += more
 	}
+	s.wrote += n
 	return n, err
 }
 
@@ -115,12 +118,13 @@ func (s *stream) ask(request, p []byte) (sent, n int, err error) {
 	for errors.Is(err, os.ErrDeadlineExceeded) && s.goesOn(err) {
 		sent, n, err = s.arrived.Ask(request, p)
 	}
+	s.wrote += sent
 	return sent, n, err
 }
 
 // begin limits reading and writing until end. It returns false if the time is over already.
 func (s *stream) begin(limit patience) bool {
-	s.limit = limit
+	s.limit, s.wrote = limit, 0
 	return s.look()
 }
 
@@ -158,31 +162,42 @@ func (s *stream) goesOn(err error) bool {
 // records follows where TLS records begin and end, because a tls.Conn does not say whether it holds
 // a part of one.
 type records struct {
-	header int // how many of its five bytes were read
-	left   int // of the record's content
+	header [recordHeader]byte // of the record that has begun
+	read   int                // how many bytes of header were read
+	left   int                // of the record's content
 }
+
+const (
+	// recordHeader is the length of a record's header: its type, two bytes of version, two of length.
+	recordHeader = 5
+	alertType    = 21 // TLS 1.3 encrypts it
+	alertLength  = 19 // in TLS 1.3: two bytes, the type, and 16 of a tag
+)
 
 func (r *records) saw(p []byte) {
 	for len(p) > 0 {
-		if r.header == recordHeader {
+		if r.read < recordHeader {
+			r.header[r.read], p = p[0], p[1:]
+			r.read++
+			r.left = r.length()
+		} else {
 			n := min(r.left, len(p))
 			r.left -= n
 			p = p[n:]
-		} else {
-			r.header++
-			if r.header > recordHeader-2 {
-				r.left = r.left<<8 | int(p[0])
-			}
-			p = p[1:]
 		}
-		if r.header == recordHeader && r.left == 0 {
+		if r.read == recordHeader && r.left == 0 {
 			*r = records{}
 		}
 	}
 }
 
-// inside reports whether a record has begun and not ended.
-func (r *records) inside() bool { return r != nil && r.header > 0 }
+func (r *records) length() int { return int(binary.BigEndian.Uint16(r.header[recordHeader-2:])) }
 
-// recordHeader is the length of a record's header: its type, two bytes of version, two of length.
-const recordHeader = 5
+// inside reports whether a record has begun and not ended.
+func (r *records) inside() bool { return r != nil && r.read > 0 }
+
+// onlyAlert reports whether the record that has begun is an alert, such as close_notify, or too
+// short for anything else that matters.
+func (r *records) onlyAlert() bool {
+	return r.read == recordHeader && (r.header[0] == alertType || r.length() <= alertLength)
+}

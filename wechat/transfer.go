@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -71,11 +72,10 @@ func (c *Client) transfer(ctx context.Context, call Call) (Answer, error) {
 	if err != nil {
 		return Answer{}, &Error{path: call.name(), result: notSent, cause: err}
 	}
-	n, err := t.Write(c.appendRequest(nil, call, delivery{once: true}))
-	if err != nil {
+	if _, err := t.Write(c.appendRequest(nil, call, delivery{once: true})); err != nil {
 		err = t.failed(err)
 		result := unknown
-		if n == 0 && !isTLS(t.Conn) {
+		if t.stream.wrote == 0 {
 			result = notSent
 		}
 		return Answer{}, &Error{path: call.name(), result: result, cause: err}
@@ -186,16 +186,35 @@ func (t *transfer) exchange(call Call) (Answer, error) {
 	}
 	t.moved()
 	t.room = math.MaxInt
-	a := Answer{Status: response.StatusCode, Header: headerFields(response.Header)}
-	return t.receive(a, response, call.Streamed && a.Status == http.StatusOK)
+	in, err := t.plain(response)
+	if err != nil {
+		return Answer{}, err
+	}
+	a := Answer{Status: response.StatusCode, Header: headerFields(response.Header), StreamLength: response.ContentLength}
+	return t.receive(a, in, call.Streamed && a.Status == http.StatusOK)
+}
+
+// plain returns the body as it arrives. One in gzip, which no call asks for, is decoded, so that a
+// refusal or a token in it is seen; then it has no Content-Encoding and no known length.
+func (t *transfer) plain(response *http.Response) (*bufio.Reader, error) {
+	in := bufio.NewReader(&arriving{t, response.Body})
+	if _, err := in.Peek(1); err != nil || !isGzip(response.Header) {
+		return in, nil // if that failed, reading fails, too
+	}
+	decoded, err := gzip.NewReader(in)
+	if err != nil {
+		return nil, fmt.Errorf("answer cut: %w", err)
+	}
+	response.Header.Del("Content-Encoding")
+	response.ContentLength = -1
+	return bufio.NewReader(decoded), nil
 }
 
 // receive reads the answer into memory if it is a JSON object or may not be streamed. Above
 // answerLimit it streams the answer if it may, and fails with errTooLarge otherwise.
-func (t *transfer) receive(a Answer, response *http.Response, streamed bool) (Answer, error) {
-	in := bufio.NewReader(&arriving{t, response.Body})
+func (t *transfer) receive(a Answer, in *bufio.Reader, streamed bool) (Answer, error) {
 	if streamed && !startsObject(in) {
-		a.Stream, a.StreamLength = &download{from: in, t: t}, response.ContentLength
+		a.Stream = &download{from: in, t: t}
 		return a, nil
 	}
 	body, err := io.ReadAll(io.LimitReader(in, answerLimit+1))
@@ -203,10 +222,10 @@ func (t *transfer) receive(a Answer, response *http.Response, streamed bool) (An
 	case err != nil:
 		return a, err
 	case len(body) <= answerLimit:
-		a.Body = body
+		a.Body, a.StreamLength = body, 0
 		t.look()
 	case streamed:
-		a.Stream, a.StreamLength = &download{from: io.MultiReader(bytes.NewReader(body), in), t: t}, response.ContentLength
+		a.Stream = &download{from: io.MultiReader(bytes.NewReader(body), in), t: t}
 	default:
 		return a, errTooLarge
 	}

@@ -142,16 +142,12 @@ func TestAStreamedCallWithAnotherStatusIsUnknown(t *testing.T) {
 	}
 }
 
-func TestAStreamComesAsWeChatEncodedIt(t *testing.T) {
-	var zipped bytes.Buffer
-	writer := gzip.NewWriter(&zipped)
-	_, _ = io.WriteString(writer, `{"errcode":0}`)
-	_ = writer.Close()
+func TestAStreamComesWholeInEveryShapeOfHTTP(t *testing.T) {
+	zipped := inGzip(`{"errcode":0}`) // which is no object
 	for name, text := range map[string]string{
-		"gzip":     fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", zipped.Len(), zipped.String()),
-		"chunks":   fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", zipped.String()[:5], zipped.Len()-5, zipped.String()[5:]),
-		"till end": "HTTP/1.1 200 OK\r\n\r\n" + zipped.String(),
-		"surplus":  fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%sHTTP/1.1 200 OK\r\n", zipped.Len(), zipped.String()),
+		"chunks":   fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", zipped[:5], len(zipped)-5, zipped[5:]),
+		"till end": "HTTP/1.1 200 OK\r\n\r\n" + zipped,
+		"surplus":  fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%sHTTP/1.1 200 OK\r\n", len(zipped), zipped),
 	} {
 		a, err := says(t, text).Do(t.Context(), fetching())
 		if err != nil || a.Stream == nil {
@@ -159,13 +155,65 @@ func TestAStreamComesAsWeChatEncodedIt(t *testing.T) {
 			continue
 		}
 		got, err := io.ReadAll(a.Stream)
-		if err != nil || !bytes.Equal(got, zipped.Bytes()) || valueOf(a.Header, "Content-Encoding") != map[string]string{"gzip": "gzip"}[name] {
-			t.Errorf("%s: got %d bytes and %v, want %d", name, len(got), err, zipped.Len())
+		if err != nil || string(got) != zipped {
+			t.Errorf("%s: got %d bytes and %v, want %d", name, len(got), err, len(zipped))
 		}
 		if again, err := a.Stream.Read(make([]byte, 1)); again != 0 || err != io.EOF {
 			t.Errorf("%s: got %d bytes and %v after the end", name, again, err)
 		}
 		_ = a.Stream.Close()
+	}
+}
+
+func inGzip(text string) string {
+	var zipped strings.Builder
+	writer := gzip.NewWriter(&zipped)
+	_, _ = io.WriteString(writer, text)
+	_ = writer.Close()
+	return zipped.String()
+}
+
+// No call asks for gzip, but a refusal or a token must not be overlooked in it.
+func TestATransferInGzipIsDecoded(t *testing.T) {
+	answer := func(encoding, body string) *Client {
+		return says(t, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\nContent-Length: %d\r\n\r\n%s", encoding, len(body), body))
+	}
+	for _, encoding := range []string{"gzip", "x-gzip", "GZIP"} {
+		for what, c := range map[string]Call{"download": fetching(), "upload": uploading(strings.NewReader("abc"), 3)} {
+			c.Streamed = true
+			if _, err := answer(encoding, inGzip(`{"errcode":40001,"errmsg":"invalid credential"}`)).Do(t.Context(), c); !IsRejectedToken(err) {
+				t.Errorf("%s in %s: got %v, want the refusal", what, encoding, err)
+			}
+		}
+		a, err := answer(encoding, inGzip("an image")).Do(t.Context(), fetching())
+		if err != nil || a.Stream == nil || a.StreamLength != -1 || valueOf(a.Header, "Content-Encoding") != "" {
+			t.Fatalf("%s: got %+v and %v, want a stream of unknown length", encoding, a, err)
+		}
+		if got, err := io.ReadAll(a.Stream); string(got) != "an image" || err != nil {
+			t.Errorf("%s: got %q and %v", encoding, got, err)
+		}
+		_ = a.Stream.Close()
+	}
+	a, err := answer("gzip", inGzip("<a href=/x?access_token="+canary+">")).Do(t.Context(), fetching())
+	if err != nil || a.Stream == nil {
+		t.Fatalf("got %v, want a stream", err)
+	}
+	if got, err := io.ReadAll(a.Stream); err == nil || strings.Contains(string(got), canary) {
+		t.Errorf("got %q and %v, want it to fail in front of the token", got, err)
+	}
+	_ = a.Stream.Close()
+	for what, body := range map[string]string{"cut": inGzip("an image")[:12], "another coding": "an image"} {
+		a, err := answer("gzip", body).Do(t.Context(), fetching())
+		if err == nil {
+			_, err = io.ReadAll(a.Stream)
+			_ = a.Stream.Close()
+		}
+		if err == nil {
+			t.Errorf("%s: got no error", what)
+		}
+	}
+	if a, err := answer("gzip", "").Do(t.Context(), fetching()); len(a.Body) > 0 || a.Stream != nil {
+		t.Errorf("got %+v and %v of an empty answer", a, err)
 	}
 }
 

@@ -300,6 +300,10 @@ func TestSessionsAreReadOnlyFromAnswersThatFit(t *testing.T) {
 	w.settles()
 	w.out.client.Transport = &http.Transport{DisableKeepAlives: true} // unrecorded: what this WeChat answers is not as it documents
 	base := "/v1/authorizers/" + string(service) + "/customservice/kfsession/"
+	jwt := w.sdkJWT(service)
+	dropIn := func(path string) reply {
+		return w.raw("GET", "/customservice/kfsession/"+path+map[bool]string{true: "&", false: "?"}[strings.Contains(path, "?")]+"access_token="+jwt, nil, "")
+	}
 	for path, member := range map[string]string{"getsession?openid=o1": "kf_account", "getsessionlist?kf_account=a@b": "sessionlist", "getwaitcase": "waitcaselist"} {
 		api, _, _ := strings.Cut("/customservice/kfsession/"+path, "?")
 		for _, body := range []string{`{}`, `{"errcode":0,"errmsg":"ok"}`, `{"authorizer_access_token":"canary","expires_in":7200}`, `{"` + member + `":[],"authorizer_refresh_token":"canary"}`,
@@ -310,11 +314,19 @@ func TestSessionsAreReadOnlyFromAnswersThatFit(t *testing.T) {
 			if strings.Contains(string(got.body), "canary") {
 				t.Errorf("%s: got %s handed on", body, got.body)
 			}
+			w.answers(api, body, 1)
+			if got := dropIn(path); got.field("errcode") != "-1" {
+				t.Errorf("%s: got %s at WeChat's own path, want -1", body, got.body)
+			}
 		}
 		good := `{"` + member + `":[],"n":1}`
 		w.answers(api, good, 1)
 		if got := w.ask("GET", base+path, ""); got.status != 200 || string(got.body) != good {
 			t.Errorf("got %d %s, want the answer as it is", got.status, got.body)
+		}
+		w.answers(api, good, 1)
+		if got := dropIn(path); got.status != 200 || string(got.body) != good {
+			t.Errorf("got %d %s at WeChat's own path, want the answer as it is", got.status, got.body)
 		}
 		w.answers(api, "\xef\xbb\xbf{\""+member+"\":[\"a\x14b\"]}\n", 1)
 		if got := w.ask("GET", base+path, ""); got.status != 200 || string(got.body) != `{"`+member+`":["ab"]}` {

@@ -32,7 +32,7 @@ func (p *platform) public() *echo.Echo {
 	relay.TokenHandler{Gate: relay.SecretGate{Tenants: p.tenants, Authorizers: p.authorizers}}.Routes(e)
 	authorizers.Routes(e)
 	native, dropIn := relay.NativeDoor(p.catalogue, p.authorizers, p.tenants), relay.DropInDoor(p.catalogue, p.authorizers, p.tenants)
-	relay.Handler{Service: p.relay, Catalogue: p.catalogue, Native: native, DropIn: dropIn}.Routes(e)
+	relay.Handler{Service: p.relay, Catalogue: p.catalogue, Native: native, DropIn: dropIn, Checks: session.Checks}.Routes(e)
 	session.Handler{Service: p.sessions, Native: native, DropIn: dropIn}.Routes(e)
 	login.Handler{Service: login.New(p.authorizers, p.ring), Tenants: p.tenants, Authorizers: p.authorizers, Off: p.loginsOff}.Routes(e)
 	invitation.Handler{Service: p.invitations, Gate: gate}.Routes(e)
