@@ -62,6 +62,7 @@ func (w *world) replicaThat(settings map[string]string, run func(*platform, cont
 	if other.platform, err = assemble(ctx, c, other.log); err != nil {
 		w.t.Fatal(err)
 	}
+	other.platform.greetFirst = noGreeting
 	if err := other.platform.component.Keep(ctx, w.platform.component.Newest()); err != nil {
 		w.t.Fatal(err)
 	}

@@ -443,10 +443,10 @@ func TestAResetSecretShowsWithinMinutes(t *testing.T) {
 func TestAWrongSecretShowsSoonAfterTheStart(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
+	if got := fresh(t, w).greetFirst; got != greetFirst {
+		t.Errorf("got the first check after %s, want %s", got, greetFirst)
+	}
 	wrong := w.replicaThat(map[string]string{"PLATFORM_COMPONENT_SECRET": "another-secret"}, func(p *platform, ctx context.Context, on listeners) error {
-		if p.greetFirst != greetFirst {
-			t.Errorf("got the first check after %s, want %s", p.greetFirst, greetFirst)
-		}
 		p.greetFirst = time.Millisecond
 		return p.run(ctx, on)
 	})
