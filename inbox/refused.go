@@ -20,7 +20,7 @@ const (
 	BadClock       Reason = "clock"        // its timestamp is more than ten minutes off
 	TooLarge       Reason = "size"         // its body is over pushLimit
 	Cut            Reason = "cut"          // its body could not be read to the end
-	NoEncrypt      Reason = "no-encrypt"   // its body has no Encrypt, or two different ones
+	NoEncrypt      Reason = "no-encrypt"   // its body has no single Encrypt (wechat.ErrNoEncrypt)
 	BadContent     Reason = "content"      // it decrypts, but is not an event of this component
 	BadAppID       Reason = "appid"        // it names no plausible account
 	NotRegistered  Reason = "registration" // a registration failed, or brings no auth code

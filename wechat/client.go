@@ -1,8 +1,7 @@
 // Package wechat talks to WeChat's open platform: it sends calls and reads their answers, decrypts
 // and encrypts pushes, and names WeChat's error codes and ids.
 //
-// It contains no API of WeChat's: the packages component, authorizer, session and inbox describe
-// theirs as a Call. It stores nothing, so it does not need SQL or Redis. If WeChat is unreachable,
+// It contains no API of WeChat's: the packages above it describe theirs as a Call. It stores nothing, so it does not need SQL or Redis. If WeChat is unreachable,
 // a call fails within CallPatience, and the error says whether WeChat may have acted. Answers and
 // pushes are read tolerantly, field by field, because real ones differ from WeChat's documents.
 package wechat
@@ -39,7 +38,7 @@ const (
 
 // Client sends calls to WeChat over connections that it keeps. It is safe for concurrent use. It
 // follows no redirect, because a redirect would carry the token in its Referer, and sends only the
-// header fields that HTTP needs and those of the call.
+// header fields that HTTP needs and those of the call. Make one with NewClient.
 type Client struct {
 	// NetHTTP leaves every answer to net/http's parser. Otherwise this package reads answers of the
 	// plain form itself (plain.go), with the same result. It must not change after the first call.
@@ -81,7 +80,7 @@ func (c *Client) CloseIdle() {
 type Call struct {
 	Method      string
 	Path        string // begins with "/"
-	Name        string // what logs and metrics show, a constant of our code; "" means Path, which is one then
+	Name        string // what logs and metrics show, a constant of our code; if "", Path is one, and is shown
 	Query       string // raw, without "?" and without the token
 	As          Credential
 	Token       seal.Secret   // the kind that As names
@@ -92,8 +91,8 @@ type Call struct {
 
 	// Upload, if not nil, is sent instead of Body while it is read, with UploadLength as its
 	// Content-Length: WeChat refuses chunked bodies. If it has another length, or cannot be read, the
-	// call fails with ErrBody. A Read of it that waits may return only after Do has; no other begins
-	// then.
+	// call fails with ErrBody. Do does not wait for a Read of it in progress: that one may return after
+	// Do has, but none begins after that.
 	Upload       io.Reader
 	UploadLength int64
 	// Streamed says that an answer with status 200 that is not a JSON object, or that is larger than
@@ -113,10 +112,10 @@ type Call struct {
 	// Repeats is how often the same call was sent before, with a token that WeChat rejected or with an
 	// answer that was lost. Only traces show it.
 	Repeats int
-	// Once says that WeChat returns what the answer holds only once. If Read finds all that is
-	// required, the call succeeded, whatever status or errcode the answer has. If it does not, the
-	// call is not a tenant's and the answer no refusal, Read is tried once more, with an Object that
-	// has the members of all objects in the answer, which may be cut or not JSON. Once needs a Read.
+	// Once says that WeChat returns this answer only once. The call succeeds if Read finds all that it
+	// requires, whatever the status or errcode. If Read does not, and the call is no tenant's and the
+	// answer no refusal, Read is tried once more on all members found anywhere in the text, even if
+	// that is cut or not JSON. Once needs a Read.
 	Once bool
 }
 

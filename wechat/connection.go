@@ -75,8 +75,8 @@ func (c *connection) abort() {
 }
 
 // Read reads at most what an answer may still have. If the first bytes arrive too early to be an
-// answer to the request that was just written, it fails with errSurplus, or with io.EOF if they only
-// say that the connection ends.
+// answer to the request that was just written, it fails with errSurplus, or with io.EOF if they
+// only say that the connection ends.
 func (c *connection) Read(p []byte) (int, error) {
 	if c.room <= 0 {
 		return 0, errTooLarge
@@ -212,8 +212,8 @@ func (c *connection) converse(limit patience, request []byte, netHTTP bool) (a a
 }
 
 // ask writes a request. Without TLS it looks itself whether anything has arrived, and then fails
-// with errUnasked or errEnded; otherwise it waits for the answer, too, which saves a read that would
-// find nothing.
+// with errUnasked or errEnded; otherwise it waits for the answer, too, which saves a read that
+// would find nothing.
 func (c *connection) ask(request []byte) error {
 	if !c.looksItself() {
 		_, err := c.Write(request)

@@ -24,7 +24,7 @@ type dialAhead struct {
 	ready   []*connection // the oldest first
 	dialing int
 	used    demand
-	expiry  *time.Timer // set while ready is not empty
+	expiry  *time.Timer // set while it runs, also after ready became empty
 	closed  bool
 	work    sync.WaitGroup // dials, and the expiry
 }
@@ -120,8 +120,8 @@ type demand struct {
 	now, before int // uses in this second, and in the one before
 }
 
-// add counts a use, and returns how many others there were in this second or, if that is more, in
-// the one before.
+// add counts a use. It returns how many there were before it in this second, or in the second
+// before, whichever is more.
 func (d *demand) add(at time.Time) int {
 	switch second := at.Unix(); second {
 	case d.second:

@@ -28,8 +28,9 @@ var (
 	ErrComponent = errors.New("wechat: the push is addressed to another component")
 )
 
-// ErrNoEncrypt says that the body of a push has no Encrypt element, or two that differ.
-var ErrNoEncrypt = fmt.Errorf("%w: not exactly one Encrypt", ErrEnvelope)
+// ErrNoEncrypt says that no single Encrypt was found in the body of a push: there is none, there
+// are two that differ, or the body has more than 256 elements or members.
+var ErrNoEncrypt = fmt.Errorf("%w: no single Encrypt", ErrEnvelope)
 
 const (
 	envelopeBlock  = 32 // WeChat pads to 32 bytes, although an AES block has 16

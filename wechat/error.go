@@ -12,6 +12,7 @@ type Code int
 // The codes that this module acts on (docs/wechat.md, "Error codes"). What each one causes is said
 // where it is used.
 const (
+	OutcomeUnknown        Code = -1000
 	Busy                  Code = -1    // a system error
 	InvalidCredential     Code = 40001 // the token was replaced, or is of the wrong kind
 	InvalidOpenID         Code = 40003
@@ -47,8 +48,8 @@ const (
 
 // Error says why a call failed. It holds no URL, no header and no body, because those carry tokens.
 type Error struct {
-	Code   Code   // if refused
-	Msg    string // WeChat's errmsg without its request id, if refused; at most 256 characters
+	Code   Code   // WeChat's errcode, or 0; with Busy, KFSystemError or OutcomeUnknown it may have acted
+	Msg    string // WeChat's errmsg without its request id; at most 256 characters
 	RID    string // WeChat's request id, if it sent one
 	path   string
 	result outcome
@@ -93,7 +94,8 @@ func NotSent(err error) bool {
 }
 
 // MayHaveActed reports whether WeChat may have done what the call asked although it failed: a
-// time-out or a lost connection after the first byte, -1, 61450, a 5xx, an unreadable answer.
+// time-out or a lost connection after the first byte, the codes -1, 61450 and -1000, a status other
+// than 200, or an answer that cannot be read or lacks something required.
 func MayHaveActed(err error) bool {
 	e := asError(err)
 	return e != nil && e.result == unknown
@@ -127,7 +129,7 @@ func answered(path string, code Code, msg string) *Error {
 		e.RID, e.Msg = msg[m[2]:m[3]], msg[:m[0]]
 	}
 	e.Msg, _ = cutName(e.Msg)
-	if code == Busy || code == KFSystemError || code == -1000 {
+	if code == Busy || code == KFSystemError || code == OutcomeUnknown {
 		e.result, e.cause = unknown, fmt.Errorf("answered %d %s", code, e.Msg)
 	}
 	return e

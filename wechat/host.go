@@ -51,7 +51,8 @@ type host struct {
 	transfers          chan struct{} // one element per transfer
 	transferIdle       time.Duration // replaced in tests only
 	idle               idle          // kept connections, for tenants' calls only
-	onceUntil          atomic.Int64  // Unix milliseconds; see usesOnce
+	made               time.Time
+	onceUntil          atomic.Int64 // milliseconds after made, so that no set clock changes it; see usesOnce
 }
 
 // pool limits and dials the connections for one kind of calls, so that neither kind waits for the
@@ -82,7 +83,7 @@ func (p *pool) leave() { <-p.open }
 
 // newHost returns a host for base, an http or https URL.
 func newHost(base *url.URL, surplus func(found SurplusBytes)) (*host, error) {
-	h := &host{surplus: surplus, name: base.Host, prefix: base.EscapedPath()}
+	h := &host{made: time.Now(), surplus: surplus, name: base.Host, prefix: base.EscapedPath()}
 	h.transfers, h.transferIdle = make(chan struct{}, MostTransfers), transferIdle
 	port := base.Port()
 	switch {
@@ -206,7 +207,7 @@ func (h *host) usable(next func() *connection, inspect func(*connection) finding
 
 // found notes surplus bytes: from now on, and for SingleUse, each connection is used once.
 func (h *host) found(where SurplusBytes) {
-	h.onceUntil.Store(time.Now().Add(SingleUse).UnixMilli())
+	h.onceUntil.Store((time.Since(h.made) + SingleUse).Milliseconds())
 	h.idle.close()
 	h.surplus(where)
 }
@@ -214,7 +215,7 @@ func (h *host) found(where SurplusBytes) {
 // usesOnce reports whether each connection is used once, because surplus bytes were found recently.
 func (h *host) usesOnce() bool {
 	until := h.onceUntil.Load()
-	return until > 0 && time.Now().UnixMilli() < until
+	return until > 0 && time.Since(h.made).Milliseconds() < until
 }
 
 // close closes the connections that no call uses, and stops dialling ahead.
@@ -230,8 +231,8 @@ func (h *host) dial(ctx context.Context) (*connection, error) {
 }
 
 // dialBound returns a new connection that the kernel drops if the host acknowledges nothing for as
-// long as patience. It fails with errUnasked if an answer came with the host's last words of the TLS
-// handshake; without TLS, ask looks.
+// long as patience. It fails with errUnasked if an answer came with the host's last words of the
+// TLS handshake; without TLS, ask looks.
 func (h *host) dialBound(ctx context.Context, patience time.Duration) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialPatience)
 	defer cancel()

@@ -10,7 +10,8 @@ import (
 
 // parsePlain reads the answer at the beginning of text if it is of the plain form, in which nearly
 // all answers of WeChat come, and returns how many bytes it takes. If it is not, n is 0, and
-// net/http must read it. Of whatever is plain, net/http would return the same (FuzzPlainAnswer).
+// net/http must read it. From each answer of the plain form net/http reads the same
+// (FuzzPlainAnswer).
 // The answer shares no memory with text.
 //
 // An answer is plain if all of it is there, its first line is "HTTP/1.1 200 OK", each field has a
@@ -37,8 +38,8 @@ func parsePlain(text []byte) (a answer, n int) {
 	return answer{status: http.StatusOK, header: header, body: bytes.Clone(body[:length])}, end + 4 + length
 }
 
-// plainHeader reads lines that each end with \r\n. Names that have the usual capitals, and values,
-// are parts of lines.
+// plainHeader reads lines that each end with \r\n. Values, and names in canonical form, share their
+// memory with lines.
 func plainHeader(lines string) ([]Field, bool) {
 	fields := make([]Field, 0, strings.Count(lines, "\r\n"))
 	for lines != "" {

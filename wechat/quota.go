@@ -6,7 +6,7 @@ import "time"
 // second 0 (docs/wechat.md, "Quotas").
 var beijing = time.FixedZone("Beijing", 8*60*60)
 
-// Resets returns when the quota that c says is used up starts again: the next day for DayQuota,
+// Resets returns when the used-up quota that c is about starts again: the next day for DayQuota,
 // else the next minute.
 func (c Code) Resets(now time.Time) time.Time {
 	if c != DayQuota {

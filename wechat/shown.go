@@ -19,7 +19,7 @@ const shortestToken = 12
 // withoutToken returns an answer that does not show the token of its call, so that no caller gets
 // it. Whether WeChat acted is not known of one that does.
 func withoutToken(call Call, a Answer, err error) (Answer, error) {
-	token := call.Token.Reveal()
+	token := plainest(call.Token.Reveal())
 	switch {
 	case len(token) < shortestToken:
 	case a.bodyShows(token) || a.headerShows(token):
@@ -31,6 +31,23 @@ func withoutToken(call Call, a Answer, err error) (Answer, error) {
 		a.Stream = &tokenless{from: a.Stream, token: []byte(token)}
 	}
 	return a, err
+}
+
+// plainest returns the longest part of a token that looks the same however an answer encodes it,
+// such as in an address, where a call has it.
+func plainest(token string) (longest string) {
+	plain := func(c byte) bool {
+		return c == '-' || c == '_' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
+	}
+	for begin, end := 0, 0; end <= len(token); end++ {
+		if end == len(token) || !plain(token[end]) {
+			if end-begin > len(longest) {
+				longest = token[begin:end]
+			}
+			begin = end + 1
+		}
+	}
+	return longest
 }
 
 // bodyShows allocates nothing for a body that is shorter than the token, as most are.

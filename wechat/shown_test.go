@@ -2,8 +2,11 @@ package wechat
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"html"
 	"io"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -38,6 +41,25 @@ func TestAnAnswerThatShowsItsTokenIsNotHandedOn(t *testing.T) {
 	}
 	if got, err := withoutToken(Call{}, whole, nil); string(got.Body) != "83_secret-toke" || err != nil {
 		t.Errorf("got %+v, %v, want an answer to a call without a token as it was", got, err)
+	}
+}
+
+func TestATokenIsFoundHoweverItIsEncoded(t *testing.T) {
+	const token = "token@@@a+b/83_secret-token=="
+	call := Call{Path: "/x", Token: seal.NewSecret(token)}
+	quoted, _ := json.Marshal("<" + token)
+	for _, shown := range []string{token, url.QueryEscape(token), strings.ToLower(url.QueryEscape(token)), url.PathEscape(token), string(quoted), html.EscapeString(token)} {
+		page := "<a href=/x?access_token=" + shown + ">"
+		if got, err := withoutToken(call, Answer{Body: []byte(page)}, nil); !errors.Is(err, errShown) || got.Body != nil {
+			t.Errorf("%s: got %s and %v, want nothing of the page", shown, got.Body, err)
+		}
+		streamed, err := withoutToken(call, Answer{Stream: io.NopCloser(strings.NewReader(page))}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(streamed.Stream); !errors.Is(err, errShown) || strings.Contains(string(got), "secret") {
+			t.Errorf("%s: got %s and %v, want it cut", shown, got, err)
+		}
 	}
 }
 

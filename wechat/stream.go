@@ -51,8 +51,11 @@ func (p patience) next(now time.Time) time.Time {
 }
 
 // because returns why the call is over, since that is why its connection failed, or err if it is
-// not over.
+// not over. That surplus bytes were found must be reported in any case.
 func (p patience) because(err error) error {
+	if errors.Is(err, errUnasked) || errors.Is(err, errSurplus) {
+		return err
+	}
 	if p.ctx.Err() == nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		return context.DeadlineExceeded
 	}

@@ -97,7 +97,7 @@ func readable(body []byte) bool {
 const (
 	withdrawn     = wechat.NotAuthorized
 	lacksRight    = wechat.Unauthorized
-	unknownResult = wechat.Code(-1000)
+	unknownResult = wechat.OutcomeUnknown
 	badRefresh    = wechat.Code(40030)
 	badParameter  = wechat.Code(40035)
 	badURL        = wechat.Code(40066)
