@@ -104,9 +104,8 @@ var tokenMembers = []string{
 	"refresh_token", "pre_auth_code", "authorization_info", "authorizer_info", "component_verify_ticket",
 }
 
-// Checks are for the calls that read sessions, by path: whether an answer is one to that call, as in
-// wechat.Call.Read. An answer lacks what it needs also if it has a member that belongs to another
-// call.
+// Checks has, for each call that reads sessions, by path, what wechat.Call.Read must do at least:
+// find the member that the answer must have. One that belongs to another call lacks it, too.
 var Checks = map[string]func(wechat.Object) (lacks string){
 	"/customservice/kfsession/getsession":     has("kf_account"),
 	"/customservice/kfsession/getsessionlist": has("sessionlist"),

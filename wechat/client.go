@@ -1,9 +1,10 @@
 // Package wechat talks to WeChat's open platform: it sends calls and reads their answers, decrypts
 // and encrypts pushes, and names WeChat's error codes and ids.
 //
-// It contains no API of WeChat's: the packages above it describe theirs as a Call. It stores nothing, so it does not need SQL or Redis. If WeChat is unreachable,
-// a call fails within CallPatience, and the error says whether WeChat may have acted. Answers and
-// pushes are read tolerantly, field by field, because real ones differ from WeChat's documents.
+// It contains no API of WeChat's: the packages above it describe theirs as a Call. It stores
+// nothing, so it does not need SQL or Redis. If WeChat is unreachable, a call fails within
+// CallPatience, and the error says whether WeChat may have acted. Answers and pushes are read
+// tolerantly, field by field, because real ones differ from WeChat's documents.
 package wechat
 
 import (
@@ -91,8 +92,8 @@ type Call struct {
 
 	// Upload, if not nil, is sent instead of Body while it is read, with UploadLength as its
 	// Content-Length: WeChat refuses chunked bodies. If it has another length, or cannot be read, the
-	// call fails with ErrBody. Do does not wait for a Read of it in progress: that one may return after
-	// Do has, but none begins after that.
+	// call fails with ErrBody. Do does not wait for a Read of it in progress: that one may return
+	// after Do has, but none begins after that.
 	Upload       io.Reader
 	UploadLength int64
 	// Streamed says that an answer with status 200 that is not a JSON object, or that is larger than
