@@ -30,20 +30,20 @@ type connection struct {
 	net.Conn // the stream, or TLS on top of it
 	stream   *stream
 	in       *bufio.Reader
-	read     int       // bytes of the answer that were read
+	length   int       // of the answer, as far as it was read
 	room     int       // bytes of the answer that may still be read
 	dialled  bool      // for the call that uses it
 	kept     bool      // it has carried a request before
 	since    time.Time // when it became idle
 
-	wrote time.Time     // when the request began to be written
+	began time.Time     // when the request began to be written
 	heard bool          // a byte arrived after that
-	early time.Duration // the time after wrote within which no answer can arrive
+	early time.Duration // the time after began within which no answer can arrive
 	some  [16]byte      // the first bytes that an inspection finds
 }
 
 func newConnection(c net.Conn, s *stream) *connection {
-	s.wrote = 0 // bytes of a handshake are no call's
+	s.sent = 0 // bytes of a handshake are no call's
 	made := &connection{Conn: c, stream: s, dialled: true}
 	made.in = bufio.NewReader(made)
 	return made
@@ -83,10 +83,10 @@ func (c *connection) Read(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(p[:min(len(p), c.room)])
 	c.room -= n
-	c.read += n
+	c.length += n
 	switch {
 	case n == 0 || c.heard:
-	case c.early == 0 || time.Since(c.wrote) >= c.early:
+	case c.early == 0 || time.Since(c.began) >= c.early:
 		c.heard = true
 	case judge(p[:n]) == ended:
 		return 0, io.EOF
@@ -139,7 +139,7 @@ func (c *connection) trailing() finding {
 	case n > 0:
 		text, _ := c.in.Peek(min(n, len(c.some)))
 		return judge(text)
-	case c.read >= c.in.Size(): // in was full, or passed over, so the rest may still be in the socket
+	case c.length >= c.in.Size(): // in was full, or passed over, so the rest may still be in the socket
 		return c.find(arrives)
 	case c.stream.records == nil:
 		return silent
@@ -147,6 +147,8 @@ func (c *connection) trailing() finding {
 	return c.find(received)
 }
 
+// find reports what is there to read without waiting. A part of a TLS record counts as written,
+// unless it is likely to be harmless.
 func (c *connection) find(how reading) finding {
 	n, err := c.arrived(how)
 	if errors.Is(err, socket.ErrNothing) && how == received && c.stream.records.inside() {
@@ -201,9 +203,9 @@ func (c *connection) converse(limit patience, request []byte, netHTTP bool) (a a
 		return answer{}, false, limit.because(os.ErrDeadlineExceeded)
 	}
 	defer c.stream.end()
-	c.heard, c.read, c.wrote = false, 0, time.Now()
+	c.heard, c.length, c.began = false, 0, time.Now()
 	if err := c.ask(request); err != nil {
-		return answer{}, c.stream.wrote > 0, limit.because(err)
+		return answer{}, c.stream.sent > 0, limit.because(err)
 	}
 	if a, err = c.answer(netHTTP); err != nil {
 		return a, true, limit.because(err)

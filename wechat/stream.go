@@ -19,7 +19,7 @@ type stream struct {
 	arrived  *socket.Reader
 	read     reading
 	records  *records  // nil without TLS
-	wrote    int       // bytes that the system took for the call
+	sent     int       // bytes that the system took for the call
 	limit    patience  // of the call in flight, if there is one
 	deadline time.Time // that was set last
 }
@@ -110,7 +110,7 @@ func (s *stream) Write(p []byte) (int, error) {
 		more, err = s.TCPConn.Write(p[n:])
 		n += more
 	}
-	s.wrote += n
+	s.sent += n
 	return n, err
 }
 
@@ -121,13 +121,13 @@ func (s *stream) ask(request, p []byte) (sent, n int, err error) {
 	for errors.Is(err, os.ErrDeadlineExceeded) && s.goesOn(err) {
 		sent, n, err = s.arrived.Ask(request, p)
 	}
-	s.wrote += sent
+	s.sent += sent
 	return sent, n, err
 }
 
 // begin limits reading and writing until end. It returns false if the time is over already.
 func (s *stream) begin(limit patience) bool {
-	s.limit, s.wrote = limit, 0
+	s.limit, s.sent = limit, 0
 	return s.look()
 }
 

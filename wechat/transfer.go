@@ -75,7 +75,7 @@ func (c *Client) transfer(ctx context.Context, call Call) (Answer, error) {
 	if _, err := t.Write(c.appendRequest(nil, call, delivery{once: true})); err != nil {
 		err = t.failed(err)
 		result := unknown
-		if t.stream.wrote == 0 {
+		if t.stream.sent == 0 {
 			result = notSent
 		}
 		return Answer{}, &Error{path: call.name(), result: result, cause: err}
