@@ -127,7 +127,9 @@ func (s *Service) bind(ctx context.Context, hash string, from source, got author
 		if err != nil {
 			return err
 		}
-		i = i.at(now)
+		if i, err = s.current(ctx, tx, i, now); err != nil {
+			return err
+		}
 		got.Inviter = i.inviter(got.AppID)
 		if granted, err = s.authorizers.Grant(ctx, tx, got); err != nil {
 			return err

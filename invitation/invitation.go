@@ -292,7 +292,27 @@ func (s *Service) lookUp(ctx context.Context, id seal.Secret) (Invitation, error
 		return Invitation{}, err
 	}
 	now, err := db.Now(ctx, s.db)
-	return i.at(now), err
+	if err != nil {
+		return Invitation{}, err
+	}
+	return s.current(ctx, s.db, i, now)
+}
+
+// current returns the invitation with its status as of now. While its tenant is suspended, a pending
+// invitation counts as cancelled; that is not stored.
+func (s *Service) current(ctx context.Context, q db.Querier, i Invitation, now time.Time) (Invitation, error) {
+	i = i.at(now)
+	if i.Status != Pending {
+		return i, nil
+	}
+	suspended, err := s.tenants.IsSuspended(ctx, q, i.Tenant)
+	if err != nil {
+		return Invitation{}, fmt.Errorf("tenant of the invitation: %w", err)
+	}
+	if suspended {
+		i.Status = Cancelled
+	}
+	return i, nil
 }
 
 // Cancel ends the owner's invitation. It fails with ErrUnknown, or with ErrEnded if the invitation

@@ -202,7 +202,7 @@ func (s *Service) claim(ctx context.Context, hash string, from source) (claim, e
 		if claimed.busy || claimed.result != nil {
 			return s.table.confirm(ctx, tx, known, from)
 		}
-		if err := s.allow(ctx, tx, invitation.at(now), hash, from); err != nil {
+		if err := s.allow(ctx, tx, invitation, now, hash, from); err != nil {
 			return err
 		}
 		return s.table.lease(ctx, tx, known.from(from), now)
@@ -213,11 +213,15 @@ func (s *Service) claim(ctx context.Context, hash string, from source) (claim, e
 	return claimed, nil
 }
 
-// allow reports whether the claimed code may be sent now. It fails with *quota.PauseError, and for
+// allow reports whether the claimed code may be sent at now. It fails with *quota.PauseError, and for
 // a browser's code also with ErrEnded, ErrTries or *LimitError.
-func (s *Service) allow(ctx context.Context, tx *db.Tx, i Invitation, hash string, from source) error {
+func (s *Service) allow(ctx context.Context, tx *db.Tx, i Invitation, now time.Time, hash string, from source) error {
 	if from.cookie == "" {
 		return s.exchanges.Permit(time.Now())
+	}
+	i, err := s.current(ctx, tx, i, now)
+	if err != nil {
+		return err
 	}
 	u, err := s.table.countUsed(ctx, tx, hash, from)
 	if err != nil {

@@ -177,6 +177,37 @@ func TestACodeThatComesAfterTheEndIsKeptButBindsNothing(t *testing.T) {
 	})
 }
 
+func TestTheLinksOfASuspendedTenantHaveEnded(t *testing.T) {
+	t.Parallel()
+	engines(t, func(w *world) {
+		id, link := w.invitation("")
+		_, unopened := w.invitation("")
+		browser, back := w.untilReturnWith(wechatsim.Hold, link, service)
+		w.command(&struct{}{}, "tenant", "suspend", w.tenant)
+		before := w.sim.Calls(preAuthPath)
+		for _, shown := range []string{link, unopened} {
+			if _, page := w.visits(shown); page.status != 410 || !strings.Contains(string(page.body), "链接已失效") {
+				w.t.Errorf("got %d %s, want the page of a link that has ended", page.status, page.body)
+			}
+		}
+		if n := w.sim.Calls(preAuthPath) - before; n != 0 {
+			w.t.Errorf("got %d pre-auth codes spent, want none", n)
+		}
+		w.waitsForTheEvent(browser, back)
+		w.eventually("the browser to be told cancelled", func() bool { return w.told(browser, back).Get("result") == "cancelled" })
+		var shown struct{ Tenant, State string }
+		w.command(&shown, "authorizer", "show", string(service))
+		if shown.Tenant != "" || shown.State != "healthy" {
+			w.t.Errorf("got %+v, want it kept, unassigned", shown)
+		}
+		w.command(&struct{}{}, "tenant", "resume", w.tenant)
+		w.eventually("the tenant to be served again", func() bool { return w.ask("GET", "/v1/invitations/"+id, "").status == 200 })
+		if got := w.consented(link, service, "1", "6"); got.Get("result") != "authorized" || w.status(id) != "authorized" {
+			w.t.Errorf("got %v, want the link to bind again", got)
+		}
+	})
+}
+
 // untilReturn leads a browser to WeChat and through consent, but not back. It drops the event, and
 // returns the browser and its return address.
 func (w *world) untilReturn(link string, id wechat.AppID) (*browser, string) {
