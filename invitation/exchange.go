@@ -25,9 +25,8 @@ func (s *Service) exchange(ctx context.Context, code seal.Secret, from source, c
 		return Result{}, err
 	}
 	ctx = context.WithoutCancel(ctx)
-	if answered := (Result{AppID: got.AppID}); answered.contradicts(from) {
-		claimed.result = &answered
-		return Result{}, s.contradicted(ctx, code.Hash(), from, claimed)
+	if (Result{AppID: got.AppID}).contradicts(from) {
+		return Result{}, s.contradicted(ctx, code.Hash(), from, got.AppID)
 	}
 	got.Sent = claimed.sent
 	return s.keep(ctx, code.Hash(), from, got)
@@ -51,23 +50,24 @@ func (s *Service) ask(ctx context.Context, code seal.Secret, from source, claime
 
 // contradicted handles that WeChat's event and its answer name different accounts for one code. The
 // answer may have been another call's, and then its tokens are not those of the account that it
-// names. Nothing of it is stored or bound, and what it bound before the event came is unbound.
-// WeChat's list says which refresh token belongs to which account. It returns ErrContradiction.
-func (s *Service) contradicted(ctx context.Context, hash string, from source, claimed claim) error {
-	answered := claimed.result.AppID
+// names. Nothing of it is stored or bound, and what it bound before the event came is unbound. That
+// ends the invitation by which the code came, which the event may not name. WeChat's list says which
+// refresh token belongs to which account. It returns ErrContradiction.
+func (s *Service) contradicted(ctx context.Context, hash string, from source, answered wechat.AppID) error {
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
-		if _, err := s.table.locked(ctx, tx, from.invitation); err != nil {
+		known, err := s.table.lockCode(ctx, tx, hash, from.invitation)
+		if err != nil {
 			return err
 		}
-		if claimed.result.Status == Authorized {
-			if err := s.unbind(ctx, tx, from.invitation, answered, claimed.sent); err != nil {
+		if known.result.Status == Authorized {
+			if err := s.unbind(ctx, tx, known.invitation, answered, known.sent); err != nil {
 				return err
 			}
 		}
 		return errors.Join(
 			s.authorizers.Contradict(ctx, tx, from.appid, answered),
 			s.table.saveResult(ctx, tx, hash, Result{AppID: answered, Status: NotBound}),
-			s.table.unlease(ctx, tx, from.invitation))
+			s.table.unlease(ctx, tx, known.invitation))
 	})
 	return errors.Join(fmt.Errorf("%w: its event says %s, its answer %s", ErrContradiction, from.appid, answered), err)
 }

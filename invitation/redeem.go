@@ -119,7 +119,7 @@ func (s *Service) redeem(ctx context.Context, code seal.Secret, from source) (Re
 	case claimed.elsewhere:
 		return Result{}, s.disown(ctx, code.Hash())
 	case claimed.result.contradicts(from):
-		return Result{}, s.contradicted(ctx, code.Hash(), from, claimed)
+		return Result{}, s.contradicted(ctx, code.Hash(), from, claimed.result.AppID)
 	case claimed.result.AppID == "":
 		return Result{}, ErrCode
 	}

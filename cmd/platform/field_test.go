@@ -660,3 +660,36 @@ func TestExchangeThatContradictsTheEventBindsNeitherAccount(t *testing.T) {
 		}
 	})
 }
+
+// misanswered has the merchant of service consent to an invitation, whose event is lost, and the
+// browser's code answered with the account other. It returns the invitation, and the event that
+// contradicts the answer and names no invitation.
+func (w *world) misanswered(other wechat.AppID) (id, event string) {
+	w.t.Helper()
+	id, link := w.invitation("")
+	browser, back := w.untilReturn(link, service)
+	w.edits(exchangePath, map[string]string{"authorization_info.authorizer_appid": fmt.Sprintf("%q", other)})
+	if got := w.told(browser, back); got.Get("appid") != string(other) {
+		w.t.Fatalf("got the browser told %s, want the account of the answer", got.Encode())
+	}
+	came, err := url.Parse(back)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return id, w.event("authorized", fmt.Sprintf("<AuthorizerAppid>%s</AuthorizerAppid><AuthorizationCode>%s</AuthorizationCode>", service, came.Query().Get("auth_code")))
+}
+
+func TestAContradictionEndsTheInvitationThatBroughtTheCode(t *testing.T) {
+	t.Parallel()
+	engines(t, func(w *world) {
+		id, event := w.misanswered("wx00000000000000ff")
+		w.push(eventsPath, event, time.Now())
+		w.eventually("the alarm", w.alarmed)
+		if got := w.ask("GET", "/v1/invitations/"+id, ""); got.field("status") != "not-bound" || got.field("appid") != "" {
+			w.t.Errorf("got %s, want the invitation not bound, and no account shown", got.body)
+		}
+		if n := w.number(`SELECT COUNT(*) FROM authorizers WHERE tenant <> ''`); n != 0 {
+			w.t.Errorf("got %d accounts bound, want neither", n)
+		}
+	})
+}
