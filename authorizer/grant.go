@@ -119,23 +119,12 @@ func (r *Registry) Contradict(ctx context.Context, tx *db.Tx, ids ...wechat.AppI
 	return nil
 }
 
-// Unbind takes an account from its tenant if it became known at or after knownSince: the exchange
-// that bound it is no longer trusted. The operator may bind it again.
-func (r *Registry) Unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, knownSince time.Time) error {
-	unbound, err := r.table.unbind(ctx, tx, id, knownSince)
-	return r.unbound(ctx, tx, id, unbound, err)
-}
-
-// UnbindFrom takes an account from owner, if it is owner's: the exchange that bound it came by an
-// invitation for which the merchant did not consent. The operator may bind it again.
+// UnbindFrom takes an account from owner, if it is owner's: the exchange that bound it is no longer
+// trusted, or came by an invitation for which the merchant did not consent. The operator may bind it
+// again.
 func (r *Registry) UnbindFrom(ctx context.Context, tx *db.Tx, owner tenant.ID, id wechat.AppID) error {
 	unbound, err := r.table.unbindFrom(ctx, tx, owner, id)
-	return r.unbound(ctx, tx, id, unbound, err)
-}
-
-// unbound does what follows once an account was taken from its tenant.
-func (r *Registry) unbound(ctx context.Context, tx *db.Tx, id wechat.AppID, was bool, err error) error {
-	if err != nil || !was {
+	if err != nil || !unbound {
 		return err
 	}
 	tx.Changed()

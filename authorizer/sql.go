@@ -114,14 +114,6 @@ func (t table) bind(ctx context.Context, tx *db.Tx, id wechat.AppID, to tenant.I
 	return err
 }
 
-func (t table) unbind(ctx context.Context, tx *db.Tx, id wechat.AppID, knownSince time.Time) (bool, error) {
-	rows, err := db.Exec(ctx, tx, `
-		UPDATE authorizers
-		SET tenant = ''
-		WHERE appid = $1 AND created_at >= $2`, string(id), db.Stamp(knownSince))
-	return rows > 0, err
-}
-
 func (t table) unbindFrom(ctx context.Context, tx *db.Tx, owner tenant.ID, id wechat.AppID) (bool, error) {
 	rows, err := db.Exec(ctx, tx, `
 		UPDATE authorizers

@@ -60,7 +60,7 @@ func (s *Service) contradicted(ctx context.Context, hash string, from source, an
 			return err
 		}
 		if known.result.Status == Authorized {
-			if err := s.unbind(ctx, tx, known.invitation, answered, known.sent); err != nil {
+			if err := s.undo(ctx, tx, known); err != nil {
 				return err
 			}
 		}
@@ -70,12 +70,6 @@ func (s *Service) contradicted(ctx context.Context, hash string, from source, an
 			s.table.unlease(ctx, tx, known.invitation))
 	})
 	return errors.Join(fmt.Errorf("%w: its event says %s, its answer %s", ErrContradiction, from.appid, answered), err)
-}
-
-func (s *Service) unbind(ctx context.Context, tx *db.Tx, invitation string, id wechat.AppID, sent time.Time) error {
-	return errors.Join(
-		s.authorizers.Unbind(ctx, tx, id, sent),
-		s.table.saveEnd(ctx, tx, invitation, Result{AppID: id, Status: NotBound}))
 }
 
 // recover finds what a lost answer held: WeChat's list has the refresh token that it gave for the
@@ -160,16 +154,18 @@ func (s *Service) undoMisled(ctx context.Context, tx *db.Tx, i Invitation, from 
 	return len(suspects) > 0, err
 }
 
-// undo takes the account of a code from the tenant to which its exchange bound it, and ends the
-// invitation by which it came.
+// undo takes the account of a code from the tenant if its exchange bound it, and ends the invitation
+// by which it came.
 func (s *Service) undo(ctx context.Context, tx *db.Tx, code codeRecord) error {
 	by, err := s.table.locked(ctx, tx, code.invitation)
 	if err != nil {
 		return err
 	}
+	if code.result.boundNow {
+		err = s.authorizers.UnbindFrom(ctx, tx, by.Tenant, code.result.AppID)
+	}
 	notBound := Result{AppID: code.result.AppID, Status: NotBound}
-	return errors.Join(
-		s.authorizers.UnbindFrom(ctx, tx, by.Tenant, code.result.AppID),
+	return errors.Join(err,
 		s.table.saveEnd(ctx, tx, by.hash, notBound),
 		s.table.saveResult(ctx, tx, code.hash, notBound))
 }

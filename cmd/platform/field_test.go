@@ -693,3 +693,38 @@ func TestAContradictionEndsTheInvitationThatBroughtTheCode(t *testing.T) {
 		}
 	})
 }
+
+func TestAContradictionUndoesOnlyTheBindingThatTheAnswerMade(t *testing.T) {
+	t.Parallel()
+	const other = wechatsim.SampleOfficial
+	for name, c := range map[string]struct {
+		known func(*world) // how the account of the answer was known before
+		bound int
+	}{
+		"an account of nobody's": {func(w *world) {
+			if _, err := w.sim.Authorize(other, 1); err != nil {
+				w.t.Fatal(err)
+			}
+			w.command(&struct{}{}, "reconcile")
+		}, 0},
+		"an account of the tenant's": {func(w *world) { w.grant(other, "1"); w.settles() }, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			engines(t, func(w *world) {
+				c.known(w)
+				if n := w.number(`SELECT COUNT(*) FROM authorizers WHERE appid = $1`, string(other)); n != 1 {
+					w.t.Fatalf("got %d rows of the account, want it known", n)
+				}
+				id, event := w.misanswered(other)
+				w.push(eventsPath, event, time.Now())
+				w.eventually("the alarm", w.alarmed)
+				if n := w.number(`SELECT COUNT(*) FROM authorizers WHERE tenant <> ''`); n != c.bound {
+					w.t.Errorf("got %d accounts bound, want %d", n, c.bound)
+				}
+				if got := w.status(id); got != "not-bound" {
+					w.t.Errorf("got the invitation %s, want it not bound", got)
+				}
+			})
+		})
+	}
+}
