@@ -72,6 +72,16 @@ func (s *Service) contradicted(ctx context.Context, hash string, from source, an
 	return errors.Join(fmt.Errorf("%w: its event says %s, its answer %s", ErrContradiction, from.appid, answered), err)
 }
 
+// contradictedBy is contradicted for an event that came after the answer. If the event also names
+// another invitation than the browser's, the code counts as misdirected, too.
+func (s *Service) contradictedBy(ctx context.Context, hash string, event source, claimed claim) error {
+	err := s.contradicted(ctx, hash, event, claimed.result.AppID)
+	if claimed.elsewhere {
+		return errors.Join(err, s.misdirect())
+	}
+	return err
+}
+
 // recover finds what a lost answer held: WeChat's list has the refresh token that it gave for the
 // code. If the profile cannot be read, the sets stay unknown, and the profile is read again later.
 // If the account is not known, it fails with ErrAnswerLost.

@@ -116,10 +116,10 @@ func (s *Service) redeem(ctx context.Context, code seal.Secret, from source) (Re
 		return Result{}, err
 	case claimed.result == nil:
 		return s.redeemClaimed(ctx, code, from, claimed)
+	case claimed.result.contradicts(from):
+		return Result{}, s.contradictedBy(ctx, code.Hash(), from, claimed)
 	case claimed.elsewhere:
 		return Result{}, s.disown(ctx, code.Hash())
-	case claimed.result.contradicts(from):
-		return Result{}, s.contradicted(ctx, code.Hash(), from, claimed.result.AppID)
 	case claimed.result.AppID == "":
 		return Result{}, ErrCode
 	}

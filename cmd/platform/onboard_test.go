@@ -238,6 +238,29 @@ func TestACodeBroughtThroughAnothersLinkBindsNothing(t *testing.T) {
 	}
 }
 
+// An answer may also name another account than the event does.
+func TestAContradictionThroughAnothersLinkHasBothAccountsSought(t *testing.T) {
+	t.Parallel()
+	engines(t, func(w *world) {
+		const other = wechatsim.SampleOfficial
+		if _, err := w.sim.Authorize(other, 1); err != nil {
+			w.t.Fatal(err)
+		}
+		w.edits(exchangePath, map[string]string{"authorization_info.authorizer_appid": fmt.Sprintf("%q", other)})
+		intruder := w.as("intruder")
+		own, theirs := w.misdirects(intruder, false)
+		if n := w.number(`SELECT COUNT(*) FROM authorizers WHERE appid IN ($1, $2) AND tenant = ''`, string(service), string(other)); n != 2 {
+			w.t.Fatalf("got %d accounts known that are nobody's, want both", n)
+		}
+		if intruder.status(theirs) != "not-bound" || w.status(own) != "pending" {
+			w.t.Errorf("got %s and %s, want the intruder's invitation not bound and the merchant's pending", intruder.status(theirs), w.status(own))
+		}
+		w.eventually("the list to give the merchant's account its refresh token", func() bool {
+			return w.number(`SELECT COUNT(*) FROM tokens WHERE id = $1 AND LENGTH(refresh) > 0`, string(service)) == 1
+		})
+	})
+}
+
 // The other tenant had the account before, so it keeps it.
 func TestACodeBroughtThroughItsTenantsLinkTakesNoAccountAway(t *testing.T) {
 	t.Parallel()
