@@ -33,10 +33,13 @@ func (s *Service) exchange(ctx context.Context, code seal.Secret, from source, c
 }
 
 // ask gets the grant for a code from WeChat. If WeChat no longer knows a code that was sent before,
-// the first answer was lost, and the grant is recovered.
+// the first answer was lost, and the grant is recovered. The call ends with the claim's lease, also
+// if it is sent again with another component token.
 func (s *Service) ask(ctx context.Context, code seal.Secret, from source, claimed claim) (authorizer.Grant, error) {
 	failpoint.Hit("invitation", "claimed")
-	got, err := s.queryAuth(context.WithoutCancel(ctx), code)
+	leased, cancel := context.WithDeadline(context.WithoutCancel(ctx), claimed.until)
+	defer cancel()
+	got, err := s.queryAuth(leased, code)
 	s.exchanges.ended(err)
 	failpoint.Hit("invitation", "answered")
 	switch refused := wechat.Refused(err); {

@@ -106,7 +106,7 @@ func (s *Service) reread(ctx context.Context, id wechat.AppID) error {
 // *quota.PauseError, db.ErrUnavailable or an error of the call to WeChat; for a code that a browser
 // brought also with ErrElsewhere, ErrEnded, ErrTries or *LimitError.
 func (s *Service) redeem(ctx context.Context, code seal.Secret, from source) (Result, error) {
-	// The claim's lease covers one call, so the component token is fetched before it.
+	// The claim's lease is short, so the component token is fetched before it.
 	if _, err := s.component.Token(ctx); err != nil {
 		return Result{}, fmt.Errorf("component token: %w", err)
 	}
@@ -149,7 +149,9 @@ func (s *Service) redeemClaimed(ctx context.Context, code seal.Secret, from sour
 func (s *Service) waitForClaim(ctx context.Context, code seal.Secret, from source) (claim, error) {
 	pause := firstPause
 	for deadline := time.Now().Add(from.patience); ; pause = min(2*pause, longestPause) {
+		began := time.Now() // before the lease begins, so that the lease never ends before it seems to
 		claimed, err := s.claim(ctx, code.Hash(), from)
+		claimed.until = began.Add(exchangeLease)
 		if err != nil || !claimed.busy {
 			return claimed, err
 		}
@@ -171,6 +173,7 @@ type claim struct {
 	busy   bool
 	fresh  bool      // the code was never sent before
 	sent   time.Time // when the code was or will be sent, written ahead, by the database's clock
+	until  time.Time // when the lease ends, by this process's clock
 	// elsewhere is set if the result came by another invitation than the event names.
 	elsewhere bool
 }
