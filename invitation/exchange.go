@@ -46,7 +46,7 @@ func (s *Service) ask(ctx context.Context, code seal.Secret, from source, claime
 	case refused != wechat.AuthCodeInvalid && refused != wechat.AuthCodeExpired:
 		return got, err
 	case claimed.fresh:
-		return authorizer.Grant{}, errors.Join(ErrCode, s.table.saveInvalid(ctx, code.Hash()))
+		return authorizer.Grant{}, errors.Join(ErrCode, s.table.saveInvalid(context.WithoutCancel(ctx), code.Hash()))
 	}
 	return s.recover(ctx, from.appid)
 }

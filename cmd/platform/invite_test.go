@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,9 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"wxplatform/audit"
 	"wxplatform/internal/db"
 	"wxplatform/internal/seal"
+	"wxplatform/invitation"
 	"wxplatform/wechat"
 	"wxplatform/wechat/wechatsim"
 )
@@ -423,6 +427,29 @@ func TestACodeIsNotSentOnceItsLeaseIsOver(t *testing.T) {
 	}
 	if n := w.sim.Calls(exchangePath); n != 2 {
 		t.Errorf("got %d calls, want a second one with a new component token", n)
+	}
+}
+
+func TestWhatWeChatSaysOfACodeIsStoredThoughTheCallerLeft(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	answer := make(chan struct{})
+	w.sim.Fault(wechatsim.Fault{Path: exchangePath, Hold: answer, Code: 61010})
+	ctx, leave := context.WithCancel(anyContext)
+	defer leave()
+	var asking errgroup.Group
+	asking.Go(func() error {
+		_, err := w.platform.invitations.Exchange(ctx, seal.NewSecret("queryauthcode@@@made-up"))
+		return err
+	})
+	w.eventually("the code to be sent", func() bool { return w.sim.Calls(exchangePath) == 1 })
+	leave()
+	close(answer)
+	if err := asking.Wait(); !errors.Is(err, invitation.ErrCode) {
+		t.Errorf("got %v, want ErrCode", err)
+	}
+	if n := w.number(`SELECT COUNT(*) FROM exchanges WHERE done = 1`); n != 1 {
+		t.Errorf("got %d codes known as invalid, want this one", n)
 	}
 }
 
