@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,21 @@ func TestTheReleaseTestCanBeSwitchedOff(t *testing.T) {
 	w := newWorldWith(t, map[string]string{"PLATFORM_RELEASE_TEST": "off"})
 	if lines, err := w.sim.ReleaseTest(anyContext); err == nil || !strings.HasPrefix(strings.Join(lines, "\n"), "ticket: passed") {
 		t.Errorf("got %q, %v, want only the ticket to pass", lines, err)
+	}
+}
+
+func TestACodeOfTheReleaseTestThatWeChatDoesNotKnowIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	asks := fmt.Sprintf(`<xml><ToUserName>gh_3c884a361561</ToUserName><FromUserName>o1</FromUserName><CreateTime>%d</CreateTime><MsgType>text</MsgType><Content>QUERY_AUTH_CODE:queryauthcode@@@made-up</Content></xml>`, time.Now().Unix())
+	if got := w.push("/wechat/wx570bc396a51b8ff8/messages", asks, time.Now()); got.status != 200 {
+		t.Fatalf("got %d %s, want it taken", got.status, got.body)
+	}
+	w.eventually("the message to be handled once", func() bool {
+		return w.number(`SELECT COUNT(*) FROM events WHERE attempts > 0 AND (lease_until = 0 OR done_at > 0)`) == 1
+	})
+	if n := w.number(`SELECT COUNT(*) FROM events WHERE done_at > 0`); n != 1 || w.sim.Calls(exchangePath) != 1 {
+		t.Errorf("got %d messages done after %d exchanges, want it done after one", n, w.sim.Calls(exchangePath))
 	}
 }
 
