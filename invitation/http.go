@@ -96,6 +96,9 @@ func (h Handler) show(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, err := strict.Query(c.Request()); err != nil {
+		return err
+	}
 	i, err := h.Service.Get(c.Request().Context(), caller.Tenant, idOf(c))
 	if err != nil {
 		return err
@@ -146,6 +149,9 @@ func (h Handler) page(ctx context.Context, owner tenant.ID, status Status, page 
 func (h Handler) cancel(c echo.Context) error {
 	caller, err := h.Gate.Tenant(c.Request(), tenant.AuthorizersWrite)
 	if err != nil {
+		return err
+	}
+	if _, err := strict.Query(c.Request()); err != nil {
 		return err
 	}
 	i, err := h.Service.Cancel(c.Request().Context(), ordered(c, caller), caller.Tenant, idOf(c))

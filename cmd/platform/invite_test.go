@@ -562,6 +562,13 @@ func TestInvitationsAreReadStrictly(t *testing.T) {
 		}
 	}
 	w.wants(w.raw("POST", "/v1/invitations", map[string]string{"Authorization": "Bearer " + w.scoped("authorizers:read")}, `{}`), 403, "insufficient-scope")
+	id, _ := w.invitation("")
+	for _, method := range []string{"GET", "DELETE"} {
+		w.wants(w.ask(method, "/v1/invitations/"+id+"?x=1", ""), 400, "invalid-request")
+	}
+	if got := w.status(id); got != "pending" {
+		t.Errorf("got the invitation %s, want it pending after a refused request", got)
+	}
 }
 
 func TestThePagesOfAnInvitationAreSafe(t *testing.T) {
