@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"wxplatform/authorizer"
 	"wxplatform/internal/db"
@@ -15,7 +14,8 @@ import (
 	"wxplatform/wechat"
 )
 
-const storeTries = 5
+// storeWait is how long a browser or an event waits until SQL has stored what its code gave.
+const storeWait = exchangeLease
 
 // exchange sends a claimed code to WeChat and stores what it gives. A browser that disconnects does
 // not stop it once the code is sent, because the code cannot be sent again.
@@ -103,21 +103,35 @@ func (s *Service) recover(ctx context.Context, id wechat.AppID) (authorizer.Gran
 	return authorizer.Grant{AppID: id, Answer: token.Answer{Refresh: refresh}, PermissionSets: sets, AllSets: all}, nil
 }
 
-// keep stores what WeChat gave. The code cannot be sent again, so a database that is unavailable
-// for a moment is tried again.
+// keep stores what WeChat gave. The code cannot be sent again, so while the database is unavailable
+// this is tried for some minutes, or until the process ends. If it takes longer than storeWait, keep
+// fails with db.ErrUnavailable, and the work goes on.
 func (s *Service) keep(ctx context.Context, hash string, from source, got authorizer.Grant) (Result, error) {
-	for try := 1; ; try++ {
-		result, granted, err := s.bind(ctx, hash, from, got)
-		if err == nil {
-			failpoint.Hit("invitation", "stored")
-			granted.Publish(ctx)
-			return result, nil
-		}
-		if try == storeTries || !errors.Is(err, db.ErrUnavailable) {
-			return Result{}, fmt.Errorf("store what an auth code gave: %w", err)
-		}
-		time.Sleep(time.Duration(try) * firstPause)
+	ctx, cancel := context.WithTimeoutCause(ctx, storeWait, db.ErrUnavailable)
+	defer cancel()
+	result, err := s.storing.Do(ctx, hash, func(ctx context.Context) (Result, error) {
+		return s.persist(ctx, hash, from, got)
+	})
+	if err != nil {
+		return Result{}, fmt.Errorf("store what an auth code gave: %w", err)
 	}
+	return result, nil
+}
+
+// persist repeats bind while the database is unavailable, and then shares the token. A transaction
+// that began is not abandoned when ctx ends.
+func (s *Service) persist(ctx context.Context, hash string, from source, got authorizer.Grant) (result Result, err error) {
+	var granted authorizer.Granted
+	err = db.Persist(ctx, func() (err error) {
+		result, granted, err = s.bind(context.WithoutCancel(ctx), hash, from, got)
+		return err
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	failpoint.Hit("invitation", "stored")
+	granted.Publish(ctx)
+	return result, nil
 }
 
 // bind stores a grant, binds the account to the invitation's tenant if it may, and ends the

@@ -145,6 +145,7 @@ type Service struct {
 	exchanges *limit // exchanges of codes that browsers bring
 	fetched   *mirror.Local[string, fetched]
 	fetching  *mirror.Flights[string, seal.Secret]
+	storing   *mirror.Flights[string, Result] // of what WeChat gave, by the hash of the code
 
 	misdirected atomic.Int64
 }
@@ -162,6 +163,7 @@ func New(
 		preAuths: newLimit(createPreAuthCode, preAuthsEach), exchanges: newLimit(queryAuth, exchangesEach),
 		fetched:  mirror.NewLocal[string, fetched](fetchedKept),
 		fetching: mirror.NewFlights[string, seal.Secret](m, fetchPatience),
+		storing:  mirror.NewFlights[string, Result](m, 0),
 	}
 }
 

@@ -412,6 +412,38 @@ func TestTwoBrowsersExchangeOneCodeOnce(t *testing.T) {
 	})
 }
 
+func TestAnExchangeIsStoredAfterAnOutageOfSQL(t *testing.T) {
+	t.Parallel()
+	databases(t, func(w *world) {
+		if w.platform.db.Engine() != "postgres" {
+			return
+		}
+		aside, err := db.Open(anyContext, seal.NewSecret(w.env["PLATFORM_DATABASE_URL"]))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(func() { _ = aside.Close() })
+		id, link := w.invitation("")
+		browser, back := w.untilReturn(link, service)
+		answer, told := make(chan struct{}), make(chan url.Values, 1)
+		w.sim.Fault(wechatsim.Fault{Path: exchangePath, When: wechatsim.After, Hold: answer})
+		var waiting sync.WaitGroup
+		waiting.Go(func() { told <- w.told(browser, back) })
+		defer waiting.Wait()
+		w.eventually("the code to be sent", func() bool { return w.sim.Calls(exchangePath) == 1 })
+		w.readOnly(aside, true)
+		close(answer)
+		w.stays("the browser's wait", func() bool { return len(told) == 0 })
+		w.readOnly(aside, false)
+		if got := <-told; got.Get("result") != "authorized" {
+			w.t.Errorf("got %v, want it authorized once SQL is back", got)
+		}
+		if n := w.sim.Calls(exchangePath); n != 1 || w.status(id) != "authorized" {
+			w.t.Errorf("got %d exchanges and %s, want 1 and authorized", n, w.status(id))
+		}
+	})
+}
+
 // A call, a new component token and another call may take longer than the lease on the code.
 func TestACodeIsNotSentOnceItsLeaseIsOver(t *testing.T) {
 	t.Parallel()
