@@ -261,6 +261,34 @@ func TestAWithdrawalIsIgnoredIfTheMerchantAuthorizedMeanwhile(t *testing.T) {
 	})
 }
 
+// WeChat may say 61003 of an account that has just authorized, also if an older withdrawal is due to
+// be checked.
+func TestACheckWaitsAMinuteAfterANewAuthorization(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := registry(t, d)
+		held := leased(t, r)
+		now := d.Clock()
+		version := authorize(t, r)
+		if err := r.states.revoke(ctx, held, version); err != nil {
+			t.Fatal(err)
+		}
+		r.is(t, Healthy)
+		for after, want := range map[time.Duration]int{checkLease: 0, afterAuthorization - time.Millisecond: 0, afterAuthorization: 1} {
+			if due, err := r.table.dueChecks(ctx, now.Add(after), 10); err != nil || len(due) != want {
+				t.Errorf("%v later: got %v, %v, want %d due", after, due, err, want)
+			}
+		}
+		later := now.Add(time.Hour)
+		if err := (checks{r}).Postpone(ctx, check{AppID: id, At: now.Add(afterAuthorization)}, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		authorize(t, r)
+		if due, err := r.table.dueChecks(ctx, later, 10); err != nil || len(due) != 1 || due[0].At.Before(later.Truncate(time.Millisecond)) {
+			t.Errorf("got %v, %v, want a check that is due later kept where it is", due, err)
+		}
+	})
+}
+
 // leased takes a check of id that is due, a minute after the one before.
 func leased(t *testing.T, r *Registry) check {
 	t.Helper()

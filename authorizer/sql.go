@@ -122,12 +122,16 @@ func (t table) unbindFrom(ctx context.Context, tx *db.Tx, owner tenant.ID, id we
 	return rows > 0, err
 }
 
+// saveGrant also moves a scheduled check to a minute after this authorization, if it is due before.
+// That takes it from a process that is asking WeChat just now.
 func (t table) saveGrant(ctx context.Context, tx *db.Tx, a Authorizer) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE authorizers
-		SET tenant = $2, permission_sets = $3, state = $4, reason = $5, since = $6, authorized_at = $7, noted_version = 0, sought_at = 0, next_at = 0
+		SET tenant = $2, permission_sets = $3, state = $4, reason = $5, since = $6, authorized_at = $7, noted_version = 0, sought_at = 0, next_at = 0,
+		    check_at = CASE WHEN check_at > 0 AND check_at < $8 THEN $8 ELSE check_at END
 		WHERE appid = $1`,
-		string(a.AppID), string(a.Tenant), a.PermissionSets.String(), string(a.State), a.Reason, db.Stamp(a.Since), db.Stamp(a.AuthorizedAt))
+		string(a.AppID), string(a.Tenant), a.PermissionSets.String(), string(a.State), a.Reason, db.Stamp(a.Since), db.Stamp(a.AuthorizedAt),
+		db.Stamp(a.AuthorizedAt.Add(afterAuthorization)))
 	return err
 }
 
