@@ -96,8 +96,9 @@ func (q checks) check(ctx context.Context, c check) (again time.Duration, err er
 // revoke marks the account as revoked and ends the check. It does nothing if another process
 // took the check or a newer token was stored.
 func (s states) revoke(ctx context.Context, c check, read token.Version) error {
-	publish := func(context.Context) {}
+	var publish token.Publish
 	err := s.change(ctx, c.AppID, func(tx *db.Tx, is condition, now time.Time) (condition, error) {
+		publish = func(context.Context) {} // this may run again after a rollback
 		version, err := s.tokens.Version(ctx, tx, c.AppID)
 		if err != nil {
 			return is, err

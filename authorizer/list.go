@@ -163,6 +163,7 @@ func (l List) Return(ctx context.Context, by audit.Actor, one Listing, begun tim
 	}
 	var granted Granted
 	err = l.registry.db.Tx(ctx, func(tx *db.Tx) error {
+		granted = Granted{} // this may run again after a rollback
 		is, err := l.registry.table.lockCondition(ctx, tx, one.AppID)
 		if err != nil || is != before {
 			return err

@@ -71,6 +71,11 @@ func authorize(t *testing.T, r *Registry) token.Version {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r.version(t)
+}
+
+func (r *Registry) version(t *testing.T) token.Version {
+	t.Helper()
 	version, err := r.tokens.Version(ctx, r.db, id)
 	if err != nil {
 		t.Fatal(err)
@@ -289,6 +294,40 @@ func TestACheckWaitsAMinuteAfterANewAuthorization(t *testing.T) {
 	})
 }
 
+func TestAWithdrawalThatWasRolledBackIsNotPublished(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := registry(t, d)
+		known, err := r.token(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := leased(t, r)
+		runsAgain(d, func() { authorize(t, r) })
+		if err := r.states.revoke(ctx, c, known.Version); err != nil {
+			t.Fatal(err)
+		}
+		r.is(t, Healthy)
+		if _, ok := r.tokens.Known(id); !ok {
+			t.Error("got the token of a healthy account given up")
+		}
+	})
+}
+
+// runsAgain has d roll back its next transaction and run it again, after meanwhile.
+func runsAgain(d *db.DB, meanwhile func()) {
+	d.Gate = func(_ context.Context, text string, args []any) db.Fate {
+		switch {
+		case text != "":
+			return db.Done
+		case len(args) == 0:
+			return db.Again
+		}
+		d.Gate = nil
+		meanwhile()
+		return db.Done
+	}
+}
+
 // leased takes a check of id that is due, a minute after the one before.
 func leased(t *testing.T, r *Registry) check {
 	t.Helper()
@@ -305,4 +344,24 @@ func leased(t *testing.T, r *Registry) check {
 		t.Fatalf("got a lease until %v, %v, %v, want one from now", c.At, ok, err)
 	}
 	return c
+}
+
+func TestAReturnThatWasRolledBackDoesNotCount(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r, wx := cannedWeChat(t, d)
+		wx.says("api_get_authorizer_info", `{"authorizer_info":{"user_name":"gh_1"},"authorization_info":{"authorizer_appid":"`+string(id)+`"}}`)
+		if err := r.states.revoke(ctx, leased(t, r), r.version(t)); err != nil {
+			t.Fatal(err)
+		}
+		begun := d.Clock().Add(time.Minute)
+		if _, _, err := r.PermissionSets(ctx, id); err != nil { // so that the component token is known
+			t.Fatal(err)
+		}
+		runsAgain(d, func() { authorize(t, r) })
+		returned, err := r.WeChatList().Return(ctx, tester, Listing{id, seal.NewSecret("listed")}, begun)
+		if err != nil || returned {
+			t.Errorf("got returned %v, %v, want the merchant's own authorization to count alone", returned, err)
+		}
+		r.is(t, Healthy)
+	})
 }

@@ -16,13 +16,16 @@ type Fate int
 
 // Done: it is carried out. Refused: the database is unavailable before it. Undone: the commit
 // fails. Unheard: the commit succeeds, and its answer is lost. Slow: the commit succeeds, and its
-// answer is late: Gate is called once more, without a text and with Slow as the argument.
+// answer is late. Again: the transaction is rolled back and then carried out, as after a deadlock.
+// In the last two cases Gate is called once more, with the fate as the only argument and without a
+// text: after a slow commit, and before the transaction is carried out again.
 const (
 	Done Fate = iota
 	Refused
 	Undone
 	Unheard
 	Slow
+	Again
 )
 
 var errSimulated = fmt.Errorf("%w: simulated", ErrUnavailable)
@@ -54,6 +57,9 @@ func (f Fate) tx(ctx context.Context, d *DB, work func(*Tx) error) error {
 			return err
 		}
 		return errSimulated
+	case Again:
+		_ = Undone.tx(ctx, d, work)
+		_ = d.Gate(ctx, "", []any{Again})
 	}
 	err := d.within(ctx, transactionPatience, work)
 	if err == nil && f == Slow && d.Gate(ctx, "", []any{Slow}) != Done {
