@@ -328,6 +328,32 @@ func runsAgain(d *db.DB, meanwhile func()) {
 	}
 }
 
+// WeChat may have answered the last check before the merchant withdrew.
+func TestAWithdrawalDuringTheLastCheckIsChecked(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := registry(t, d)
+		last := leased(t, r)
+		last.Done = len(askAgain)
+		if _, err := db.Exec(ctx, d, `UPDATE authorizers SET checks = $1`, last.Done); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(r.Withdrawn(ctx, id), checks{r}.Finish(ctx, last)); err != nil {
+			t.Fatal(err)
+		}
+		due, err := r.table.dueChecks(ctx, last.At, 10)
+		if err != nil || len(due) != 1 || due[0].Done != 0 {
+			t.Fatalf("got %v, %v, want a check that begins anew when the lease ends", due, err)
+		}
+		again, ok, err := checks{r}.Lease(ctx, due[0])
+		if err := errors.Join(err, checks{r}.Finish(ctx, again)); err != nil || !ok {
+			t.Fatalf("got a lease %v, %v", ok, err)
+		}
+		if due, err := r.table.dueChecks(ctx, again.At, 10); err != nil || len(due) != 0 {
+			t.Errorf("got %v, %v, want the check finished", due, err)
+		}
+	})
+}
+
 // leased takes a check of id that is due, a minute after the one before.
 func leased(t *testing.T, r *Registry) check {
 	t.Helper()

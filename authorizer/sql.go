@@ -273,7 +273,7 @@ func (t table) countStates(ctx context.Context) ([]stateCount, error) {
 }
 
 // scheduleCheck schedules a check of the authorization, at the earliest a minute after the last
-// authorization. A scheduled check stays.
+// authorization. A scheduled check stays when it is, and counts contradictions anew.
 func (t table) scheduleCheck(ctx context.Context, id wechat.AppID) error {
 	now, err := db.Now(ctx, t.db)
 	if err != nil {
@@ -281,8 +281,8 @@ func (t table) scheduleCheck(ctx context.Context, id wechat.AppID) error {
 	}
 	_, err = db.Exec(ctx, t.db, `
 		UPDATE authorizers
-		SET check_at = CASE WHEN authorized_at + $3 > $2 THEN authorized_at + $3 ELSE $2 END, checks = 0
-		WHERE appid = $1 AND check_at = 0 AND state <> 'revoked'`, string(id), db.Stamp(now), afterAuthorization.Milliseconds())
+		SET check_at = CASE WHEN check_at > 0 THEN check_at WHEN authorized_at + $3 > $2 THEN authorized_at + $3 ELSE $2 END, checks = 0
+		WHERE appid = $1 AND (check_at = 0 OR checks > 0) AND state <> 'revoked'`, string(id), db.Stamp(now), afterAuthorization.Milliseconds())
 	return err
 }
 
@@ -308,13 +308,13 @@ func (t table) dueChecks(ctx context.Context, now time.Time, most int) ([]check,
 		LIMIT $2`, db.Stamp(now), most)
 }
 
-// reschedule moves a check that is still where it was found. It returns false if another replica
-// has it.
+// reschedule moves a check that is still where it was found, with the contradictions that were
+// counted then. It returns false if another replica has it, or if there was a new doubt.
 func (t table) reschedule(ctx context.Context, q db.Querier, c check, to time.Time, done int) (bool, error) {
 	rows, err := db.Exec(ctx, q, `
 		UPDATE authorizers
 		SET check_at = $3, checks = $4
-		WHERE appid = $1 AND check_at = $2`, string(c.AppID), db.Stamp(c.At), db.Stamp(to), done)
+		WHERE appid = $1 AND check_at = $2 AND checks = $5`, string(c.AppID), db.Stamp(c.At), db.Stamp(to), done, c.Done)
 	return rows > 0, err
 }
 
