@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
+	"wxplatform/internal/db"
 	"wxplatform/internal/mirror"
 	"wxplatform/token"
 	"wxplatform/wechat"
@@ -45,8 +47,13 @@ func (r *Registry) accepted(ctx context.Context, id wechat.AppID) {
 	if !r.rejections.some.Load() {
 		return
 	}
-	if _, was := r.rejections.noted.Get(id); was {
+	if version, was := r.rejections.noted.Get(id); was {
 		r.rejections.noted.Delete(id)
-		_ = r.states.recovered(ctx, id) // the call has succeeded anyway; if this fails, the next renewal notes it
+		_ = r.states.accepted(ctx, id, version) // the call has succeeded anyway; if this fails, the next renewal notes it
 	}
+}
+
+// accepted notes that WeChat accepted a token of id, of which it rejected this version before.
+func (s states) accepted(ctx context.Context, id wechat.AppID, rejected token.Version) error {
+	return s.change(ctx, id, func(_ *db.Tx, c condition, now time.Time) (condition, error) { return c.accepted(rejected, now), nil })
 }

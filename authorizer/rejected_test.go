@@ -60,3 +60,27 @@ func TestASuccessEndsARejection(t *testing.T) {
 		}
 	})
 }
+
+// What a failed refresh found out is not disproved by a call with the access token before it.
+func TestASuccessKeepsWhatARefreshFoundOut(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		for _, found := range []effect{dead, quotaUsedUp, passwordChanged} {
+			r := registry(t, d)
+			version := r.version(t)
+			if err := r.rejected(ctx, id, version, rejectsToken); !errors.Is(err, ErrRejected) {
+				t.Errorf("got %v, want ErrRejected", err)
+			}
+			if err := r.states.note(ctx, id, found, version); err != nil {
+				t.Fatal(err)
+			}
+			before, err := r.table.condition(ctx, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.accepted(ctx, id)
+			if after, err := r.table.condition(ctx, id); err != nil || after != before {
+				t.Errorf("%s: got %+v, %v, want %+v kept", found.reason, after, err, before)
+			}
+		}
+	})
+}

@@ -62,6 +62,16 @@ func (c condition) succeeded(now time.Time) condition {
 	return condition{State: Healthy, Since: now}
 }
 
+// accepted returns c after a call succeeded with an access token of which this version was rejected
+// before. That says nothing about the refresh token: a search for another one, a used-up quota and
+// Reauthorize stay.
+func (c condition) accepted(rejected token.Version, now time.Time) condition {
+	if c.State != Degraded || !c.Sought.IsZero() || c.Version != rejected {
+		return c
+	}
+	return c.succeeded(now)
+}
+
 // withdrawn returns c after WeChat confirmed that the merchant withdrew.
 func (c condition) withdrawn(now time.Time) condition {
 	if c.State == Revoked {
