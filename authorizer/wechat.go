@@ -27,6 +27,7 @@ const RefreshPath = "/cgi-bin/component/api_authorizer_token"
 // (docs/wechat.md, "Refresh of an access token"). It reads the refresh token into answer even if
 // the access token is missing, but nothing of an answer that names another account.
 func (a api) tokenRequest(id wechat.AppID, with token.Token, refresh seal.Secret, answer *token.Answer) wechat.Call {
+	anothers := false // a reading of the answer found another account in it
 	return wechat.Call{
 		Method: http.MethodPost,
 		Path:   RefreshPath,
@@ -39,8 +40,12 @@ func (a api) tokenRequest(id wechat.AppID, with token.Token, refresh seal.Secret
 		}),
 		Once: true,
 		Read: func(o wechat.Object) (lacks string) {
+			*answer = token.Answer{} // from an earlier reading: see wechat.Call.Once
 			if other, ok := o.AppID("authorizer_appid"); ok && other != id {
-				return "authorizer_appid" // WeChat need not name it
+				anothers = true // WeChat need not name it
+			}
+			if anothers {
+				return "authorizer_appid"
 			}
 			answer.Refresh, _ = o.Secret("authorizer_refresh_token")
 			answer.ExpiresIn = o.Life("expires_in")

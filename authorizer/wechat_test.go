@@ -84,6 +84,7 @@ func TestARefreshThatNamesAnotherAccountIsNotStored(t *testing.T) {
 		}
 		for _, rest := range []string{
 			`,"authorizer_access_token":"theirs","authorizer_refresh_token":"theirs","expires_in":7200}`, `,"authorizer_access_token":"theirs"}`, `,"authorizer_refresh_token":"theirs"}`,
+			`,"authorizer_access_token":"theirs","x":{"authorizer_appid":"` + string(id) + `"}}`, `,"authorizer_refresh_token":"theirs","x":{"authorizer_appid":"` + string(id) + `"}}`,
 		} {
 			wx.says("api_authorizer_token", `{"authorizer_appid":"`+stranger+`"`+rest)
 			got, err := fresh(t, r)
