@@ -36,7 +36,7 @@ func (t Turn) Call(ctx context.Context, call wechat.Call) (wechat.Answer, error)
 		}
 		newer, getting := r.replace(ctx, a.AppID, with.Version)
 		if getting != nil {
-			return wechat.Answer{}, r.withoutNewer(ctx, a, with.Version, err, getting)
+			return r.withoutNewer(ctx, a, with.Version, answer, err, getting)
 		}
 		with, call = newer, call.Again()
 		answer, err = r.api.send(ctx, with, call)
@@ -58,7 +58,7 @@ func (t Turn) callOnce(ctx context.Context, call wechat.Call) (wechat.Answer, er
 		return answer, r.meaning(ctx, a, with.Version, err)
 	}
 	if _, getting := r.replace(ctx, a.AppID, with.Version); getting != nil {
-		return answer, r.withoutNewer(ctx, a, with.Version, err, getting)
+		return r.withoutNewer(ctx, a, with.Version, answer, err, getting)
 	}
 	return answer, fmt.Errorf("%w: %w", ErrTokenReplaced, err)
 }
@@ -79,15 +79,16 @@ func (r *Registry) outdated(ctx context.Context, id wechat.AppID, called token.V
 	return wechat.IsRejectedToken(err)
 }
 
-// withoutNewer returns what a refused call means if there is no newer token to try.
-func (r *Registry) withoutNewer(ctx context.Context, a Admitted, called token.Version, refusal, getting error) error {
+// withoutNewer returns what a refused call means if there is no newer token to try. The answer is
+// returned only with its own refusal, and not with one of the request for a token.
+func (r *Registry) withoutNewer(ctx context.Context, a Admitted, called token.Version, answer wechat.Answer, refusal, getting error) (wechat.Answer, error) {
 	switch {
 	case !wechat.IsRejectedToken(refusal):
-		return r.meaning(ctx, a, called, refusal)
+		return answer, r.meaning(ctx, a, called, refusal)
 	case errors.Is(getting, token.ErrLimited):
-		return r.rejected(ctx, a.AppID, called, refusal)
+		return answer, r.rejected(ctx, a.AppID, called, refusal)
 	}
-	return r.whyNoToken(ctx, a.AppID, getting)
+	return wechat.Answer{}, r.whyNoToken(ctx, a.AppID, getting)
 }
 
 func (a api) send(ctx context.Context, with token.Token, call wechat.Call) (wechat.Answer, error) {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -331,6 +332,33 @@ func TestAnAppidAloneIsNoGrantInARefusal(t *testing.T) {
 		var g Grant
 		if lacks := g.Read(o); (lacks == "") != granted {
 			t.Errorf("%s: got %q lacking, want granted %v", text, lacks, granted)
+		}
+	}
+}
+
+// An SDK gets the answer as it came.
+func TestARefusalComesWithItsOwnAnswer(t *testing.T) {
+	const rejected = `{"errcode":40001,"errmsg":"no"}`
+	for _, upload := range []bool{false, true} {
+		for refresh, want := range map[string]string{`{"errcode":61023,"errmsg":"no"}`: "", `{"authorizer_access_token":"newer","expires_in":7200}`: rejected} {
+			r, wx := cannedWeChat(t, dbtest.SQLite(t))
+			wx.says("api_authorizer_token", refresh)
+			wx.says("x", rejected)
+			turn, err := r.Begin(ctx, Admitted{Authorizer: Authorizer{AppID: id}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 7 { // more tokens than can be replaced
+				call := wechat.Call{Method: http.MethodPost, Path: "/x", Body: []byte("body")}
+				if upload {
+					call.Body, call.Upload, call.UploadLength = nil, strings.NewReader("body"), 4
+				}
+				answer, err := turn.Call(ctx, call)
+				if code := wechat.Refused(err); string(answer.Body) != want || (code == wechat.InvalidCredential) != (want != "") {
+					t.Errorf("upload %v, %s: got %v with the answer %q, want it with %q", upload, refresh, err, answer.Body, want)
+				}
+			}
+			turn.End()
 		}
 	}
 }
