@@ -217,10 +217,10 @@ func (s *Service) Create(ctx context.Context, a authorizer.Admitted, p Pair) err
 }
 
 // again repeats a call whose outcome was unknown, and returns the error of both. If the second one
-// was not sent, the outcome is still that of the first.
+// was not sent, or there was no token for it, the outcome is still that of the first.
 func again(first error, send func() error) error {
 	second := send()
-	if wechat.NotSent(second) {
+	if wechat.NotSent(second) || errors.Is(second, authorizer.ErrNoToken) {
 		return first
 	}
 	return second

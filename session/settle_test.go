@@ -2,10 +2,12 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 
+	"wxplatform/authorizer"
 	"wxplatform/internal/strict"
 	"wxplatform/wechat"
 )
@@ -64,10 +66,12 @@ func TestWhatASecondCloseSettles(t *testing.T) {
 
 func TestARepeatedCallThatWasNotSentLeavesTheFirstOutcome(t *testing.T) {
 	lost, refused, notSent := closing(t, ""), closing(t, `{"errcode":65414,"errmsg":"x"}`), unreachable(t)
+	noToken := fmt.Errorf("%w: %w", authorizer.ErrNoToken, closing(t, `{"errcode":61023,"errmsg":"x"}`))
 	for name, c := range map[string]struct{ second, want error }{
-		"it succeeded":    {nil, nil},
-		"it was refused":  {refused, refused},
-		"it was not sent": {notSent, lost},
+		"it succeeded":       {nil, nil},
+		"it was refused":     {refused, refused},
+		"it was not sent":    {notSent, lost},
+		"there was no token": {noToken, lost},
 	} {
 		if got := again(lost, func() error { return c.second }); got != c.want {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)
