@@ -119,9 +119,9 @@ func (r *Registry) Contradict(ctx context.Context, tx *db.Tx, ids ...wechat.AppI
 	return nil
 }
 
-// UnbindFrom takes an account from owner, if it is owner's: the exchange that bound it is no longer
-// trusted, or came by an invitation for which the merchant did not consent. The operator may bind it
-// again.
+// UnbindFrom takes an account from owner, if it is owner's: the exchange that bound it is no
+// longer trusted, or came by an invitation for which the merchant did not consent. The operator
+// may bind it again.
 func (r *Registry) UnbindFrom(ctx context.Context, tx *db.Tx, owner tenant.ID, id wechat.AppID) error {
 	unbound, err := r.table.unbindFrom(ctx, tx, owner, id)
 	if err != nil || !unbound {

@@ -266,8 +266,8 @@ func TestAWithdrawalIsIgnoredIfTheMerchantAuthorizedMeanwhile(t *testing.T) {
 	})
 }
 
-// WeChat may say 61003 of an account that has just authorized, also if an older withdrawal is due to
-// be checked.
+// WeChat may say 61003 of an account that has just authorized, also if an older withdrawal is due
+// to be checked.
 func TestACheckWaitsAMinuteAfterANewAuthorization(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		r := registry(t, d)

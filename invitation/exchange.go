@@ -51,11 +51,11 @@ func (s *Service) ask(ctx context.Context, code seal.Secret, from source, claime
 	return s.recover(ctx, from.appid)
 }
 
-// contradicted handles that WeChat's event and its answer name different accounts for one code. The
-// answer may have been another call's, and then its tokens are not those of the account that it
-// names. Nothing of it is stored or bound, and what it bound before the event came is unbound. That
-// ends the invitation by which the code came, which the event may not name. WeChat's list says which
-// refresh token belongs to which account. It returns ErrContradiction.
+// contradicted handles that WeChat's event and its answer name different accounts for one code.
+// The answer may have been another call's, and then its tokens are not those of the account that
+// it names. Nothing of it is stored or bound, and what it bound before the event came is unbound.
+// That ends the invitation by which the code came, which the event may not name. WeChat's list
+// says which refresh token belongs to which account. It returns ErrContradiction.
 func (s *Service) contradicted(ctx context.Context, hash string, from source, answered wechat.AppID) error {
 	err := s.db.Tx(ctx, func(tx *db.Tx) error {
 		known, err := s.table.lockCode(ctx, tx, hash, from.invitation)
@@ -103,9 +103,9 @@ func (s *Service) recover(ctx context.Context, id wechat.AppID) (authorizer.Gran
 	return authorizer.Grant{AppID: id, Answer: token.Answer{Refresh: refresh}, PermissionSets: sets, AllSets: all}, nil
 }
 
-// keep stores what WeChat gave. The code cannot be sent again, so while the database is unavailable
-// this is tried for some minutes, or until the process ends. If it takes longer than storeWait, keep
-// fails with db.ErrUnavailable, and the work goes on.
+// keep stores what WeChat gave. The code cannot be sent again, so while the database is
+// unavailable this is tried for some minutes, or until the process ends. If it takes longer than
+// storeWait, keep fails with db.ErrUnavailable, and the work goes on.
 func (s *Service) keep(ctx context.Context, hash string, from source, got authorizer.Grant) (Result, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, storeWait, db.ErrUnavailable)
 	defer cancel()
@@ -181,8 +181,8 @@ func (s *Service) undoMisled(ctx context.Context, tx *db.Tx, i Invitation, from 
 	return len(suspects) > 0, err
 }
 
-// undo takes the account of a code from the tenant if its exchange bound it, and ends the invitation
-// by which it came.
+// undo takes the account of a code from the tenant if its exchange bound it, and ends the
+// invitation by which it came.
 func (s *Service) undo(ctx context.Context, tx *db.Tx, code codeRecord) error {
 	by, err := s.table.locked(ctx, tx, code.invitation)
 	if err != nil {

@@ -300,8 +300,8 @@ func (s *Service) lookUp(ctx context.Context, id seal.Secret) (Invitation, error
 	return s.current(ctx, s.db, i, now)
 }
 
-// current returns the invitation with its status as of now. While its tenant is suspended, a pending
-// invitation counts as cancelled; that is not stored.
+// current returns the invitation with its status as of now. While its tenant is suspended, a
+// pending invitation counts as cancelled; that is not stored.
 func (s *Service) current(ctx context.Context, q db.Querier, i Invitation, now time.Time) (Invitation, error) {
 	i = i.at(now)
 	if i.Status != Pending {

@@ -216,8 +216,8 @@ func (s *Service) claim(ctx context.Context, hash string, from source) (claim, e
 	return claimed, nil
 }
 
-// allow reports whether the claimed code may be sent at now. It fails with *quota.PauseError, and for
-// a browser's code also with ErrEnded, ErrTries or *LimitError.
+// allow reports whether the claimed code may be sent at now. It fails with *quota.PauseError, and
+// for a browser's code also with ErrEnded, ErrTries or *LimitError.
 func (s *Service) allow(ctx context.Context, tx *db.Tx, i Invitation, now time.Time, hash string, from source) error {
 	if from.cookie == "" {
 		return s.exchanges.Permit(time.Now())

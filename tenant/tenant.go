@@ -160,8 +160,8 @@ func (r *Registry) ShowTenant(ctx context.Context, id ID) (Tenant, error) {
 	return selectTenant(ctx, r.db, id)
 }
 
-// IsSuspended reads from SQL whether a tenant is suspended, in the caller's transaction if q is one.
-// It fails with ErrUnknownTenant.
+// IsSuspended reads from SQL whether a tenant is suspended, in the caller's transaction if q is
+// one. It fails with ErrUnknownTenant.
 func (r *Registry) IsSuspended(ctx context.Context, q db.Querier, id ID) (bool, error) {
 	t, err := selectTenant(ctx, q, id)
 	return !t.Suspended.IsZero(), err
