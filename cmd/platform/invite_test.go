@@ -444,24 +444,6 @@ func TestAnExchangeIsStoredAfterAnOutageOfSQL(t *testing.T) {
 	})
 }
 
-// A call, a new component token and another call may take longer than the lease on the code.
-func TestACodeIsNotSentOnceItsLeaseIsOver(t *testing.T) {
-	t.Parallel()
-	w := sqliteWorld(t)
-	code, over := w.authCode(service), make(chan struct{})
-	defer close(over)
-	w.sim.Fault(wechatsim.Fault{Path: exchangePath, Code: 42001, Delay: 7500 * time.Millisecond})
-	w.sim.Fault(wechatsim.Fault{Path: exchangePath, Hold: over, Count: wechatsim.Always})
-	began := time.Now()
-	_, err := w.platform.invitations.Exchange(anyContext, seal.NewSecret(code))
-	if took := time.Since(began); err == nil || took > 14*time.Second {
-		t.Errorf("got %v after %v, want the exchange given up at the end of its lease of 12 s", err, took)
-	}
-	if n := w.sim.Calls(exchangePath); n != 2 {
-		t.Errorf("got %d calls, want a second one with a new component token", n)
-	}
-}
-
 func TestWhatWeChatSaysOfACodeIsStoredThoughTheCallerLeft(t *testing.T) {
 	t.Parallel()
 	w := sqliteWorld(t)
