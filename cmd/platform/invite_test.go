@@ -418,11 +418,7 @@ func TestAnExchangeIsStoredAfterAnOutageOfSQL(t *testing.T) {
 		if w.platform.db.Engine() != "postgres" {
 			return
 		}
-		aside, err := db.Open(anyContext, seal.NewSecret(w.env["PLATFORM_DATABASE_URL"]))
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		w.t.Cleanup(func() { _ = aside.Close() })
+		aside := w.aside()
 		id, link := w.invitation("")
 		browser, back := w.untilReturn(link, service)
 		answer, told := make(chan struct{}), make(chan url.Values, 1)

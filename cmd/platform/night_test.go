@@ -74,6 +74,17 @@ func (w *world) saysNoMore(code string) {
 	}
 }
 
+// aside returns a connection to the world's database that the platform does not use.
+func (w *world) aside() *db.DB {
+	w.t.Helper()
+	aside, err := db.Open(anyContext, seal.NewSecret(w.env["PLATFORM_DATABASE_URL"]))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = aside.Close() })
+	return aside
+}
+
 // readOnly makes the world's PostgreSQL refuse writes, as after a failover, until it is called
 // again with false.
 func (w *world) readOnly(d *db.DB, on bool) {
@@ -98,11 +109,7 @@ func TestAReadOnlyDatabaseIsNotReady(t *testing.T) {
 		if w.platform.db.Engine() != "postgres" {
 			return
 		}
-		aside, err := db.Open(anyContext, seal.NewSecret(w.env["PLATFORM_DATABASE_URL"]))
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		w.t.Cleanup(func() { _ = aside.Close() })
+		aside := w.aside()
 		w.readOnly(aside, true)
 		w.says("database-no-writes", "the database has refused writes since")
 		w.says("database-no-writes", "it is read-only")
@@ -609,11 +616,7 @@ func TestAStartOnAReadOnlyDatabaseSaysWhatToDo(t *testing.T) {
 		if w.platform.db.Engine() != "postgres" {
 			return
 		}
-		aside, err := db.Open(anyContext, seal.NewSecret(w.env["PLATFORM_DATABASE_URL"]))
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		w.t.Cleanup(func() { _ = aside.Close() })
+		aside := w.aside()
 		w.readOnly(aside, true)
 		lookup := func(name string) (string, bool) {
 			if strings.HasSuffix(name, "LISTEN") {
