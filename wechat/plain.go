@@ -11,8 +11,7 @@ import (
 // parsePlain reads the answer at the beginning of text if it is of the plain form, in which nearly
 // all answers of WeChat come, and returns how many bytes it takes. If it is not, n is 0, and
 // net/http must read it. From each answer of the plain form net/http reads the same
-// (FuzzPlainAnswer).
-// The answer shares no memory with text.
+// (FuzzPlainAnswer). The answer shares no memory with text.
 //
 // An answer is plain if all of it is there, its first line is "HTTP/1.1 200 OK", each field has a
 // line of its own in printable ASCII and a name that no other has, one of them is Content-Length,
